@@ -1,0 +1,163 @@
+"""Rows about people: who they are, which wallets they proved, which browsers they use.
+
+A *user* has many *accounts* (CAIP-10, each proven by a signature) and many *devices*
+(each browser session is one: the protocol's W1 or Wx). ``AccountEvent`` is what a
+browser missed: an append-only, per-user numbered list of hints; the truth is elsewhere.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models.functions import Lower
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class User(AbstractUser):
+    """A person. Wallet users have no usable password; staff may have one."""
+
+    # The number of the user's newest AccountEvent; raised under a row lock, so that
+    # numbers become visible in order and a browser can see a gap.
+    event_sequence = models.BigIntegerField(default=0, editable=False)
+    # A new generation makes every browser cursor invalid (restored backup).
+    event_generation = models.UUIDField(default=uuid.uuid4, editable=False)
+
+    def __str__(self) -> str:
+        return self.username
+
+
+class AccountQuerySet(models.QuerySet["Account"]):
+    def of_user(self, user_id: int) -> AccountQuerySet:
+        return self.filter(user_id=user_id)
+
+
+class Account(models.Model):
+    """A blockchain account in CAIP-10 form, spelled as its wallet spells it."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="accounts")
+    address = models.CharField(
+        "CAIP-10 account", max_length=168, help_text="eip155:1:0x… in EIP-55 form"
+    )
+    label = models.CharField(max_length=64, blank=True)
+    is_demo = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+
+    objects = AccountQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("address"), name="account_address_is_unique_in_any_case"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def chain_address(self) -> str:
+        """The part after the chain: ``0x…`` for eip155."""
+        return self.address.rpartition(":")[2]
+
+    @property
+    def short(self) -> str:
+        """``0x51…45C6``, for people."""
+        text = self.chain_address
+        return text if len(text) <= 12 else f"{text[:4]}…{text[-4:]}"
+
+
+class DeviceQuerySet(models.QuerySet["Device"]):
+    def active(self) -> DeviceQuerySet:
+        return self.filter(revoked_at=None)
+
+
+class Device(models.Model):
+    """One browser session of a user: a client of the protocol (W1 or Wx)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="devices")
+    name = models.CharField(max_length=64)
+    user_agent = models.CharField(max_length=256, blank=True)
+    # Which Django session is this device; a digest, since the key itself is a credential.
+    session_digest = models.CharField(max_length=64, db_index=True, blank=True)
+    created_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    objects = DeviceQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def is_active(self) -> bool:
+        return self.revoked_at is None
+
+
+class SignInRequest(models.Model):
+    """A message that we asked a wallet to sign: nonce used once, ten minutes, one browser."""
+
+    nonce = models.CharField(max_length=64, unique=True)
+    session_digest = models.CharField(max_length=64)
+    address = models.CharField(max_length=168)
+    message = models.TextField()
+    # did:key of the identity key that the signature will authorise.
+    identity_did = models.CharField(max_length=64)
+    payload = models.JSONField(help_text="the CACAO payload the message was made from")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"sign-in of {self.address}"
+
+    def is_open(self, now: datetime) -> bool:
+        return self.used_at is None and now < self.expires_at
+
+
+class AccountEvent(models.Model):
+    """A hint for the browsers of a user, numbered per user without gaps."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="events")
+    sequence = models.BigIntegerField()
+    account = models.ForeignKey(
+        Account, null=True, on_delete=models.CASCADE, related_name="events"
+    )
+    kind = models.CharField(max_length=32)
+    # Names the row that changed ("subscriptions.subscription:17"), never its content.
+    subject = models.CharField(max_length=128)
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "sequence"], name="account_event_sequence_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.sequence}"
+
+
+class AuditEntry(models.Model):
+    """What was done, by whom, from where. Append-only, no secrets."""
+
+    at = models.DateTimeField(db_index=True)
+    action = models.CharField(max_length=64, db_index=True)
+    actor = models.CharField(max_length=168, blank=True)
+    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    device = models.ForeignKey(
+        Device, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    subject = models.CharField(max_length=256, blank=True)
+    detail = models.CharField(max_length=512, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.subject}"

@@ -1,0 +1,1 @@
+"""The dapp side: projects, subscribers, notifications, webhooks."""

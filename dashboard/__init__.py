@@ -1,0 +1,1 @@
+"""The only HTML and the only browser WebSocket."""

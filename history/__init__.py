@@ -1,0 +1,1 @@
+"""The History (Archive) Server, and our client of one."""

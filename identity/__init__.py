@@ -1,0 +1,1 @@
+"""The Keys Server, and the identity keys of our devices."""

@@ -1,0 +1,1 @@
+"""Every secret at rest, sealed; the only place that opens one."""

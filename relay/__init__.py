@@ -1,0 +1,1 @@
+"""The relay, our clients of it, and the way of a message in and out."""

@@ -1,0 +1,1 @@
+"""The wallet side: subscriptions, subscribe attempts, received notifications."""

@@ -1,0 +1,1 @@
+"""Sync API: key-value stores shared by the devices of an account."""

@@ -1,0 +1,144 @@
+"""Sync API rows: stores, their entries, the log of updates, how far each device is.
+
+Spec: clients/core/sync. An entry keeps the id of its last update also when deleted
+(a tombstone), so that a late older set stays dead. Values hold symmetric keys, hence sealed.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from accounts.models import Account, Device
+
+
+class Store(models.Model):
+    """One shared key-value store of one account; its key is in the keychain, by topic."""
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="stores"
+    )
+    name = models.CharField(max_length=128)
+    topic = models.CharField(max_length=64, unique=True)
+    # Highest JSON-RPC id seen; our own writes pick a higher one.
+    last_id = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "name"], name="store_name_is_unique_per_account"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StoreEntry(models.Model):
+    """The present value of a key, or its tombstone."""
+
+    store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="entries")
+    key = models.CharField(max_length=255)
+    last_id = models.BigIntegerField()
+    is_deleted = models.BooleanField(default=False)
+    sealed_value = models.BinaryField(default=b"", editable=False)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["store", "key"], name="store_entry_key_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} @{self.last_id}"
+
+
+class StoreUpdate(models.Model):
+    """Append-only log of every update that arrived or was made here, with its outcome."""
+
+    class Outcome(models.TextChoices):
+        APPLIED = "applied"
+        STALE = "stale"
+        DUPLICATE = "duplicate"
+        REFUSED = "refused"
+
+    class Source(models.TextChoices):
+        DEVICE = "device"
+        RELAY = "relay"
+        HISTORY = "history"
+
+    class Action(models.TextChoices):
+        SET = "set"
+        DELETE = "delete"
+
+    store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="updates")
+    key = models.CharField(max_length=255)
+    action = models.CharField(max_length=8, choices=Action.choices)
+    rpc_id = models.BigIntegerField()
+    # The entry's id before this update: explains the outcome.
+    previous_id = models.BigIntegerField(null=True)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    source = models.CharField(max_length=8, choices=Source.choices)
+    device = models.ForeignKey(
+        Device, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    size = models.PositiveIntegerField(default=0, help_text="bytes of the envelope")
+    published_at = models.BigIntegerField(null=True, help_text="milliseconds")
+    at = models.DateTimeField()
+    reason = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["store", "-id"], name="store_update_newest_first")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.key} @{self.rpc_id}: {self.outcome}"
+
+
+class DeviceCursor(models.Model):
+    """How far a device is in a store: the last StoreUpdate that it has."""
+
+    store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="cursors")
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="cursors"
+    )
+    update_pk = models.BigIntegerField(default=0)
+    moved_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["store", "device"], name="device_cursor_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} at {self.update_pk}"
+
+
+class ColdStart(models.Model):
+    """The replay of an account's stores from History, when the account comes to this server."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    account = models.OneToOneField(
+        Account, on_delete=models.CASCADE, related_name="cold_start"
+    )
+    state = models.CharField(max_length=8, choices=State.choices, default=State.RUNNING)
+    replayed = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return f"cold start of {self.account_id}: {self.state}"
