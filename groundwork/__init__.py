@@ -1,0 +1,1 @@
+"""What every app stands on: clock, entropy, guarded HTTP, limits, wake-ups."""

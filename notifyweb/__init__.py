@@ -1,0 +1,1 @@
+"""The Django project: settings, environment, addresses, tasks, embedded services."""

@@ -1,0 +1,73 @@
+"""Running one management command: services found or started, errors said plainly."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from notifyweb.environment import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from notifyweb.embedded.lease import Service
+
+WRONG_SETTING = 2
+# Set by the launcher for its children: the services are its business.
+SUPERVISED = "NOTIFYWEB_SUPERVISED"
+# Commands that read and write no database.
+NEED_NO_SERVICES = frozenset(
+    {"run", "help", "version", "--help", "-h", "--version", "check", "collectstatic"}
+    | {"findstatic", "diffsettings", "startapp", "makemessages", "compilemessages"}
+)
+
+
+def run_command(argv: Sequence[str]) -> int:
+    try:
+        with _services_for(argv[1] if len(argv) > 1 else "help"):
+            from django.core.management import execute_from_command_line
+
+            execute_from_command_line(list(argv))
+    except SettingError as error:
+        print(error, file=sys.stderr)
+        return WRONG_SETTING
+    return 0
+
+
+@contextmanager
+def _services_for(command: str) -> Iterator[None]:
+    if command in NEED_NO_SERVICES or os.environ.get(SUPERVISED):
+        yield
+        return
+    from django.conf import settings
+
+    from notifyweb.embedded.lease import Lease
+
+    services = embedded_services()
+    if not services:
+        yield
+        return
+    lease = Lease(settings.PLACES, services)
+    lease.enter()
+    try:
+        yield
+    finally:
+        lease.leave()
+
+
+def embedded_services() -> list[Service]:
+    """Those of PostgreSQL and Redis that the settings leave to us."""
+    from django.conf import settings
+
+    services: list[Service] = []
+    if settings.EMBEDDED_POSTGRES:
+        from notifyweb.embedded.postgres import Postgres
+
+        services.append(Postgres(settings.PLACES))
+    if settings.EMBEDDED_REDIS:
+        from notifyweb.embedded.redis import Redis
+
+        services.append(Redis(settings.PLACES))
+    return services

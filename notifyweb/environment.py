@@ -1,0 +1,245 @@
+"""Typed readers of environment variables, and the secrets kept beside the data.
+
+A value that cannot be right raises ``SettingError`` with one sentence that names the
+variable, the value and what would be right; commands print it and end with code 2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"0", "false", "no", "off"})
+HIGHEST_PORT = 65535
+KEY_LENGTH = 32
+
+
+class SettingError(Exception):
+    """A wrong setting, said in one sentence for the person who can change it."""
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def flag(name: str, *, default: bool) -> bool:
+    value = text(name).lower()
+    if not value:
+        return default
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    raise SettingError(f"{name} is {value!r}; write 1 or 0.")
+
+
+def integer(name: str, default: int, *, lowest: int = 0, highest: int = 2**31) -> int:
+    value = text(name)
+    if not value:
+        return default
+    if not value.isdecimal() or not lowest <= int(value) <= highest:
+        raise SettingError(
+            f"{name} is {value!r}; write a whole number from {lowest} to {highest}."
+        )
+    return int(value)
+
+
+def port(name: str, default: int) -> int:
+    return integer(name, default, lowest=1, highest=HIGHEST_PORT)
+
+
+def names(name: str, default: tuple[str, ...] = ()) -> list[str]:
+    """A comma-separated list."""
+    value = text(name)
+    if not value:
+        return list(default)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def address(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
+    """A URL without a trailing slash, of one of the given schemes."""
+    value = text(name, default)
+    if value:
+        _split(name, value, schemes)
+    return value.rstrip("/")
+
+
+def _split(name: str, value: str, schemes: tuple[str, ...]) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise SettingError(f"{name} is not a URL.") from None
+    if parts.scheme not in schemes:
+        wanted = " or ".join(f"{scheme}://…" for scheme in schemes)
+        raise SettingError(f"{name} is not a URL of the form {wanted}.")
+    if not parts.netloc and not parts.path:
+        raise SettingError(f"{name} names no host.")
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """Where PostgreSQL is. ``host`` is a folder when it listens on a Unix socket."""
+
+    name: str
+    host: str
+    port: int
+    user: str
+    password: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"DatabaseAddress({self.name!r} on {self.host!r})"
+
+
+def database_address(name: str) -> DatabaseAddress | None:
+    """``postgres://user:password@host:port/name?sslmode=require``, or None if empty."""
+    value = text(name)
+    if not value:
+        return None
+    parts = _split(name, value, ("postgres", "postgresql"))
+    query = dict(parse_qsl(parts.query))
+    database = unquote(parts.path.lstrip("/"))
+    if not database:
+        raise SettingError(f"{name} names no database after the host.")
+    return DatabaseAddress(
+        name=database,
+        host=query.pop("host", unquote(parts.hostname or "")),
+        port=parts.port or int(query.pop("port", "5432")),
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        options=tuple(query.items()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MailAddress:
+    """How mail leaves: ``smtp[s]://user:password@host:port`` or ``console:``."""
+
+    backend: str
+    host: str = ""
+    port: int = 25
+    user: str = ""
+    password: str = ""
+    tls: bool = False
+    ssl: bool = False
+
+    def __repr__(self) -> str:
+        return f"MailAddress({self.backend!r}, {self.host!r})"
+
+
+def mail_address(name: str) -> MailAddress:
+    backends = "django.core.mail.backends"
+    value = text(name)
+    if not value:
+        return MailAddress(f"{backends}.dummy.EmailBackend")
+    if value.rstrip("/") == "console:":
+        return MailAddress(f"{backends}.console.EmailBackend")
+    parts = _split(name, value, ("smtp", "smtp+tls", "smtps"))
+    usual = {"smtp": 25, "smtp+tls": 587, "smtps": 465}[parts.scheme]
+    return MailAddress(
+        backend=f"{backends}.smtp.EmailBackend",
+        host=parts.hostname or "localhost",
+        port=parts.port or usual,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        tls=parts.scheme == "smtp+tls",
+        ssl=parts.scheme == "smtps",
+    )
+
+
+def folder(name: str, default: Path) -> Path:
+    return Path(text(name, str(default))).expanduser().absolute()
+
+
+def private_folder(path: Path) -> Path:
+    """Make ``path`` and close it to other users; say so if that cannot be done."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o700)
+        writable = os.access(path, os.W_OK | os.X_OK)
+    except (OSError, NotADirectoryError) as error:
+        raise SettingError(
+            f"The data directory {path} cannot be made or closed to other users "
+            f"({error.strerror}); set NOTIFYWEB_DATA_DIR to one that can."
+        ) from None
+    if not writable:
+        raise SettingError(
+            f"The data directory {path} is not writable for this user; "
+            "set NOTIFYWEB_DATA_DIR to one that is."
+        )
+    return path
+
+
+def kept_secret(path: Path, fresh: str) -> str:
+    """The secret kept in ``path``; ``fresh`` is put there first if nothing is."""
+    if not path.exists():
+        _write_once(path, fresh)
+    if path.stat().st_mode & 0o077:
+        raise SettingError(
+            f"{path} can be read by other users of this machine; run chmod 600 {path}."
+        )
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _write_once(path: Path, content: str) -> None:
+    # Two commands may start at once on a fresh directory: a hard link lets only one
+    # of their secrets become the secret, and never shows half of one.
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(content + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def fresh_secret_key() -> str:
+    return secrets.token_urlsafe(50)
+
+
+def fresh_keychain_keys() -> str:
+    return "k1:" + base64.b64encode(secrets.token_bytes(KEY_LENGTH)).decode("ascii")
+
+
+def keychain_keys(name: str, value: str) -> list[str]:
+    """``id:base64`` pairs, comma separated; checked here so that nothing starts
+    with a key that cannot open anything."""
+    keys = [part.strip() for part in value.split(",") if part.strip()]
+    seen: set[str] = set()
+    for position, key in enumerate(keys, start=1):
+        key_id, _, encoded = key.partition(":")
+        try:
+            length = len(base64.b64decode(encoded, validate=True))
+        except binascii.Error:
+            length = -1
+        if not key_id or length != KEY_LENGTH:
+            raise SettingError(
+                f"{name}: key number {position} is not of the form id:base64 "
+                f"of {KEY_LENGTH} bytes."
+            )
+        if key_id in seen:
+            raise SettingError(f"{name} has two keys with the id {key_id!r}.")
+        seen.add(key_id)
+    if not keys:
+        raise SettingError(f"{name} holds no key.")
+    return keys

@@ -1,0 +1,349 @@
+"""Django settings, read from the environment. ``docs/settings.md`` explains each."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from csp.constants import NONE, SELF
+
+from groundwork.limits import Bucket, Limits, parse_changes
+from notifyweb import environment as env
+from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
+from notifyweb.environment import SettingError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DAY = 24 * 60 * 60
+
+# Where things are kept ------------------------------------------------------
+
+DATA_DIR = env.folder("NOTIFYWEB_DATA_DIR", BASE_DIR / ".data")
+EXTERNAL_DATABASE = env.database_address("DATABASE_URL")
+EXTERNAL_REDIS_URL = env.address(
+    "REDIS_URL", schemes=("redis", "rediss", "unix", "redis+socket")
+)
+EMBEDDED_POSTGRES = EXTERNAL_DATABASE is None
+EMBEDDED_REDIS = not EXTERNAL_REDIS_URL
+PLACES = Places(DATA_DIR)
+
+# Addresses ------------------------------------------------------------------
+
+BIND = env.text("NOTIFYWEB_BIND", "127.0.0.1")
+PORT = env.port("NOTIFYWEB_PORT", 8000)
+RELAY_PORT = env.port("NOTIFYWEB_RELAY_PORT", 8080)
+PUBLIC_URL = env.address(
+    "NOTIFYWEB_PUBLIC_URL", f"http://localhost:{PORT}", schemes=("http", "https")
+)
+RELAY_PUBLIC_URL = env.address(
+    "NOTIFYWEB_RELAY_PUBLIC_URL",
+    f"ws://localhost:{RELAY_PORT}",
+    schemes=("ws", "wss"),
+)
+_other_relay = env.address("RELAY_URL", schemes=("ws", "wss"))
+EMBEDDED_RELAY = not _other_relay
+_local_host = "127.0.0.1" if BIND in {"0.0.0.0", "::"} else BIND  # noqa: S104
+RELAY_URL = _other_relay or f"ws://{_local_host}:{RELAY_PORT}"
+PROJECT_ID = env.text("PROJECT_ID")
+_other_keys_server = env.address("KEYS_SERVER_URL", schemes=("http", "https"))
+KEYS_SERVER_URL = _other_keys_server or PUBLIC_URL
+KEYS_SERVER_IS_OURS = not _other_keys_server
+_other_history = env.address("HISTORY_SERVER_URL", schemes=("http", "https"))
+HISTORY_SERVER_URL = _other_history or f"{PUBLIC_URL}/history"
+HISTORY_SERVER_IS_OURS = not _other_history
+CAST_SERVER_URL = f"{PUBLIC_URL}/cast"
+ALLOWED_KEYS_SERVERS = env.names(
+    "NOTIFYWEB_ALLOWED_KEYS_SERVERS", ("https://keys.walletconnect.com",)
+)
+ALLOWED_KEYS_SERVERS = sorted({*ALLOWED_KEYS_SERVERS, KEYS_SERVER_URL, PUBLIC_URL})
+
+PUBLIC_HTTPS = PUBLIC_URL.startswith("https://")
+PUBLIC_HOST = urlsplit(PUBLIC_URL).hostname or "localhost"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_embedded = EMBEDDED_POSTGRES and EMBEDDED_REDIS
+
+# Mode -----------------------------------------------------------------------
+
+DEBUG = env.flag("DEBUG", default=False)
+DEMO = env.flag("NOTIFYWEB_DEMO", default=_embedded and EMBEDDED_RELAY)
+PRODUCTION = not EMBEDDED_POSTGRES and not DEMO
+ADMIN = env.flag("NOTIFYWEB_ADMIN", default=True)
+FAILPOINTS = env.names("NOTIFYWEB_FAILPOINTS")
+
+# Secrets --------------------------------------------------------------------
+
+
+def _secret(name: str, file_name: str, fresh: str) -> str:
+    given = env.text(name)
+    if given:
+        return given
+    if not EMBEDDED_POSTGRES:
+        raise SettingError(
+            f"{name} is required when DATABASE_URL is set; "
+            "docs/settings.md shows how to make one."
+        )
+    path = env.private_folder(DATA_DIR) / file_name
+    if file_name == "keychain_keys" and PLACES.cluster.exists() and not path.exists():
+        raise SettingError(
+            f"{path} is missing although the database beside it exists; put the file "
+            "back, because without it nothing in the keychain can be opened."
+        )
+    return env.kept_secret(path, fresh)
+
+
+SECRET_KEY = _secret("SECRET_KEY", "secret_key", env.fresh_secret_key())
+KEYCHAIN_KEYS = env.keychain_keys(
+    "KEYCHAIN_KEYS",
+    _secret("KEYCHAIN_KEYS", "keychain_keys", env.fresh_keychain_keys()),
+)
+
+# Database -------------------------------------------------------------------
+
+STATEMENT_TIMEOUT_MS = env.integer("NOTIFYWEB_STATEMENT_TIMEOUT_MS", 30_000)
+LOCK_TIMEOUT_MS = env.integer("NOTIFYWEB_LOCK_TIMEOUT_MS", 5_000)
+DATABASE_POOL = env.integer("NOTIFYWEB_DATABASE_POOL", 0, highest=1000)
+DATABASE_ADDRESS = EXTERNAL_DATABASE or env.DatabaseAddress(
+    name=DATABASE,
+    host=str(PLACES.postgres_run),
+    port=POSTGRES_PORT,
+    user=ROLE,
+    password="",
+)
+_database_options: dict[str, object] = {
+    **dict(DATABASE_ADDRESS.options),
+    "connect_timeout": 5,
+    "application_name": "notifyweb",
+    "options": (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
+        f"-c lock_timeout={LOCK_TIMEOUT_MS} "
+        "-c idle_in_transaction_session_timeout=60000"
+    ),
+}
+if DATABASE_POOL:
+    _database_options["pool"] = {
+        "min_size": 1,
+        "max_size": DATABASE_POOL,
+        "timeout": 5,
+    }
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": DATABASE_ADDRESS.name,
+        "HOST": DATABASE_ADDRESS.host,
+        "PORT": str(DATABASE_ADDRESS.port),
+        "USER": DATABASE_ADDRESS.user,
+        "PASSWORD": DATABASE_ADDRESS.password,
+        "CONN_MAX_AGE": 0 if DATABASE_POOL else 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": _database_options,
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Redis: hints, queues and counters; nothing that may not be lost ---------------
+
+REDIS_URL = (
+    EXTERNAL_REDIS_URL.replace("redis+socket://", "unix://")
+    or f"unix://{PLACES.redis_socket}"
+)
+# Blocking reads last longer than the library's own limit of five seconds, which
+# would close every channel that is idle for so long.
+REDIS_TIMEOUT_S = 30
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {
+            "hosts": [
+                {
+                    "address": REDIS_URL,
+                    "socket_timeout": REDIS_TIMEOUT_S,
+                    "socket_connect_timeout": 5,
+                    "max_connections": 10_000,
+                }
+            ],
+            "prefix": "asgi",
+            "capacity": 1_000,
+            "expiry": 30,
+            "group_expiry": DAY,
+        },
+    }
+}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "cache",
+        "OPTIONS": {
+            "socket_timeout": 2,
+            "socket_connect_timeout": 2,
+            "max_connections": 1_000,
+        },
+    }
+}
+
+# Apps -----------------------------------------------------------------------
+
+OUR_APPS = [
+    "accounts",
+    "keychain",
+    "relay",
+    "identity",
+    "history",
+    "syncstore",
+    "subscriptions",
+    "castserver",
+    "dashboard",
+]
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+    "django_celery_beat",
+    "django_htmx",
+    "lucide",
+    "ninja",
+    "notifyweb",
+    *OUR_APPS,
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "notifyweb.urls"
+ASGI_APPLICATION = "notifyweb.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/signin"
+LOGIN_REDIRECT_URL = "/inbox"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+# Static files ---------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+# Security -------------------------------------------------------------------
+
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", (PUBLIC_HOST,))
+if EMBEDDED_POSTGRES:
+    ALLOWED_HOSTS = sorted({*ALLOWED_HOSTS, *LOOPBACK_NAMES})
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_NAME = "__Host-session" if PUBLIC_HTTPS else "session"
+SESSION_COOKIE_AGE = 7 * DAY
+SESSION_COOKIE_SECURE = PUBLIC_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_ABSOLUTE_AGE = 30 * DAY
+CSRF_COOKIE_NAME = "__Host-csrf" if PUBLIC_HTTPS else "csrf"
+CSRF_COOKIE_SECURE = PUBLIC_HTTPS
+CSRF_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 365 * DAY if PUBLIC_HTTPS else 0
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "worker-src": [SELF],
+        "object-src": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+
+# Limits ---------------------------------------------------------------------
+
+OUTBOUND_ALLOW = env.names(
+    "NOTIFYWEB_OUTBOUND_ALLOW",
+    ("localhost", "127.0.0.1", "::1") if EMBEDDED_POSTGRES else (),
+)
+
+
+def _limits() -> Limits:
+    changes: dict[str, int | Bucket] = {}
+    if DEMO:
+        changes["notify_subscriber"] = Bucket(1_000, 10)
+    if env.flag("NOTIFYWEB_STRICT_SPAM_RULE", default=False):
+        changes["notify_subscriber"] = Bucket(1, 1 / 3600)
+    try:
+        changes |= parse_changes(env.text("NOTIFYWEB_LIMITS"))
+    except ValueError as error:
+        raise SettingError(f"NOTIFYWEB_LIMITS: {error}.") from None
+    return dataclasses.replace(Limits(), **changes)  # type: ignore[arg-type]
+
+
+LIMITS = _limits()
+DATA_UPLOAD_MAX_MEMORY_SIZE = LIMITS.json_body_bytes
+
+# Mail -----------------------------------------------------------------------
+
+_mail = env.mail_address("EMAIL_URL")
+EMAIL_BACKEND = _mail.backend
+EMAIL_HOST = _mail.host
+EMAIL_PORT = _mail.port
+EMAIL_HOST_USER = _mail.user
+EMAIL_HOST_PASSWORD = _mail.password
+EMAIL_USE_TLS = _mail.tls
+EMAIL_USE_SSL = _mail.ssl
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"notifyweb@{PUBLIC_HOST}")
+
+# Celery ---------------------------------------------------------------------
+
+CELERY_BROKER_URL = (
+    REDIS_URL.replace("unix://", "redis+socket://")
+    if REDIS_URL.startswith("unix://")
+    else REDIS_URL
+)
+
+SENTRY_DSN = env.text("SENTRY_DSN")

@@ -1,0 +1,29 @@
+"""The addresses of the web process. Each app owns what is below its prefix."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+
+PREFIXES = {
+    "identity": "",
+    "history": "history/",
+    "castserver": "",
+    "dashboard": "",
+}
+
+
+def _urls_of_apps() -> list[URLPattern | URLResolver]:
+    return [
+        path(prefix, include(f"{app}.urls"))
+        for app, prefix in PREFIXES.items()
+        if find_spec(f"{app}.urls") is not None
+    ]
+
+
+urlpatterns: list[URLPattern | URLResolver] = [*_urls_of_apps()]
+if settings.ADMIN:
+    urlpatterns.append(path("admin/", admin.site.urls))

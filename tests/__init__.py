@@ -1,0 +1,1 @@
+"""The tests; docs/architecture.md, "Tests", says how they are cut."""

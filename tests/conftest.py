@@ -1,0 +1,80 @@
+"""What every test run stands on: real PostgreSQL and Redis, started once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from notifyweb.embedded.places import Places
+
+
+@pytest.fixture(scope="session")
+def embedded_services() -> Iterator[None]:
+    from django.conf import settings
+
+    from notifyweb.embedded.lease import Lease
+    from notifyweb.embedded.postgres import Postgres
+    from notifyweb.embedded.redis import Redis
+
+    postgres = Lease(settings.PLACES, [Postgres(settings.PLACES, durable=False)])
+    redis = Lease(settings.REDIS_PLACES, [Redis(settings.REDIS_PLACES)])
+    postgres.enter()
+    _forget_dead_runs(settings.PLACES, settings.REDIS_PLACES)
+    redis.enter()
+    try:
+        yield
+    finally:
+        redis.leave()
+        postgres.leave()
+        shutil.rmtree(settings.REDIS_PLACES.data, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(embedded_services: None) -> None:
+    """pytest-django asks for this before it makes the database of the run."""
+
+
+@pytest.fixture
+def redis_client(embedded_services: None) -> Iterator[object]:
+    """A client of this run's Redis, emptied first."""
+    import redis
+    from django.conf import settings
+
+    with redis.Redis.from_url(settings.REDIS_URL) as client:
+        client.flushall()
+        yield client
+
+
+def _forget_dead_runs(places: Places, ours: Places) -> None:
+    """Drop what runs left behind that were killed."""
+    with psycopg.connect(
+        host=str(places.postgres_run),
+        port=5432,
+        user="notifyweb",
+        dbname="notifyweb",
+        autocommit=True,
+    ) as connection:
+        rows = connection.execute("SELECT datname FROM pg_database")
+        for (name,) in rows.fetchall():
+            if name.startswith("test_") and not _is_alive(name.split("_")[1]):
+                connection.execute(
+                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
+                        sql.Identifier(name)
+                    )
+                )
+    for folder in ours.data.parent.glob("run-*"):
+        if not _is_alive(folder.name.removeprefix("run-")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: str) -> bool:
+    return not pid.isdecimal() or Path(f"/proc/{pid}").exists() or os.name != "posix"

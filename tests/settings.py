@@ -1,0 +1,33 @@
+"""Settings of a test run: its own data directory, database, Redis and limits.
+
+The PostgreSQL cluster in ``.data-test`` is shared by all runs, each with a database of
+its own; Redis is one per run, because its publish/subscribe knows no databases.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+BASE = Path(__file__).resolve().parent.parent
+for name in ("NOTIFYWEB_PUBLIC_URL", "NOTIFYWEB_DEMO", "RELAY_URL", "SECRET_KEY"):
+    os.environ.pop(name, None)
+for name in ("DATABASE_URL", "REDIS_URL", "KEYCHAIN_KEYS", "KEYS_SERVER_URL"):
+    os.environ.pop(name, None)
+os.environ["NOTIFYWEB_DATA_DIR"] = str(BASE / ".data-test")
+
+from notifyweb.embedded.places import Places
+from notifyweb.settings import *  # noqa: F403
+from notifyweb.settings import CACHES, CHANNEL_LAYERS, DATABASES, PLACES
+
+RUN = f"run-{os.getpid()}"
+REDIS_PLACES = Places(PLACES.data / "runs" / RUN)
+REDIS_URL = f"unix://{REDIS_PLACES.redis_socket}"
+CELERY_BROKER_URL = f"redis+socket://{REDIS_PLACES.redis_socket}"
+CACHES["default"]["LOCATION"] = REDIS_URL
+CHANNEL_LAYERS["default"]["CONFIG"]["hosts"][0]["address"] = REDIS_URL
+
+DATABASES["default"]["TEST"] = {"NAME": f"test_{os.getpid()}"}
+DATABASES["default"]["CONN_MAX_AGE"] = 0
+DEMO = False
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
