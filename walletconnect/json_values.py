@@ -1,0 +1,144 @@
+"""JSON texts and values, read and written in one way.
+
+`parse_json` refuses what JavaScript's `JSON.parse` refuses (NaN, lone surrogates,
+infinite numbers). `dump_json` writes what `JSON.stringify` writes: compact, members in
+insertion order, everything beyond ASCII unescaped. The `take_*` readers turn one member
+of an object that a peer sent into a checked Python value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import orjson
+
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+JsonValue: TypeAlias = (
+    "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+)
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def malformed(what: str) -> RemoteProtocolError:
+    """The error for `what`, a name of ours: never the peer's own text."""
+    return RemoteProtocolError(ErrorCode.MALFORMED, f"malformed {what}")
+
+
+def parse_json(text: str | bytes, what: str = "JSON") -> JsonValue:
+    try:
+        value: JsonValue = orjson.loads(text)
+    except ValueError:
+        raise malformed(what) from None
+    return value
+
+
+def parse_object(text: str | bytes, what: str = "JSON object") -> JsonObject:
+    value = parse_json(text, what)
+    if not isinstance(value, dict):
+        raise malformed(what)
+    return value
+
+
+def dump_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
+    # .decode() also copies: orjson's own buffer would pin 8 KB per kept result.
+    return orjson.dumps(value).decode()
+
+
+def stringify(value: JsonValue) -> str:
+    """`JSON.stringify(value)` of a parsed value, for texts that are hashed.
+
+    The standard library writer, because members keep their order, large integers their
+    digits, and only `"`, `\\` and the C0 controls are escaped, as in JavaScript.
+    """
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def has_control_characters(text: str) -> bool:
+    return _CONTROL.search(text) is not None
+
+
+def require_object(value: JsonValue, what: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise malformed(what)
+    return value
+
+
+def require_text(value: JsonValue, what: str, *, longest: int) -> str:
+    """A string of at most `longest` characters; controls are for `require_line`."""
+    if not isinstance(value, str):
+        raise malformed(what)
+    if len(value) > longest:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{what} is too long")
+    return value
+
+
+def require_line(value: JsonValue, what: str, *, longest: int) -> str:
+    """A string on one line, without control characters."""
+    text = require_text(value, what, longest=longest)
+    if has_control_characters(text):
+        raise malformed(what)
+    return text
+
+
+def require_integer(
+    value: JsonValue,
+    what: str,
+    *,
+    least: int = 0,
+    most: int = MAX_SAFE_INTEGER,
+) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise malformed(what)
+    if not least <= value <= most:
+        raise malformed(what)
+    return value
+
+
+def take_text(members: Mapping[str, JsonValue], name: str, *, longest: int) -> str:
+    return require_text(members.get(name), name, longest=longest)
+
+
+def take_line(members: Mapping[str, JsonValue], name: str, *, longest: int) -> str:
+    return require_line(members.get(name), name, longest=longest)
+
+
+def take_optional_line(
+    members: Mapping[str, JsonValue], name: str, *, longest: int
+) -> str | None:
+    value = members.get(name)
+    return None if value is None else require_line(value, name, longest=longest)
+
+
+def take_integer(
+    members: Mapping[str, JsonValue],
+    name: str,
+    *,
+    least: int = 0,
+    most: int = MAX_SAFE_INTEGER,
+) -> int:
+    return require_integer(members.get(name), name, least=least, most=most)
+
+
+def take_object(members: Mapping[str, JsonValue], name: str) -> JsonObject:
+    return require_object(members.get(name), name)
+
+
+def take_list(
+    members: Mapping[str, JsonValue], name: str, *, longest: int
+) -> list[JsonValue]:
+    value = members.get(name)
+    if not isinstance(value, list):
+        raise malformed(name)
+    if len(value) > longest:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{name} is too long")
+    return value

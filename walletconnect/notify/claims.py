@@ -1,0 +1,442 @@
+"""The claim sets of the Notify API, one class per `act`.
+
+Spec: clients/notify/notify-authentication.md; protocol.md, section 5.3. The acts that only
+the later generation has are in `walletconnect.notify.later_claims`; what they share is here.
+
+Both generations are read and written. The later one is recognised by `mjv` ("1"), by a
+did:web in `app`, and by `sbs`; a claim of the other generation is None. Fields carry the
+names of the claims, in the order in which the shipped clients and servers write them.
+
+    token = SubscriptionAuth(iat=now, exp=..., iss=..., ...).sign(key)
+    auth = SubscriptionAuth.read(token, now=now, aud=dapp_key.did, ksu=allowed)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, ClassVar, Final, Self
+
+from walletconnect.crypto.keys import SymKey, hash_text
+from walletconnect.errors import LocalProtocolError
+from walletconnect.identity.did import (
+    DID_PKH,
+    AccountId,
+    account_of,
+    did_key,
+    public_key_of,
+)
+from walletconnect.identity.jwt import DidJwt, sign_did_jwt
+from walletconnect.json_values import (
+    MAX_SAFE_INTEGER,
+    JsonObject,
+    JsonValue,
+    malformed,
+    require_integer,
+    require_line,
+    require_object,
+    stringify,
+    take_integer,
+    take_line,
+    take_list,
+)
+from walletconnect.notify.methods import (
+    DELETE,
+    MESSAGE,
+    SUBSCRIBE,
+    UPDATE,
+    Method,
+)
+from walletconnect.notify.values import (
+    LONGEST_URL,
+    MOST_TYPES,
+    NotifyMessage,
+    join_scope,
+    require_scope_name,
+    split_scope,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from walletconnect.crypto.signing import IdentityKey
+
+# What a wallet of the August generation writes as the reason of a delete.
+DELETE_REASON: Final = "User unsubscribed."
+
+LATER: Final = "1"  # `mjv` of the last released client
+
+_MOST_SUBSCRIPTIONS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSubscription:
+    """An element of `sbs`: how the later generation's server tells a subscription."""
+
+    app_domain: str
+    app_authentication_key: str
+    sym_key: SymKey = field(repr=False)
+    account: AccountId
+    scope: tuple[str, ...]
+    expiry: int
+    unread_notification_count: int = 0
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> ServerSubscription:
+        members = require_object(value, "sbs")
+        key = take_line(members, "appAuthenticationKey", longest=LONGEST_URL)
+        public_key_of(key)
+        scope = take_list(members, "scope", longest=MOST_TYPES)
+        unread = members.get("unreadNotificationCount", 0)
+        return cls(
+            app_domain=take_line(members, "appDomain", longest=LONGEST_URL),
+            app_authentication_key=key,
+            sym_key=SymKey.from_hex(members.get("symKey")),
+            account=AccountId.parse(members.get("account")),
+            scope=tuple(require_scope_name(name) for name in scope),
+            expiry=take_integer(members, "expiry"),
+            unread_notification_count=require_integer(unread, "sbs"),
+        )
+
+    def to_value(self) -> JsonObject:
+        return {
+            "appDomain": self.app_domain,
+            "appAuthenticationKey": self.app_authentication_key,
+            "symKey": self.sym_key.hex(),
+            "account": str(self.account),
+            "scope": list(self.scope),
+            "expiry": self.expiry,
+            "unreadNotificationCount": self.unread_notification_count,
+        }
+
+
+def _read_subscriptions(value: JsonValue) -> tuple[ServerSubscription, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_SUBSCRIPTIONS:
+        raise malformed("claim sbs")
+    return tuple(ServerSubscription.from_value(each) for each in value)
+
+
+def _read_scope(value: JsonValue) -> tuple[str, ...]:
+    if not isinstance(value, str):
+        raise malformed("claim scp")
+    return split_scope(value)
+
+
+def _read_messages(value: JsonValue) -> tuple[NotifyMessage, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_SUBSCRIPTIONS:
+        raise malformed("claim nfs")
+    return tuple(NotifyMessage.from_value(each) for each in value)
+
+
+def _read_ids(value: JsonValue) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_SUBSCRIPTIONS:
+        raise malformed("claim ids")
+    return tuple(_read_line(each) for each in value)
+
+
+def _read_time(value: JsonValue) -> int:
+    return require_integer(value, "claim time", most=MAX_SAFE_INTEGER)
+
+
+def _read_line(value: JsonValue) -> str:
+    return require_line(value, "claim", longest=LONGEST_URL)
+
+
+def _read_object(value: JsonValue) -> JsonObject:
+    return require_object(value, "claim msg")
+
+
+def _read_flag(value: JsonValue) -> bool:
+    if not isinstance(value, bool):
+        raise malformed("claim")
+    return value
+
+
+# A claim means the same in every act: one table reads them all.
+_READERS: Final[dict[str, Callable[[JsonValue], object]]] = {
+    "iat": _read_time,
+    "exp": _read_time,
+    "iss": _read_line,
+    "aud": _read_line,
+    "sub": _read_line,
+    "ksu": _read_line,
+    "app": _read_line,
+    "mjv": _read_line,
+    "scp": _read_scope,
+    "msg": _read_object,
+    "sbs": _read_subscriptions,
+    "lmt": _read_time,
+    "aft": _read_line,
+    "urf": _read_flag,
+    "nfs": _read_messages,
+    "mre": _read_flag,
+    "mur": _read_flag,
+    "all": _read_flag,
+    "ids": _read_ids,
+}
+
+
+def _write(name: str, value: object) -> JsonValue:
+    if name == "scp" and isinstance(value, tuple):
+        return join_scope(value)
+    if isinstance(value, tuple):
+        return [_write("", each) for each in value]
+    if isinstance(value, (ServerSubscription, NotifyMessage)):
+        return value.to_value()
+    if isinstance(value, (str, int, dict)):
+        return value
+    raise LocalProtocolError(f"claim {name} has no JSON form")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What all acts share. `mjv` is None in August, "1" in the last client."""
+
+    act: ClassVar[str]
+    # The longest life that any generation gives this token.
+    longest_life: ClassVar[int]
+    # Claims that are written as null when they are None; others are left out.
+    nullable: ClassVar[frozenset[str]] = frozenset()
+
+    iat: int
+    exp: int
+    iss: str
+    mjv: str | None = None
+
+    @classmethod
+    def from_claims(cls, claims: JsonObject) -> Self:
+        """The claim set in `claims`; `DidJwt.verify` comes before."""
+        if claims.get("act") != cls.act:
+            raise malformed("claim act")
+        values = {
+            each.name: _READERS[each.name](claims[each.name])
+            for each in fields(cls)
+            if claims.get(each.name) is not None
+        }
+        try:
+            return cls(**values)  # type: ignore[arg-type]  # typed by _READERS
+        except TypeError:
+            # A claim without a default is absent.
+            raise malformed(f"claims of {cls.act}") from None
+
+    def to_claims(self) -> JsonObject:
+        claims: JsonObject = {"act": self.act}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None:
+                claims[each.name] = _write(each.name, value)
+            elif each.name in self.nullable:
+                claims[each.name] = None
+        return claims
+
+    def sign(self, key: IdentityKey) -> str:
+        if self.iss != key.did:
+            raise LocalProtocolError("claim iss is not the signer")
+        return sign_did_jwt(self.to_claims(), key)
+
+    @classmethod
+    def read(
+        cls,
+        token: object,
+        *,
+        now: int,
+        iss: str | None = None,
+        aud: str | None = None,
+        sub: str | None = None,
+        app: str | None = None,
+        ksu: Collection[str] | None = None,
+    ) -> Self:
+        """Parse, verify strictly (see `DidJwt.verify`), and read a token of this act."""
+        jwt = DidJwt.parse(token).verify(
+            now=now,
+            act=cls.act,
+            max_life=cls.longest_life,
+            iss=iss,
+            aud=aud,
+            sub=sub,
+            app=app,
+            ksu=ksu,
+        )
+        return cls.from_claims(jwt.claims)
+
+    @property
+    def is_later(self) -> bool:
+        return self.mjv is not None
+
+
+class _FromAccount:
+    """Acts whose `sub` is the did:pkh of the account."""
+
+    __slots__ = ()
+    sub: str
+
+    @property
+    def account(self) -> AccountId:
+        return account_of(self.sub)
+
+
+def _longest(method: Method) -> int:
+    return method.longest_life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionAuth(_FromAccount, Claims):
+    """Wallet to server, step 5: this account wants these types."""
+
+    act = "notify_subscription"
+    longest_life = _longest(SUBSCRIBE)
+
+    sub: str
+    aud: str
+    ksu: str
+    scp: tuple[str, ...]
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionResponseAuth(Claims):
+    """Server to wallet, step 13.
+
+    In August `sub` is the did:key of Z, with the Ed25519 prefix although Z is an X25519
+    key: the shipped client stops at any other. Later `sub` is the account, and the keys
+    are in `sbs`.
+    """
+
+    act = "notify_subscription_response"
+    longest_life = _longest(SUBSCRIBE)
+
+    ksu: str | None = None
+    aud: str
+    sub: str
+    app: str
+    sbs: tuple[ServerSubscription, ...] | None = None
+
+    @property
+    def names_account(self) -> bool:
+        return self.sub.startswith(DID_PKH)
+
+    @property
+    def public_key_z(self) -> bytes:
+        return public_key_of(self.sub)
+
+    @staticmethod
+    def sub_of(public_key_z: bytes) -> str:
+        return did_key(public_key_z)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageAuth(Claims):
+    """Server to wallet: a notification.
+
+    August: `aud` is the account and `sub` the hash of the subscriptionAuth (after an
+    update, of the updateAuth). Later: no `aud`, and `sub` is the account.
+    """
+
+    act = "notify_message"
+    longest_life = _longest(MESSAGE)
+
+    ksu: str | None = None
+    aud: str | None = None
+    sub: str
+    app: str
+    msg: JsonObject
+
+    @property
+    def account(self) -> AccountId:
+        return account_of(self.sub if self.aud is None else self.aud)
+
+    @property
+    def message(self) -> NotifyMessage:
+        return NotifyMessage.from_value(self.msg)
+
+    @property
+    def message_hash(self) -> str:
+        return message_hash(self.msg)
+
+
+def message_hash(msg: JsonValue) -> str:
+    """The hash in a receipt: of the text that `JSON.stringify` makes of `msg` as sent."""
+    return hash_text(stringify(msg))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptAuth(Claims):
+    """Wallet to server: the notification arrived. `sub` is its hash. August only."""
+
+    act = "notify_receipt"
+    longest_life = _longest(MESSAGE)
+
+    aud: str
+    sub: str
+    app: str
+    ksu: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageResponseAuth(_FromAccount, Claims):
+    """The later generation's receipt."""
+
+    act = "notify_message_response"
+    longest_life = _longest(MESSAGE)
+
+    aud: str
+    sub: str
+    app: str
+    ksu: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateAuth(_FromAccount, Claims):
+    """Wallet to server: from now on these types."""
+
+    act = "notify_update"
+    longest_life = _longest(UPDATE)
+
+    aud: str
+    sub: str
+    app: str
+    ksu: str
+    scp: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResponseAuth(Claims):
+    """Server to wallet. `sub` is the hash of the updateAuth; later, the account."""
+
+    act = "notify_update_response"
+    longest_life = _longest(UPDATE)
+
+    ksu: str | None = None
+    aud: str
+    sub: str
+    app: str
+    sbs: tuple[ServerSubscription, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteAuth(Claims):
+    """Wallet to server: no more. `sub` is a free reason in August, the account later.
+
+    So the account is taken from the CACAO of `iss` and compared with the subscription.
+    """
+
+    act = "notify_delete"
+    longest_life = _longest(DELETE)
+
+    aud: str
+    sub: str
+    ksu: str
+    app: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteResponseAuth(Claims):
+    """Server to wallet. `sub` is the hash of the last subscriptionAuth or updateAuth."""
+
+    act = "notify_delete_response"
+    longest_life = _longest(DELETE)
+
+    ksu: str | None = None
+    aud: str
+    sub: str
+    app: str
+    sbs: tuple[ServerSubscription, ...] | None = None

@@ -1,0 +1,409 @@
+"""What a subscription and a notification are made of.
+
+Spec: clients/notify/data-structures.md; protocol.md, sections 5.3 to 5.5.
+
+`from_value` reads JSON that a hostile peer may have written: a device of the same account
+can put anything into the sync store. `to_value` gives the camelCase of the wire back, with
+the members in the order in which the shipped client writes them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from walletconnect.crypto.keys import SymKey, Topic, parse_topic
+from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from walletconnect.identity.did import AccountId
+from walletconnect.json_values import (
+    JsonObject,
+    JsonValue,
+    dump_json,
+    has_control_characters,
+    malformed,
+    parse_object,
+    require_line,
+    require_object,
+    require_text,
+    take_integer,
+    take_line,
+    take_list,
+    take_object,
+    take_optional_line,
+)
+from walletconnect.notify.methods import SUBSCRIPTION_LIFE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+RELAY_PROTOCOL: Final = "irn"
+
+LONGEST_NAME: Final = 256
+LONGEST_TEXT: Final = 1024
+LONGEST_URL: Final = 2048
+MOST_ICONS: Final = 16
+MOST_TYPES: Final = 64
+
+# Seconds, not milliseconds: 10**11 seconds is the year 5138.
+_LATEST_EXPIRY: Final = 10**11 - 1
+
+_SCOPE_NAME = re.compile(r"[\w./-]{1,36}", re.ASCII)
+
+
+def require_scope_name(value: JsonValue) -> str:
+    """A notification type's name: a word or a UUID. It must survive a space-joined list."""
+    if isinstance(value, str) and _SCOPE_NAME.fullmatch(value):
+        return value
+    raise malformed("scope name")
+
+
+def join_scope(names: Iterable[str]) -> str:
+    """The claim `scp`: type names with one space between; may be empty."""
+    return " ".join(names)
+
+
+def split_scope(scp: str) -> tuple[str, ...]:
+    """The distinct names in a claim `scp`, in order."""
+    names = dict.fromkeys(require_scope_name(name) for name in scp.split(" ") if name)
+    if len(names) > MOST_TYPES:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, "scope is too long")
+    return tuple(names)
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationType:
+    """A kind of notification that a dapp offers, from its `wc-notify-config.json`.
+
+    `id` is what subscriptions carry in the later generation (a UUID there); in August the
+    name itself is carried. `scope_name` is whichever applies.
+    """
+
+    name: str
+    description: str
+    id: str | None = None
+
+    @property
+    def scope_name(self) -> str:
+        return self.id or self.name
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> NotificationType:
+        members = require_object(value, "notification type")
+        type_id = members.get("id")
+        if type_id is not None:
+            type_id = require_scope_name(type_id)
+            name = take_line(members, "name", longest=LONGEST_NAME)
+        else:
+            name = require_scope_name(members.get("name"))
+        description = members.get("description", "")
+        return cls(
+            name=name,
+            description=require_line(description, "description", longest=LONGEST_TEXT),
+            id=type_id,
+        )
+
+    def to_value(self) -> JsonObject:
+        members: JsonObject = {"name": self.name, "description": self.description}
+        return members if self.id is None else {"id": self.id, **members}
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeSetting:
+    """Whether one notification type is wanted."""
+
+    name: str
+    description: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeMap:
+    """The settings of a subscription by type name, in the order of the dapp's list."""
+
+    settings: tuple[ScopeSetting, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({setting.name for setting in self.settings}) != len(self.settings):
+            raise LocalProtocolError("a scope names each type once")
+
+    @classmethod
+    def of_types(
+        cls, types: Iterable[NotificationType], enabled: Collection[str] | None = None
+    ) -> ScopeMap:
+        """The types that a dapp offers, all enabled unless `enabled` names some."""
+        by_name = {offered.scope_name: offered for offered in types}
+        return cls(
+            tuple(
+                ScopeSetting(
+                    name=name,
+                    description=offered.description,
+                    enabled=enabled is None or name in enabled,
+                )
+                for name, offered in by_name.items()
+            )
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(setting.name for setting in self.settings)
+
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        return tuple(setting.name for setting in self.settings if setting.enabled)
+
+    @property
+    def scp(self) -> str:
+        """The claim `scp` that asks for this scope."""
+        return join_scope(self.enabled)
+
+    def get(self, name: str) -> ScopeSetting | None:
+        return next((each for each in self.settings if each.name == name), None)
+
+    def with_enabled(self, names: Collection[str]) -> ScopeMap:
+        """The same types with exactly `names` enabled; unknown names are left out."""
+        return ScopeMap(
+            tuple(
+                replace(setting, enabled=setting.name in names)
+                for setting in self.settings
+            )
+        )
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> ScopeMap:
+        members = require_object(value, "scope")
+        if len(members) > MOST_TYPES:
+            raise RemoteProtocolError(ErrorCode.TOO_LARGE, "scope is too long")
+        return cls(tuple(_read_setting(*item) for item in members.items()))
+
+    def to_value(self) -> JsonObject:
+        return {
+            setting.name: {
+                "description": setting.description,
+                "enabled": setting.enabled,
+            }
+            for setting in self.settings
+        }
+
+
+def _read_setting(name: str, value: JsonValue) -> ScopeSetting:
+    members = require_object(value, "scope setting")
+    enabled = members.get("enabled")
+    if not isinstance(enabled, bool):
+        raise malformed("scope setting")
+    description = members.get("description", "")
+    return ScopeSetting(
+        name=require_scope_name(name),
+        description=require_line(description, "description", longest=LONGEST_TEXT),
+        enabled=enabled,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Who the dapp is. `url` is the dapp URL exactly as the wallet was given it."""
+
+    name: str
+    description: str
+    url: str
+    icons: tuple[str, ...] = ()
+    redirect_native: str | None = None
+    redirect_universal: str | None = None
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> Metadata:
+        members = require_object(value, "metadata")
+        redirect = require_object(members.get("redirect") or {}, "redirect")
+        icons = take_list(members, "icons", longest=MOST_ICONS)
+        return cls(
+            name=take_line(members, "name", longest=LONGEST_NAME),
+            description=require_text(
+                members.get("description", ""), "description", longest=LONGEST_TEXT
+            ),
+            url=take_line(members, "url", longest=LONGEST_URL),
+            icons=tuple(
+                require_line(icon, "icon", longest=LONGEST_URL) for icon in icons
+            ),
+            redirect_native=take_optional_line(redirect, "native", longest=LONGEST_URL),
+            redirect_universal=take_optional_line(
+                redirect, "universal", longest=LONGEST_URL
+            ),
+        )
+
+    def to_value(self) -> JsonObject:
+        members: JsonObject = {
+            "name": self.name,
+            "description": self.description,
+            "icons": list(self.icons),
+            "url": self.url,
+        }
+        redirect: JsonObject = {}
+        if self.redirect_native is not None:
+            redirect["native"] = self.redirect_native
+        if self.redirect_universal is not None:
+            redirect["universal"] = self.redirect_universal
+        return {**members, "redirect": redirect} if redirect else members
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySubscription:
+    """One account's subscription to one dapp: what devices share through the sync store.
+
+    Departure: the shipped client believes `topic`; here it must be the hash of `symKey`,
+    or a peer could make us listen on a topic of its choice.
+    """
+
+    topic: Topic
+    account: AccountId
+    metadata: Metadata
+    scope: ScopeMap
+    expiry: int
+    sym_key: SymKey = field(repr=False)
+    relay_protocol: str = RELAY_PROTOCOL
+
+    def __post_init__(self) -> None:
+        if self.topic != self.sym_key.topic:
+            raise LocalProtocolError("a notify topic is the hash of its symmetric key")
+
+    @property
+    def app(self) -> str:
+        """The claim `app`: the dapp URL as the wallet was given it."""
+        return self.metadata.url
+
+    def is_expired(self, now: int) -> bool:
+        return self.expiry <= now
+
+    def with_scope(self, scope: ScopeMap, *, now: int) -> NotifySubscription:
+        """After an update: the new scope, and a new life."""
+        return replace(self, scope=scope, expiry=now + SUBSCRIPTION_LIFE)
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> NotifySubscription:
+        members = require_object(value, "notify subscription")
+        sym_key = SymKey.from_hex(members.get("symKey"))
+        topic = parse_topic(members.get("topic"))
+        if topic != sym_key.topic:
+            raise RemoteProtocolError(
+                ErrorCode.MISMATCH, "topic is not the hash of symKey"
+            )
+        relay = take_object(members, "relay")
+        if relay.get("protocol") != RELAY_PROTOCOL:
+            raise RemoteProtocolError(
+                ErrorCode.UNSUPPORTED, "relay protocol is not irn"
+            )
+        return cls(
+            topic=topic,
+            account=AccountId.parse(members.get("account")),
+            metadata=Metadata.from_value(members.get("metadata")),
+            scope=ScopeMap.from_value(members.get("scope")),
+            expiry=take_integer(members, "expiry", least=1, most=_LATEST_EXPIRY),
+            sym_key=sym_key,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> NotifySubscription:
+        return cls.from_value(parse_object(text, "notify subscription"))
+
+    def to_value(self) -> JsonObject:
+        """Holds the secret `symKey`: for the sync store and for export only."""
+        return {
+            "topic": self.topic,
+            "account": str(self.account),
+            "relay": {"protocol": self.relay_protocol},
+            "metadata": self.metadata.to_value(),
+            "scope": self.scope.to_value(),
+            "expiry": self.expiry,
+            "symKey": self.sym_key.hex(),
+        }
+
+    def to_json(self) -> str:
+        return dump_json(self.to_value())
+
+
+LONGEST_TITLE: Final = 64
+LONGEST_BODY: Final = 255
+LONGEST_LINK: Final = 255
+LONGEST_TYPE: Final = 36
+
+# Incoming text may come from servers with laxer limits: beyond ours it is cut, not lost.
+_CUT_TITLE: Final = 256
+_CUT_BODY: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyMessage:
+    """A notification: the claim `msg`.
+
+    `id`, `sent_at` (milliseconds) and `is_read` exist in the later generation only.
+    """
+
+    title: str
+    body: str
+    type: str
+    icon: str = ""
+    url: str = ""
+    id: str | None = None
+    sent_at: int | None = None
+    is_read: bool | None = None
+
+    def check_outgoing(self) -> NotifyMessage:
+        """Return self if a dapp may send this; limits in characters."""
+        limits = {
+            "title": (self.title, 1, LONGEST_TITLE),
+            "body": (self.body, 1, LONGEST_BODY),
+            "icon": (self.icon, 0, LONGEST_LINK),
+            "url": (self.url, 0, LONGEST_LINK),
+        }
+        for name, (text, least, most) in limits.items():
+            if not least <= len(text) <= most:
+                raise RemoteProtocolError(
+                    ErrorCode.TOO_LARGE if len(text) > most else ErrorCode.MALFORMED,
+                    f"{name} must have {least} to {most} characters",
+                )
+        if has_control_characters(self.title + self.icon + self.url):
+            raise malformed("title, icon or url")
+        require_scope_name(self.type)
+        return self
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> NotifyMessage:
+        """Read a received notification leniently: too long is cut, absent is empty."""
+        members = require_object(value, "notification")
+        if not isinstance(members.get("title"), str):
+            raise malformed("notification")
+        sent_at = members.get("sent_at")
+        is_read = members.get("is_read")
+        message_id = members.get("id")
+        return cls(
+            title=_lenient(members, "title", _CUT_TITLE),
+            body=_lenient(members, "body", _CUT_BODY),
+            type=_lenient(members, "type", LONGEST_TYPE),
+            icon=_lenient(members, "icon", LONGEST_URL),
+            url=_lenient(members, "url", LONGEST_URL),
+            id=message_id[:LONGEST_NAME] if isinstance(message_id, str) else None,
+            sent_at=sent_at if type(sent_at) is int else None,
+            is_read=is_read if isinstance(is_read, bool) else None,
+        )
+
+    def to_value(self) -> JsonObject:
+        """The claim `msg`: five members in August, eight in the later generation."""
+        members: JsonObject = {
+            "title": self.title,
+            "body": self.body,
+            "icon": self.icon,
+            "url": self.url,
+            "type": self.type,
+        }
+        if self.id is None:
+            return members
+        return {
+            "id": self.id,
+            "sent_at": self.sent_at,
+            **members,
+            "is_read": bool(self.is_read),
+        }
+
+
+def _lenient(members: JsonObject, name: str, longest: int) -> str:
+    value = members.get(name)
+    return value[:longest] if isinstance(value, str) else ""
