@@ -1,7 +1,7 @@
 """Rows of the relay: what the embedded relay keeps, and what our own clients of a relay keep.
 
-The two halves never join: ``PublishedMessage``, ``RelayClient`` and ``Acknowledgement``
-belong to the server (``relay.server``); ``InboxMessage``, ``OutboxMessage``,
+The two halves never join: ``PublishedMessage``, ``MailboxCursor`` and their like belong to
+the server (``relay.server``); ``InboxMessage``, ``OutboxMessage``,
 ``TopicSubscription`` and ``PartyClient`` to our clients (``relay.gateway``). A foreign relay
 replaces the first half and nothing else.
 """
@@ -28,33 +28,40 @@ class Party(models.TextChoices):
 # --- the embedded relay ---------------------------------------------------------------
 
 
-class RelayClient(models.Model):
-    """A client id (did:key of the relay-client key) seen by the embedded relay."""
+class RelayLog(models.Model):
+    """The head of the log: how many numbers the embedded relay has given out.
 
-    did = models.CharField(max_length=64, unique=True)
-    first_seen_at = models.DateTimeField()
+    Every batch of published messages moves it, in the transaction that writes them. The
+    row lock that this takes lets one batch commit at a time, so that numbers become
+    visible in their order, without gaps, however many relay nodes write.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    head = models.BigIntegerField()
 
     def __str__(self) -> str:
-        return self.did
+        return f"log up to {self.head}"
 
 
 class PublishedMessage(models.Model):
     """The embedded relay's log: mailbox until the TTL ends, archive for registered tags.
 
-    ``id`` is the publish order. One write serves mailbox and archive.
+    ``id`` is the publish order. One write serves mailbox and archive. The relay writes
+    and reads these rows in batches with its own SQL (``relay.server.store``). Topics and
+    digests are compared byte by byte, which the "C" collation does quickest.
     """
 
-    topic = models.CharField(max_length=TOPIC_LENGTH)
-    message_id = models.CharField(max_length=DIGEST_LENGTH, help_text="sha256(message)")
-    message = models.TextField()
-    tag = models.IntegerField()
-    prompt = models.BooleanField(default=False)
-    attestation = models.TextField(default="", blank=True)
-    publisher = models.ForeignKey(
-        RelayClient, on_delete=models.CASCADE, related_name="published"
+    id = models.BigIntegerField(primary_key=True)
+    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
+    message_id = models.CharField(
+        max_length=DIGEST_LENGTH, db_collation="C", help_text="sha256(message)"
     )
+    message = models.TextField()
+    tag = models.BigIntegerField()
+    attestation = models.TextField(null=True)
+    publisher = models.CharField(max_length=64, db_collation="C", help_text="did:key")
     published_at = models.BigIntegerField(help_text="milliseconds")
-    expires_at = models.DateTimeField()
+    expires_at = models.BigIntegerField(help_text="milliseconds")
 
     class Meta:
         constraints: ClassVar = [
@@ -71,31 +78,38 @@ class PublishedMessage(models.Model):
         return f"{self.tag} on {self.topic}"
 
 
-class Acknowledgement(models.Model):
-    """This client has received this message; it is not sent to it again."""
+class MailboxCursor(models.Model):
+    """How far a client has acknowledged a topic: this message and everything before it.
 
-    client = models.ForeignKey(
-        RelayClient, on_delete=models.CASCADE, related_name="acknowledgements"
-    )
-    published_message = models.ForeignKey(
-        PublishedMessage, on_delete=models.CASCADE, related_name="acknowledgements"
-    )
+    Clients acknowledge in order, nearly always, so one row stands for all their
+    acknowledgements of a topic and a reconnect reads only what is new.
+    """
 
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["client", "published_message"], name="acknowledged_once"
-            )
-        ]
+    pk = models.CompositePrimaryKey("topic", "client")
+    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
+    client = models.CharField(max_length=64, db_collation="C", help_text="did:key")
+    through = models.BigIntegerField(help_text="id of a published message")
 
     def __str__(self) -> str:
-        return f"{self.client_id} has {self.published_message_id}"
+        return f"{self.client} has {self.topic} up to {self.through}"
+
+
+class Acknowledgement(models.Model):
+    """A message acknowledged out of order, beyond the client's cursor on the topic."""
+
+    pk = models.CompositePrimaryKey("topic", "client", "published_id")
+    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
+    client = models.CharField(max_length=64, db_collation="C", help_text="did:key")
+    published_id = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.client} has {self.published_id}"
 
 
 class ArchivedTag(models.Model):
     """A tag whose messages outlive their TTL, because a history client asked for it."""
 
-    tag = models.IntegerField(unique=True)
+    tag = models.BigIntegerField(primary_key=True)
     since = models.DateTimeField()
 
     def __str__(self) -> str:
@@ -127,8 +141,9 @@ class TopicSubscription(models.Model):
     party = models.CharField(max_length=8, choices=Party.choices)
     topic = models.CharField(max_length=TOPIC_LENGTH)
     state = models.CharField(max_length=8, choices=State.choices, default=State.WANTED)
-    # Names the run of the twenty steps that wanted it (for step 7, 17 and 20), if any.
-    run = models.CharField(max_length=TOPIC_LENGTH, blank=True)
+    # Steps of the twenty (7, 17, 20) that are done once the relay has confirmed this
+    # topic, as values of relay.steps.StepDraft. Several runs may wait for one topic.
+    steps = models.JSONField(default=list, blank=True)
     changed_at = models.DateTimeField()
     # When the relay last confirmed it; empty: the gateway still has to ask.
     confirmed_at = models.DateTimeField(null=True, blank=True)
@@ -141,7 +156,7 @@ class TopicSubscription(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["party", "changed_at"],
+                fields=["party", "id"],
                 name="topic_subscription_pending",
                 condition=models.Q(confirmed_at=None),
             )
@@ -152,7 +167,11 @@ class TopicSubscription(models.Model):
 
 
 class InboxMessage(models.Model):
-    """A message that a party received: written before the relay is told that we have it."""
+    """A message that a party received: written before the relay is told that we have it.
+
+    ``leased_until`` marks a due row that a worker is at; until then no other worker
+    takes it, or a later row of its topic.
+    """
 
     class State(models.TextChoices):
         DUE = "due"
@@ -163,13 +182,16 @@ class InboxMessage(models.Model):
     party = models.CharField(max_length=8, choices=Party.choices)
     topic = models.CharField(max_length=TOPIC_LENGTH)
     message_id = models.CharField(max_length=DIGEST_LENGTH, help_text="sha256(message)")
-    message = models.TextField(help_text="the envelope, as received; emptied when pruned")
+    message = models.TextField(
+        blank=True, help_text="the envelope, as received; empty once handled"
+    )
     tag = models.IntegerField()
     published_at = models.BigIntegerField(help_text="milliseconds")
     received_at = models.DateTimeField()
     state = models.CharField(max_length=8, choices=State.choices, default=State.DUE)
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField()
+    leased_until = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=200, blank=True)
     handled_at = models.DateTimeField(null=True, blank=True)
 
@@ -181,9 +203,19 @@ class InboxMessage(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["next_attempt_at", "id"],
+                fields=["id"],
                 name="inbox_message_due",
                 condition=models.Q(state="due"),
+            ),
+            models.Index(
+                fields=["party", "topic"],
+                name="inbox_message_leased",
+                condition=models.Q(state="due", leased_until__isnull=False),
+            ),
+            models.Index(
+                fields=["id"],
+                name="inbox_message_failed",
+                condition=models.Q(state="failed"),
             ),
             models.Index(fields=["received_at"], name="inbox_message_by_age"),
         ]
@@ -217,9 +249,14 @@ class OutboxMessage(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(
-                fields=["party", "next_attempt_at", "id"],
+                fields=["party", "id"],
                 name="outbox_message_due",
                 condition=models.Q(state="due"),
+            ),
+            models.Index(
+                fields=["party", "next_attempt_at"],
+                name="outbox_message_backing_off",
+                condition=models.Q(state="due", attempts__gt=0),
             ),
             models.Index(fields=["created_at"], name="outbox_message_by_age"),
         ]

@@ -1,0 +1,185 @@
+"""What a party wants from its relay: messages to publish and topics to hear.
+
+Both are rows, written in the transaction of the state change that wants them
+(reliability.md, items 1 and 3). The exact bytes are stored and sent until the relay
+has acknowledged them; sealing again would make a second message. The gateway
+(``relay.gateway``) makes it so, and a wake-up after commit only saves it the wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import connection, transaction
+from psycopg.types.json import Jsonb
+
+from groundwork import clock
+from groundwork.failpoints import failpoint
+from groundwork.wake import wake
+from relay.models import OutboxMessage, Party
+from relay.steps import StepDraft
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_TOPIC = re.compile(r"[0-9a-f]{64}")
+_ENVELOPE = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+
+# What each step on a relay topic is called in the record of a run.
+_TOPIC_STEP_ACTORS: Final = {7: "W1", 17: "W1", 20: "Wx"}
+
+_WANT = """
+INSERT INTO relay_topicsubscription AS kept
+    (party, topic, state, steps, changed_at, confirmed_at)
+SELECT %(party)s, topic, 'wanted', %(steps)s, %(now)s, NULL
+FROM unnest(%(topics)s::text[]) AS topic ORDER BY topic
+ON CONFLICT (party, topic) DO UPDATE SET
+    state = 'wanted',
+    steps = kept.steps || excluded.steps,
+    changed_at = excluded.changed_at,
+    confirmed_at = NULL
+WHERE kept.state <> 'wanted' OR NOT kept.steps @> excluded.steps
+"""
+
+_UNWANT = """
+UPDATE relay_topicsubscription SET
+    state = 'unwanted', steps = '[]', changed_at = %(now)s, confirmed_at = NULL
+WHERE id IN (
+    SELECT id FROM relay_topicsubscription
+    WHERE party = %(party)s AND topic = ANY(%(topics)s) AND state = 'wanted'
+    ORDER BY topic FOR UPDATE
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One message for one topic; ``message`` is the envelope, ``ttl`` in seconds."""
+
+    topic: str
+    message: str
+    tag: int
+    ttl: int
+    prompt: bool = False
+
+    def check(self) -> None:
+        """Refuse what no relay would take, while the caller can still see why."""
+        if not _TOPIC.fullmatch(self.topic):
+            raise ValueError("a topic is 64 lower-case hex digits")
+        if not _ENVELOPE.fullmatch(self.message):
+            raise ValueError("a message is base64 text")
+        if len(self.message) > settings.LIMITS.relay_message_bytes:
+            raise ValueError(f"a message of {len(self.message)} bytes is too large")
+        if not settings.LIMITS.ttl_min_s <= self.ttl <= settings.LIMITS.ttl_max_s:
+            raise ValueError(f"no relay keeps a message for {self.ttl} s")
+
+
+def outbox_channel(party: Party) -> str:
+    """The wake-up channel on which the gateway hears of new outbox rows."""
+    return f"outbox.{Party(party).value}"
+
+
+def topics_channel(party: Party) -> str:
+    """The wake-up channel on which the gateway hears of changed topics."""
+    return f"topics.{Party(party).value}"
+
+
+def publish_all(
+    party: Party, publications: Iterable[Publication]
+) -> list[OutboxMessage]:
+    """Store messages to publish, in this order per topic, in the caller's transaction."""
+    now = clock.now()
+    rows = []
+    for publication in publications:
+        publication.check()
+        rows.append(_row(party, publication, now=now))
+    if not rows:
+        return []
+    stored = OutboxMessage.objects.bulk_create(rows)
+    failpoint("outbox.before_commit")
+    wake(outbox_channel(party))
+    return stored
+
+
+def _row(party: Party, publication: Publication, *, now: object) -> OutboxMessage:
+    return OutboxMessage(
+        party=Party(party),
+        topic=publication.topic,
+        message_id=hashlib.sha256(publication.message.encode()).hexdigest(),
+        message=publication.message,
+        tag=int(publication.tag),
+        ttl=publication.ttl,
+        prompt=publication.prompt,
+        next_attempt_at=now,
+        created_at=now,
+    )
+
+
+def subscribe(
+    party: Party,
+    topics: Sequence[str],
+    *,
+    run: str = "",
+    step: int | None = None,
+    account_id: int | None = None,
+    actor_key: str = "",
+) -> None:
+    """Want ``topics``, in the caller's transaction; wanting twice is wanting once.
+
+    With ``run`` and ``step`` (7, 17 or 20), the step is recorded when the relay has
+    confirmed the topic.
+    """
+    if not topics:
+        return
+    _check_topics(topics)
+    drafts = []
+    if run and step is not None:
+        drafts = [
+            StepDraft(
+                run,
+                step,
+                actor=_TOPIC_STEP_ACTORS[step],
+                account_id=account_id,
+                actor_key=actor_key,
+            ).to_value()
+        ]
+    parameters = {
+        "party": Party(party).value,
+        "topics": sorted(set(topics)),
+        "steps": Jsonb(drafts),
+        "now": clock.now(),
+    }
+    _change_topics(party, _WANT, parameters=parameters)
+
+
+def unsubscribe(party: Party, topics: Sequence[str]) -> None:
+    """Stop wanting ``topics``, in the caller's transaction."""
+    if not topics:
+        return
+    _check_topics(topics)
+    parameters = {
+        "party": Party(party).value,
+        "topics": list(topics),
+        "now": clock.now(),
+    }
+    _change_topics(party, _UNWANT, parameters=parameters)
+
+
+def _change_topics(
+    party: Party, statement: str, *, parameters: dict[str, object]
+) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        changed = cursor.rowcount
+        failpoint("topics.before_commit")
+        if changed:
+            wake(topics_channel(party))
+
+
+def _check_topics(topics: Sequence[str]) -> None:
+    if isinstance(topics, str) or not all(map(_TOPIC.fullmatch, topics)):
+        raise ValueError("topics are 64 lower-case hex digits each")
