@@ -12,8 +12,6 @@ from typing import ClassVar
 
 from django.db import models
 
-from accounts.models import Account
-
 TOPIC_LENGTH = 64
 DIGEST_LENGTH = 64
 
