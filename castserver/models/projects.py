@@ -1,0 +1,162 @@
+"""Projects (a dapp each), their secrets and types, and the Cast Server's own keys."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.urls import reverse
+
+PROJECT_ID_LENGTH = 32
+DIGEST_LENGTH = 64
+
+
+class Project(models.Model):
+    """A dapp that sends notifications through this Cast Server."""
+
+    id = models.CharField(
+        primary_key=True, max_length=PROJECT_ID_LENGTH, help_text="32 hex digits"
+    )
+    name = models.CharField(max_length=64)
+    slug = models.SlugField(max_length=64, unique=True)
+    description = models.CharField(max_length=255, blank=True)
+    icon = models.CharField(max_length=255, blank=True)
+    # Without a domain of its own a dapp lives at <public url>/dapps/<slug>.
+    url = models.CharField(max_length=255, unique=True)
+    is_hosted = models.BooleanField(default=False)
+    is_demo = models.BooleanField(default=False)
+    # Links in notifications lead through /cast/v1/notification/<id>, which counts.
+    counts_clicks = models.BooleanField(default=False)
+    # accounts.User is below this app, but a project may outlive its owner.
+    owner = models.ForeignKey(
+        "accounts.User",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="projects",
+    )
+    subscribe_topic = models.CharField(max_length=64, unique=True)
+    public_key_x = models.CharField("X, X25519, hex", max_length=64)
+    authentication_did = models.CharField("did:key", max_length=64)
+    last_modified = models.DateTimeField(help_text="of the documents")
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        """Where the document of a hosted dapp is, below our own public URL."""
+        return reverse("castserver:did-document", args=[self.slug])
+
+
+class ProjectSecret(models.Model):
+    """A bearer secret of a project, as keyed digest; shown once, when made."""
+
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="secrets"
+    )
+    digest = models.CharField(max_length=DIGEST_LENGTH, unique=True)
+    prefix = models.CharField(max_length=8)
+    created_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+
+class NotificationType(models.Model):
+    """A kind of notification that a person can allow or refuse."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="types")
+    name = models.CharField(max_length=64)
+    description = models.CharField(max_length=255, blank=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["project", "name"], name="notification_type_is_unique"
+            )
+        ]
+        ordering: ClassVar = ["position", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class WelcomeNotification(models.Model):
+    """What every new subscriber of a project is sent once."""
+
+    project = models.OneToOneField(
+        Project, on_delete=models.CASCADE, primary_key=True, related_name="welcome"
+    )
+    enabled = models.BooleanField(default=False)
+    type = models.CharField(max_length=64)
+    title = models.CharField(max_length=64)
+    body = models.CharField(max_length=255)
+    url = models.CharField(max_length=255, blank=True)
+    # The notification that deliveries of this content belong to; empty until the
+    # first is sent, and again after the content changed.
+    notification = models.ForeignKey(
+        "castserver.Notification",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class IdempotentCall(models.Model):
+    """A REST call that carried an ``Idempotency-Key``, and the answer it got.
+
+    Written before the work begins; the answer is written in the transaction of the
+    work. A row without answer is a call that is running, or one that was cut off:
+    then the lease ends and a repeat takes over.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    request_digest = models.CharField(max_length=DIGEST_LENGTH)
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    # A keyed seal: an answer may show a secret that is shown once.
+    answer = models.BinaryField(null=True, blank=True)
+    leased_until = models.DateTimeField()
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["project", "key"], name="idempotent_call_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key[:16]}: {self.status or 'running'}"
+
+
+class ServerKeys(models.Model):
+    """The Cast Server's own public keys, which watchers address. One row.
+
+    The later generation of clients finds them in ``/.well-known/did.json``.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    watch_topic = models.CharField(max_length=64, unique=True)
+    public_key = models.CharField("key agreement, X25519, hex", max_length=64)
+    authentication_did = models.CharField("did:key", max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(id=1), name="server_keys_are_one_row"
+            )
+        ]
+        verbose_name_plural = "server keys"
+
+    def __str__(self) -> str:
+        return self.authentication_did

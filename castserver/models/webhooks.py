@@ -1,0 +1,101 @@
+"""Where dapps want to hear of subscribers, and every attempt to tell them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+
+from castserver.models.projects import Project
+
+
+class Webhook(models.Model):
+    """Where a dapp wants to hear of subscribers coming and going.
+
+    Its secret is in the keychain, as is the one before it until
+    ``previous_secret_until``: meanwhile events are signed with both.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="webhooks"
+    )
+    url = models.CharField(max_length=255)
+    events = models.JSONField(help_text='["subscribed", "unsubscribed"]')
+    previous_secret_until = models.DateTimeField(null=True, blank=True)
+    disabled_at = models.DateTimeField(null=True, blank=True)
+    disabled_reason = models.CharField(max_length=200, blank=True)
+    failing_since = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class WebhookDelivery(models.Model):
+    """One event for one webhook: signed, retried on a schedule, visible.
+
+    ``id`` is the ``webhook-id`` that the receiver sees, the same at every attempt.
+    """
+
+    class State(models.TextChoices):
+        DUE = "due"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    webhook = models.ForeignKey(
+        Webhook, on_delete=models.CASCADE, related_name="deliveries"
+    )
+    event = models.CharField(max_length=16)
+    body = models.TextField(help_text="the exact text that is sent")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.DUE)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField()
+    # While a worker has it; a worker that dies leaves it to the next after this.
+    leased_until = models.DateTimeField(null=True, blank=True)
+    last_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField()
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="webhook_delivery_due",
+                condition=models.Q(state="due"),
+            ),
+            models.Index(
+                fields=["webhook", "-created_at"], name="webhook_delivery_newest"
+            ),
+        ]
+        verbose_name_plural = "webhook deliveries"
+
+    def __str__(self) -> str:
+        return f"{self.event} to {self.webhook_id}: {self.state}"
+
+
+class WebhookAttempt(models.Model):
+    """One try of a delivery, as a dapp owner sees it in the log."""
+
+    delivery = models.ForeignKey(
+        WebhookDelivery, on_delete=models.CASCADE, related_name="tries"
+    )
+    number = models.PositiveSmallIntegerField()
+    at = models.DateTimeField()
+    milliseconds = models.PositiveIntegerField()
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    reason = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["delivery", "number"], name="webhook_attempt_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}: {self.status or self.reason}"
