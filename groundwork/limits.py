@@ -191,7 +191,10 @@ def take_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
         )
     except redis.RedisError as error:
         logger.warning("limit not checked", extra={"limit": name, "error": error})
-        return [Verdict(True, bucket.burst, bucket.burst, 0)] * len(keys)
+        full = bucket.burst
+        return [Verdict(allowed=True, limit=full, remaining=full, retry_after=0)] * len(
+            keys
+        )
     return [
         Verdict(
             allowed=bool(taken),

@@ -1,0 +1,76 @@
+"""Error answers of our own HTTP API.
+
+Spec: RFC 9457, "Problem Details for HTTP APIs". An answer says what the caller did
+wrong and where, never a trace, a query, a path or the name of a library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:notifyweb:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """``type`` is a short word such as ``not-found``, or a whole URI.
+
+    ``field`` is a JSON pointer or a parameter's name, when one value is to blame.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+
+    def to_value(self) -> dict[str, object]:
+        value: dict[str, object] = {
+            "type": self.type if ":" in self.type else TYPE_PREFIX + self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.field is not None:
+            value["field"] = self.field
+        return value
+
+
+class ProblemError(Exception):
+    """Raised below a view to end the request with ``problem``."""
+
+    def __init__(
+        self, problem: Problem, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(problem.title)
+        self.problem = problem
+        self.headers = dict(headers or {})
+
+
+def request_id(request: HttpRequest) -> str:
+    """The id that the middleware gave this request; logs carry the same one."""
+    return str(getattr(request, "request_id", ""))
+
+
+def problem_response(
+    request: HttpRequest,
+    problem: Problem,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    value = problem.to_value()
+    if request_id(request):
+        value["requestId"] = request_id(request)
+    return JsonResponse(
+        value,
+        status=problem.status,
+        content_type=CONTENT_TYPE,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
