@@ -1,0 +1,1 @@
+"""The published npm packages, unchanged, against a running system."""

@@ -1,0 +1,98 @@
+"""Runs one Node scenario and talks with it, a JSON object a line.
+
+A scenario prints what it has shown to work (``{"did": …, "steps": […]}``) and, where it
+needs the test to act (restart the relay), waits for a word on its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SECONDS = 120
+
+
+@dataclass
+class Scenario:
+    """A running scenario. Use as a context manager; leaving it ends the process."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    facts: list[dict[str, Any]] = field(default_factory=list)
+
+    def __enter__(self) -> Scenario:
+        self._process = subprocess.Popen(
+            ["node", str(HERE / "scenarios" / f"{self.name}.mjs"), *self.arguments],
+            env={**os.environ, **self.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._stderr: list[str] = []
+        for target in (self._read_facts, self._read_errors):
+            threading.Thread(target=target, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def tell(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+
+    def wait_for(self, did: str) -> dict[str, Any]:
+        """The fact named ``did``; fails with the scenario's own words if it never comes."""
+        for fact in self._until_end():
+            if fact.get("did") == did:
+                return fact
+        raise AssertionError(f"{self.name} ended before {did!r}: {self._complaint()}")
+
+    def finish(self) -> list[str]:
+        """Wait for the end, which has to be a good one; what was shown, in order."""
+        for _ in self._until_end():
+            pass
+        assert self._process.wait(10) == 0, self._complaint()
+        return [fact["did"] for fact in self.facts]
+
+    def _until_end(self) -> Any:
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"{self.name} hangs: {self._complaint()}") from None
+            if line is None:
+                return
+            fact = json.loads(line)
+            self.facts.append(fact)
+            if "failed" in fact:
+                raise AssertionError(f"{self.name}: {fact['failed']}")
+            yield fact
+
+    def _read_facts(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            # Some packages print on their own; only objects are ours.
+            if line.startswith("{"):
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        self._stderr.extend(self._process.stderr)
+
+    def _complaint(self) -> str:
+        return json.dumps(self.facts, ensure_ascii=False) + "\n" + "".join(self._stderr)
