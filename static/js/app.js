@@ -1,0 +1,15 @@
+// What every page loads. Pages work without it; it adds live updates and comfort.
+import { tellZone, writeTimes } from "./times.js";
+import { listenForCopies } from "./copy.js";
+import { listenForForms } from "./forms.js";
+import { listenForKeys } from "./keys.js";
+import { startLive } from "./live.js";
+
+tellZone();
+writeTimes(document);
+setInterval(() => writeTimes(document), 30_000);
+document.addEventListener("htmx:after:swap", () => writeTimes(document));
+listenForCopies();
+listenForForms();
+listenForKeys();
+startLive(document.body);

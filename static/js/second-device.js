@@ -1,0 +1,36 @@
+// "Open a second device": the other loopback name of this machine has cookies of its own, so it
+// is another device. The demo key travels in the fragment, which no browser sends to a server.
+import { adopt, walletOf } from "./demo-wallet.js";
+
+const OTHER_NAME = { localhost: "127.0.0.1", "127.0.0.1": "localhost" };
+
+const offer = document.querySelector("[data-second-device]");
+if (offer) {
+  const wallet = await walletOf(offer.dataset.secondDevice);
+  if (wallet) {
+    const origin = new URL(location.origin);
+    origin.hostname = OTHER_NAME[origin.hostname] ?? origin.hostname;
+    const link = `${origin.origin}/join#key=${wallet.secret}`;
+    for (const anchor of offer.querySelectorAll("[data-join]")) anchor.href = link;
+    for (const button of offer.querySelectorAll("[data-join-copy]")) {
+      const here = `${location.origin}/join#key=${wallet.secret}`;
+      button.addEventListener("click", () => navigator.clipboard.writeText(here));
+    }
+    offer.hidden = false;
+  }
+}
+
+const join = document.getElementById("join");
+if (join) {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key") ?? "";
+  // The key must not stay in the address bar or in the history.
+  history.replaceState(null, "", location.pathname);
+  const note = document.getElementById("join-note");
+  try {
+    const wallet = await adopt(key);
+    join.elements.address.value = wallet.address;
+    join.requestSubmit();
+  } catch {
+    note.textContent = "This link holds no demo key. Open it again from the first device.";
+  }
+}

@@ -1,0 +1,72 @@
+// Wallets of this browser (EIP-6963). Each announces itself; none is asked for anything before
+// the person picks it.
+
+const ICON_LIMIT = 64 * 1024;
+const OTHER = "other";
+
+const found = new Map();
+
+function remember(info, provider) {
+  const icon = /^data:image\//.test(info.icon ?? "") && info.icon.length <= ICON_LIMIT ? info.icon : "";
+  found.set(info.uuid, { uuid: info.uuid, rdns: info.rdns, name: info.name, icon, provider });
+}
+
+/** Call `changed(list)` now and whenever another wallet announces itself. */
+export function watchWallets(changed) {
+  const list = () =>
+    [...found.values()].sort((one, other) => one.name.localeCompare(other.name));
+  addEventListener("eip6963:announceProvider", (event) => {
+    const { info, provider } = event.detail ?? {};
+    if (!info?.uuid || !provider) return;
+    remember(info, provider);
+    changed(list());
+  });
+  dispatchEvent(new Event("eip6963:requestProvider"));
+  setTimeout(() => {
+    if (found.size === 0 && window.ethereum)
+      remember({ uuid: OTHER, rdns: OTHER, name: "Other browser wallet" }, window.ethereum);
+    changed(list());
+  }, 300);
+}
+
+export function walletNamed(rdns) {
+  return new Promise((resolve) => {
+    const look = (list) => {
+      const wallet = list.find((one) => one.rdns === rdns);
+      if (wallet) resolve(wallet);
+    };
+    watchWallets(look);
+    setTimeout(() => resolve(null), 1_000);
+  });
+}
+
+const hexOf = (text) =>
+  `0x${[...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+
+export async function askAddress(wallet) {
+  const addresses = await wallet.provider.request({ method: "eth_requestAccounts" });
+  return addresses[0];
+}
+
+export function askSignature(wallet, text, address) {
+  return wallet.provider.request({ method: "personal_sign", params: [hexOf(text), address] });
+}
+
+/** What a wallet's refusal means, in words for people. */
+export function wordsFor(error) {
+  if (error?.code === 4001) return { tone: "plain", words: "You declined in the wallet. Nothing was signed." };
+  if (error?.code === -32002)
+    return { tone: "plain", words: "Your wallet already shows a request. Open it to go on." };
+  if (error?.message === "timeout")
+    return { tone: "plain", words: "Your wallet has not answered. Open it; nothing was lost." };
+  return { tone: "danger", words: `The wallet answered: ${String(error?.message ?? error).slice(0, 200)}` };
+}
+
+const ANSWER_MS = 60_000;
+
+export function within(promise, limit = ANSWER_MS) {
+  return Promise.race([
+    promise,
+    new Promise((_, reject) => setTimeout(() => reject(new Error("timeout")), limit)),
+  ]);
+}

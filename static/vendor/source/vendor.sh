@@ -1,0 +1,13 @@
+#!/bin/sh
+# Makes the files in static/vendor from the npm packages named in package.json:
+#   cd static/vendor/source && npm install && npm run vendor
+set -eu
+modules=node_modules
+cp "$modules/htmx.org/dist/htmx.min.js" ../htmx.min.js
+cp "$modules/htmx.org/LICENSE" ../htmx.LICENSE
+sed -i '/^\/\/# sourceMappingURL=/d' ../htmx.min.js
+"$modules/@esbuild/$(node -p 'process.platform + "-" + process.arch')/bin/esbuild" noble.mjs \
+  --bundle --format=esm --minify --target=es2022 --legal-comments=inline \
+  --outfile=../noble.min.js
+cat "$modules/@noble/curves/LICENSE" > ../noble.LICENSE
+cd .. && sha256sum htmx.min.js noble.min.js > SHA256SUMS
