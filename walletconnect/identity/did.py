@@ -11,11 +11,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
+from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 from walletconnect.crypto.ethereum import checksum_address, is_address
 from walletconnect.crypto.multikey import ED25519, decode_multikey, encode_multikey
 from walletconnect.errors import RemoteProtocolError
-from walletconnect.json_values import malformed
+from walletconnect.json_values import (
+    JsonObject,
+    JsonValue,
+    has_control_characters,
+    malformed,
+    parse_object,
+    require_object,
+)
 
 DID_KEY: Final = "did:key:"
 DID_PKH: Final = "did:pkh:"
@@ -108,3 +117,195 @@ def account_of(did: object) -> AccountId:
     if not isinstance(did, str) or not did.startswith(DID_PKH):
         raise malformed("did:pkh")
     return AccountId.parse(did[len(DID_PKH) :])
+
+
+_LONGEST_URL: Final = 2048
+_SCHEMES: Final = ("https", "http")
+
+
+@dataclass(frozen=True, slots=True)
+class AppUrl:
+    """A dapp's URL, taken apart: `https://host[:port][/path]`."""
+
+    scheme: str
+    authority: str
+    path: str
+
+    @classmethod
+    def parse(cls, url: object) -> AppUrl:
+        """`url` without user, query or fragment; a trailing slash is dropped."""
+        if not isinstance(url, str) or len(url) > _LONGEST_URL:
+            raise malformed("app url")
+        if has_control_characters(url) or " " in url or "\\" in url:
+            raise malformed("app url")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise malformed("app url") from None
+        if parts.scheme not in _SCHEMES or not parts.hostname or "@" in parts.netloc:
+            raise malformed("app url")
+        if parts.query or parts.fragment or {".", ".."} & set(parts.path.split("/")):
+            raise malformed("app url")
+        host = parts.hostname.lower()
+        host = f"[{host}]" if ":" in host else host
+        authority = host if port is None else f"{host}:{port}"
+        return cls(parts.scheme, authority, parts.path.rstrip("/"))
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    @property
+    def domain(self) -> str:
+        """The authority with its path: what `appDomain` and did:web name."""
+        return self.authority + self.path
+
+    @property
+    def did(self) -> str:
+        """The did:web of the app.
+
+        The port keeps its plain colon, against the did:web method: the later client
+        builds it like that and compares the text.
+        """
+        return DID_WEB + self.domain
+
+    def well_known(self, name: str) -> str:
+        return f"{self}/.well-known/{name}"
+
+    def is_named_by(self, app: str) -> bool:
+        """Whether the claim `app` means this app: its URL, a page below it, or did:web."""
+        if app.startswith(DID_WEB):
+            return _did_web_domain(app) == self.domain
+        try:
+            named = AppUrl.parse(app)
+        except RemoteProtocolError:
+            return False
+        below = f"{named.path}/".startswith(f"{self.path}/")
+        return named.authority == self.authority and below
+
+
+def is_did_web(app: str) -> bool:
+    return app.startswith(DID_WEB)
+
+
+def _did_web_domain(did: str) -> str:
+    """The domain in a did:web, in the method's own spelling or the client's.
+
+    The method writes `host%3A8000:path:more`, the client `host:8000/path/more`.
+    """
+    segments = did[len(DID_WEB) :].rstrip("/").split(":")
+    host = unquote(segments[0])
+    rest = [unquote(segment) for segment in segments[1:]]
+    if rest and rest[0].split("/")[0].isdigit():
+        host = f"{host}:{rest.pop(0)}"
+    return "/".join([host, *rest])
+
+
+@dataclass(frozen=True, slots=True)
+class DidWebDocument:
+    """A did.json: the two public keys of a dapp, or of a Notify server.
+
+    Departure: the August client reads `verificationMethod` by position, later ones by the
+    references in `keyAgreement` and `authentication`. We read by reference if there is
+    one, else by position, and write both.
+    """
+
+    did: str
+    key_agreement: bytes
+    authentication: bytes
+
+    @property
+    def authentication_did(self) -> str:
+        """The did:key that the dapp signs as: `iss` of its tokens, `aud` of ours."""
+        return did_key(self.authentication)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> DidWebDocument:
+        return cls.from_value(parse_object(text, "did.json"))
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> DidWebDocument:
+        members = require_object(value, "did.json")
+        methods = members.get("verificationMethod")
+        if not isinstance(methods, list):
+            raise malformed("did.json")
+        did = members.get("id")
+        key_agreement = _referenced(members, "keyAgreement", methods) or _at(methods, 0)
+        authentication = _referenced(members, "authentication", methods) or _at(
+            methods, 1
+        )
+        return cls(
+            did=did if isinstance(did, str) else "",
+            key_agreement=_jwk_key(key_agreement, "X25519"),
+            authentication=_jwk_key(authentication, "Ed25519"),
+        )
+
+    def to_value(self) -> JsonObject:
+        subscribe = f"{self.did}#wc-notify-subscribe-key"
+        authentication = f"{self.did}#wc-notify-authentication-key"
+        return {
+            "@context": [
+                "https://www.w3.org/ns/did/v1",
+                "https://w3id.org/security/suites/jws-2020/v1",
+            ],
+            "id": self.did,
+            "verificationMethod": [
+                self._method(subscribe, "X25519", self.key_agreement),
+                self._method(authentication, "Ed25519", self.authentication),
+            ],
+            "keyAgreement": [subscribe],
+            "authentication": [authentication],
+        }
+
+    def _method(self, method_id: str, curve: str, public_key: bytes) -> JsonObject:
+        return {
+            "id": method_id,
+            "type": "JsonWebKey2020",
+            "controller": self.did,
+            "publicKeyJwk": {
+                "kty": "OKP",
+                "crv": curve,
+                "x": encode_base64url(public_key),
+            },
+        }
+
+
+def _at(methods: list[JsonValue], position: int) -> JsonValue:
+    return methods[position] if position < len(methods) else None
+
+
+def _referenced(
+    members: JsonObject, role: str, methods: list[JsonValue]
+) -> JsonValue | None:
+    """The verification method that `role` names first, or embeds."""
+    references = members.get(role)
+    if not isinstance(references, list) or not references:
+        return None
+    first = references[0]
+    if isinstance(first, dict):
+        return first
+    return next(
+        (
+            each
+            for each in methods
+            if isinstance(each, dict) and each.get("id") == first
+        ),
+        None,
+    )
+
+
+def _jwk_key(method: JsonValue, curve: str) -> bytes:
+    jwk = require_object(
+        require_object(method, "did.json").get("publicKeyJwk"), "publicKeyJwk"
+    )
+    text = jwk.get("x")
+    if jwk.get("crv") != curve or not isinstance(text, str):
+        raise malformed("publicKeyJwk")
+    try:
+        # One server of 2024 pads `x`; all clients tolerate it.
+        key = decode_base64url(text.rstrip("="))
+    except RemoteProtocolError:
+        raise malformed("publicKeyJwk") from None
+    if len(key) != 32:
+        raise malformed("publicKeyJwk")
+    return key

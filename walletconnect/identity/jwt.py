@@ -15,11 +15,11 @@ nor `app`. Here the caller states what it expects, and all of it is checked.
 
 from __future__ import annotations
 
-from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 from walletconnect.crypto.signing import SIGNATURE_LENGTH, verify_ed25519
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.did import public_key_of
@@ -45,9 +45,6 @@ _LATEST: Final = 2**53 - 1
 
 _HEADER: Final[dict[str, JsonValue]] = {"alg": "EdDSA", "typ": "JWT"}
 
-_TO_STANDARD = str.maketrans("-_", "+/")
-_TO_URL = str.maketrans("+/", "-_")
-
 
 class Times(Enum):
     """The unit of `iat` and `exp`."""
@@ -56,27 +53,7 @@ class Times(Enum):
     EITHER = "seconds or milliseconds"
 
 
-def encode_part(content: bytes) -> str:
-    """base64url without padding."""
-    text = b2a_base64(content, newline=False).decode()
-    return text.translate(_TO_URL).rstrip("=")
-
-
-def decode_part(text: str) -> bytes:
-    """The bytes of base64url without padding; only the canonical text is accepted."""
-    standard = text.translate(_TO_STANDARD)
-    if standard != text and ("+" in text or "/" in text):
-        raise malformed("did-jwt")
-    try:
-        content = a2b_base64(standard + "=" * (-len(text) % 4), strict_mode=True)
-    except ValueError:
-        raise malformed("did-jwt") from None
-    if encode_part(content[len(content) // 3 * 3 :]) != text[len(content) // 3 * 4 :]:
-        raise malformed("did-jwt")
-    return content
-
-
-_ENCODED_HEADER: Final = encode_part(dump_json(_HEADER).encode())
+_ENCODED_HEADER: Final = encode_base64url(dump_json(_HEADER).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +75,11 @@ class DidJwt:
             raise malformed("did-jwt")
         # The usual header needs no parsing. Servers in Rust write `typ` first.
         if parts[0] != _ENCODED_HEADER:
-            header = parse_object(decode_part(parts[0]), "did-jwt header")
+            header = parse_object(decode_base64url(parts[0]), "did-jwt header")
             if header != _HEADER:
                 raise malformed("did-jwt header")
-        claims = parse_object(decode_part(parts[1]), "did-jwt claims")
-        signature = decode_part(parts[2])
+        claims = parse_object(decode_base64url(parts[1]), "did-jwt claims")
+        signature = decode_base64url(parts[2])
         if len(signature) != SIGNATURE_LENGTH:
             raise malformed("did-jwt signature")
         return cls(text, claims, signature)
@@ -188,10 +165,10 @@ def _mismatch(name: str) -> RemoteProtocolError:
 
 def sign_did_jwt(claims: Mapping[str, JsonValue], key: IdentityKey) -> str:
     """The token of `claims`, members in the order given. `iss` must be `key.did`."""
-    return sign_encoded(encode_part(dump_json(claims).encode()), key)
+    return sign_encoded(encode_base64url(dump_json(claims).encode()), key)
 
 
 def sign_encoded(encoded_claims: str, key: IdentityKey) -> str:
     """As `sign_did_jwt`, for claims that are encoded already (batches)."""
     signed = f"{_ENCODED_HEADER}.{encoded_claims}"
-    return f"{signed}.{encode_part(key.sign(signed.encode('ascii')))}"
+    return f"{signed}.{encode_base64url(key.sign(signed.encode('ascii')))}"

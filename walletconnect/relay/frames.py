@@ -1,0 +1,450 @@
+"""The relay's methods: their parameters, parsed and checked, and the ids of the relay.
+
+Spec: clients/core/relay/relay-server-rpc.md; protocol.md, sections 8.2 to 8.5.
+
+Every parameter value reads itself with `from_params` (a relay) and writes itself with
+`to_params` (a client). Unknown members are ignored: clients send `attestation`, `tvf` and
+more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from walletconnect.crypto.keys import Topic, hash_text, parse_topic
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.json_values import (
+    JsonObject,
+    JsonValue,
+    malformed,
+    require_object,
+    take_integer,
+)
+from walletconnect.relay.methods import THIRTY_DAYS
+from walletconnect.relay.rpc import JsonRpcRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from walletconnect.relay.rpc import RpcId
+
+LONGEST_BATCH: Final = 500
+LONGEST_MESSAGE: Final = 512 * 1024
+LONGEST_TTL: Final = THIRTY_DAYS
+
+_LONGEST_ID = 128
+_HIGHEST_TAG = 2**32 - 1
+
+# The first is the current one; the reference relay still answers to the others.
+PREFIXES: Final = ("irn_", "waku_", "iridium_")
+
+
+class RelayMethod(StrEnum):
+    """Method names without their prefix."""
+
+    PUBLISH = "publish"
+    BATCH_PUBLISH = "batchPublish"
+    SUBSCRIBE = "subscribe"
+    BATCH_SUBSCRIBE = "batchSubscribe"
+    SUBSCRIBE_BLOCKING = "subscribeBlocking"
+    BATCH_SUBSCRIBE_BLOCKING = "batchSubscribeBlocking"
+    UNSUBSCRIBE = "unsubscribe"
+    BATCH_UNSUBSCRIBE = "batchUnsubscribe"
+    FETCH_MESSAGES = "fetchMessages"
+    BATCH_FETCH_MESSAGES = "batchFetchMessages"
+    BATCH_RECEIVE = "batchReceive"
+    SUBSCRIPTION = "subscription"  # relay to client
+
+    @property
+    def wire(self) -> str:
+        return PREFIXES[0] + self
+
+
+class RelayErrorCode(IntEnum):
+    """Codes in the relay's JSON-RPC errors."""
+
+    AUTH = 3000
+    TOO_MANY_REQUESTS = 3001
+    INVALID_PAYLOAD = -32600
+    UNKNOWN_METHOD = -32601
+    INTERNAL = -32603
+    HANDLER = -32000
+
+
+_RELAY_CODES = {
+    ErrorCode.MALFORMED: RelayErrorCode.INVALID_PAYLOAD,
+    ErrorCode.TOO_LARGE: RelayErrorCode.INVALID_PAYLOAD,
+    ErrorCode.UNSUPPORTED: RelayErrorCode.UNKNOWN_METHOD,
+    ErrorCode.UNAUTHENTIC: RelayErrorCode.AUTH,
+    ErrorCode.INTERNAL: RelayErrorCode.INTERNAL,
+}
+
+
+def relay_error_code(error: RemoteProtocolError) -> RelayErrorCode:
+    return _RELAY_CODES.get(error.code, RelayErrorCode.HANDLER)
+
+
+def subscription_id(topic: Topic, client_id: str) -> str:
+    """The id of a relay subscription.
+
+    Clients compute it themselves and ignore the relay's answer, so it is a formula.
+    """
+    return hash_text(topic + client_id)
+
+
+def message_id(message: str) -> str:
+    """Identity of a message within its topic: the hash of its text."""
+    return hash_text(message)
+
+
+def split_method(name: str) -> tuple[str, RelayMethod]:
+    """Prefix and method of a request's name; the prefix comes back in deliveries."""
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            try:
+                return prefix, RelayMethod(name[len(prefix) :])
+            except ValueError:
+                break
+    raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message for a topic: the parameters of `irn_publish`."""
+
+    topic: Topic
+    message: str = field(repr=False)
+    tag: int
+    ttl: int
+    prompt: bool = False
+
+    @property
+    def message_id(self) -> str:
+        return message_id(self.message)
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> Publication:
+        message = params.get("message")
+        if not isinstance(message, str):
+            raise malformed("message")
+        if len(message) > LONGEST_MESSAGE:
+            raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
+        tag = params.get("tag")
+        return cls(
+            topic=parse_topic(params.get("topic")),
+            message=message,
+            tag=0 if tag is None else take_integer(params, "tag", most=_HIGHEST_TAG),
+            ttl=_take_ttl(params),
+            prompt=params.get("prompt") is True,
+        )
+
+    def to_params(self) -> JsonObject:
+        return {
+            "topic": self.topic,
+            "message": self.message,
+            "ttl": self.ttl,
+            "prompt": self.prompt,
+            "tag": self.tag,
+        }
+
+
+Publish: TypeAlias = Publication
+
+
+def _take_ttl(params: JsonObject) -> int:
+    ttl = params.get("ttl")
+    if not isinstance(ttl, int) or isinstance(ttl, bool):
+        raise malformed("ttl")
+    if ttl < 1:
+        raise RemoteProtocolError(ErrorCode.REFUSED, "requested ttl is below 1 second")
+    if ttl > LONGEST_TTL:
+        raise RemoteProtocolError(
+            ErrorCode.REFUSED, f"requested ttl is above {LONGEST_TTL} seconds"
+        )
+    return ttl
+
+
+def _take_batch(params: JsonObject, name: str) -> list[JsonValue]:
+    batch = params.get(name)
+    if not isinstance(batch, list):
+        raise malformed(name)
+    if len(batch) > LONGEST_BATCH:
+        raise RemoteProtocolError(
+            ErrorCode.TOO_LARGE, f"a batch has at most {LONGEST_BATCH} elements"
+        )
+    return batch
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPublish:
+    messages: tuple[Publication, ...]
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> BatchPublish:
+        batch = _take_batch(params, "messages")
+        return cls(
+            tuple(
+                Publication.from_params(require_object(each, "messages"))
+                for each in batch
+            )
+        )
+
+    def to_params(self) -> JsonObject:
+        return {"messages": [each.to_params() for each in self.messages]}
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    topic: Topic
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> Subscribe:
+        return cls(parse_topic(params.get("topic")))
+
+    def to_params(self) -> JsonObject:
+        return {"topic": self.topic}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSubscribe:
+    topics: tuple[Topic, ...]
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> BatchSubscribe:
+        return cls(_take_topics(params))
+
+    def to_params(self) -> JsonObject:
+        return {"topics": list(self.topics)}
+
+
+def _take_topics(params: JsonObject) -> tuple[Topic, ...]:
+    return tuple(parse_topic(each) for each in _take_batch(params, "topics"))
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """`id` is whatever the client made up: a relay goes by client and topic."""
+
+    topic: Topic
+    id: str = ""
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> Unsubscribe:
+        return cls(parse_topic(params.get("topic")), _optional_id(params, "id"))
+
+    def to_params(self) -> JsonObject:
+        return {"topic": self.topic, "id": self.id}
+
+
+def _optional_id(params: JsonObject, name: str) -> str:
+    value = params.get(name)
+    return value[:_LONGEST_ID] if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchUnsubscribe:
+    subscriptions: tuple[Unsubscribe, ...]
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> BatchUnsubscribe:
+        batch = _take_batch(params, "subscriptions")
+        return cls(
+            tuple(
+                Unsubscribe.from_params(require_object(each, "subscriptions"))
+                for each in batch
+            )
+        )
+
+    def to_params(self) -> JsonObject:
+        return {"subscriptions": [each.to_params() for each in self.subscriptions]}
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """`irn_fetchMessages`: what is kept for one topic. Fetching acknowledges."""
+
+    topic: Topic
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> Fetch:
+        return cls(parse_topic(params.get("topic")))
+
+    def to_params(self) -> JsonObject:
+        return {"topic": self.topic}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFetch:
+    topics: tuple[Topic, ...]
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> BatchFetch:
+        return cls(_take_topics(params))
+
+    def to_params(self) -> JsonObject:
+        return {"topics": list(self.topics)}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One message that was handled."""
+
+    topic: Topic
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceive:
+    receipts: tuple[Receipt, ...]
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> BatchReceive:
+        batch = _take_batch(params, "receipts")
+        return cls(tuple(_read_receipt(each) for each in batch))
+
+    def to_params(self) -> JsonObject:
+        return {
+            "receipts": [
+                {"topic": each.topic, "messageId": each.message_id}
+                for each in self.receipts
+            ]
+        }
+
+
+def _read_receipt(value: JsonValue) -> Receipt:
+    members = require_object(value, "receipts")
+    # A message id has the form of a topic: 64 hex digits.
+    return Receipt(
+        parse_topic(members.get("topic")), str(parse_topic(members.get("messageId")))
+    )
+
+
+RelayCall: TypeAlias = (
+    Publication
+    | BatchPublish
+    | Subscribe
+    | BatchSubscribe
+    | Unsubscribe
+    | BatchUnsubscribe
+    | Fetch
+    | BatchFetch
+    | BatchReceive
+)
+
+_PARAMETERS: Final[dict[RelayMethod, Callable[[JsonObject], RelayCall]]] = {
+    RelayMethod.PUBLISH: Publication.from_params,
+    RelayMethod.BATCH_PUBLISH: BatchPublish.from_params,
+    RelayMethod.SUBSCRIBE: Subscribe.from_params,
+    RelayMethod.SUBSCRIBE_BLOCKING: Subscribe.from_params,
+    RelayMethod.BATCH_SUBSCRIBE: BatchSubscribe.from_params,
+    RelayMethod.BATCH_SUBSCRIBE_BLOCKING: BatchSubscribe.from_params,
+    RelayMethod.UNSUBSCRIBE: Unsubscribe.from_params,
+    RelayMethod.BATCH_UNSUBSCRIBE: BatchUnsubscribe.from_params,
+    RelayMethod.FETCH_MESSAGES: Fetch.from_params,
+    RelayMethod.BATCH_FETCH_MESSAGES: BatchFetch.from_params,
+    RelayMethod.BATCH_RECEIVE: BatchReceive.from_params,
+}
+
+
+def parse_call(method: RelayMethod, params: JsonObject) -> RelayCall:
+    """The checked parameters of a client's request."""
+    read = _PARAMETERS.get(method)
+    if read is None:
+        raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
+    return read(params)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedMessage:
+    """A message as a relay hands it on: `published_at` in milliseconds."""
+
+    topic: Topic
+    message: str = field(repr=False)
+    published_at: int
+    tag: int
+
+    @property
+    def message_id(self) -> str:
+        return message_id(self.message)
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> PublishedMessage:
+        members = require_object(value, "published message")
+        message = members.get("message")
+        if not isinstance(message, str):
+            raise malformed("message")
+        published_at = members.get("publishedAt", 0)
+        tag = members.get("tag", 0)
+        return cls(
+            topic=parse_topic(members.get("topic")),
+            message=message,
+            published_at=published_at if isinstance(published_at, int) else 0,
+            tag=tag if isinstance(tag, int) else 0,
+        )
+
+    def to_value(self) -> JsonObject:
+        return {
+            "topic": self.topic,
+            "message": self.message,
+            "publishedAt": self.published_at,
+            "tag": self.tag,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """`irn_subscription`: the relay hands a message to a subscriber."""
+
+    subscription_id: str
+    published: PublishedMessage
+
+    @classmethod
+    def from_params(cls, params: JsonObject) -> Delivery:
+        return cls(
+            _optional_id(params, "id"), PublishedMessage.from_value(params.get("data"))
+        )
+
+    def to_params(self) -> JsonObject:
+        return {"id": self.subscription_id, "data": self.published.to_value()}
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedMessages:
+    """The answer to a fetch; `has_more` asks for the same call again."""
+
+    messages: tuple[PublishedMessage, ...]
+    has_more: bool = False
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> FetchedMessages:
+        members = require_object(value, "fetched messages")
+        messages = members.get("messages")
+        if not isinstance(messages, list):
+            raise malformed("fetched messages")
+        return cls(
+            tuple(PublishedMessage.from_value(each) for each in messages),
+            members.get("hasMore") is True,
+        )
+
+    def to_value(self) -> JsonObject:
+        return {
+            "messages": [each.to_value() for each in self.messages],
+            "hasMore": self.has_more,
+        }
+
+
+def make_call(
+    request_id: RpcId, method: RelayMethod, call: RelayCall | Delivery
+) -> JsonRpcRequest:
+    """The request that carries `call`."""
+    return JsonRpcRequest(request_id, method.wire, call.to_params())
+
+
+def batches(topics: Sequence[Topic]) -> list[tuple[Topic, ...]]:
+    """Topics in slices that a relay accepts in one call."""
+    return [
+        tuple(topics[start : start + LONGEST_BATCH])
+        for start in range(0, len(topics), LONGEST_BATCH)
+    ]

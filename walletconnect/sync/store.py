@@ -1,0 +1,172 @@
+"""A store's updates, and the rule that makes all devices end in one state.
+
+Spec: clients/core/sync/sync-protocol.md, "Setting/Updating/Deleting State"; protocol.md,
+sections 4.2 and 4.3; reliability.md, item 31.
+
+Per key the highest id wins. A delete leaves its id behind, so that a late older set stays
+dead. The spec does not say what equal ids mean: here **what was there first stays**, and
+the later arrival is a duplicate.
+
+Departure: sync-client 0.3.8 compares an incoming id with the newest id of the *whole*
+store, and lets the later of two equal ids win. Its outcome depends on the order of arrival;
+ours does not, as long as no two different updates of one key share an id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from walletconnect.crypto.envelope import seal
+from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from walletconnect.json_values import (
+    MAX_SAFE_INTEGER,
+    JsonValue,
+    require_integer,
+    require_text,
+)
+from walletconnect.relay.frames import Publication
+from walletconnect.relay.rpc import JsonRpcRequest
+from walletconnect.sync.methods import DELETE, SET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from walletconnect.crypto.keys import SymKey
+
+LONGEST_KEY: Final = 512
+LONGEST_VALUE: Final = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSet:
+    """`wc_syncSet`. `value` may hold secrets and does not show in `repr`."""
+
+    key: str
+    value: str = field(repr=False)
+    id: int
+
+    def to_request(self) -> JsonRpcRequest:
+        return JsonRpcRequest(self.id, SET.name, {"key": self.key, "value": self.value})
+
+
+@dataclass(frozen=True, slots=True)
+class StoreDelete:
+    """`wc_syncDel`."""
+
+    key: str
+    id: int
+
+    def to_request(self) -> JsonRpcRequest:
+        return JsonRpcRequest(self.id, DELETE.name, {"key": self.key})
+
+
+StoreUpdate: TypeAlias = StoreSet | StoreDelete
+
+
+def parse_update(request: JsonRpcRequest) -> StoreUpdate:
+    """The update in a request from a store topic."""
+    update_id = require_id(request.id)
+    key = require_text(request.params.get("key"), "key", longest=LONGEST_KEY)
+    if request.method == DELETE.name:
+        return StoreDelete(key, update_id)
+    if request.method != SET.name:
+        raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
+    value = require_text(request.params.get("value"), "value", longest=LONGEST_VALUE)
+    return StoreSet(key, value, update_id)
+
+
+def require_id(value: JsonValue) -> int:
+    """An update's id: an integer with 0 < id < 2**53."""
+    return require_integer(value, "id", least=1, most=MAX_SAFE_INTEGER)
+
+
+def publish_update(update: StoreUpdate, store_key: SymKey, *, iv: bytes) -> Publication:
+    """The message that tells every device of the account."""
+    method = SET if isinstance(update, StoreSet) else DELETE
+    return Publication(
+        topic=store_key.topic,
+        message=seal(update.to_request().to_json(), store_key, iv=iv),
+        tag=method.tag,
+        ttl=method.ttl,
+        prompt=method.prompt,
+    )
+
+
+def next_id(now_id: int, last_id: int) -> int:
+    """The id of a local write: a peer's id from the future is overtaken by one.
+
+    At the very top nothing is left to overtake with: the key is stuck, and says so.
+    """
+    update_id = max(now_id, last_id + 1)
+    if update_id > MAX_SAFE_INTEGER:
+        raise LocalProtocolError("the ids of this key are used up")
+    return update_id
+
+
+class Outcome(StrEnum):
+    """What an update did to a state."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+    DUPLICATE = "duplicate"
+
+
+def outcome_of(update_id: int, last_id: int | None) -> Outcome:
+    """The rule itself, for one key whose last update had `last_id` (None: never seen)."""
+    if last_id is None or update_id > last_id:
+        return Outcome.APPLIED
+    return Outcome.DUPLICATE if update_id == last_id else Outcome.STALE
+
+
+class StoreState:
+    """What a store holds, with the last update of every key, deleted ones included.
+
+    The one mutable value of the core: a copy per update would be quadratic.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self, updates: Iterable[StoreUpdate] = ()) -> None:
+        self._last: dict[str, StoreUpdate] = {}
+        for update in updates:
+            self.apply(update)
+
+    def apply(self, update: StoreUpdate) -> Outcome:
+        last = self._last.get(update.key)
+        outcome = outcome_of(update.id, None if last is None else last.id)
+        if outcome is Outcome.APPLIED:
+            self._last[update.key] = update
+        return outcome
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """The present keys with their values."""
+        return {
+            key: update.value
+            for key, update in self._last.items()
+            if isinstance(update, StoreSet)
+        }
+
+    @property
+    def last_ids(self) -> dict[str, int]:
+        """The id of every key's last update; for absent keys, the tombstone."""
+        return {key: update.id for key, update in self._last.items()}
+
+    @property
+    def updates(self) -> Mapping[str, StoreUpdate]:
+        return dict(self._last)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoreState) and self._last == other._last
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def __repr__(self) -> str:
+        return f"StoreState({len(self.entries)} entries, {len(self._last)} ids)"
+
+
+def fold(updates: Iterable[StoreUpdate]) -> dict[str, StoreUpdate]:
+    """The one update per key that wins among `updates`: a batch for one upsert."""
+    return dict(StoreState(updates).updates)
