@@ -1,0 +1,86 @@
+"""What a CACAO allows its key to see: one app's notifications, or all of them.
+
+Spec: clients/notify/notify-subscriptions… of 2024; protocol.md, sections 7.2 and 10.3.
+
+Only the later generation asks. There the statement the person signed is the permission,
+or a recap in the last resource. In August the statement is empty and means no permission
+here: nothing of that generation lists subscriptions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.siwe import recap_of
+
+if TYPE_CHECKING:
+    from walletconnect.identity.cacao import Cacao
+
+LIMITED_STATEMENT: Final = (
+    "I further authorize this app to send me notifications. "
+    "Read more at https://walletconnect.com/notifications"
+)
+ALL_APPS_STATEMENT: Final = (
+    "I further authorize this app to view and manage my notifications for ALL apps. "
+    "Read more at https://walletconnect.com/notifications-all-apps"
+)
+_IDENTITY_2023: Final = (
+    "I further authorize this app to send and receive messages on my behalf{} "
+    "using my WalletConnect identity. "
+    "Read more at https://walletconnect.com/identity"
+)
+
+_LIMITED = frozenset({LIMITED_STATEMENT, _IDENTITY_2023.format(" for THIS domain")})
+_ALL_APPS = frozenset(
+    {
+        ALL_APPS_STATEMENT,
+        ALL_APPS_STATEMENT.removesuffix("-all-apps"),
+        _IDENTITY_2023.format(""),
+        _IDENTITY_2023.format(" for ALL domains"),
+    }
+)
+
+RECAP_RESOURCE: Final = "https://notify.walletconnect.com"
+RECAP_ABILITY: Final = "manage"
+ALL_APPS_ACTION: Final = "all-apps-notifications"
+_APP_ACTION = "-notifications"
+
+
+@dataclass(frozen=True, slots=True)
+class AppAuthorization:
+    """The apps that a key may manage; `domains` does not matter if `all_apps`."""
+
+    all_apps: bool
+    domains: frozenset[str] = frozenset()
+
+    def allows(self, domain: str | None) -> bool:
+        """Whether the key may manage `domain`; None asks for all apps at once."""
+        return self.all_apps or (domain is not None and domain in self.domains)
+
+    def require(self, domain: str | None) -> None:
+        if not self.allows(domain):
+            raise RemoteProtocolError(
+                ErrorCode.UNAUTHORIZED, "the account did not authorize this app"
+            )
+
+
+def authorization_of(cacao: Cacao) -> AppAuthorization:
+    """What a verified CACAO allows; nothing if its statement is none of the known."""
+    payload = cacao.payload
+    recap = recap_of(payload.resources)
+    if recap is not None:
+        if recap.sentence not in payload.signed_text.build():
+            # The statement told the person of other grants than the recap holds.
+            return AppAuthorization(all_apps=False)
+        actions = recap.actions(RECAP_RESOURCE, RECAP_ABILITY)
+        if ALL_APPS_ACTION in actions:
+            return AppAuthorization(all_apps=True)
+        domains = {action.removesuffix(_APP_ACTION) for action in actions}
+        return AppAuthorization(all_apps=False, domains=frozenset(domains))
+    if payload.statement in _ALL_APPS:
+        return AppAuthorization(all_apps=True)
+    if payload.statement in _LIMITED:
+        return AppAuthorization(all_apps=False, domains=frozenset({payload.domain}))
+    return AppAuthorization(all_apps=False)

@@ -1,0 +1,323 @@
+"""CACAO: an account's signed word that a key may speak for it.
+
+Spec: CAIP-74, CAIP-122; clients/core/identity/identity-keys.md; protocol.md, sections 7.1
+and 7.2; reliability.md, item 13.
+
+A CACAO is kept and served field for field as it came, because others verify it again. Its
+signature covers a text that is rebuilt from the payload (`walletconnect.identity.siwe`).
+The identity key is in one of three places, by generation: a query parameter of `aud` or
+`uri`, `aud` itself, or the first resource.
+
+Departures: control characters are refused in every field (a newline could fake a line of
+the signed text); exactly one did:key may occur in the whole CACAO; `eip1271` needs a node
+to ask and is refused, never assumed good; the header `caip122` of the later generation is
+read like `eip4361`, because the text is the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from walletconnect.crypto.ethereum import recover_eip191
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.did import AccountId, account_of, is_did_key
+from walletconnect.identity.jwt import LEEWAY
+from walletconnect.identity.siwe import SignedText
+from walletconnect.json_values import (
+    JsonObject,
+    JsonValue,
+    dump_json,
+    malformed,
+    parse_object,
+    require_line,
+    require_object,
+    require_text,
+    take_line,
+    take_object,
+    take_optional_line,
+)
+
+HEADERS: Final = ("eip4361", "caip122")
+EIP191: Final = "eip191"
+VERSION: Final = "1"
+KEY_PARAMETER: Final = "walletconnect_identity_key"
+
+_LONGEST_FIELD: Final = 2048
+_LONGEST_RESOURCE: Final = 16 * 1024
+_MOST_RESOURCES: Final = 32
+_LONGEST: Final = 64 * 1024
+
+_DID_KEY = re.compile(r"did:key:[0-9A-Za-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class CacaoPayload:
+    """The signed fields. Absent, null and empty differ in `statement`."""
+
+    iss: str
+    domain: str
+    aud: str
+    version: str
+    nonce: str
+    iat: str
+    statement: str | None = None
+    exp: str | None = None
+    nbf: str | None = None
+    request_id: str | None = None
+    resources: tuple[str, ...] | None = None
+    uri: str | None = None
+
+    @property
+    def account(self) -> AccountId:
+        return account_of(self.iss)
+
+    @property
+    def signed_text(self) -> SignedText:
+        return SignedText(
+            domain=self.domain,
+            account=self.account,
+            statement=self.statement,
+            uri=self.aud or self.uri or "",
+            version=self.version,
+            nonce=self.nonce,
+            issued_at=self.iat,
+            expiration_time=self.exp,
+            not_before=self.nbf,
+            request_id=self.request_id,
+            resources=self.resources,
+        )
+
+    @property
+    def identity_key(self) -> str | None:
+        """The did:key in the first place that holds a valid one."""
+        places = [_key_parameter(self.aud), _key_parameter(self.uri or ""), self.aud]
+        places += self.resources[:1] if self.resources else ()
+        return next((place for place in places if is_did_key(place)), None)
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> CacaoPayload:
+        members = require_object(value, "cacao payload")
+        return cls(
+            iss=take_line(members, "iss", longest=_LONGEST_FIELD),
+            domain=take_line(members, "domain", longest=_LONGEST_FIELD),
+            aud=take_optional_line(members, "aud", longest=_LONGEST_FIELD) or "",
+            version=_read_version(members.get("version")),
+            nonce=take_line(members, "nonce", longest=_LONGEST_FIELD),
+            iat=take_line(members, "iat", longest=_LONGEST_FIELD),
+            statement=take_optional_line(members, "statement", longest=_LONGEST_FIELD),
+            exp=take_optional_line(members, "exp", longest=_LONGEST_FIELD),
+            nbf=take_optional_line(members, "nbf", longest=_LONGEST_FIELD),
+            request_id=take_optional_line(members, "requestId", longest=_LONGEST_FIELD),
+            resources=_read_resources(members.get("resources")),
+            uri=take_optional_line(members, "uri", longest=_LONGEST_FIELD),
+        )
+
+    def to_value(self) -> JsonObject:
+        members: dict[str, JsonValue] = {
+            "aud": self.aud,
+            "statement": self.statement,
+            "domain": self.domain,
+            "iss": self.iss,
+            "nonce": self.nonce,
+            "iat": self.iat,
+            "version": self.version,
+            "exp": self.exp,
+            "nbf": self.nbf,
+            "requestId": self.request_id,
+            "uri": self.uri,
+            "resources": None if self.resources is None else list(self.resources),
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
+
+def _key_parameter(url: str) -> str:
+    try:
+        return parse_qs(urlsplit(url).query).get(KEY_PARAMETER, [""])[0]
+    except ValueError:
+        return ""
+
+
+def _read_version(value: JsonValue) -> str:
+    # Some builders write the number.
+    text = str(value) if type(value) is int else value
+    return require_line(text, "version", longest=16)
+
+
+def _read_resources(value: JsonValue) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > _MOST_RESOURCES:
+        raise malformed("resources")
+    return tuple(
+        require_line(each, "resource", longest=_LONGEST_RESOURCE) for each in value
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cacao:
+    """A parsed CACAO. Nothing in it may be believed before `verify` has returned.
+
+    `text` is the JSON as it came, so that it can be served unchanged.
+    """
+
+    header: str
+    payload: CacaoPayload
+    signature_type: str
+    signature: str = field(repr=False)
+    text: str = field(repr=False, compare=False)
+
+    @classmethod
+    def from_value(cls, value: JsonValue) -> Cacao:
+        members = require_object(value, "cacao")
+        text = dump_json(members)
+        require_text(text, "cacao", longest=_LONGEST)
+        signature = take_object(members, "s")
+        return cls(
+            header=take_line(take_object(members, "h"), "t", longest=32),
+            payload=CacaoPayload.from_value(members.get("p")),
+            signature_type=take_line(signature, "t", longest=32),
+            signature=take_line(signature, "s", longest=_LONGEST_FIELD),
+            text=text,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Cacao:
+        return cls.from_value(parse_object(text, "cacao"))
+
+    @classmethod
+    def signed(cls, payload: CacaoPayload, signature: str) -> Cacao:
+        """The CACAO of a payload that a wallet has just signed."""
+        return cls.from_value(
+            {
+                "h": {"t": HEADERS[0]},
+                "p": payload.to_value(),
+                "s": {"t": EIP191, "s": signature},
+            }
+        )
+
+    def to_value(self) -> JsonObject:
+        return parse_object(self.text)
+
+    def message(self) -> str:
+        """The text as the August client builds it."""
+        return build_message(self.payload)
+
+    @property
+    def account(self) -> AccountId:
+        return self.payload.account
+
+    @property
+    def identity_key(self) -> str:
+        """The did:key that this CACAO is about."""
+        did = self.payload.identity_key
+        if did is None:
+            raise malformed("cacao: no identity key")
+        return did
+
+    def verify(
+        self,
+        *,
+        now: int,
+        domain: str | None = None,
+        nonce: str | None = None,
+        aud: str | None = None,
+    ) -> AccountId:
+        """The account that signed this; every rule of this module is checked.
+
+        `domain`, `nonce` and `aud` are compared when given, as at a sign-in.
+        """
+        self._verify_form()
+        expected = {
+            "domain": (domain, self.payload.domain),
+            "nonce": (nonce, self.payload.nonce),
+            "aud": (aud, self.payload.aud),
+        }
+        for name, (wanted, found) in expected.items():
+            if wanted is not None and wanted != found:
+                raise RemoteProtocolError(
+                    ErrorCode.MISMATCH, f"cacao {name} does not fit"
+                )
+        self._verify_times(now)
+        self._verify_signature()
+        return self.account
+
+    def vouch_for(self, did: str, account: AccountId, *, now: int) -> None:
+        """Return if this CACAO, verified now, says that `did` speaks for `account`."""
+        if self.identity_key != did or not self.account.same_as(account):
+            raise RemoteProtocolError(
+                ErrorCode.MISMATCH, "cacao is not about this key and account"
+            )
+        self.verify(now=now)
+
+    def _verify_form(self) -> None:
+        if self.header not in HEADERS:
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao header")
+        if self.signature_type != EIP191 or not self.account.is_ethereum:
+            raise RemoteProtocolError(
+                ErrorCode.UNSUPPORTED, "unsupported cacao signature type"
+            )
+        if self.payload.version != VERSION:
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao version")
+        named = set(_DID_KEY.findall(dump_json(self.payload.to_value())))
+        if named != {self.identity_key}:
+            raise malformed("cacao: more than one did:key")
+
+    def _verify_times(self, now: int) -> None:
+        payload = self.payload
+        if parse_time(payload.iat) > now + LEEWAY:
+            raise RemoteProtocolError(
+                ErrorCode.CLOCK, "cacao is from the future: check the clock"
+            )
+        if payload.exp is not None and parse_time(payload.exp) < now - LEEWAY:
+            raise RemoteProtocolError(ErrorCode.EXPIRED, "cacao has expired")
+        if payload.nbf is not None and parse_time(payload.nbf) > now + LEEWAY:
+            raise RemoteProtocolError(ErrorCode.CLOCK, "cacao is not valid yet")
+
+    def _verify_signature(self) -> None:
+        address = self.account.address.lower()
+        for text in self.payload.signed_text.texts():
+            if recover_eip191(text, self.signature).lower() == address:
+                return
+        raise RemoteProtocolError(ErrorCode.UNAUTHENTIC, "signature does not fit")
+
+
+def build_message(payload: CacaoPayload) -> str:
+    """The text to sign, as the August client builds it."""
+    return payload.signed_text.build()
+
+
+def parse_time(text: str) -> int:
+    """Seconds UTC of an ISO 8601 time; one without an offset is refused."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise malformed("cacao time") from None
+    if moment.tzinfo is None:
+        raise malformed("cacao time")
+    return int(moment.timestamp())
+
+
+def format_time(now: int) -> str:
+    """ISO 8601 UTC with milliseconds, as JavaScript writes it."""
+    moment = datetime.fromtimestamp(now, tz=UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def identity_payload(
+    account: AccountId, *, identity_key: str, keys_server_url: str, nonce: str, now: int
+) -> CacaoPayload:
+    """The payload that registers `identity_key`, as the August client makes it."""
+    return CacaoPayload(
+        iss=account.did,
+        domain=urlsplit(keys_server_url).netloc,
+        aud=keys_server_url,
+        version=VERSION,
+        nonce=nonce,
+        iat=format_time(now),
+        statement="",
+        resources=(identity_key,),
+    )
