@@ -35,6 +35,10 @@ class AccountQuerySet(models.QuerySet["Account"]):
     def of_user(self, user_id: int) -> AccountQuerySet:
         return self.filter(user_id=user_id)
 
+    def at(self, address: str) -> AccountQuerySet:
+        """The account of this CAIP-10 text, in whatever case it is written."""
+        return self.alias(key=Lower("address")).filter(key=address.lower())
+
 
 class Account(models.Model):
     """A blockchain account in CAIP-10 form, spelled as its wallet spells it."""
@@ -84,8 +88,12 @@ class Device(models.Model):
     name = models.CharField(max_length=64)
     user_agent = models.CharField(max_length=256, blank=True)
     # Which Django session is this device; a digest, since the key itself is a credential.
-    session_digest = models.CharField(max_length=64, db_index=True, blank=True)
+    # Empty until the session is bound, and again when the device is revoked.
+    session_digest = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField()
+    # When a wallet last proved itself here: the session's age counts from it, and
+    # dangerous acts want it to be fresh.
+    proved_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
     revoked_by = models.ForeignKey(
@@ -93,6 +101,22 @@ class Device(models.Model):
     )
 
     objects = DeviceQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["session_digest"],
+                condition=~models.Q(session_digest=""),
+                name="device_of_a_session_is_unique",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["last_seen_at"],
+                name="device_active_by_last_seen",
+                condition=models.Q(revoked_at=None),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -104,6 +128,10 @@ class Device(models.Model):
 class SignInRequest(models.Model):
     """A message that we asked a wallet to sign: nonce used once, ten minutes, one browser."""
 
+    # Who was signed in when it was asked for: then it adds an account to that user.
+    user = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
     nonce = models.CharField(max_length=64, unique=True)
     session_digest = models.CharField(max_length=64)
     address = models.CharField(max_length=168)
@@ -146,18 +174,53 @@ class AccountEvent(models.Model):
         return f"{self.kind} #{self.sequence}"
 
 
+class AuditQuerySet(models.QuerySet["AuditEntry"]):
+    def update(self, **_: object) -> int:
+        raise TypeError("the audit log is append-only")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError("the audit log is append-only")
+
+
 class AuditEntry(models.Model):
-    """What was done, by whom, from where. Append-only, no secrets."""
+    """What was done, by whom, from where. Append-only, no secrets.
+
+    The database refuses changes as well (migration 0002), except that a removed user,
+    device or account leaves an empty reference behind.
+    """
 
     at = models.DateTimeField(db_index=True)
     action = models.CharField(max_length=64, db_index=True)
     actor = models.CharField(max_length=168, blank=True)
-    user = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    user = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     device = models.ForeignKey(
-        Device, null=True, on_delete=models.SET_NULL, related_name="+"
+        Device, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    account = models.ForeignKey(
+        Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     subject = models.CharField(max_length=256, blank=True)
     detail = models.CharField(max_length=512, blank=True)
 
+    objects = AuditQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "audit entries"
+
     def __str__(self) -> str:
         return f"{self.action} {self.subject}"
+
+
+class AccountTombstone(models.Model):
+    """All that is left of a removed account: a keyed hash of its CAIP-10 text.
+
+    A restored backup is cleared of the accounts that were removed after it was made.
+    """
+
+    digest = models.CharField(max_length=64, unique=True)
+    removed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.digest

@@ -1,7 +1,8 @@
 """Sealed secrets at rest. Imported by ``keychain`` and nowhere else.
 
-``sealed`` is ``key id ‖ nonce ‖ AES-256-GCM ciphertext``; the row's identity (table, holder,
-name, account) is the associated data, so that a row moved or renamed does not open.
+``sealed`` is made by ``keychain.keyring``: key id, nonce, AES-256-GCM ciphertext. The row's
+identity (table, holder, name, account) is the associated data, so that a row that is moved,
+renamed or given to another account does not open.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account
+from keychain.keyring import Context
 
 
 class Holder(models.TextChoices):
@@ -20,6 +22,8 @@ class Holder(models.TextChoices):
     CAST = "cast"
     RELAY = "relay"
     IDENTITY = "identity"
+    # The keychain's own: the canaries, the key of the token digests.
+    SYSTEM = "system"
 
 
 class SealedEntry(models.Model):
@@ -30,11 +34,23 @@ class SealedEntry(models.Model):
         Account, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
     )
     sealed = models.BinaryField()
+    # Also in front of ``sealed``; here so that a rotation finds what is left to do.
     sealing_key_id = models.CharField(max_length=32, db_index=True)
     created_at = models.DateTimeField()
 
     class Meta:
         abstract = True
+
+    @property
+    def name_in_holder(self) -> str:
+        """What the row is found by, beside its holder."""
+        raise NotImplementedError
+
+    @property
+    def context(self) -> Context:
+        account = "" if self.account_id is None else str(self.account_id)
+        row = f"{self.holder}:{self.name_in_holder}"
+        return Context(self._meta.db_table, "sealed", row, account)
 
 
 class SymKeyEntry(SealedEntry):
@@ -51,6 +67,10 @@ class SymKeyEntry(SealedEntry):
 
     def __str__(self) -> str:
         return f"{self.holder} symmetric key of topic {self.topic}"
+
+    @property
+    def name_in_holder(self) -> str:
+        return self.topic
 
 
 class KeyPairEntry(SealedEntry):
@@ -69,6 +89,10 @@ class KeyPairEntry(SealedEntry):
     def __str__(self) -> str:
         return f"{self.holder} key pair {self.public_key}"
 
+    @property
+    def name_in_holder(self) -> str:
+        return self.topic
+
 
 class SigningKeyEntry(SealedEntry):
     """An Ed25519 key: identity, dapp authentication or relay client, found by its did:key."""
@@ -85,11 +109,16 @@ class SigningKeyEntry(SealedEntry):
     def __str__(self) -> str:
         return f"{self.holder} signing key {self.did}"
 
+    @property
+    def name_in_holder(self) -> str:
+        return self.did
+
 
 class SecretEntry(SealedEntry):
     """Any other secret (webhook secret, canary), found by its name."""
 
     name = models.CharField(max_length=128)
+    revision = models.PositiveIntegerField(default=1)
 
     class Meta:
         constraints: ClassVar = [
@@ -100,3 +129,8 @@ class SecretEntry(SealedEntry):
 
     def __str__(self) -> str:
         return f"{self.holder} secret {self.name}"
+
+    @property
+    def name_in_holder(self) -> str:
+        # With the revision: an older sealed value put back into the row does not open.
+        return f"{self.name}:{self.revision}"

@@ -1,0 +1,43 @@
+"""Upwards by registration: what other apps do when a device or an account goes.
+
+``accounts`` is below every app that keeps something for a device or an account. They
+register here, in ``AppConfig.ready``; their functions run in the transaction of the
+change, so they write rows (outbox, jobs) and never reach out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from accounts.models import Account, Device
+
+WhenRevoked: TypeAlias = Callable[[list[Device]], None]
+BeforeRemoval: TypeAlias = Callable[[Account], None]
+
+_when_devices_revoked: list[WhenRevoked] = []
+_before_account_removal: list[BeforeRemoval] = []
+
+
+def when_devices_are_revoked(function: WhenRevoked) -> WhenRevoked:
+    """Have ``function`` called with the devices that have just been revoked."""
+    if function not in _when_devices_revoked:
+        _when_devices_revoked.append(function)
+    return function
+
+
+def before_account_removal(function: BeforeRemoval) -> BeforeRemoval:
+    """Have ``function`` called with an account whose rows are about to be deleted."""
+    if function not in _before_account_removal:
+        _before_account_removal.append(function)
+    return function
+
+
+def devices_were_revoked(devices: list[Device]) -> None:
+    for function in _when_devices_revoked:
+        function(devices)
+
+
+def account_will_be_removed(account: Account) -> None:
+    for function in _before_account_removal:
+        function(account)

@@ -1,0 +1,232 @@
+"""People: their accounts, devices, events, and the audit log.
+
+What other packages call is here or named here; ``events``, ``devices`` and ``audit`` hold
+the longer parts. Proving an account by a signature is ``identity.services``' business:
+one signature is both the login and the identity authorisation of the device.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, transaction
+from django.utils.crypto import salted_hmac
+
+from accounts.audit import audit, one_line
+from accounts.devices import (
+    add_device,
+    bind_session,
+    device_name,
+    device_of_session,
+    expire_devices,
+    is_fresh,
+    prove_device,
+    rename_device,
+    revoke_device,
+    revoke_devices,
+    revoke_other_devices,
+    touch_device,
+)
+from accounts.events import (
+    CatchUp,
+    EventDraft,
+    Head,
+    catch_up,
+    device_group,
+    events_after,
+    head_of,
+    record_events,
+    send_to_groups,
+    user_group,
+)
+from accounts.models import (
+    Account,
+    AccountEvent,
+    AccountTombstone,
+    Device,
+    SignInRequest,
+    User,
+)
+from accounts.registry import (
+    account_will_be_removed,
+    before_account_removal,
+    when_devices_are_revoked,
+)
+from accounts.sessions import session_digest
+from groundwork import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "AccountTaken",
+    "CatchUp",
+    "EventDraft",
+    "Head",
+    "add_device",
+    "apply_tombstones",
+    "audit",
+    "before_account_removal",
+    "bind_session",
+    "catch_up",
+    "device_group",
+    "device_name",
+    "device_of_session",
+    "events_after",
+    "expire_devices",
+    "find_account",
+    "head_of",
+    "is_fresh",
+    "label_account",
+    "prove_device",
+    "proven_account",
+    "prune",
+    "record_events",
+    "remove_account",
+    "rename_device",
+    "revoke_device",
+    "revoke_devices",
+    "revoke_other_devices",
+    "send_to_groups",
+    "session_digest",
+    "tombstone_digest",
+    "touch_device",
+    "user_group",
+    "when_devices_are_revoked",
+]
+
+KEEP_EVENTS = timedelta(days=30)
+KEEP_USED_REQUESTS = timedelta(days=1)
+LABEL_LENGTH = 64
+
+
+class AccountTaken(Exception):
+    """The account already signs in as another user; it cannot be added to this one."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            "This account already has an inbox of its own here. Sign in with it, or "
+            "remove it there first."
+        )
+        self.address = address
+
+
+# --- accounts of a user ---------------------------------------------------------------
+
+
+def find_account(address: str) -> Account | None:
+    """The account of a CAIP-10 text, in whatever case it is written."""
+    return Account.objects.at(address).select_related("user").first()
+
+
+@transaction.atomic
+def proven_account(address: str, *, user: User | None) -> Account:
+    """The account that has just proved itself by a signature.
+
+    Without ``user`` it signs in: found, or made with a user of its own. With ``user``
+    it is added to that user; ``AccountTaken`` if it belongs to another one.
+    """
+    account = find_account(address)
+    if account is None:
+        account = _made_account(address, user)
+    if user is not None and account.user_id != user.pk:
+        audit("account.link-refused", actor=user, account=account)
+        raise AccountTaken(address)
+    return account
+
+
+def _made_account(address: str, user: User | None) -> Account:
+    try:
+        with transaction.atomic():
+            owner = user or _made_user()
+            account = Account.objects.create(
+                user=owner, address=address, created_at=clock.now()
+            )
+    except IntegrityError:
+        # Somebody signed in with it at the same moment; then it is there now.
+        return Account.objects.at(address).select_related("user").get()
+    audit("account.added", actor=owner, account=account)
+    record_events([_account_changed(account)])
+    return account
+
+
+def _made_user() -> User:
+    # The name says nothing: what is known about the person are the accounts.
+    return User.objects.create_user(username=f"wallet-{uuid.uuid4().hex[:16]}")
+
+
+def _account_changed(account: Account) -> EventDraft:
+    return EventDraft(
+        None, "account.changed", f"accounts.account:{account.pk}", account.user_id
+    )
+
+
+@transaction.atomic
+def label_account(account: Account, label: str) -> None:
+    account.label = one_line(label.strip(), longest=LABEL_LENGTH)
+    account.save(update_fields=["label"])
+    record_events([_account_changed(account)])
+
+
+# --- removal --------------------------------------------------------------------------
+
+
+def tombstone_digest(address: str) -> str:
+    """The keyed hash that stays of a removed account."""
+    mac = salted_hmac("accounts.tombstone", address.lower(), algorithm="sha256")
+    return mac.hexdigest()
+
+
+@transaction.atomic
+def remove_account(account: Account, *, by: Device | None) -> None:
+    """Delete every row of the account; leave a keyed hash and nothing else.
+
+    The apps above first put what peers must hear into their outboxes, which outlive
+    the account. A user whose last account it was goes with it, devices and sessions
+    included, unless the user is staff.
+    """
+    locked = Account.objects.select_for_update().filter(pk=account.pk)
+    account = locked.select_related("user").get()
+    user = account.user
+    account_will_be_removed(account)
+    audit("account.removed", actor=user if by is None else by.user)
+    AccountTombstone.objects.get_or_create(
+        digest=tombstone_digest(account.address), defaults={"removed_at": clock.now()}
+    )
+    SignInRequest.objects.filter(address__iexact=account.address).delete()
+    account.delete()
+    if user.accounts.exists() or user.is_staff:
+        record_events([EventDraft(None, "account.changed", "", user_id=user.pk)])
+        return
+    revoke_devices(user.devices.values_list("pk", flat=True), by=by)
+    user.delete()
+
+
+def apply_tombstones(digests: Iterable[str]) -> int:
+    """Remove again, after a restore, the accounts that were removed since the backup.
+
+    ``digests`` is the list of tombstones kept apart from the backup.
+    """
+    wanted = set(digests)
+    gone = [
+        account
+        for account in Account.objects.select_related("user").iterator()
+        if tombstone_digest(account.address) in wanted
+    ]
+    for account in gone:
+        remove_account(account, by=None)
+    return len(gone)
+
+
+# --- the sweep ------------------------------------------------------------------------
+
+
+def prune() -> int:
+    """Delete events nobody will ask for, and sign-in requests that are long over."""
+    now = clock.now()
+    events, _ = AccountEvent.objects.filter(created_at__lt=now - KEEP_EVENTS).delete()
+    used = SignInRequest.objects.exclude(used_at=None)
+    requests, _ = used.filter(expires_at__lt=now - KEEP_USED_REQUESTS).delete()
+    return events + requests

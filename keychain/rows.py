@@ -1,0 +1,73 @@
+"""Rows of sealed entries: sealed on the way in, opened on the way out, faults reported."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from accounts.models import AuditEntry
+from accounts.services import audit
+from groundwork import clock
+from keychain.keyring import CannotOpen, keyring
+from keychain.models import SealedEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+logger = logging.getLogger(__name__)
+
+Entry = TypeVar("Entry", bound=SealedEntry)
+
+AUDIT_OPEN_FAILED: Final = "keychain.open-failed"
+# A row that does not open is met by every batch; once an hour says it.
+AUDIT_AGAIN_AFTER = timedelta(hours=1)
+
+
+def insert(model: type[Entry], rows: list[Entry], secrets: Sequence[bytes]) -> None:
+    """Seal and insert; rows whose name is taken already are left as they are."""
+    now = clock.now()
+    for row, plaintext in zip(rows, secrets, strict=True):
+        row.created_at = now
+        seal_into(row, plaintext)
+    model._default_manager.bulk_create(rows, ignore_conflicts=True)
+
+
+def seal_into(row: SealedEntry, plaintext: bytes) -> None:
+    ring = keyring()
+    row.sealed = ring.seal(row.context, plaintext)
+    row.sealing_key_id = ring.first.id
+
+
+def opened(rows: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
+    """The rows that open, each with what it holds; the others are reported."""
+    ring = keyring()
+    for row in rows:
+        try:
+            yield row, ring.open(row.context, row.sealed)
+        except CannotOpen:
+            report(row, "does not open")
+
+
+def is_itself(row: SealedEntry, name: str) -> bool:
+    """Whether the key in the row is the one that the row is named after.
+
+    The name is in the associated data as well; this holds even if that ever broke.
+    """
+    if row.name_in_holder == name:
+        return True
+    report(row, "holds another key than its name says")
+    return False
+
+
+def report(row: SealedEntry, what: str) -> None:
+    """One log line, and one audit entry an hour, for a row that is refused."""
+    subject = f"{row._meta.db_table}:{row.pk}"
+    logger.error("a sealed row %s", what, extra={"row": subject})
+    reported = AuditEntry.objects.filter(
+        action=AUDIT_OPEN_FAILED,
+        subject=subject,
+        at__gt=clock.now() - AUDIT_AGAIN_AFTER,
+    )
+    if not reported.exists():
+        audit(AUDIT_OPEN_FAILED, subject=subject, detail=what)

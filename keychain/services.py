@@ -1,0 +1,242 @@
+"""Every secret at rest: put, found, forgotten. Nothing else in the project opens one.
+
+reliability.md, items 17 and 18. Each holder (wallet side, dapp side, relay client,
+identity keys) has secrets of its own; the two sides of the protocol keep the same key P
+in two rows and never see each other's. The functions that take many names do one query.
+
+A row that does not open is left out (or raises, where one was asked for), is logged and
+audited, and harms no other row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from groundwork import clock
+from keychain.canary import check_canary, ensure_canary, token_digest_key
+from keychain.columns import (
+    SealedColumn,
+    open_sealed,
+    register_sealed_column,
+    seal,
+)
+from keychain.keyring import (
+    CannotOpen,
+    Context,
+    KeychainError,
+    KeyringError,
+    NotKept,
+    keyring,
+)
+from keychain.models import (
+    Holder,
+    KeyPairEntry,
+    SecretEntry,
+    SigningKeyEntry,
+    SymKeyEntry,
+)
+from keychain.rows import insert, is_itself, opened, report, seal_into
+from walletconnect.crypto.keys import KeyPair, SymKey, Topic
+from walletconnect.crypto.signing import IdentityKey
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+__all__ = [
+    "CannotOpen",
+    "Context",
+    "Holder",
+    "KeychainError",
+    "KeyringError",
+    "NotKept",
+    "SealedColumn",
+    "check_canary",
+    "ensure_canary",
+    "forget",
+    "give_signing_key",
+    "key_pairs",
+    "open_sealed",
+    "put_key_pair",
+    "put_key_pairs",
+    "put_secret",
+    "put_signing_key",
+    "put_sym_keys",
+    "register_sealed_column",
+    "seal",
+    "secret",
+    "signing_key",
+    "signing_keys",
+    "sym_keys",
+    "token_digest",
+]
+
+_TOPIC = re.compile(r"[0-9a-f]{64}")
+
+
+# --- symmetric keys and key pairs, by topic -------------------------------------------
+
+
+def put_sym_keys(
+    holder: Holder, keys: Iterable[SymKey], *, account_id: int | None = None
+) -> None:
+    """Keep symmetric keys, found by their topics. Keys that are kept already stay."""
+    entries = [
+        SymKeyEntry(holder=holder, account_id=account_id, topic=key.topic)
+        for key in keys
+    ]
+    insert(SymKeyEntry, entries, [key.raw for key in keys])
+
+
+def sym_keys(holder: Holder, topics: Collection[str]) -> dict[Topic, SymKey]:
+    """The kept ones of ``topics``; what is missing or does not open is left out."""
+    rows = SymKeyEntry.objects.filter(holder=holder, topic__in=topics)
+    found = {}
+    for row, raw in opened(rows):
+        key = SymKey(raw)
+        if is_itself(row, key.topic):
+            found[key.topic] = key
+    return found
+
+
+def put_key_pair(
+    holder: Holder, key_pair: KeyPair, *, account_id: int | None = None
+) -> Topic:
+    """Keep an X25519 key pair; the answer is the topic that finds it."""
+    put_key_pairs(holder, [key_pair], account_id=account_id)
+    return key_pair.topic
+
+
+def put_key_pairs(
+    holder: Holder, pairs: Iterable[KeyPair], *, account_id: int | None = None
+) -> None:
+    entries = [
+        KeyPairEntry(
+            holder=holder,
+            account_id=account_id,
+            topic=pair.topic,
+            public_key=pair.public_key.hex(),
+        )
+        for pair in pairs
+    ]
+    insert(KeyPairEntry, entries, [pair.private_key for pair in pairs])
+
+
+def key_pairs(holder: Holder, topics: Collection[str]) -> dict[Topic, KeyPair]:
+    """The kept ones of ``topics``, each found by the topic of its public key."""
+    rows = KeyPairEntry.objects.filter(holder=holder, topic__in=topics)
+    found = {}
+    for row, raw in opened(rows):
+        pair = KeyPair.from_private(raw)
+        if is_itself(row, pair.topic):
+            found[pair.topic] = pair
+    return found
+
+
+# --- signing keys, by did:key ---------------------------------------------------------
+
+
+def put_signing_key(
+    holder: Holder, key: IdentityKey, *, account_id: int | None = None
+) -> str:
+    """Keep an Ed25519 key; the answer is the did:key that finds it."""
+    entry = SigningKeyEntry(holder=holder, account_id=account_id, did=key.did)
+    insert(SigningKeyEntry, [entry], [key.seed])
+    return key.did
+
+
+def signing_key(holder: Holder, did: str) -> IdentityKey:
+    found = signing_keys(holder, [did])
+    if did not in found:
+        raise NotKept(f"{holder} keeps no signing key {did}")
+    return found[did]
+
+
+def signing_keys(holder: Holder, dids: Collection[str]) -> dict[str, IdentityKey]:
+    rows = SigningKeyEntry.objects.filter(holder=holder, did__in=dids)
+    found = {}
+    for row, raw in opened(rows):
+        key = IdentityKey.from_seed(raw)
+        if is_itself(row, key.did):
+            found[key.did] = key
+    return found
+
+
+def give_signing_key(holder: Holder, did: str, *, account_id: int) -> None:
+    """Tie a key that was made before its account existed to the account, for good."""
+    with transaction.atomic():
+        row = (
+            SigningKeyEntry.objects.select_for_update()
+            .filter(holder=holder, did=did)
+            .first()
+        )
+        if row is None:
+            raise NotKept(f"{holder} keeps no signing key {did}")
+        seed = keyring().open(row.context, row.sealed)
+        row.account_id = account_id
+        seal_into(row, seed)
+        row.save(update_fields=["account", "sealed", "sealing_key_id"])
+
+
+# --- other secrets, by name -----------------------------------------------------------
+
+
+def put_secret(
+    holder: Holder, name: str, value: bytes, *, account_id: int | None = None
+) -> None:
+    """Keep ``value`` under ``name``, in place of what was there."""
+    if _TOPIC.fullmatch(name) or name.startswith("did:"):
+        raise ValueError("that name belongs to a key")
+    with transaction.atomic():
+        row = SecretEntry(
+            holder=holder, name=name, account_id=account_id, created_at=clock.now()
+        )
+        seal_into(row, value)
+        SecretEntry.objects.bulk_create([row], ignore_conflicts=True)
+        kept = SecretEntry.objects.select_for_update().get(holder=holder, name=name)
+        if bytes(kept.sealed) != row.sealed:
+            _replace(kept, value, account_id)
+
+
+def secret(holder: Holder, name: str) -> bytes:
+    row = SecretEntry.objects.filter(holder=holder, name=name).first()
+    if row is None:
+        raise NotKept(f"{holder} keeps no secret {name}")
+    try:
+        return keyring().open(row.context, row.sealed)
+    except CannotOpen:
+        report(row, "does not open")
+        raise
+
+
+def forget(holder: Holder, names: Collection[str]) -> None:
+    """Delete secrets of any kind: by topic, did:key or name. Absent ones are fine."""
+    dids = [name for name in names if name.startswith("did:")]
+    topics = [name for name in names if _TOPIC.fullmatch(name)]
+    others = set(names) - set(dids) - set(topics)
+    if topics:
+        SymKeyEntry.objects.filter(holder=holder, topic__in=topics).delete()
+        KeyPairEntry.objects.filter(holder=holder, topic__in=topics).delete()
+    if dids:
+        SigningKeyEntry.objects.filter(holder=holder, did__in=dids).delete()
+    if others:
+        SecretEntry.objects.filter(holder=holder, name__in=others).delete()
+
+
+def _replace(row: SecretEntry, value: bytes, account_id: int | None) -> None:
+    row.revision += 1
+    row.account_id = account_id
+    seal_into(row, value)
+    row.save()
+
+
+# --- digests of API tokens ------------------------------------------------------------
+
+
+def token_digest(token: str) -> str:
+    """A keyed hash to find an API token by; the token itself is kept nowhere."""
+    return hmac.digest(token_digest_key(), token.encode(), hashlib.sha256).hex()
