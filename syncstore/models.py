@@ -11,6 +11,10 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
+from walletconnect.sync.store import LONGEST_KEY
+
+KEY_LENGTH = LONGEST_KEY
+REASON_LENGTH = 200
 
 
 class Store(models.Model):
@@ -21,6 +25,9 @@ class Store(models.Model):
     )
     name = models.CharField(max_length=128)
     topic = models.CharField(max_length=64, unique=True)
+    # Keyed digest of the sync signature. A wallet that signs differently each time is
+    # noticed by it, and never overwrites the store that its other devices share.
+    signature_fingerprint = models.CharField(max_length=64, blank=True, editable=False)
     # Highest JSON-RPC id seen; our own writes pick a higher one.
     last_id = models.BigIntegerField(default=0)
     created_at = models.DateTimeField()
@@ -40,7 +47,7 @@ class StoreEntry(models.Model):
     """The present value of a key, or its tombstone."""
 
     store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="entries")
-    key = models.CharField(max_length=255)
+    key = models.CharField(max_length=KEY_LENGTH)
     last_id = models.BigIntegerField()
     is_deleted = models.BooleanField(default=False)
     sealed_value = models.BinaryField(default=b"", editable=False)
@@ -55,6 +62,20 @@ class StoreEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} @{self.last_id}"
+
+    @property
+    def context(self) -> tuple[str, str, str, str]:
+        """Where the value is sealed for: it opens for this key of this store only."""
+        return value_context(self.store, self.key)
+
+
+def value_context(store: Store, key: str) -> tuple[str, str, str, str]:
+    return (
+        StoreEntry._meta.db_table,
+        "sealed_value",
+        f"{store.topic} {key}",
+        str(store.account_id),
+    )
 
 
 class StoreUpdate(models.Model):
@@ -76,7 +97,7 @@ class StoreUpdate(models.Model):
         DELETE = "delete"
 
     store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="updates")
-    key = models.CharField(max_length=255)
+    key = models.CharField(max_length=KEY_LENGTH)
     action = models.CharField(max_length=8, choices=Action.choices)
     rpc_id = models.BigIntegerField()
     # The entry's id before this update: explains the outcome.
@@ -89,7 +110,9 @@ class StoreUpdate(models.Model):
     size = models.PositiveIntegerField(default=0, help_text="bytes of the envelope")
     published_at = models.BigIntegerField(null=True, help_text="milliseconds")
     at = models.DateTimeField()
-    reason = models.CharField(max_length=200, blank=True)
+    reason = models.CharField("why refused", max_length=REASON_LENGTH, blank=True)
+    # What the update means, in the words of the app that owns the store.
+    note = models.CharField(max_length=REASON_LENGTH, blank=True)
 
     class Meta:
         indexes: ClassVar = [
@@ -104,9 +127,7 @@ class DeviceCursor(models.Model):
     """How far a device is in a store: the last StoreUpdate that it has."""
 
     store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="cursors")
-    device = models.ForeignKey(
-        Device, on_delete=models.CASCADE, related_name="cursors"
-    )
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="cursors")
     update_pk = models.BigIntegerField(default=0)
     moved_at = models.DateTimeField()
 
@@ -133,12 +154,23 @@ class ColdStart(models.Model):
         Account, on_delete=models.CASCADE, related_name="cold_start"
     )
     state = models.CharField(max_length=8, choices=State.choices, default=State.RUNNING)
+    # Messages that History has handed over so far, and how many of them were applied.
+    found = models.PositiveIntegerField(default=0)
     replayed = models.PositiveIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    reason = models.CharField(max_length=200, blank=True)
+    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="cold_start_due",
+                condition=models.Q(state="running"),
+            )
+        ]
 
     def __str__(self) -> str:
         return f"cold start of {self.account_id}: {self.state}"

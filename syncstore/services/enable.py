@@ -1,0 +1,161 @@
+"""Turning Sync on for an account: from one signature to its stores.
+
+Spec: clients/core/sync/sync-protocol.md; reliability.md, item 15 and "Sync-signature
+care". The store keys come out of the signature alone, on every device the same. They
+cannot be changed afterwards, so the signature and the seed are used here and dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.db import transaction
+
+from accounts.models import Account
+from accounts.services import EventDraft, audit, record_events
+from groundwork import clock
+from groundwork.wake import enqueue_on_commit
+from keychain.services import Holder, put_sym_keys, token_digest
+from relay import outbox
+from relay.models import Party
+from syncstore.models import ColdStart, Store, StoreUpdate
+from syncstore.services import statements
+from syncstore.services.apply import EVENT_KIND
+from walletconnect.identity.did import AccountId
+from walletconnect.sync.derivation import (
+    NOTIFY_SUBSCRIPTION_STORE,
+    check_sync_signature,
+    derive_store_keys,
+    sync_message,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from accounts.models import Device
+    from walletconnect.crypto.keys import SymKey
+
+STORE_NAMES: Final = (NOTIFY_SUBSCRIPTION_STORE,)
+COLD_START_TASK: Final = "syncstore.cold_start"
+
+
+class SyncRefused(Exception):
+    """Sync was not turned on. The text is for the person who asked."""
+
+
+class NotYourAccount(SyncRefused):
+    """The device belongs to somebody else, or was signed out."""
+
+    def __init__(self) -> None:
+        super().__init__("This browser is not signed in with that account.")
+
+
+class SignatureDiffers(SyncRefused):
+    """The wallet signs differently each time, so that this signature opens other stores.
+
+    The stores that the account's devices share already are kept as they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This wallet signed the same text differently before. Its signatures are "
+            "not deterministic, so they do not lead to the same shared store. Nothing "
+            "was changed."
+        )
+
+
+def message_to_sign(account: Account) -> str:
+    """What the wallet has to sign, byte for byte."""
+    return sync_message(AccountId.parse(account.address))
+
+
+def is_enabled(account: Account) -> bool:
+    return Store.objects.filter(account=account).exists()
+
+
+def enable_sync(account: Account, signature: str, device: Device) -> list[Store]:
+    """Check the signature, derive the stores' keys, and start to listen and rebuild.
+
+    Doing it again with the same signature changes nothing. A signature in another form
+    or of another account raises ``RemoteProtocolError``; one that leads to other stores
+    than the account already has raises ``SignatureDiffers``.
+    """
+    if device.user_id != account.user_id or not device.is_active():
+        raise NotYourAccount
+    check_sync_signature(AccountId.parse(account.address), signature)
+    fingerprint = token_digest(f"sync signature {signature}")
+    with transaction.atomic():
+        Account.objects.select_for_update().get(pk=account.pk)
+        stores = list(Store.objects.filter(account=account).order_by("pk"))
+        if not stores:
+            keys = derive_store_keys(signature, STORE_NAMES)
+            return _create(account, keys, fingerprint=fingerprint, device=device)
+        is_same = _is_same(stores, signature, fingerprint=fingerprint)
+        if is_same:
+            _join(stores)
+    if not is_same:
+        # Outside the transaction, so that raising does not undo it.
+        audit("sync.signature-differs", device=device, account=account)
+        raise SignatureDiffers
+    return stores
+
+
+def _is_same(stores: list[Store], signature: str, *, fingerprint: str) -> bool:
+    if all(store.signature_fingerprint == fingerprint for store in stores):
+        return True
+    # The key of the fingerprints may have been lost; the topics decide.
+    keys = derive_store_keys(signature, [store.name for store in stores])
+    return all(keys[store.name].topic == store.topic for store in stores)
+
+
+def _create(
+    account: Account,
+    keys: Mapping[str, SymKey],
+    *,
+    fingerprint: str,
+    device: Device,
+) -> list[Store]:
+    now = clock.now()
+    stores = Store.objects.bulk_create(
+        Store(
+            account=account,
+            name=name,
+            topic=key.topic,
+            signature_fingerprint=fingerprint,
+            created_at=now,
+        )
+        for name, key in keys.items()
+    )
+    put_sym_keys(Holder.WALLET, keys.values(), account_id=account.pk)
+    outbox.subscribe(Party.WALLET, [store.topic for store in stores])
+    cold_start, _ = ColdStart.objects.update_or_create(
+        account=account,
+        defaults={
+            "state": ColdStart.State.RUNNING,
+            "next_attempt_at": now,
+            "started_at": now,
+        },
+    )
+    enqueue_on_commit(COLD_START_TASK, cold_start.pk)
+    _join(stores)
+    audit("sync.enabled", device=device, account=account)
+    record_events(
+        [
+            EventDraft(account.pk, EVENT_KIND, f"syncstore.store:{store.pk}")
+            for store in stores
+        ]
+    )
+    return stores
+
+
+def _join(stores: list[Store]) -> None:
+    """Give every active device of the account a cursor at the head of the log."""
+    heads = dict.fromkeys((store.pk for store in stores), 0)
+    rows = (
+        StoreUpdate.objects.filter(store__in=stores)
+        .order_by("store_id", "-pk")
+        .distinct("store_id")
+        .values_list("store_id", "pk")
+    )
+    heads.update(rows)
+    statements.move_cursors(heads, now=clock.now())

@@ -1,0 +1,173 @@
+"""The SQL of the sync stores: one statement per batch, whatever its size.
+
+Django's ``bulk_create`` knows no condition on its upsert, and the rule of the Sync API is
+one: ``WHERE excluded.last_id > kept.last_id``. It holds here as the last line, behind the
+row lock on the store, so that no order of writers can bring an older value back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from django.db import connection
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+_LAST_IDS: Final = """
+SELECT entry.store_id, entry.key, entry.last_id
+FROM syncstore_storeentry AS entry
+JOIN unnest(%s::bigint[], %s::text[]) AS wanted (store_id, key)
+  ON entry.store_id = wanted.store_id AND entry.key = wanted.key
+"""
+
+_UPSERT: Final = """
+INSERT INTO syncstore_storeentry AS kept
+    (store_id, key, last_id, is_deleted, sealed_value, updated_at)
+SELECT store_id, key, last_id, is_deleted, sealed_value, %s
+FROM unnest(%s::bigint[], %s::text[], %s::bigint[], %s::boolean[], %s::bytea[])
+  AS new (store_id, key, last_id, is_deleted, sealed_value)
+ORDER BY store_id, key
+ON CONFLICT (store_id, key) DO UPDATE SET
+    last_id = excluded.last_id,
+    is_deleted = excluded.is_deleted,
+    sealed_value = excluded.sealed_value,
+    updated_at = excluded.updated_at
+WHERE excluded.last_id > kept.last_id
+"""
+
+_LOG: Final = """
+WITH written AS (
+    INSERT INTO syncstore_storeupdate
+        (store_id, key, action, rpc_id, previous_id, outcome, reason, note, size,
+         published_at, source, device_id, at)
+    SELECT new.store_id, new.key, new.action, new.rpc_id, new.previous_id,
+           new.outcome, new.reason, new.note, new.size, new.published_at, %s, %s, %s
+    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
+                %s::text[], %s::text[], %s::text[], %s::int[], %s::bigint[])
+      WITH ORDINALITY AS new (store_id, key, action, rpc_id, previous_id, outcome,
+                              reason, note, size, published_at, place)
+    ORDER BY new.place
+    RETURNING id, store_id
+)
+SELECT store_id, max(id) FROM written GROUP BY store_id
+"""
+
+_HEADS: Final = """
+UPDATE syncstore_store AS store SET last_id = GREATEST(store.last_id, new.last_id)
+FROM unnest(%s::bigint[], %s::bigint[]) AS new (store_id, last_id)
+WHERE store.id = new.store_id
+"""
+
+_MOVE_CURSORS: Final = """
+INSERT INTO syncstore_devicecursor AS kept (store_id, device_id, update_pk, moved_at)
+SELECT store.id, device.id, head.update_pk, %s
+FROM unnest(%s::bigint[], %s::bigint[]) AS head (store_id, update_pk)
+JOIN syncstore_store AS store ON store.id = head.store_id
+JOIN accounts_account AS account ON account.id = store.account_id
+JOIN accounts_device AS device
+  ON device.user_id = account.user_id AND device.revoked_at IS NULL
+ORDER BY store.id, device.id
+ON CONFLICT (store_id, device_id) DO UPDATE SET
+    update_pk = excluded.update_pk, moved_at = excluded.moved_at
+WHERE excluded.update_pk > kept.update_pk
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """What a key becomes: a sealed value, or the tombstone that keeps its last id."""
+
+    store_id: int
+    key: str
+    last_id: int
+    is_deleted: bool
+    sealed_value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One line of the log."""
+
+    store_id: int
+    key: str
+    action: str
+    rpc_id: int
+    previous_id: int | None
+    outcome: str
+    reason: str = ""
+    note: str = ""
+    size: int = 0
+    published_at: int | None = None
+
+
+def last_ids(keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:
+    """The id of the last update of each (store, key), tombstones included."""
+    if not keys:
+        return {}
+    with connection.cursor() as cursor:
+        stores, names = zip(*keys, strict=True)
+        cursor.execute(_LAST_IDS, [list(stores), list(names)])
+        return {(store_id, key): last_id for store_id, key, last_id in cursor}
+
+
+def upsert_entries(rows: Sequence[EntryRow], *, now: datetime) -> None:
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _UPSERT,
+            [
+                now,
+                [row.store_id for row in rows],
+                [row.key for row in rows],
+                [row.last_id for row in rows],
+                [row.is_deleted for row in rows],
+                [row.sealed_value for row in rows],
+            ],
+        )
+
+
+def write_log(
+    rows: Sequence[LogRow], *, source: str, device_id: UUID | None, now: datetime
+) -> dict[int, int]:
+    """Append to the log, in this order; the answer is the newest line of each store."""
+    if not rows:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _LOG,
+            [
+                source,
+                device_id,
+                now,
+                [row.store_id for row in rows],
+                [row.key for row in rows],
+                [row.action for row in rows],
+                [row.rpc_id for row in rows],
+                [row.previous_id for row in rows],
+                [row.outcome for row in rows],
+                [row.reason for row in rows],
+                [row.note for row in rows],
+                [row.size for row in rows],
+                [row.published_at for row in rows],
+            ],
+        )
+        return dict(cursor.fetchall())
+
+
+def raise_heads(heads: dict[int, int]) -> None:
+    """Note the highest id seen per store: our own writes pick a higher one."""
+    if heads:
+        with connection.cursor() as cursor:
+            cursor.execute(_HEADS, [list(heads), list(heads.values())])
+
+
+def move_cursors(heads: dict[int, int], *, now: datetime) -> None:
+    """Every active device of the stores' accounts now has the log up to these lines."""
+    if heads:
+        with connection.cursor() as cursor:
+            cursor.execute(_MOVE_CURSORS, [now, list(heads), list(heads.values())])

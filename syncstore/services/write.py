@@ -1,0 +1,171 @@
+"""Local writes: ``wc_syncSet`` and ``wc_syncDel`` of our own devices.
+
+Spec: clients/core/sync; reliability.md, items 1, 3 and 31. The state changes here and
+the message to the other devices is stored in one transaction, the caller's. An
+unchanged value and an absent key publish nothing.
+
+Both answer the events to record. The caller does so, once and last, because recording
+locks users; ``lock_stores`` comes first for the same reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from groundwork import clock, entropy
+from keychain.services import CannotOpen, Holder, open_sealed, sym_keys
+from relay import outbox
+from relay.models import Party
+from syncstore.models import Store, StoreEntry, StoreUpdate
+from syncstore.services.apply import Arrival, apply_updates, lock_stores
+from walletconnect.crypto.keys import Topic
+from walletconnect.errors import LocalProtocolError
+from walletconnect.sync.store import StoreDelete, StoreSet, next_id, publish_update
+from walletconnect.sync.store import StoreUpdate as Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from accounts.models import Device
+    from accounts.services import EventDraft
+    from walletconnect.crypto.keys import SymKey
+
+
+class StoreKeyMissing(Exception):
+    """The keychain has no key for the store's topic: nothing can be written."""
+
+
+def store_set(
+    account_id: int,
+    store_name: str,
+    values: Mapping[str, str],
+    *,
+    device: Device | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> list[EventDraft]:
+    """Set keys of the account's store on all its devices.
+
+    Without sync on the account this does nothing. ``notes`` say by key, for the log,
+    what the change means.
+    """
+    with transaction.atomic():
+        store = _locked(account_id, store_name)
+        if store is None:
+            return []
+        kept = _entries(store, values)
+        changed = [key for key in values if _value(kept.get(key)) != values[key]]
+        return _write(
+            store,
+            changed,
+            kept=kept,
+            make=lambda key, update_id: StoreSet(key, values[key], update_id),
+            device=device,
+            notes=notes or {},
+        )
+
+
+def store_delete(
+    account_id: int,
+    store_name: str,
+    keys: Collection[str],
+    *,
+    device: Device | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> list[EventDraft]:
+    """Delete keys of the account's store on all its devices."""
+    with transaction.atomic():
+        store = _locked(account_id, store_name)
+        if store is None:
+            return []
+        kept = _entries(store, keys)
+        present = [key for key in keys if key in kept and not kept[key].is_deleted]
+        return _write(
+            store,
+            present,
+            kept=kept,
+            make=StoreDelete,
+            device=device,
+            notes=notes or {},
+        )
+
+
+def _locked(account_id: int, store_name: str) -> Store | None:
+    return next(iter(lock_stores(account_id=account_id, name=store_name)), None)
+
+
+def _entries(store: Store, keys: Collection[str]) -> dict[str, StoreEntry]:
+    rows = StoreEntry.objects.filter(store=store, key__in=list(keys))
+    found = {}
+    for row in rows:
+        row.store = store
+        found[row.key] = row
+    return found
+
+
+def _value(entry: StoreEntry | None) -> str | None:
+    """The present value; None for an absent key, or one that does not open."""
+    if entry is None or entry.is_deleted:
+        return None
+    try:
+        return open_sealed(entry.context, entry.sealed_value).decode()
+    except CannotOpen:
+        return None
+
+
+def _write(
+    store: Store,
+    keys: Sequence[str],
+    *,
+    kept: Mapping[str, StoreEntry],
+    make: Callable[[str, int], Update],
+    device: Device | None,
+    notes: Mapping[str, str],
+) -> list[EventDraft]:
+    if not keys:
+        return []
+    store_key = sym_keys(Holder.WALLET, [store.topic]).get(Topic(store.topic))
+    if store_key is None:
+        raise StoreKeyMissing(f"no key for store {store.pk}")
+    updates = [make(key, _next_id(store, kept.get(key))) for key in keys]
+    applied = apply_updates(
+        {store.pk: _publish(updates, store_key=store_key)},
+        source=StoreUpdate.Source.DEVICE,
+        device_id=device.pk if device else None,
+        notes=notes,
+    )
+    return list(applied.events)
+
+
+def _next_id(store: Store, entry: StoreEntry | None) -> int:
+    """An id above all of the store: 0.3.8 peers compare with the newest of *any* key.
+
+    Where a peer has used up the ids of another key, at least this key still moves.
+    """
+    now_id = clock.payload_id()
+    try:
+        update_id = next_id(now_id, store.last_id)
+    except LocalProtocolError:
+        return next_id(now_id, entry.last_id if entry else 0)
+    store.last_id = update_id
+    return update_id
+
+
+def _publish(updates: Sequence[Update], *, store_key: SymKey) -> list[Arrival]:
+    published = [
+        publish_update(update, store_key, iv=entropy.iv()) for update in updates
+    ]
+    outbox.publish_all(
+        Party.WALLET,
+        [
+            outbox.Publication(
+                each.topic, each.message, each.tag, each.ttl, prompt=each.prompt
+            )
+            for each in published
+        ],
+    )
+    return [
+        Arrival(update, size=len(each.message), published_at=clock.now_ms())
+        for update, each in zip(updates, published, strict=True)
+    ]
