@@ -16,7 +16,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -40,12 +40,13 @@ _TOPIC = re.compile(r"[0-9a-f]{64}")
 _HIGHEST_TAG: Final = 2**31 - 1
 _HIGHEST_TIME: Final = 2**53 - 1
 
+# The first attempt is due in the past, also for a worker whose clock is behind.
 INSERT: Final = """
 INSERT INTO relay_inboxmessage
     (party, topic, message_id, message, tag, published_at, received_at,
      state, attempts, next_attempt_at, reason)
 SELECT %(party)s, topic, message_id, message, tag, published_at, %(now)s,
-    'due', 0, %(now)s, ''
+    'due', 0, %(now)s::timestamptz - interval '1 hour', ''
 FROM unnest(
     %(topics)s::text[], %(message_ids)s::text[], %(messages)s::text[],
     %(tags)s::int[], %(published)s::bigint[]
@@ -142,7 +143,7 @@ class Received:
 
 def insert_parameters(
     party: Party, received: Sequence[Received], *, now: datetime
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The parameters of ``INSERT``; everything in ``received`` must be storable."""
     return {
         "party": Party(party).value,
@@ -199,7 +200,7 @@ def claim(limit: int = BATCH) -> Batch:
     """Lease due rows, whoever was told of them: hints may be lost, rows are not."""
     now = clock.now()
     lease = now + LEASE
-    parameters = {"now": now, "lease": lease, "limit": limit}
+    parameters: dict[str, Any] = {"now": now, "lease": lease, "limit": limit}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", _CLAIM_LOCK)
         cursor.execute(_CLAIM_ABANDONED, parameters)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -25,12 +25,14 @@ from relay.steps import StepDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
 _TOPIC = re.compile(r"[0-9a-f]{64}")
 _ENVELOPE = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 # What each step on a relay topic is called in the record of a run.
 _TOPIC_STEP_ACTORS: Final = {7: "W1", 17: "W1", 20: "Wx"}
+_TOPIC_STEP_WIRE: Final = {"method": "irn_subscribe"}
 
 _WANT = """
 INSERT INTO relay_topicsubscription AS kept
@@ -105,7 +107,7 @@ def publish_all(
     return stored
 
 
-def _row(party: Party, publication: Publication, *, now: object) -> OutboxMessage:
+def _row(party: Party, publication: Publication, *, now: datetime) -> OutboxMessage:
     return OutboxMessage(
         party=Party(party),
         topic=publication.topic,
@@ -143,6 +145,7 @@ def subscribe(
                 run,
                 step,
                 actor=_TOPIC_STEP_ACTORS[step],
+                wire=_TOPIC_STEP_WIRE | {"topic": topics[0]},
                 account_id=account_id,
                 actor_key=actor_key,
             ).to_value()
@@ -169,9 +172,7 @@ def unsubscribe(party: Party, topics: Sequence[str]) -> None:
     _change_topics(party, _UNWANT, parameters=parameters)
 
 
-def _change_topics(
-    party: Party, statement: str, *, parameters: dict[str, object]
-) -> None:
+def _change_topics(party: Party, statement: str, *, parameters: dict[str, Any]) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         changed = cursor.rowcount

@@ -28,6 +28,7 @@ KEEP_FOR: Final = LONGEST_TTL + timedelta(days=1)
 # A refused envelope may be replayed for so long, say after an upgrade.
 KEEP_REFUSED_TEXT_FOR: Final = timedelta(days=1)
 PRUNE_BATCH: Final = 1_000
+REPLAYABLE: Final = (InboxMessage.State.FAILED, InboxMessage.State.REFUSED)
 
 
 def receive(party: Party, received: Iterable[Received]) -> list[int]:
@@ -149,7 +150,7 @@ def replay(
 
     A handled message is not replayed: its envelope is gone, its effect is there.
     """
-    if state not in (InboxMessage.State.FAILED, InboxMessage.State.REFUSED):
+    if state not in REPLAYABLE:
         raise ValueError(f"a message that is {state} is not replayed")
     rows = InboxMessage.objects.filter(state=state).exclude(message="")
     if topic:

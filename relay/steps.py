@@ -10,7 +10,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, connection, transaction
+from django.db import Error as DatabaseError
+from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from accounts.services import EventDraft, record_events
@@ -133,3 +134,8 @@ def _insert(drafts: list[StepDraft]) -> set[tuple[str, int, str]]:
             ],
         )
         return {(run, step, actor_key) for run, step, actor_key in cursor.fetchall()}
+
+
+def forget(runs: Iterable[str]) -> None:
+    """Delete what is recorded of ``runs``, when their account goes."""
+    StepRecord.objects.filter(run__in=list(runs)).delete()

@@ -1,0 +1,274 @@
+"""Out: due rows of the outbox, published as stored, in order per topic.
+
+A round takes due rows in the order of their ids, cuts them into chunks and sends the
+chunks pipelined. All messages of a topic are in one chunk, so that a topic never has
+two requests under way; what does not fit waits for the next round. A message that the
+relay does not take now holds back its own topic and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from groundwork import clock, entropy
+from groundwork.failpoints import failpoint
+from relay.gateway.connection import RelayRefused
+from relay.models import OutboxMessage
+from walletconnect.crypto.keys import Topic
+from walletconnect.relay.frames import (
+    BatchPublish,
+    Publication,
+    RelayErrorCode,
+    RelayMethod,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from relay.gateway.connection import RelayConnection
+    from relay.gateway.database import Database
+    from relay.models import Party
+
+logger = logging.getLogger(__name__)
+
+State = OutboxMessage.State
+
+ROUND_ROWS: Final = 1_000
+CHUNK_MESSAGES: Final = 200
+CHUNK_CHARACTERS: Final = 256 * 1024
+FIRST_BACK_OFF_S: Final = 1.0
+LONGEST_BACK_OFF_S: Final = 300.0
+# A message is tried for its TTL, but at least for as long as a relay's restart takes.
+LEAST_PATIENCE_S: Final = 120
+LONGEST_REASON: Final = 200
+
+INVALID_PARAMS: Final = -32602
+NEVER: Final = frozenset({int(RelayErrorCode.INVALID_PAYLOAD), INVALID_PARAMS})
+# Errors about us or the relay, not about the messages of the request.
+NOT_NOW: Final = frozenset(
+    {
+        int(RelayErrorCode.AUTH),
+        int(RelayErrorCode.TOO_MANY_REQUESTS),
+        int(RelayErrorCode.INTERNAL),
+    }
+)
+
+_DUE = """
+WITH held AS MATERIALIZED (
+    SELECT topic, min(id) AS first FROM relay_outboxmessage
+    WHERE party = %(party)s AND state = 'due' AND attempts > 0
+        AND next_attempt_at > %(now)s
+    GROUP BY topic
+)
+SELECT id, topic, message, tag, ttl, prompt, attempts, created_at
+FROM relay_outboxmessage AS due
+WHERE party = %(party)s AND state = 'due'
+    AND (attempts = 0 OR next_attempt_at <= %(now)s)
+    AND NOT EXISTS (
+        SELECT 1 FROM held WHERE held.topic = due.topic AND held.first < due.id
+    )
+ORDER BY id LIMIT %(limit)s
+"""
+
+_SENT = """
+UPDATE relay_outboxmessage
+SET state = 'sent', reason = '', sent_at = %(now)s
+WHERE id = ANY(%(ids)s) AND state = 'due'
+"""
+
+_NOT_SENT = """
+UPDATE relay_outboxmessage AS kept SET
+    state = fresh.state, reason = fresh.reason, attempts = fresh.attempts,
+    next_attempt_at = fresh.next_attempt_at
+FROM unnest(
+    %(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(attempts)s::int[],
+    %(next_attempts)s::timestamptz[]
+) AS fresh (id, state, reason, attempts, next_attempt_at)
+WHERE kept.id = fresh.id AND kept.state = 'due'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A due row of the outbox."""
+
+    pk: int
+    topic: str
+    message: str
+    tag: int
+    ttl: int
+    prompt: bool
+    attempts: int
+    created_at: datetime
+
+    def to_publication(self) -> Publication:
+        return Publication(
+            Topic(self.topic), self.message, self.tag, self.ttl, self.prompt
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that the relay did not take, and what it said."""
+
+    row: Row
+    code: int
+    text: str
+
+    def is_final(self, now: datetime) -> bool:
+        if self.code in NEVER or "ttl" in self.text.lower():
+            return True
+        patience = timedelta(seconds=max(self.row.ttl, LEAST_PATIENCE_S))
+        return now >= self.row.created_at + patience
+
+
+@dataclass(slots=True)
+class Round:
+    """What came of the rows of one round. Rows in neither list stay as they are."""
+
+    sent: list[int]
+    rejected: list[Rejection]
+
+
+def plan(rows: Iterable[Row]) -> list[list[Row]]:
+    """Chunks of one request each; a row whose topic's chunk is full is left out."""
+    chunks: list[list[Row]] = []
+    characters: list[int] = []
+    place_of_topic: dict[str, int] = {}
+    closed: set[str] = set()
+    for row in rows:
+        if row.topic in closed:
+            continue
+        place = place_of_topic.get(row.topic, len(chunks) - 1)
+        has_room = place >= 0 and (
+            len(chunks[place]) < CHUNK_MESSAGES
+            and characters[place] + len(row.message) <= CHUNK_CHARACTERS
+        )
+        if not has_room and row.topic in place_of_topic:
+            closed.add(row.topic)
+            continue
+        if not has_room:
+            place = len(chunks)
+            chunks.append([])
+            characters.append(0)
+        chunks[place].append(row)
+        characters[place] += len(row.message)
+        place_of_topic[row.topic] = place
+    return chunks
+
+
+class Publisher:
+    """Publishes the outbox of one party over one connection."""
+
+    def __init__(
+        self, party: Party, database: Database, *, connection: RelayConnection
+    ) -> None:
+        self._party = party
+        self._database = database
+        self._connection = connection
+        # Until the relay says that it has no such method.
+        self._in_batches = True
+
+    async def publish_due(self) -> bool:
+        """One round; whether there was anything to publish."""
+        found = await self._database.fetch(
+            _DUE,
+            {"party": self._party.value, "now": clock.now(), "limit": ROUND_ROWS},
+        )
+        if not found:
+            return False
+        chunks = plan(Row(*each) for each in found)
+        failpoint("gateway.outbox.before_publish")
+        round_ = Round([], [])
+        await asyncio.gather(*(self._publish(chunk, round_) for chunk in chunks))
+        failpoint("gateway.outbox.before_mark")
+        await self._mark(round_)
+        failpoint("gateway.outbox.after_mark")
+        return True
+
+    async def _publish(self, chunk: Sequence[Row], round_: Round) -> None:
+        if not self._in_batches or len(chunk) == 1:
+            await self._publish_singly(chunk, round_)
+            return
+        batch = BatchPublish(tuple(row.to_publication() for row in chunk))
+        try:
+            await self._connection.request(
+                RelayMethod.BATCH_PUBLISH.wire, batch.to_params()
+            )
+        except RelayRefused as refusal:
+            if refusal.code in NOT_NOW:
+                round_.rejected += [_rejection(row, refusal) for row in chunk]
+                return
+            if refusal.is_unknown_method:
+                self._in_batches = False
+            # Which of them was it? The others are taken, or known already.
+            await self._publish_singly(chunk, round_)
+        else:
+            round_.sent += [row.pk for row in chunk]
+
+    async def _publish_singly(self, chunk: Sequence[Row], round_: Round) -> None:
+        by_topic: dict[str, list[Row]] = {}
+        for row in chunk:
+            by_topic.setdefault(row.topic, []).append(row)
+        await asyncio.gather(
+            *(self._publish_topic(rows, round_) for rows in by_topic.values())
+        )
+
+    async def _publish_topic(self, rows: Sequence[Row], round_: Round) -> None:
+        for row in rows:
+            try:
+                await self._connection.request(
+                    RelayMethod.PUBLISH.wire, row.to_publication().to_params()
+                )
+            except RelayRefused as refusal:
+                rejection = _rejection(row, refusal)
+                round_.rejected.append(rejection)
+                if not rejection.is_final(clock.now()):
+                    return
+            else:
+                round_.sent.append(row.pk)
+
+    async def _mark(self, round_: Round) -> None:
+        now = clock.now()
+        if round_.sent:
+            await self._database.execute(_SENT, {"ids": round_.sent, "now": now})
+        if round_.rejected:
+            parameters = _not_sent_parameters(round_.rejected, now=now)
+            await self._database.execute(_NOT_SENT, parameters)
+            logger.warning(
+                "relay did not take %d messages of %s, the first because: %.100r",
+                len(round_.rejected),
+                self._party.value,
+                round_.rejected[0].text,
+            )
+
+
+def _rejection(row: Row, refusal: RelayRefused) -> Rejection:
+    return Rejection(row, refusal.code, refusal.message)
+
+
+def _not_sent_parameters(
+    rejected: Sequence[Rejection], *, now: datetime
+) -> dict[str, object]:
+    states, next_attempts = [], []
+    for rejection in rejected:
+        final = rejection.is_final(now)
+        states.append((State.FAILED if final else State.DUE).value)
+        delay = min(LONGEST_BACK_OFF_S, FIRST_BACK_OFF_S * 2.0**rejection.row.attempts)
+        next_attempts.append(now + timedelta(seconds=entropy.jitter(delay)))
+    return {
+        "ids": [rejection.row.pk for rejection in rejected],
+        "states": states,
+        "reasons": [_reason(rejection) for rejection in rejected],
+        "attempts": [rejection.row.attempts + 1 for rejection in rejected],
+        "next_attempts": next_attempts,
+    }
+
+
+def _reason(rejection: Rejection) -> str:
+    text = f"{rejection.code}: {rejection.text}".replace("\0", "")
+    return text[:LONGEST_REASON]
