@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import redis
 from django.conf import settings
 
+from groundwork.connections import shared_redis
+
 logger = logging.getLogger(__name__)
 
 KIB = 1024
@@ -26,7 +28,6 @@ HOUR = 3600
 DAY = 24 * HOUR
 UNITS = {"s": 1, "min": 60, "h": HOUR, "d": DAY}
 BUCKET_TEXT = re.compile(r"(\d+)\+(\d+)/(s|min|h|d)")
-TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +158,6 @@ return answers
 """
 
 
-@functools.cache
-def _redis() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        max_connections=1000,
-    )
-
-
 def bucket_of(name: str) -> Bucket:
     found = getattr(settings.LIMITS, name)
     if not isinstance(found, Bucket):
@@ -208,4 +199,4 @@ def take_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
 
 @functools.cache
 def _script() -> redis.commands.core.Script:
-    return _redis().register_script(TAKE_SCRIPT)
+    return shared_redis().register_script(TAKE_SCRIPT)

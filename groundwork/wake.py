@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import celery
 import redis
-from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import OperationalError
+
+from groundwork.connections import shared_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHANNEL_PREFIX = "wake:"
-TIMEOUT_S = 2.0
-
-
-@functools.cache
-def _redis() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        max_connections=1000,
-    )
 
 
 def channel_name(channel: str) -> str:
@@ -66,7 +56,7 @@ def _once_after_commit(label: str, effect: Callable[[], None]) -> None:
 
 def _announce(channel: str) -> None:
     try:
-        _redis().publish(channel_name(channel), b"")
+        shared_redis().publish(channel_name(channel), b"")
     except redis.RedisError as error:
         logger.warning("wake-up not sent", extra={"channel": channel, "error": error})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
 # Daphne runs each request in a thread of its own; a pool keeps those threads from
@@ -16,18 +16,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.sessions import SessionMiddlewareStack
 from django.core.asgi import get_asgi_application
 
-if TYPE_CHECKING:
-    from django.urls import URLPattern
-
 http_application = get_asgi_application()
 
 
-def _websocket_urls() -> list[URLPattern | URLRouter]:
+def _websocket_urls() -> list[Any]:
     if find_spec("dashboard.routing") is None:
         return []
-    found: list[URLPattern | URLRouter] = import_module(
-        "dashboard.routing"
-    ).websocket_urlpatterns
+    found: list[Any] = import_module("dashboard.routing").websocket_urlpatterns
     return found
 
 

@@ -24,9 +24,21 @@ NEED_NO_SERVICES = frozenset(
 )
 
 
+# They serve others, so they start only on a database of their own version.
+SERVERS = frozenset({"daphne", "relay", "gateway"})
+
+
 def run_command(argv: Sequence[str]) -> int:
+    command = argv[1] if len(argv) > 1 else "help"
     try:
-        with _services_for(argv[1] if len(argv) > 1 else "help"):
+        if list(argv[1:]) == ["run"]:
+            # Without Django's apps: it starts sooner and stays small.
+            from notifyweb.launcher.system import run
+
+            return run()
+        with _services_for(command):
+            if command in SERVERS:
+                _refuse_if_unfit()
             from django.core.management import execute_from_command_line
 
             execute_from_command_line(list(argv))
@@ -34,6 +46,15 @@ def run_command(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return WRONG_SETTING
     return 0
+
+
+def _refuse_if_unfit() -> None:
+    import django
+
+    django.setup()
+    from notifyweb.startup import refuse_to_start_if_unfit
+
+    refuse_to_start_if_unfit()
 
 
 @contextmanager

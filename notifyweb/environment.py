@@ -39,6 +39,13 @@ def flag(name: str, *, default: bool) -> bool:
     raise SettingError(f"{name} is {value!r}; write 1 or 0.")
 
 
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = text(name, default)
+    if value not in allowed:
+        raise SettingError(f"{name} is {value!r}; write {' or '.join(allowed)}.")
+    return value
+
+
 def integer(name: str, default: int, *, lowest: int = 0, highest: int = 2**31) -> int:
     value = text(name)
     if not value:

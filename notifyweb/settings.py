@@ -12,6 +12,8 @@ from groundwork.limits import Bucket, Limits, parse_changes
 from notifyweb import environment as env
 from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
 from notifyweb.environment import SettingError
+from notifyweb.logs import configuration
+from notifyweb.schedule import beat_schedule
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 60 * 60
@@ -211,6 +213,7 @@ INSTALLED_APPS = [
     *OUR_APPS,
 ]
 MIDDLEWARE = [
+    "notifyweb.middleware.RequestIdentity",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -221,6 +224,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "notifyweb.middleware.AbsentDatabase",
 ]
 ROOT_URLCONF = "notifyweb.urls"
 ASGI_APPLICATION = "notifyweb.asgi.application"
@@ -280,6 +284,7 @@ SESSION_ABSOLUTE_AGE = 30 * DAY
 CSRF_COOKIE_NAME = "__Host-csrf" if PUBLIC_HTTPS else "csrf"
 CSRF_COOKIE_SECURE = PUBLIC_HTTPS
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "notifyweb.errors.csrf_failure"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
@@ -345,5 +350,48 @@ CELERY_BROKER_URL = (
     if REDIS_URL.startswith("unix://")
     else REDIS_URL
 )
+CELERY_TASK_DEFAULT_QUEUE = "notifyweb"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+# Below the lease of sixty seconds that a claim on rows lasts.
+CELERY_TASK_SOFT_TIME_LIMIT = 45
+CELERY_TASK_TIME_LIMIT = 55
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 4
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 20_000
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_POOL_LIMIT = 20
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Longer than the longest task, so that nobody takes it up a second time.
+    "visibility_timeout": 120,
+    "socket_timeout": REDIS_TIMEOUT_S,
+    "socket_connect_timeout": 5,
+    "health_check_interval": 10,
+    "socket_keepalive": not REDIS_URL.startswith("unix://"),
+    # Starting a task is a hint; a request never waits long for it.
+    "retry_on_timeout": True,
+    "global_keyprefix": "celery:",
+}
+CELERY_BEAT_SCHEDULER = "notifyweb.beat.SingleScheduler"
+CELERY_BEAT_SCHEDULE = beat_schedule()
+CELERY_BEAT_MAX_LOOP_INTERVAL = 3
+DJANGO_CELERY_BEAT_TZ_AWARE = True
 
+# Logs -----------------------------------------------------------------------
+
+LOGGING = configuration(
+    level=env.choice(
+        "NOTIFYWEB_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")
+    ),
+    form=env.choice(
+        "NOTIFYWEB_LOG_FORMAT", "json" if PRODUCTION else "text", ("text", "json")
+    ),
+)
 SENTRY_DSN = env.text("SENTRY_DSN")

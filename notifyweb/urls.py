@@ -8,6 +8,8 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from notifyweb import health
+
 PREFIXES = {
     "identity": "",
     "history": "history/",
@@ -24,6 +26,16 @@ def _urls_of_apps() -> list[URLPattern | URLResolver]:
     ]
 
 
-urlpatterns: list[URLPattern | URLResolver] = [*_urls_of_apps()]
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    *_urls_of_apps(),
+]
 if settings.ADMIN:
     urlpatterns.append(path("admin/", admin.site.urls))
+
+handler400 = "notifyweb.errors.bad_request"
+handler403 = "notifyweb.errors.permission_denied"
+handler404 = "notifyweb.errors.page_not_found"
+handler500 = "notifyweb.errors.server_error"

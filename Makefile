@@ -1,0 +1,52 @@
+# make run    everything: installs, migrates, starts, prints one URL
+# make test   the whole test suite, on PostgreSQL and Redis of its own
+.PHONY: run test check fmt bench demo
+.SILENT:
+
+PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input
+
+run: .venv/.runtime
+	exec .venv/bin/python manage.py run
+
+demo: .venv/.runtime
+	exec .venv/bin/python manage.py demo
+
+test: .venv/.development
+	.venv/bin/python -m pytest
+
+check: .venv/.development
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python manage.py makemigrations --check --dry-run
+
+fmt: .venv/.development
+	.venv/bin/ruff check --fix-only
+	.venv/bin/ruff format
+
+bench: .venv/.development
+	.venv/bin/python -m bench
+
+.venv/.runtime: requirements.txt .venv/.made
+	echo "notifyweb | installing into .venv"
+	$(PIP) install -r requirements.txt
+	touch $@
+
+.venv/.development: requirements-dev.txt .venv/.runtime
+	echo "notifyweb | installing what tests need into .venv"
+	$(PIP) install -r requirements-dev.txt
+	touch $@
+
+.venv/.made:
+	python=; \
+	for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "notifyweb needs Python 3.11 or later; none was found." >&2; exit 2; fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "notifyweb needs Python's venv module (Debian: apt-get install python3-venv)." >&2; \
+	  exit 2; fi; \
+	"$$python" -m venv .venv && touch $@

@@ -1,0 +1,77 @@
+"""System checks: settings that are wrong together, said before anything starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from notifyweb import environment as env
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.apps import AppConfig
+
+OUTBOUND = "NOTIFYWEB_OUTBOUND_ALLOW"
+OUTBOUND_AGAIN = "NOTIFYWEB_OUTBOUND_ALLOW_IN_PRODUCTION"
+
+
+def _production(message: str, number: str, *, wrong: bool) -> list[CheckMessage]:
+    if settings.PRODUCTION and wrong:
+        return [Error(message, id=f"notifyweb.{number}")]
+    return []
+
+
+@register("notifyweb")
+def check_production(
+    app_configs: Sequence[AppConfig] | None,
+    **_: Any,
+) -> list[CheckMessage]:
+    """With an external database and no demo, what is for tests is forbidden."""
+    return [
+        *_production("DEBUG shows secrets; set it to 0.", "E001", wrong=settings.DEBUG),
+        *_production(
+            f"{OUTBOUND} opens inner hosts to strangers' URLs; if that is meant, say "
+            f"the same list again in {OUTBOUND_AGAIN}.",
+            "E002",
+            wrong=bool(settings.OUTBOUND_ALLOW)
+            and set(settings.OUTBOUND_ALLOW) != set(env.names(OUTBOUND_AGAIN)),
+        ),
+        *_production(
+            "NOTIFYWEB_FAILPOINTS ends processes; it is for tests only.",
+            "E003",
+            wrong=bool(settings.FAILPOINTS),
+        ),
+        *_production(
+            "ALLOWED_HOSTS is *; name the hosts of NOTIFYWEB_PUBLIC_URL instead.",
+            "E004",
+            wrong="*" in settings.ALLOWED_HOSTS,
+        ),
+    ]
+
+
+@register("notifyweb")
+def check_addresses(
+    app_configs: Sequence[AppConfig] | None,
+    **_: Any,
+) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if not settings.EMBEDDED_RELAY and not settings.PROJECT_ID:
+        found.append(
+            Error(
+                "RELAY_URL names another relay but PROJECT_ID is empty; set it to the "
+                "project id that this relay knows.",
+                id="notifyweb.E005",
+            )
+        )
+    if settings.PRODUCTION and not settings.PUBLIC_HTTPS:
+        found.append(
+            Warning(
+                f"NOTIFYWEB_PUBLIC_URL is {settings.PUBLIC_URL}: without https, "
+                "cookies and secrets travel in the clear.",
+                id="notifyweb.W001",
+            )
+        )
+    return found

@@ -1,0 +1,80 @@
+"""What the launcher looks at from outside: readiness, and files that changed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from django.conf import LazySettings
+
+TIMEOUT_S = 5.0
+OK_LINE = b"200"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    ready: bool
+    missing: str
+
+
+async def readiness(host: str, port: int) -> Readiness:
+    """Ask ``/readyz`` of the web process on this machine."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            status, body = await _get(_reachable(host), port, "/readyz")
+    except (OSError, TimeoutError, ValueError):
+        return Readiness(ready=False, missing="web")
+    return Readiness(ready=status == OK_LINE, missing=_missing(body))
+
+
+def _reachable(bind: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
+
+
+async def _get(host: str, port: int, path: str) -> tuple[bytes, bytes]:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        await writer.drain()
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    words = head.split(maxsplit=2)
+    if len(words) < len((b"HTTP/1.1", b"200")):
+        raise ValueError("no HTTP answer")
+    return words[1], body
+
+
+def _missing(body: bytes) -> str:
+    try:
+        components = json.loads(body)["components"]
+        waiting = [name for name, state in components.items() if not state["ok"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "web"
+    return ", ".join(waiting) or "web"
+
+
+def state_of_files(settings: LazySettings) -> str:
+    """A digest that changes with any migration, static file or seed of ours."""
+    digest = hashlib.sha256()
+    base: Path = settings.BASE_DIR
+    watched = [base / "static", base / "requirements.txt"]
+    watched += [base / app / "migrations" for app in settings.OUR_APPS]
+    watched += [base / app / "static" for app in settings.OUR_APPS]
+    for path in watched:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and file.suffix != ".pyc":
+                at = file.stat()
+                digest.update(f"{file}:{at.st_mtime_ns}:{at.st_size}\n".encode())
+    key_ids = [key.partition(":")[0] for key in settings.KEYCHAIN_KEYS]
+    digest.update(f"{settings.DEMO}:{settings.PUBLIC_URL}:{key_ids}".encode())
+    digest.update(str(settings.STATIC_ROOT.is_dir()).encode())
+    return digest.hexdigest()

@@ -1,0 +1,66 @@
+"""Which programs make up the system, and how each of them is called."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from notifyweb.command_line import SUPERVISED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+WORKER_PROCESSES = 2
+WORKER_OPTIONS = ("--pool=prefork", "--without-gossip", "--without-mingle")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process. ``stop_after_s`` is how long it may take over a clean end."""
+
+    name: str
+    arguments: tuple[str, ...]
+    stop_after_s: float = 12.0
+    stop_signal: int = signal.SIGTERM
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+def _manage(base: Path, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, str(base / "manage.py"), *arguments)
+
+
+def _celery(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-q", "-A", "notifyweb", *arguments)
+
+
+def prepare(base: Path, *, seed: bool) -> Program:
+    arguments = ("prepare", "--seed") if seed else ("prepare",)
+    return _child("prepare", _manage(base, *arguments))
+
+
+def programs(base: Path, *, with_relay: bool) -> list[Program]:
+    found = [
+        _child("web", _manage(base, "daphne")),
+        _child("gateway", _manage(base, "gateway")),
+        _child(
+            "worker",
+            _celery("worker", f"--concurrency={WORKER_PROCESSES}", *WORKER_OPTIONS),
+        ),
+        _child("beat", _celery("beat")),
+    ]
+    if with_relay:
+        found.insert(1, _child("relay", _manage(base, "relay")))
+    return found
+
+
+def _child(name: str, arguments: tuple[str, ...]) -> Program:
+    environment = {
+        SUPERVISED: "1",
+        "PYTHONUNBUFFERED": "1",
+        "NOTIFYWEB_PROCESS": name,
+    }
+    return Program(name, arguments, environment=environment)

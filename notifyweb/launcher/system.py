@@ -1,0 +1,230 @@
+"""From nothing to one URL, and back to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from notifyweb.command_line import embedded_services
+from notifyweb.embedded.lease import Lease, prepare_folders
+from notifyweb.environment import SettingError, private_folder
+from notifyweb.launcher import probe, programs
+from notifyweb.launcher.console import Console
+from notifyweb.launcher.keeper import Keeper, ServiceKeeper
+from notifyweb.launcher.watchdog import watch_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator, Sequence
+
+    from notifyweb.embedded.lease import Service
+
+POLL_S = 0.2
+SLOW_START_S = 45.0
+UNPREPARED = 1
+
+
+def run() -> int:
+    """Everything, until a signal comes. The exit code of ``manage.py run``."""
+    private_folder(settings.DATA_DIR)
+    with _only_launcher():
+        check_ports()
+        services = embedded_services()
+        if services:
+            prepare_folders(settings.PLACES)
+        return asyncio.run(System(Console(), services).run())
+
+
+@contextlib.contextmanager
+def _only_launcher() -> Iterator[None]:
+    handle = os.open(settings.DATA_DIR / "launcher", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise SettingError(
+            f"The system is already running on {settings.DATA_DIR}; "
+            "stop it, or set NOTIFYWEB_DATA_DIR to another directory."
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_ports() -> None:
+    wanted = {"NOTIFYWEB_PORT": settings.PORT}
+    if settings.EMBEDDED_RELAY:
+        wanted["NOTIFYWEB_RELAY_PORT"] = settings.RELAY_PORT
+    if len(set(wanted.values())) < len(wanted):
+        raise SettingError(
+            f"NOTIFYWEB_PORT and NOTIFYWEB_RELAY_PORT are both {settings.PORT}; "
+            "give them different numbers."
+        )
+    for name, port in wanted.items():
+        _check_port(name, port)
+
+
+def _check_port(name: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in settings.BIND else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((settings.BIND, port))
+        except OSError as error:
+            raise SettingError(
+                f"Port {port} on {settings.BIND} cannot be used ({error.strerror}); "
+                f"end the program that holds it or set {name} to another port."
+            ) from None
+
+
+class System:
+    """The processes of one machine and their order."""
+
+    def __init__(self, console: Console, services: Sequence[Service]) -> None:
+        self._console = console
+        self._lease = Lease(settings.PLACES, services)
+        self._has_services = bool(services)
+        self._services = [
+            ServiceKeeper(service, settings.PLACES, console) for service in services
+        ]
+        self._keepers: list[Keeper] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> int:
+        self._listen_to_signals()
+        if self._has_services:
+            self._lease.join()
+        code = 0
+        try:
+            code = await self._until_stopped(self._start())
+            if code == 0:
+                await self._stop.wait()
+        finally:
+            await self._shut_down()
+        return code
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _until_stopped(self, start: Coroutine[None, None, int]) -> int:
+        starting = asyncio.ensure_future(start)
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if starting.done():
+            return starting.result()
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return 0
+
+    async def _start(self) -> int:
+        if self._services:
+            with self._console.phase("services are up"):
+                for service in self._services:
+                    self._keep(service)
+                await self._wait_for_services()
+        if not await self._prepare():
+            return UNPREPARED
+        with self._console.phase("processes are up"):
+            found = programs.programs(
+                settings.BASE_DIR, with_relay=settings.EMBEDDED_RELAY
+            )
+            for program in found:
+                keeper = Keeper(program, self._console)
+                self._keepers.append(keeper)
+                self._keep(keeper)
+            await self._wait_until_ready()
+        self._console.say(
+            f"ready after {self._console.since_start():.1f} s: {settings.PUBLIC_URL}"
+        )
+        worker = next(k for k in self._keepers if k.program.name == "worker")
+        self._tasks.append(asyncio.create_task(watch_worker(worker, self._console)))
+        return 0
+
+    def _keep(self, keeper: Keeper) -> None:
+        keeper.on_change = self._write_pids
+        self._tasks.append(asyncio.create_task(keeper.keep()))
+
+    async def _wait_for_services(self) -> None:
+        waits = (service.ready.wait() for service in self._services)
+        ready = asyncio.ensure_future(asyncio.gather(*waits))
+        waiting: list[asyncio.Future[Any]] = [ready, *self._tasks]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            for failed in filter(asyncio.Future.done, self._tasks):
+                failed.result()
+
+    async def _prepare(self) -> bool:
+        """Migrate, collect static files, seed; in one process that loads Django once.
+
+        A start after nothing changed needs none of it: the note of the last time
+        says for which files it was done.
+        """
+        note = settings.DATA_DIR / "prepared"
+        state = await asyncio.to_thread(probe.state_of_files, settings)
+        if self._services and note.exists() and note.read_text() == state:
+            return True
+        program = programs.prepare(settings.BASE_DIR, seed=settings.DEMO)
+        with self._console.phase("prepared"):
+            keeper = Keeper(program, self._console)
+            self._keepers = [keeper]
+            code = await keeper.run_once()
+            self._keepers = []
+        if code:
+            self._console.say("the database was not prepared; see the lines above")
+            return False
+        note.write_text(state)
+        return True
+
+    async def _wait_until_ready(self) -> None:
+        patience = asyncio.get_running_loop().time() + SLOW_START_S
+        while True:
+            answer = await probe.readiness(settings.BIND, settings.PORT)
+            if answer.ready:
+                return
+            if asyncio.get_running_loop().time() > patience:
+                self._console.say(f"still waiting for {answer.missing}")
+                patience += SLOW_START_S
+            await asyncio.sleep(POLL_S)
+
+    async def _shut_down(self) -> None:
+        self._stop.set()
+        self._console.say("stopping")
+        await asyncio.gather(*(k.stop(hurry=self._hurry) for k in self._keepers))
+        await asyncio.gather(*(s.stop(hurry=self._hurry) for s in self._services))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._has_services:
+            await asyncio.to_thread(self._lease.leave)
+        (settings.DATA_DIR / "processes.json").unlink(missing_ok=True)
+        self._console.say("stopped")
+
+    def _write_pids(self) -> None:
+        """Who runs under which number, for whoever looks after the machine."""
+        pids = {"launcher": os.getpid()}
+        for keeper in [*self._services, *self._keepers]:
+            if keeper.pid is not None:
+                pids[keeper.program.name] = keeper.pid
+        draft = settings.DATA_DIR / "processes.draft"
+        draft.write_text(json.dumps(pids))
+        draft.replace(settings.DATA_DIR / "processes.json")

@@ -1,0 +1,118 @@
+"""Logs: one line per event, with its request, without secrets.
+
+Nothing should hand a key to a logger. This filter is the net below: what looks like a
+key, a token or a signature is cut, whoever logs it. Text of strangers is escaped, so
+that it cannot begin a line of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from contextvars import ContextVar
+from typing import Any
+
+current_request: ContextVar[str] = ContextVar("current_request", default="")
+
+LONGEST_VALUE = 500
+MASK = "***"
+# Names whose values are never shown.
+SECRET_NAME = re.compile(
+    r"(?i)\b((?:sym_?key|private_?key|secret|password|token|authorization|cookie|"
+    r"session_?key|entropy|signature|mnemonic|seed)[\"']?\s*[=:]\s*[\"']?)"
+    r"(?:bearer\s+)?[^\s\"',;&)}\]]+"
+)
+# did-jwts and other three-part tokens.
+JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
+# A signature, and a private key as wallets write them.
+HEX_SECRET = re.compile(r"\b0x[0-9a-fA-F]{64,}\b")
+USER_IN_URL = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+def redact(text: str) -> str:
+    text = SECRET_NAME.sub(rf"\1{MASK}", text)
+    text = JWT.sub(MASK, text)
+    text = HEX_SECRET.sub(MASK, text)
+    return USER_IN_URL.sub(rf"\1{MASK}@", text)
+
+
+def _plain(value: object) -> str:
+    text = redact(str(value))
+    text = text.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
+
+
+def _extras(record: logging.LogRecord) -> dict[str, str]:
+    found = {
+        name: MASK if SECRET_NAME.match(f"{name}=x") else _plain(value)
+        for name, value in vars(record).items()
+        if name not in STANDARD and not name.startswith("_")
+    }
+    # Django's own records carry whole requests and responses.
+    for name in ("request", "server_time", "color_message", "data"):
+        found.pop(name, None)
+    if current_request.get():
+        found["request_id"] = current_request.get()
+    return found
+
+
+class TextFormatter(logging.Formatter):
+    """For people: level, logger, sentence, then what belongs to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extras = " ".join(f"{name}={value}" for name, value in _extras(record).items())
+        line = f"{record.levelname} {record.name}: {_plain(record.getMessage())}"
+        line = f"{line} {extras}".rstrip()
+        if record.exc_info:
+            line += "\n" + redact(self.formatException(record.exc_info))
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """For machines: one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        value: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": _plain(record.getMessage()),
+            "process": os.environ.get("NOTIFYWEB_PROCESS", ""),
+            **_extras(record),
+        }
+        if record.exc_info:
+            value["trace"] = redact(self.formatException(record.exc_info))
+        return json.dumps(value)
+
+
+def configuration(*, level: str, form: str) -> dict[str, Any]:
+    """``settings.LOGGING``."""
+    formatter = JsonFormatter if form == "json" else TextFormatter
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": formatter}},
+        "handlers": {
+            "stdout": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stdout",
+                "formatter": "line",
+            }
+        },
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            # Every request once is the business of a proxy in front.
+            "django.request": {"level": "ERROR"},
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
+            "daphne": {"level": "WARNING"},
+            "celery": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
+            "django_celery_beat": {"level": "WARNING"},
+            "websockets": {"level": "WARNING"},
+            "twisted": {"level": "WARNING"},
+            "asyncio": {"level": "WARNING"},
+        },
+    }

@@ -1,0 +1,49 @@
+"""``manage.py prepare``: migrations, static files and, for the demo, its dapp."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterator
+
+SEEDING_SERVICES = "castserver.services"
+
+
+class Command(BaseCommand):
+    help = "Bring the database and the static files up to this version."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--seed", action="store_true", help="make the demo dapp")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        with self._phase("migrated"):
+            call_command("migrate", interactive=False, verbosity=0)
+        with self._phase("static files collected"):
+            call_command("collectstatic", interactive=False, verbosity=0)
+        if options["seed"]:
+            with self._phase("demo seeded"):
+                _seed()
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.stdout.write(f"{name} ({time.monotonic() - started:.1f} s)")
+
+
+def _seed() -> None:
+    if find_spec(SEEDING_SERVICES) is None:
+        return
+    seed_demo = getattr(import_module(SEEDING_SERVICES), "seed_demo", None)
+    if seed_demo is not None:
+        seed_demo()

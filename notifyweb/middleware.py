@@ -1,0 +1,84 @@
+"""What every request passes: its id, the headers of every answer, and absent parts."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from groundwork import entropy
+from groundwork.problems import ProblemError, problem_response
+from notifyweb import errors
+from notifyweb.logs import current_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest, HttpResponse
+
+    GetResponse = Callable[[HttpRequest], HttpResponse]
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+PERMISSIONS = ", ".join(
+    f"{feature}=()"
+    for feature in (
+        "accelerometer",
+        "camera",
+        "display-capture",
+        "geolocation",
+        "gyroscope",
+        "magnetometer",
+        "microphone",
+        "midi",
+        "payment",
+        "usb",
+    )
+)
+
+
+class RequestIdentity:
+    """Gives each request an id that its answer, its errors and its logs carry."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        given = request.headers.get("X-Request-Id", "")
+        found = given if REQUEST_ID.fullmatch(given) else entropy.token_hex(8)
+        request.request_id = found  # type: ignore[attr-defined]
+        token = current_request.set(found)
+        try:
+            response = self._get_response(request)
+        finally:
+            current_request.reset(token)
+        response.headers["X-Request-Id"] = found
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS)
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return response
+
+
+class AbsentDatabase:
+    """A database that is away is 503 with ``Retry-After``, never a trace.
+
+    Problems raised below a view become their answers here as well.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponse | None:
+        if isinstance(exception, ProblemError):
+            return problem_response(
+                request, exception.problem, headers=exception.headers
+            )
+        if errors.is_away(exception):
+            logger.warning("the database is away", extra={"path": request.path})
+            return errors.database_away(request)
+        return None

@@ -1,0 +1,57 @@
+"""What happens by the clock: every periodic task of the system, in one place.
+
+Tasks are named, not imported. Each of them looks for due rows in the database, so that
+a run too many does no harm and a run too few is made up for by the next one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+CANARY = "notifyweb.canary"
+CANARY_S = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """``task`` every ``every_s`` seconds; ``what`` is said in the admin pages."""
+
+    task: str
+    every_s: int
+    what: str
+
+
+PERIODIC = (
+    Periodic(CANARY, CANARY_S, "prove that workers take up tasks"),
+    Periodic("relay.sweep", 30, "find relay messages that no wake-up announced"),
+    Periodic("relay.prune", 15 * MINUTE, "drop relay messages past their TTL"),
+    Periodic("identity.retry_registrations", MINUTE, "register identity keys again"),
+    Periodic("history.prune_messages", HOUR, "drop archived messages past their time"),
+    Periodic("subscriptions.expire_attempts", 30, "end subscribe attempts unanswered"),
+    Periodic(
+        "subscriptions.expire_subscriptions", MINUTE, "end subscriptions past expiry"
+    ),
+    Periodic(
+        "subscriptions.renew_subscriptions", 10 * MINUTE, "renew before the expiry"
+    ),
+    Periodic(
+        "subscriptions.recheck_documents", 10 * MINUTE, "read did.json of dapps again"
+    ),
+    Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
+    Periodic("castserver.expire_subscribers", MINUTE, "end subscribers past expiry"),
+)
+
+
+def beat_schedule() -> dict[str, dict[str, object]]:
+    """The same for Celery beat."""
+    return {
+        entry.task: {
+            "task": entry.task,
+            "schedule": float(entry.every_s),
+            # A run that waited longer than its own interval has a successor.
+            "options": {"expires": max(entry.every_s, CANARY_S)},
+        }
+        for entry in PERIODIC
+    }

@@ -1,0 +1,68 @@
+"""The web process: Daphne, with an end that says goodbye.
+
+Browsers are told 1001 ("going away") and requests under way may finish, so that a
+restart looks like a short pause and not like a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from daphne.endpoints import build_endpoint_description_strings
+from daphne.server import Server
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import defer, reactor, task
+
+if TYPE_CHECKING:
+    import asyncio
+
+logger = logging.getLogger(__name__)
+
+GOING_AWAY = 1001
+FRAME_BYTES = 64 * 1024
+GRACE_S = 8.0
+LOOK_EVERY_S = 0.05
+
+
+class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
+    """Daphne stops by cancelling everything; this one lets it come to an end."""
+
+    def kill_all_applications(self) -> defer.Deferred[None]:
+        for listener in self.listeners:
+            listener.addCallback(lambda port: port.stopListening())
+        for protocol in list(self.connections):
+            if isinstance(protocol, WebSocketProtocol):
+                protocol.sendClose(code=GOING_AWAY)
+        done = defer.ensureDeferred(self._finish())
+        done.addBoth(lambda _: super(GracefulServer, self).kill_all_applications())
+        return done
+
+    async def _finish(self) -> None:
+        for _ in range(int(GRACE_S / LOOK_EVERY_S)):
+            if not any(self._is_busy(details) for details in self.connections.values()):
+                return
+            await task.deferLater(reactor, LOOK_EVERY_S)
+
+    @staticmethod
+    def _is_busy(details: dict[str, Any]) -> bool:
+        running: asyncio.Future[None] | None = details.get("application_instance")
+        return running is not None and not running.done()
+
+
+def serve(*, bind: str, port: int) -> None:
+    from notifyweb.asgi import application
+
+    server = GracefulServer(
+        application=application,
+        endpoints=build_endpoint_description_strings(host=bind, port=port),
+        server_name="",
+        # A browser sends acknowledgements, never more.
+        websocket_max_message_size=FRAME_BYTES,
+        websocket_max_frame_size=FRAME_BYTES,
+        # Sockets end with their session, not with a clock.
+        websocket_timeout=-1,
+        application_close_timeout=5,
+        verbosity=0,
+    )
+    server.run()
