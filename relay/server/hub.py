@@ -1,0 +1,167 @@
+"""One relay node, without the transport: what its parts share, and their background work.
+
+Spec: protocol.md, section 8. Bytes come in through `Session.receive` and go out through
+an `Outlet`, so that another front end would change nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from relay.server.acks import Acknowledgements
+from relay.server.counts import Counts
+from relay.server.depth import Depth
+from relay.server.mailbox import Mailbox
+from relay.server.nodes import Nodes
+from relay.server.publish_log import PublishLog
+from relay.server.publishing import Publishing
+from relay.server.session import Session
+from relay.server.store import Store, StoreUnavailable
+from relay.server.topics import TopicTable
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Mapping
+    from typing import Any
+
+    from groundwork.limits import Limits
+    from relay.server.outlet import Outlet
+    from relay.server.topics import TopicLink
+    from relay.server.values import Tick
+
+logger = logging.getLogger(__name__)
+
+LAST_WRITE_S = 5.0
+
+
+class Hub:
+    def __init__(
+        self, *, database: Mapping[str, Any], redis_url: str, limits: Limits
+    ) -> None:
+        self.limits = limits
+        self.counts = Counts()
+        self.topics = TopicTable()
+        self.store = Store(database)
+        self.acknowledgements = Acknowledgements(self.store)
+        self.log = PublishLog(self.store, self.topics, self.counts)
+        self.nodes = Nodes(redis_url, self.log, self.counts)
+        self.depth = Depth(
+            self.store,
+            messages=limits.relay_queue_messages,
+            size=limits.relay_queue_bytes,
+        )
+        self.publishing = Publishing(
+            self.store, self.depth, counts=self.counts, committed=self._committed
+        )
+        self.mailbox = Mailbox(
+            self.store, self.acknowledgements, log=self.log, counts=self.counts
+        )
+        self._sessions: dict[str, set[Session]] = {}
+        self._links_held: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_closing = False
+        # Something that must not end has ended: whoever runs this node should end it.
+        self.broken = asyncio.Event()
+
+    # Life
+
+    async def open(self) -> None:
+        await self.store.open()
+        for work in (
+            self.log.run(),
+            self.publishing.run(),
+            self.acknowledgements.run(),
+            self.depth.run(),
+            self.nodes.listen(),
+            self.nodes.tell(),
+        ):
+            self._start(work)
+
+    async def finish(self) -> None:
+        """Take nothing more in; write and answer what was taken in."""
+        self.is_closing = True
+        try:
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self.publishing.flushed()
+                await self.acknowledgements.settle()
+        except (TimeoutError, StoreUnavailable):
+            logger.warning("stopped without the last write")
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.nodes.close()
+        await self.store.close()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Background work never ends by itself; a relay without it must not go on."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            logger.critical("background work ended", exc_info=task.exception())
+            self.broken.set()
+
+    # Sessions
+
+    def connect(self, client: str, outlet: Outlet) -> Session:
+        session = Session(self, client, outlet)
+        self._sessions.setdefault(client, set()).add(session)
+        self.counts.connections_opened += 1
+        return session
+
+    def disconnect(self, session: Session) -> None:
+        session.end()
+        self.mailbox.forget(session)
+        sessions = self._sessions[session.client]
+        sessions.discard(session)
+        if not sessions:
+            del self._sessions[session.client]
+
+    def add_link(self, client: str, link: TopicLink) -> None:
+        self.topics.add(link)
+        self._links_held[client] += 1
+
+    def remove_link(self, client: str, link: TopicLink) -> None:
+        self.topics.remove(link)
+        self._links_held[client] -= 1
+        if not self._links_held[client]:
+            del self._links_held[client]
+
+    def topics_of(self, client: str) -> int:
+        """How many topics the client holds, on all its connections to this node."""
+        return self._links_held[client]
+
+    def received(self, client: str, messages: Iterable[tuple[str, int]]) -> None:
+        """The client acknowledged these by their names."""
+        for topic, message_id in messages:
+            for session in self._sessions.get(client, ()):
+                session.received(topic, message_id)
+
+    # State
+
+    def _committed(self, tick: Tick) -> None:
+        self.log.offer(tick)
+        self.nodes.announce(tick)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.log.database_is_up
+
+    def present(self) -> dict[str, float]:
+        """What is so at this moment; gauges of `/metrics` and members of `/health`."""
+        return {
+            "clients": len(self._sessions),
+            "connections": sum(map(len, self._sessions.values())),
+            "topics": len(self.topics),
+            "log_head": self.log.seen,
+            "database_up": self.log.database_is_up,
+            "redis_up": self.nodes.is_up,
+            "other_nodes": self.nodes.others,
+        }

@@ -1,0 +1,144 @@
+"""The relay's port: WebSockets, and GET /health and /metrics.
+
+Spec: protocol.md, 8.1 and 8.6.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from relay.server.admission import Hello, NotAdmitted
+from relay.server.connection import Allowance, ClientConnection, WebSocketOutlet, read
+from relay.server.counts import RelayCollector
+
+if TYPE_CHECKING:
+    from websockets.http11 import Request, Response
+
+    from relay.server.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+REFUSED = 3000
+LONGEST_REASON = 120
+# Old clients end a connection that is silent for 31 seconds.
+PING_INTERVAL_S = 20
+PING_TIMEOUT_S = 30
+CLOSE_TIMEOUT_S = 5
+# A peer that vanished while we were writing to it answers no ping either.
+SILENT_PEER_MS = 60_000
+WRITE_BUFFER_BYTES = 256 * 1024
+
+
+class Listener:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._registry = CollectorRegistry()
+        self._registry.register(RelayCollector(hub.counts, hub.present))
+        ProcessCollector(namespace="relay", registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._server: Server | None = None
+
+    async def open(self, host: str, port: int) -> int:
+        """Listen; the port, which is the given one unless that was 0."""
+        # The library reports every handshake that a port scanner breaks off.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        self._server = await serve(
+            self._serve,
+            host,
+            port,
+            create_connection=ClientConnection,
+            process_request=self._admit,
+            compression=None,
+            max_size=self._hub.limits.relay_frame_bytes,
+            write_limit=WRITE_BUFFER_BYTES,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            server_header=None,
+        )
+        found: int = next(iter(self._server.sockets)).getsockname()[1]
+        return found
+
+    async def close(self) -> None:
+        """Close every connection with 1001."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Before the handshake: answer plain HTTP, find out who it is."""
+        path = urlsplit(request.path).path
+        if path == "/health":
+            return self._health(connection)
+        if path == "/metrics":
+            return self._metrics(connection)
+        if self._hub.is_closing:
+            return connection.respond(
+                HTTPStatus.SERVICE_UNAVAILABLE, "The relay is stopping\n"
+            )
+        hello = Hello.read(request.path, request.headers.get("Authorization"))
+        try:
+            _ours(connection).client = hello.admit()
+        except NotAdmitted as refusal:
+            self._hub.counts.connections_refused += 1
+            if not hello.use_on_close_event:
+                return connection.respond(refusal.status, f"{refusal.reason}\n")
+            _ours(connection).refusal = refusal.reason[:LONGEST_REASON]
+        return None
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        connection = _ours(connection)
+        if connection.client is None:
+            await connection.close(REFUSED, connection.refusal)
+            return
+        _notice_silent_peer(connection)
+        outlet = WebSocketOutlet(connection, self._hub.counts)
+        connection.outlet = outlet
+        session = self._hub.connect(connection.client, outlet)
+        try:
+            allowance = Allowance(self._hub.limits.relay_frames)
+            await read(connection, session, allowance)
+        finally:
+            self._hub.disconnect(session)
+            outlet.forget()
+
+    def _health(self, connection: ServerConnection) -> Response:
+        ready = self._hub.is_ready
+        body = {"status": "ok" if ready else "unavailable", **self._hub.present()}
+        response = connection.respond(
+            HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE,
+            orjson.dumps(body).decode(),
+        )
+        return _typed(response, "application/json")
+
+    def _metrics(self, connection: ServerConnection) -> Response:
+        text = generate_latest(self._registry).decode()
+        return _typed(connection.respond(HTTPStatus.OK, text), CONTENT_TYPE_LATEST)
+
+
+def _ours(connection: ServerConnection) -> ClientConnection:
+    if not isinstance(connection, ClientConnection):
+        raise TypeError("a connection that this server did not make")
+    return connection
+
+
+def _typed(response: Response, content_type: str) -> Response:
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = content_type
+    return response
+
+
+def _notice_silent_peer(connection: ClientConnection) -> None:
+    plain = connection.transport.get_extra_info("socket")
+    if plain is not None and plain.family in {socket.AF_INET, socket.AF_INET6}:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)

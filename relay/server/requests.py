@@ -1,0 +1,257 @@
+"""The irn_ methods, one function each.
+
+Spec: servers/relay/relay-server-rpc.md; protocol.md, 8.2. Names and parameters are read by
+`walletconnect.relay.frames`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+import orjson
+
+from groundwork import clock
+from relay.server.answers import RelayError, busy
+from relay.server.publishing import Submission
+from relay.server.store import StoreUnavailable
+from relay.server.values import Draft
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.json_values import require_object, take_list
+from walletconnect.relay.frames import (
+    LONGEST_BATCH,
+    BatchFetch,
+    BatchPublish,
+    BatchReceive,
+    BatchSubscribe,
+    BatchUnsubscribe,
+    Fetch,
+    Publication,
+    RelayErrorCode,
+    RelayMethod,
+    Subscribe,
+    Unsubscribe,
+    split_method,
+    subscription_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.server.answers import Answer
+    from relay.server.session import Session
+    from relay.server.values import Page
+    from walletconnect.crypto.keys import Topic
+    from walletconnect.json_values import JsonObject
+    from walletconnect.relay.rpc import JsonRpcRequest
+
+    Method: TypeAlias = Callable[[Session, Answer, JsonObject], None]
+
+TRUE = b"true"
+LONGEST_ATTESTATION = 8 * 1024
+
+
+def carry_out(session: Session, request: JsonRpcRequest) -> None:
+    """Answer the request: at once, or when what it needs is done."""
+    answer = session.answers.expect(request.id)
+    try:
+        prefix, name = split_method(request.method)
+        session.method_prefix = prefix
+        method = METHODS.get(name)
+        if method is None:
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
+        method(session, answer, request.params)
+    except RemoteProtocolError as error:
+        refuse(session, answer, RelayError.of(error))
+    except RelayError as error:
+        refuse(session, answer, error)
+
+
+def refuse(session: Session, answer: Answer, error: RelayError) -> None:
+    session.hub.counts.requests_failed += 1
+    answer.error(error)
+
+
+# Publish
+
+
+def publish(session: Session, answer: Answer, params: JsonObject) -> None:
+    _submit(session, answer, [_draft(session, Publication.from_params(params), params)])
+
+
+def batch_publish(session: Session, answer: Answer, params: JsonObject) -> None:
+    members = take_list(params, "messages", longest=LONGEST_BATCH)
+    publications = BatchPublish.from_params(params).messages
+    _submit(
+        session,
+        answer,
+        [
+            _draft(session, publication, require_object(member, "messages"))
+            for publication, member in zip(publications, members, strict=True)
+        ],
+    )
+
+
+def _draft(session: Session, publication: Publication, params: JsonObject) -> Draft:
+    message = publication.message
+    limits = session.hub.limits
+    if len(message) > limits.relay_message_bytes:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
+    if "\0" in message:
+        raise RemoteProtocolError(ErrorCode.MALFORMED, "malformed message")
+    now = clock.now_ms()
+    attestation = params.get("attestation")
+    kept = isinstance(attestation, str) and 0 < len(attestation) <= LONGEST_ATTESTATION
+    return Draft(
+        topic=publication.topic,
+        message_id=publication.message_id,
+        message=message,
+        tag=publication.tag,
+        attestation=str(attestation) if kept and "\0" not in str(attestation) else None,
+        publisher=session.client,
+        published_at=now,
+        expires_at=now + publication.ttl * 1000,
+    )
+
+
+def _submit(session: Session, answer: Answer, drafts: list[Draft]) -> None:
+    size = sum(len(draft.message) for draft in drafts)
+    done = partial(_published, session, answer)
+    session.hub.publishing.submit(Submission(drafts, size, done))
+
+
+def _published(session: Session, answer: Answer, error: RelayError | None) -> None:
+    if error is None:
+        answer.result(TRUE)
+    else:
+        refuse(session, answer, error)
+
+
+# Subscribe. The "blocking" forms are those of rust clients: they differ in the answer.
+
+
+def subscribe(session: Session, answer: Answer, params: JsonObject) -> None:
+    topic = Subscribe.from_params(params).topic
+    _check_room(session, [topic])
+    _listen(session, answer, [topic], orjson.dumps(_id_of(session, topic)))
+
+
+def batch_subscribe(session: Session, answer: Answer, params: JsonObject) -> None:
+    topics = list(BatchSubscribe.from_params(params).topics)
+    _check_room(session, topics)
+    ids = [_id_of(session, topic) for topic in topics]
+    _listen(session, answer, topics, orjson.dumps(ids))
+
+
+def batch_subscribe_blocking(
+    session: Session, answer: Answer, params: JsonObject
+) -> None:
+    topics = list(BatchSubscribe.from_params(params).topics)
+    _check_room(session, topics)
+    ids = [{"id": _id_of(session, topic)} for topic in topics]
+    _listen(session, answer, topics, orjson.dumps(ids))
+
+
+def _id_of(session: Session, topic: Topic) -> str:
+    return subscription_id(topic, session.client)
+
+
+def _check_room(session: Session, topics: Sequence[Topic]) -> None:
+    fresh = sum(topic not in session.links for topic in topics)
+    held = session.hub.topics_of(session.client)
+    if fresh and held + fresh > session.hub.limits.relay_topics_per_client:
+        raise RelayError(
+            RelayErrorCode.HANDLER,
+            "Subscriber limit exceeded",
+            "SubscriberLimitExceeded",
+        )
+
+
+def _listen(
+    session: Session, answer: Answer, topics: list[Topic], result: bytes
+) -> None:
+    links = session.subscribe(topics)
+    answer.result(
+        result, partial(session.hub.mailbox.serve_after_pause, session, links)
+    )
+
+
+def unsubscribe(session: Session, answer: Answer, params: JsonObject) -> None:
+    session.unsubscribe(Unsubscribe.from_params(params).topic)
+    answer.result(TRUE)
+
+
+def batch_unsubscribe(session: Session, answer: Answer, params: JsonObject) -> None:
+    for each in BatchUnsubscribe.from_params(params).subscriptions:
+        session.unsubscribe(each.topic)
+    answer.result(TRUE)
+
+
+# Fetch and receive: what needs the database before it can be answered.
+
+
+def fetch(session: Session, answer: Answer, params: JsonObject) -> None:
+    topic = Fetch.from_params(params).topic
+    session.start(_fetch(session, answer, [topic]))
+
+
+def batch_fetch(session: Session, answer: Answer, params: JsonObject) -> None:
+    topics = BatchFetch.from_params(params).topics
+    session.start(_fetch(session, answer, list(dict.fromkeys(topics))))
+
+
+async def _fetch(session: Session, answer: Answer, topics: Sequence[Topic]) -> None:
+    hub = session.hub
+    # One at a time: the next page begins where this one has ended.
+    async with session.fetching:
+        try:
+            page, through = await hub.mailbox.fetch(session.client, topics)
+        except StoreUnavailable:
+            refuse(session, answer, busy())
+            return
+        hub.counts.fetched += len(page.messages)
+        sent = asyncio.Event()
+        answer.result(_page_json(page), sent.set)
+        await sent.wait()
+        hub.acknowledgements.fetched(session.client, through)
+
+
+def _page_json(page: Page) -> bytes:
+    return b'{"messages":[%b],"hasMore":%b}' % (
+        b",".join([message.json for message in page.messages]),
+        b"true" if page.cut else b"false",
+    )
+
+
+def batch_receive(session: Session, answer: Answer, params: JsonObject) -> None:
+    receipts = BatchReceive.from_params(params).receipts
+    pairs = [(each.topic, each.message_id) for each in receipts]
+    session.start(_receive(session, answer, pairs))
+
+
+async def _receive(
+    session: Session, answer: Answer, receipts: Sequence[tuple[str, str]]
+) -> None:
+    try:
+        received = await session.hub.store.receive(session.client, receipts)
+    except StoreUnavailable:
+        refuse(session, answer, busy())
+        return
+    session.hub.received(session.client, received)
+    answer.result(TRUE)
+
+
+METHODS: dict[RelayMethod, Method] = {
+    RelayMethod.PUBLISH: publish,
+    RelayMethod.BATCH_PUBLISH: batch_publish,
+    RelayMethod.SUBSCRIBE: subscribe,
+    RelayMethod.SUBSCRIBE_BLOCKING: subscribe,
+    RelayMethod.BATCH_SUBSCRIBE: batch_subscribe,
+    RelayMethod.BATCH_SUBSCRIBE_BLOCKING: batch_subscribe_blocking,
+    RelayMethod.UNSUBSCRIBE: unsubscribe,
+    RelayMethod.BATCH_UNSUBSCRIBE: batch_unsubscribe,
+    RelayMethod.FETCH_MESSAGES: fetch,
+    RelayMethod.BATCH_FETCH_MESSAGES: batch_fetch,
+    RelayMethod.BATCH_RECEIVE: batch_receive,
+}

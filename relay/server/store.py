@@ -1,0 +1,304 @@
+"""PostgreSQL, as the relay uses it: few connections, whole batches, bounded waits.
+
+Not the ORM: it would cost more per message than everything else together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from groundwork import clock
+from relay.server import packed, sql
+from relay.server.values import Draft, KeptMessage, Page, Progress, Wanted, message_json
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
+
+    from psycopg import AsyncConnection
+    from psycopg.rows import TupleRow
+
+logger = logging.getLogger(__name__)
+
+# A statement that takes longer than this has met a database in trouble. All of it must
+# fit into the ten seconds after which clients give a publish up.
+STATEMENT_TIMEOUT_MS = 3_000
+CONNECTION_WAIT_S = 2.0
+LONGEST_CALL_S = 4.0
+# One connection writes ticks, one acknowledgements, the others read mailboxes.
+POOL_SIZE = 6
+PAGE_ROWS = 500
+LOG_ROWS = 1_000
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StoreUnavailable(Exception):
+    """The database did not do it in time. It may have done it nevertheless."""
+
+
+def _bounded(
+    call: Callable[P, Coroutine[Any, Any, R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Wait for a call no longer than `LONGEST_CALL_S`, also on a server that hangs.
+
+    A cancelled psycopg call waits for the server to confirm, so that a time-out would not
+    help: the call is left to itself, and its connection with it.
+    """
+
+    @functools.wraps(call)
+    async def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
+        task = asyncio.ensure_future(call(*args, **kwargs))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=LONGEST_CALL_S)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if done:
+            return task.result()
+        task.cancel()
+        task.add_done_callback(_forget)
+        raise StoreUnavailable("no answer in time")
+
+    return bounded
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.info("a late call ended", extra={"reason": type(error).__name__})
+
+
+class Appended(NamedTuple):
+    """Draft n got number ``base + n`` (from 1); ``new`` are those that were no repeats."""
+
+    base: int
+    new: frozenset[int]
+
+
+class Unread(NamedTuple):
+    messages: int
+    bytes: int
+
+
+class Store:
+    def __init__(self, database: Mapping[str, Any]) -> None:
+        self._pool = AsyncConnectionPool(
+            kwargs=_connection_arguments(database),
+            min_size=2,
+            max_size=POOL_SIZE,
+            timeout=CONNECTION_WAIT_S,
+            # The pool's own attempts grow ever rarer. Given up early, they are made
+            # again by whoever needs a connection next.
+            reconnect_timeout=1.0,
+            open=False,
+            configure=_configure,
+            name="relay",
+        )
+
+    async def open(self) -> None:
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @_bounded
+    async def head(self) -> int:
+        """The last number given out; begins the log if there is none yet."""
+        async with self._connection() as connection:
+            row = await _one(connection, sql.HEAD, {})
+            if row is None:
+                genesis = {"genesis": _genesis()}
+                row = await _one(connection, sql.BEGIN_LOG, genesis)
+        return row[0] if row else 0
+
+    @_bounded
+    async def append(self, drafts: Sequence[Draft]) -> Appended:
+        """Write and commit; no two drafts may have the same topic and message id."""
+        now = clock.now_ms()
+        columns = list(zip(*drafts, strict=True))
+        arguments = {
+            "genesis": _genesis(),
+            "count": len(drafts),
+            "now": now,
+            "topics": packed.texts(columns[0]),
+            "message_ids": packed.texts(columns[1]),
+            "messages": packed.texts(columns[2]),
+            "tags": packed.bigints(columns[3]),
+            "attestations": packed.texts(columns[4]),
+            "publishers": packed.texts(columns[5]),
+            "published_at": packed.bigints(columns[6]),
+            "expires_at": packed.bigints(columns[7]),
+        }
+        async with self._connection() as connection:
+            row = await _one(connection, sql.APPEND, arguments)
+        if row is None:
+            raise StoreUnavailable("the log did not move")
+        return Appended(row[0], frozenset(row[1] or ()))
+
+    @_bounded
+    async def page(
+        self, client: str, wanted: Sequence[Wanted], *, budget: int
+    ) -> Page:
+        """The oldest messages of these topics that the client has not acknowledged.
+
+        Complete for every topic up to the last message returned of it. A topic of which
+        ``PAGE_ROWS`` were returned may have more, and if the page is cut, so may all.
+        """
+        arguments = {
+            "client": client,
+            "topics": packed.texts(topic for topic, _ in wanted),
+            "after": packed.bigints([after for _, after in wanted]),
+            "now": clock.now_ms(),
+            "rows": PAGE_ROWS,
+            "budget": budget,
+        }
+        async with self._connection() as connection:
+            rows = await _all(connection, sql.PAGE, arguments)
+        return Page([_kept(row) for row in rows], bool(rows and rows[-1][7]))
+
+    @_bounded
+    async def between(
+        self, after: int, upto: int, topics: Iterable[str]
+    ) -> list[KeptMessage]:
+        """The first ``LOG_ROWS`` messages of the log in (after, upto] on these topics."""
+        arguments = {
+            "after": after,
+            "upto": upto,
+            "topics": packed.texts(topics),
+            "now": clock.now_ms(),
+            "rows": LOG_ROWS,
+        }
+        async with self._connection() as connection:
+            rows = await _all(connection, sql.BETWEEN, arguments)
+        return [_kept(row) for row in rows]
+
+    @_bounded
+    async def record(self, progress: Sequence[Progress]) -> None:
+        """Write acknowledgements: the cursors, and what was acknowledged beyond them."""
+        cursors = _cursor_columns([entry for entry in progress if entry.through])
+        tidy = _cursor_columns([entry for entry in progress if entry.tidy])
+        beyond = [(entry, id_) for entry in progress for id_ in entry.beyond]
+        async with self._connection() as connection, connection.pipeline():
+            await _run(connection, sql.MOVE_CURSORS, cursors)
+            if beyond:
+                arguments = {
+                    "topics": packed.texts(entry.topic for entry, _ in beyond),
+                    "clients": packed.texts(entry.client for entry, _ in beyond),
+                    "ids": packed.bigints([id_ for _, id_ in beyond]),
+                }
+                await _run(connection, sql.ACKNOWLEDGE, arguments)
+            await _run(connection, sql.TIDY, tidy)
+
+    @_bounded
+    async def receive(
+        self, client: str, receipts: Sequence[tuple[str, str]]
+    ) -> list[tuple[str, int]]:
+        """Acknowledge by (topic, message id); the messages that were found."""
+        arguments = {
+            "client": client,
+            "topics": packed.texts(topic for topic, _ in receipts),
+            "message_ids": packed.texts(message_id for _, message_id in receipts),
+        }
+        async with self._connection() as connection:
+            rows = await _all(connection, sql.RECEIVE, arguments)
+        return [(topic, id_) for topic, id_ in rows]
+
+    @_bounded
+    async def unread(self, topics: Iterable[str], *, most: int) -> dict[str, Unread]:
+        """How much of each topic nobody has acknowledged; counting stops at ``most``."""
+        arguments = {
+            "topics": packed.texts(topics),
+            "now": clock.now_ms(),
+            "rows": most,
+        }
+        async with self._connection() as connection:
+            rows = await _all(connection, sql.UNREAD, arguments)
+        return {topic: Unread(count, int(size)) for topic, count, size in rows}
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StoreUnavailable(type(error).__name__) from error
+
+
+def _genesis() -> int:
+    return clock.now_ms() * 1000
+
+
+def _connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
+    """Django's description of a database, as libpq takes it."""
+    given = database.get("OPTIONS", {})
+    return {
+        "dbname": database["NAME"],
+        "host": database["HOST"],
+        "port": database["PORT"],
+        "user": database["USER"],
+        "password": database["PASSWORD"],
+        "connect_timeout": 2,
+        "application_name": "notifyweb relay",
+        "autocommit": True,
+        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+        # Notices a server that vanished without closing the connection.
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    } | {name: given[name] for name in given if name.startswith("ssl")}
+
+
+async def _configure(connection: AsyncConnection[TupleRow]) -> None:
+    packed.register(connection)
+
+
+def _kept(row: TupleRow) -> KeptMessage:
+    json = message_json(
+        row[1], row[3], published_at=row[6], tag=row[4], attestation=row[5]
+    )
+    return KeptMessage(row[0], row[1], row[2], json)
+
+
+def _cursor_columns(progress: Sequence[Progress]) -> dict[str, packed.PackedArray]:
+    return {
+        "topics": packed.texts(entry.topic for entry in progress),
+        "clients": packed.texts(entry.client for entry in progress),
+        "through": packed.bigints([entry.through for entry in progress]),
+    }
+
+
+async def _one(
+    connection: AsyncConnection[TupleRow], statement: str, arguments: dict[str, Any]
+) -> TupleRow | None:
+    cursor = await connection.execute(statement, arguments, prepare=True)
+    return await cursor.fetchone()
+
+
+async def _all(
+    connection: AsyncConnection[TupleRow], statement: str, arguments: dict[str, Any]
+) -> list[TupleRow]:
+    cursor = await connection.execute(statement, arguments, prepare=True)
+    return await cursor.fetchall()
+
+
+async def _run(
+    connection: AsyncConnection[TupleRow], statement: str, arguments: dict[str, Any]
+) -> None:
+    if arguments["topics"]:
+        await connection.execute(statement, arguments, prepare=True)
