@@ -152,6 +152,13 @@ class AppUrl:
         authority = host if port is None else f"{host}:{port}"
         return cls(parts.scheme, authority, parts.path.rstrip("/"))
 
+    @classmethod
+    def of_did(cls, did: str) -> AppUrl:
+        """The app that a did:web names; loopback hosts have no certificates."""
+        domain = _did_web_domain(did)
+        local = re.fullmatch(r"localhost(:\d+)?(/.*)?", domain) is not None
+        return cls.parse(f"{'http' if local else 'https'}://{domain}")
+
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path}"
 

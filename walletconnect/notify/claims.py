@@ -13,10 +13,10 @@ names of the claims, in the order in which the shipped clients and servers write
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
-from walletconnect.crypto.keys import SymKey, hash_text
+from walletconnect.crypto.keys import hash_text
 from walletconnect.errors import LocalProtocolError
 from walletconnect.identity.did import (
     DID_PKH,
@@ -35,25 +35,14 @@ from walletconnect.json_values import (
     require_line,
     require_object,
     stringify,
-    take_integer,
-    take_line,
-    take_list,
 )
-from walletconnect.notify.methods import (
-    DELETE,
-    MESSAGE,
-    SUBSCRIBE,
-    UPDATE,
-    Method,
-)
+from walletconnect.notify.scope import join_scope, split_scope
+from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.values import (
     LONGEST_URL,
-    MOST_TYPES,
     NotifyMessage,
-    join_scope,
-    require_scope_name,
-    split_scope,
 )
+from walletconnect.relay.methods import THIRTY_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -66,47 +55,6 @@ DELETE_REASON: Final = "User unsubscribed."
 LATER: Final = "1"  # `mjv` of the last released client
 
 _MOST_SUBSCRIPTIONS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSubscription:
-    """An element of `sbs`: how the later generation's server tells a subscription."""
-
-    app_domain: str
-    app_authentication_key: str
-    sym_key: SymKey = field(repr=False)
-    account: AccountId
-    scope: tuple[str, ...]
-    expiry: int
-    unread_notification_count: int = 0
-
-    @classmethod
-    def from_value(cls, value: JsonValue) -> ServerSubscription:
-        members = require_object(value, "sbs")
-        key = take_line(members, "appAuthenticationKey", longest=LONGEST_URL)
-        public_key_of(key)
-        scope = take_list(members, "scope", longest=MOST_TYPES)
-        unread = members.get("unreadNotificationCount", 0)
-        return cls(
-            app_domain=take_line(members, "appDomain", longest=LONGEST_URL),
-            app_authentication_key=key,
-            sym_key=SymKey.from_hex(members.get("symKey")),
-            account=AccountId.parse(members.get("account")),
-            scope=tuple(require_scope_name(name) for name in scope),
-            expiry=take_integer(members, "expiry"),
-            unread_notification_count=require_integer(unread, "sbs"),
-        )
-
-    def to_value(self) -> JsonObject:
-        return {
-            "appDomain": self.app_domain,
-            "appAuthenticationKey": self.app_authentication_key,
-            "symKey": self.sym_key.hex(),
-            "account": str(self.account),
-            "scope": list(self.scope),
-            "expiry": self.expiry,
-            "unreadNotificationCount": self.unread_notification_count,
-        }
 
 
 def _read_subscriptions(value: JsonValue) -> tuple[ServerSubscription, ...]:
@@ -193,7 +141,7 @@ class Claims:
 
     act: ClassVar[str]
     # The longest life that any generation gives this token.
-    longest_life: ClassVar[int]
+    longest_life: ClassVar[int] = THIRTY_DAYS
     # Claims that are written as null when they are None; others are left out.
     nullable: ClassVar[frozenset[str]] = frozenset()
 
@@ -263,7 +211,7 @@ class Claims:
         return self.mjv is not None
 
 
-class _FromAccount:
+class FromAccount:
     """Acts whose `sub` is the did:pkh of the account."""
 
     __slots__ = ()
@@ -274,16 +222,11 @@ class _FromAccount:
         return account_of(self.sub)
 
 
-def _longest(method: Method) -> int:
-    return method.longest_life
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionAuth(_FromAccount, Claims):
+class SubscriptionAuth(FromAccount, Claims):
     """Wallet to server, step 5: this account wants these types."""
 
     act = "notify_subscription"
-    longest_life = _longest(SUBSCRIBE)
 
     sub: str
     aud: str
@@ -302,7 +245,6 @@ class SubscriptionResponseAuth(Claims):
     """
 
     act = "notify_subscription_response"
-    longest_life = _longest(SUBSCRIBE)
 
     ksu: str | None = None
     aud: str
@@ -332,7 +274,6 @@ class MessageAuth(Claims):
     """
 
     act = "notify_message"
-    longest_life = _longest(MESSAGE)
 
     ksu: str | None = None
     aud: str | None = None
@@ -363,7 +304,6 @@ class ReceiptAuth(Claims):
     """Wallet to server: the notification arrived. `sub` is its hash. August only."""
 
     act = "notify_receipt"
-    longest_life = _longest(MESSAGE)
 
     aud: str
     sub: str
@@ -372,11 +312,10 @@ class ReceiptAuth(Claims):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MessageResponseAuth(_FromAccount, Claims):
+class MessageResponseAuth(FromAccount, Claims):
     """The later generation's receipt."""
 
     act = "notify_message_response"
-    longest_life = _longest(MESSAGE)
 
     aud: str
     sub: str
@@ -385,11 +324,10 @@ class MessageResponseAuth(_FromAccount, Claims):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateAuth(_FromAccount, Claims):
+class UpdateAuth(FromAccount, Claims):
     """Wallet to server: from now on these types."""
 
     act = "notify_update"
-    longest_life = _longest(UPDATE)
 
     aud: str
     sub: str
@@ -403,7 +341,6 @@ class UpdateResponseAuth(Claims):
     """Server to wallet. `sub` is the hash of the updateAuth; later, the account."""
 
     act = "notify_update_response"
-    longest_life = _longest(UPDATE)
 
     ksu: str | None = None
     aud: str
@@ -420,7 +357,6 @@ class DeleteAuth(Claims):
     """
 
     act = "notify_delete"
-    longest_life = _longest(DELETE)
 
     aud: str
     sub: str
@@ -433,7 +369,6 @@ class DeleteResponseAuth(Claims):
     """Server to wallet. `sub` is the hash of the last subscriptionAuth or updateAuth."""
 
     act = "notify_delete_response"
-    longest_life = _longest(DELETE)
 
     ksu: str | None = None
     aud: str

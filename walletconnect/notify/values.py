@@ -9,9 +9,8 @@ the members in the order in which the shipped client writes them.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from walletconnect.crypto.keys import SymKey, Topic, parse_topic
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -33,170 +32,42 @@ from walletconnect.json_values import (
     take_optional_line,
 )
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE
+from walletconnect.notify.scope import (
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    MOST_TYPES,
+    NotificationType,
+    ScopeMap,
+    ScopeSetting,
+    require_scope_name,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+__all__ = [
+    "LONGEST_BODY",
+    "LONGEST_LINK",
+    "LONGEST_NAME",
+    "LONGEST_TEXT",
+    "LONGEST_TITLE",
+    "LONGEST_TYPE",
+    "LONGEST_URL",
+    "MOST_TYPES",
+    "RELAY_PROTOCOL",
+    "Metadata",
+    "NotificationType",
+    "NotifyMessage",
+    "NotifySubscription",
+    "ScopeMap",
+    "ScopeSetting",
+    "require_scope_name",
+]
 
 RELAY_PROTOCOL: Final = "irn"
 
-LONGEST_NAME: Final = 256
-LONGEST_TEXT: Final = 1024
 LONGEST_URL: Final = 2048
 MOST_ICONS: Final = 16
-MOST_TYPES: Final = 64
 
 # Seconds, not milliseconds: 10**11 seconds is the year 5138.
 _LATEST_EXPIRY: Final = 10**11 - 1
-
-_SCOPE_NAME = re.compile(r"[\w./-]{1,36}", re.ASCII)
-
-
-def require_scope_name(value: JsonValue) -> str:
-    """A notification type's name: a word or a UUID. It must survive a space-joined list."""
-    if isinstance(value, str) and _SCOPE_NAME.fullmatch(value):
-        return value
-    raise malformed("scope name")
-
-
-def join_scope(names: Iterable[str]) -> str:
-    """The claim `scp`: type names with one space between; may be empty."""
-    return " ".join(names)
-
-
-def split_scope(scp: str) -> tuple[str, ...]:
-    """The distinct names in a claim `scp`, in order."""
-    names = dict.fromkeys(require_scope_name(name) for name in scp.split(" ") if name)
-    if len(names) > MOST_TYPES:
-        raise RemoteProtocolError(ErrorCode.TOO_LARGE, "scope is too long")
-    return tuple(names)
-
-
-@dataclass(frozen=True, slots=True)
-class NotificationType:
-    """A kind of notification that a dapp offers, from its `wc-notify-config.json`.
-
-    `id` is what subscriptions carry in the later generation (a UUID there); in August the
-    name itself is carried. `scope_name` is whichever applies.
-    """
-
-    name: str
-    description: str
-    id: str | None = None
-
-    @property
-    def scope_name(self) -> str:
-        return self.id or self.name
-
-    @classmethod
-    def from_value(cls, value: JsonValue) -> NotificationType:
-        members = require_object(value, "notification type")
-        type_id = members.get("id")
-        if type_id is not None:
-            type_id = require_scope_name(type_id)
-            name = take_line(members, "name", longest=LONGEST_NAME)
-        else:
-            name = require_scope_name(members.get("name"))
-        description = members.get("description", "")
-        return cls(
-            name=name,
-            description=require_line(description, "description", longest=LONGEST_TEXT),
-            id=type_id,
-        )
-
-    def to_value(self) -> JsonObject:
-        members: JsonObject = {"name": self.name, "description": self.description}
-        return members if self.id is None else {"id": self.id, **members}
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeSetting:
-    """Whether one notification type is wanted."""
-
-    name: str
-    description: str
-    enabled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeMap:
-    """The settings of a subscription by type name, in the order of the dapp's list."""
-
-    settings: tuple[ScopeSetting, ...] = ()
-
-    def __post_init__(self) -> None:
-        if len({setting.name for setting in self.settings}) != len(self.settings):
-            raise LocalProtocolError("a scope names each type once")
-
-    @classmethod
-    def of_types(
-        cls, types: Iterable[NotificationType], enabled: Collection[str] | None = None
-    ) -> ScopeMap:
-        """The types that a dapp offers, all enabled unless `enabled` names some."""
-        by_name = {offered.scope_name: offered for offered in types}
-        return cls(
-            tuple(
-                ScopeSetting(
-                    name=name,
-                    description=offered.description,
-                    enabled=enabled is None or name in enabled,
-                )
-                for name, offered in by_name.items()
-            )
-        )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(setting.name for setting in self.settings)
-
-    @property
-    def enabled(self) -> tuple[str, ...]:
-        return tuple(setting.name for setting in self.settings if setting.enabled)
-
-    @property
-    def scp(self) -> str:
-        """The claim `scp` that asks for this scope."""
-        return join_scope(self.enabled)
-
-    def get(self, name: str) -> ScopeSetting | None:
-        return next((each for each in self.settings if each.name == name), None)
-
-    def with_enabled(self, names: Collection[str]) -> ScopeMap:
-        """The same types with exactly `names` enabled; unknown names are left out."""
-        return ScopeMap(
-            tuple(
-                replace(setting, enabled=setting.name in names)
-                for setting in self.settings
-            )
-        )
-
-    @classmethod
-    def from_value(cls, value: JsonValue) -> ScopeMap:
-        members = require_object(value, "scope")
-        if len(members) > MOST_TYPES:
-            raise RemoteProtocolError(ErrorCode.TOO_LARGE, "scope is too long")
-        return cls(tuple(_read_setting(*item) for item in members.items()))
-
-    def to_value(self) -> JsonObject:
-        return {
-            setting.name: {
-                "description": setting.description,
-                "enabled": setting.enabled,
-            }
-            for setting in self.settings
-        }
-
-
-def _read_setting(name: str, value: JsonValue) -> ScopeSetting:
-    members = require_object(value, "scope setting")
-    enabled = members.get("enabled")
-    if not isinstance(enabled, bool):
-        raise malformed("scope setting")
-    description = members.get("description", "")
-    return ScopeSetting(
-        name=require_scope_name(name),
-        description=require_line(description, "description", longest=LONGEST_TEXT),
-        enabled=enabled,
-    )
 
 
 @dataclass(frozen=True, slots=True)

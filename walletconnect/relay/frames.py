@@ -9,7 +9,7 @@ more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -20,9 +20,14 @@ from walletconnect.json_values import (
     JsonValue,
     malformed,
     require_object,
-    take_integer,
 )
-from walletconnect.relay.methods import THIRTY_DAYS
+from walletconnect.relay.messages import (
+    LONGEST_MESSAGE,
+    LONGEST_TTL,
+    Publication,
+    PublishedMessage,
+    message_id,
+)
 from walletconnect.relay.rpc import JsonRpcRequest
 
 if TYPE_CHECKING:
@@ -31,11 +36,39 @@ if TYPE_CHECKING:
     from walletconnect.relay.rpc import RpcId
 
 LONGEST_BATCH: Final = 500
-LONGEST_MESSAGE: Final = 512 * 1024
-LONGEST_TTL: Final = THIRTY_DAYS
 
 _LONGEST_ID = 128
-_HIGHEST_TAG = 2**32 - 1
+
+__all__ = [
+    "LONGEST_BATCH",
+    "LONGEST_MESSAGE",
+    "LONGEST_TTL",
+    "PREFIXES",
+    "BatchFetch",
+    "BatchPublish",
+    "BatchReceive",
+    "BatchSubscribe",
+    "BatchUnsubscribe",
+    "Delivery",
+    "Fetch",
+    "FetchedMessages",
+    "Publication",
+    "Publish",
+    "PublishedMessage",
+    "Receipt",
+    "RelayCall",
+    "RelayErrorCode",
+    "RelayMethod",
+    "Subscribe",
+    "Unsubscribe",
+    "batches",
+    "make_call",
+    "message_id",
+    "parse_call",
+    "relay_error_code",
+    "split_method",
+    "subscription_id",
+]
 
 # The first is the current one; the reference relay still answers to the others.
 PREFIXES: Final = ("irn_", "waku_", "iridium_")
@@ -94,11 +127,6 @@ def subscription_id(topic: Topic, client_id: str) -> str:
     return hash_text(topic + client_id)
 
 
-def message_id(message: str) -> str:
-    """Identity of a message within its topic: the hash of its text."""
-    return hash_text(message)
-
-
 def split_method(name: str) -> tuple[str, RelayMethod]:
     """Prefix and method of a request's name; the prefix comes back in deliveries."""
     for prefix in PREFIXES:
@@ -110,60 +138,7 @@ def split_method(name: str) -> tuple[str, RelayMethod]:
     raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A message for a topic: the parameters of `irn_publish`."""
-
-    topic: Topic
-    message: str = field(repr=False)
-    tag: int
-    ttl: int
-    prompt: bool = False
-
-    @property
-    def message_id(self) -> str:
-        return message_id(self.message)
-
-    @classmethod
-    def from_params(cls, params: JsonObject) -> Publication:
-        message = params.get("message")
-        if not isinstance(message, str):
-            raise malformed("message")
-        if len(message) > LONGEST_MESSAGE:
-            raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
-        tag = params.get("tag")
-        return cls(
-            topic=parse_topic(params.get("topic")),
-            message=message,
-            tag=0 if tag is None else take_integer(params, "tag", most=_HIGHEST_TAG),
-            ttl=_take_ttl(params),
-            prompt=params.get("prompt") is True,
-        )
-
-    def to_params(self) -> JsonObject:
-        return {
-            "topic": self.topic,
-            "message": self.message,
-            "ttl": self.ttl,
-            "prompt": self.prompt,
-            "tag": self.tag,
-        }
-
-
 Publish: TypeAlias = Publication
-
-
-def _take_ttl(params: JsonObject) -> int:
-    ttl = params.get("ttl")
-    if not isinstance(ttl, int) or isinstance(ttl, bool):
-        raise malformed("ttl")
-    if ttl < 1:
-        raise RemoteProtocolError(ErrorCode.REFUSED, "requested ttl is below 1 second")
-    if ttl > LONGEST_TTL:
-        raise RemoteProtocolError(
-            ErrorCode.REFUSED, f"requested ttl is above {LONGEST_TTL} seconds"
-        )
-    return ttl
 
 
 def _take_batch(params: JsonObject, name: str) -> list[JsonValue]:
@@ -354,43 +329,6 @@ def parse_call(method: RelayMethod, params: JsonObject) -> RelayCall:
     if read is None:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
     return read(params)
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedMessage:
-    """A message as a relay hands it on: `published_at` in milliseconds."""
-
-    topic: Topic
-    message: str = field(repr=False)
-    published_at: int
-    tag: int
-
-    @property
-    def message_id(self) -> str:
-        return message_id(self.message)
-
-    @classmethod
-    def from_value(cls, value: JsonValue) -> PublishedMessage:
-        members = require_object(value, "published message")
-        message = members.get("message")
-        if not isinstance(message, str):
-            raise malformed("message")
-        published_at = members.get("publishedAt", 0)
-        tag = members.get("tag", 0)
-        return cls(
-            topic=parse_topic(members.get("topic")),
-            message=message,
-            published_at=published_at if isinstance(published_at, int) else 0,
-            tag=tag if isinstance(tag, int) else 0,
-        )
-
-    def to_value(self) -> JsonObject:
-        return {
-            "topic": self.topic,
-            "message": self.message,
-            "publishedAt": self.published_at,
-            "tag": self.tag,
-        }
 
 
 @dataclass(frozen=True, slots=True)

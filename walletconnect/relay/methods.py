@@ -44,8 +44,7 @@ class Method:
     """One JSON-RPC method between clients.
 
     `ttl` and `response_ttl` are the seconds that a relay keeps what *we* publish, and the
-    life of the tokens in it. `longest_life` is the longest life that any generation
-    gives its tokens, and so the longest that we accept.
+    life of the tokens in it. `param` and `result` name those tokens.
     """
 
     name: str
@@ -56,4 +55,3 @@ class Method:
     param: str = ""
     result: str = ""
     prompt: bool = False
-    longest_life: int = THIRTY_DAYS

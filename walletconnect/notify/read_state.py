@@ -1,0 +1,158 @@
+"""The later generation's read state: a page of notifications, and marking them read.
+
+Spec: clients/notify/notify-get-notifications.md, notify-mark-notifications-as-read.md of
+2024; protocol.md, sections 10.1 to 10.3. Both travel on the notify topic.
+
+    Notify server  read_get_notifications, answer_get_notifications
+    Notify server  read_mark_read, answer_mark_read
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from walletconnect.identity.authorization import authorization_of
+from walletconnect.identity.did import is_did_web
+from walletconnect.notify.answers import publish_result, token_of_request
+from walletconnect.notify.later import domain_of
+from walletconnect.notify.later_claims import (
+    GetNotificationsAuth,
+    GetNotificationsResponseAuth,
+    MarkReadAuth,
+    MarkReadResponseAuth,
+)
+from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
+from walletconnect.notify.parties import require_account, require_app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from walletconnect.crypto.keys import SymKey
+    from walletconnect.identity.cacao import Cacao
+    from walletconnect.identity.did import AccountId
+    from walletconnect.notify.parties import DappIdentity
+    from walletconnect.notify.values import NotifyMessage
+    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.rpc import JsonRpcRequest
+
+LaterAuth = TypeVar("LaterAuth", GetNotificationsAuth, MarkReadAuth)
+
+
+def _read_later(
+    act: type[LaterAuth],
+    token: object,
+    *,
+    dapp: DappIdentity,
+    account: AccountId,
+    identity: Cacao,
+    now: int,
+) -> LaterAuth:
+    auth = act.read(token, now=now, aud=dapp.key.did, ksu=dapp.allowed_keys_servers)
+    require_app(auth.app, str(dapp.url))
+    require_account(auth.account, account)
+    identity.vouch_for(auth.iss, account, now=now)
+    if is_did_web(auth.app):
+        authorization_of(identity).require(domain_of(auth.app))
+    return auth
+
+
+def read_get_notifications(
+    request: JsonRpcRequest,
+    dapp: DappIdentity,
+    *,
+    account: AccountId,
+    identity: Cacao,
+    now: int,
+) -> GetNotificationsAuth:
+    """Which page of its notifications a device of `account` asks for."""
+    return _read_later(
+        GetNotificationsAuth,
+        token_of_request(request, GET_NOTIFICATIONS),
+        dapp=dapp,
+        account=account,
+        identity=identity,
+        now=now,
+    )
+
+
+def answer_get_notifications(
+    request: JsonRpcRequest,
+    auth: GetNotificationsAuth,
+    dapp: DappIdentity,
+    *,
+    page: Sequence[NotifyMessage],
+    more: bool,
+    more_unread: bool,
+    sym_key_p: SymKey,
+    iv: bytes,
+    now: int,
+) -> Publication:
+    """The page: newest first; with `auth.urf` the unread before the read.
+
+    `auth` comes from `read_get_notifications` and names the page to look up.
+    """
+    token = GetNotificationsResponseAuth(
+        iat=now,
+        exp=now + GET_NOTIFICATIONS.response_ttl,
+        iss=dapp.key.did,
+        mjv=auth.mjv,
+        aud=auth.iss,
+        sub=auth.sub,
+        app=auth.app,
+        nfs=tuple(page),
+        mre=more,
+        mur=more_unread,
+    ).sign(dapp.key)
+    return publish_result(
+        GET_NOTIFICATIONS,
+        {GET_NOTIFICATIONS.result: token},
+        request_id=request.id,
+        sym_key=sym_key_p,
+        iv=iv,
+    )
+
+
+def read_mark_read(
+    request: JsonRpcRequest,
+    dapp: DappIdentity,
+    *,
+    account: AccountId,
+    identity: Cacao,
+    now: int,
+) -> MarkReadAuth:
+    """Which notifications a device of `account` has read."""
+    return _read_later(
+        MarkReadAuth,
+        token_of_request(request, MARK_READ),
+        dapp=dapp,
+        account=account,
+        identity=identity,
+        now=now,
+    )
+
+
+def answer_mark_read(
+    request: JsonRpcRequest,
+    auth: MarkReadAuth,
+    dapp: DappIdentity,
+    *,
+    sym_key_p: SymKey,
+    iv: bytes,
+    now: int,
+) -> Publication:
+    token = MarkReadResponseAuth(
+        iat=now,
+        exp=now + MARK_READ.response_ttl,
+        iss=dapp.key.did,
+        mjv=auth.mjv,
+        aud=auth.iss,
+        sub=auth.sub,
+        app=auth.app,
+    ).sign(dapp.key)
+    return publish_result(
+        MARK_READ,
+        {MARK_READ.result: token},
+        request_id=request.id,
+        sym_key=sym_key_p,
+        iv=iv,
+    )
