@@ -28,6 +28,9 @@ PERIODIC = (
     Periodic("relay.sweep", 30, "find relay messages that no wake-up announced"),
     Periodic("relay.prune", 15 * MINUTE, "drop relay messages past their TTL"),
     Periodic("identity.retry_registrations", MINUTE, "register identity keys again"),
+    Periodic("identity.prune", 10 * MINUTE, "forget sign-ins that never came back"),
+    Periodic("accounts.expire_devices", MINUTE, "end sessions that are over"),
+    Periodic("accounts.prune", 24 * HOUR, "drop account events nobody will ask for"),
     Periodic("history.prune_messages", HOUR, "drop archived messages past their time"),
     Periodic("subscriptions.expire_attempts", 30, "end subscribe attempts unanswered"),
     Periodic(

@@ -221,6 +221,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.RollingSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -274,7 +275,8 @@ ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", (PUBLIC_HOST,))
 if EMBEDDED_POSTGRES:
     ALLOWED_HOSTS = sorted({*ALLOWED_HOSTS, *LOOPBACK_NAMES})
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+TRUSTED_PROXIES = env.names("NOTIFYWEB_TRUSTED_PROXIES")
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_NAME = "__Host-session" if PUBLIC_HTTPS else "session"
 SESSION_COOKIE_AGE = 7 * DAY
 SESSION_COOKIE_SECURE = PUBLIC_HTTPS
@@ -375,9 +377,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 5,
     "health_check_interval": 10,
     "socket_keepalive": not REDIS_URL.startswith("unix://"),
-    # Starting a task is a hint; a request never waits long for it.
-    "retry_on_timeout": True,
     "global_keyprefix": "celery:",
+    # Starting a task is a hint: whoever gives it does not wait for an absent Redis.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
 }
 CELERY_BEAT_SCHEDULER = "notifyweb.beat.SingleScheduler"
 CELERY_BEAT_SCHEDULE = beat_schedule()

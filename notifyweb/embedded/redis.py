@@ -66,6 +66,8 @@ class Redis:
             unix_socket_path=str(self.places.redis_socket),
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
+            # Whoever asks whether it is there waits for no second try.
+            retry=None,
         )
 
     def complete(self) -> None:

@@ -192,7 +192,7 @@ class System:
         if code:
             self._console.say("the database was not prepared; see the lines above")
             return False
-        note.write_text(state)
+        note.write_text(await asyncio.to_thread(probe.state_of_files, settings))
         return True
 
     async def _wait_until_ready(self) -> None:
