@@ -1,4 +1,4 @@
-"""Tells Django that ``identity`` is an app."""
+"""Tells Django that ``identity`` is an app; has keys retired with devices and accounts."""
 
 from __future__ import annotations
 
@@ -9,3 +9,10 @@ class IdentityConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
     name = "identity"
     verbose_name = "Keys Server"
+
+    def ready(self) -> None:
+        from accounts.services import before_account_removal, when_devices_are_revoked
+        from identity.services import retire_keys_of_account, retire_keys_of_devices
+
+        when_devices_are_revoked(retire_keys_of_devices)
+        before_account_removal(retire_keys_of_account)

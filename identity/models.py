@@ -1,4 +1,8 @@
-"""Identity keys: those the Keys Server serves, those of our devices, those we looked up."""
+"""Identity keys: those the Keys Server serves, those of our devices, those we looked up.
+
+A CACAO is kept as the JSON text that came, because it has to come back field for field
+and because others verify it again.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,51 @@ from django.db import models
 
 from accounts.models import Account, Device
 
+DID_LENGTH = 64
+ACCOUNT_LENGTH = 168
+URL_LENGTH = 255
+REASON_LENGTH = 200
+
+
+# --- the Keys Server ------------------------------------------------------------------
+
 
 class IdentityRegistration(models.Model):
-    """What the Keys Server serves: a CACAO that binds an identity key to an account."""
+    """What the Keys Server serves: a CACAO that binds an identity key to an account.
+
+    The row of an unregistered key stays, without its CACAO: it is never registered again.
+    """
 
     # The key as its did:key without the "did:key:" prefix, as callers ask for it.
-    public_key = models.CharField(max_length=64, unique=True)
-    account = models.CharField(max_length=168, db_index=True)
-    # Field for field as it was registered: others verify it again.
-    cacao = models.JSONField()
+    public_key = models.CharField(max_length=DID_LENGTH, unique=True)
+    account = models.CharField(max_length=ACCOUNT_LENGTH, db_index=True, blank=True)
+    cacao = models.TextField(blank=True)
     registered_at = models.DateTimeField()
     unregistered_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
-        return f"{self.public_key} of {self.account}"
+        return f"{self.public_key} of {self.account or 'a removed account'}"
+
+
+class InviteRegistration(models.Model):
+    """The key under which an account takes chat invites; for clients of the Chat API."""
+
+    # In lower case for eip155: one row for every spelling.
+    account = models.CharField(max_length=ACCOUNT_LENGTH, unique=True)
+    invite_key = models.CharField(max_length=DID_LENGTH, blank=True)
+    # ``iat`` of the newest token: an older one, sent again, changes nothing.
+    issued_at = models.BigIntegerField(help_text="seconds")
+
+    def __str__(self) -> str:
+        return f"invite key of {self.account}"
+
+
+# --- the identity keys of our devices -------------------------------------------------
+
+
+class IdentityKeyQuerySet(models.QuerySet["IdentityKey"]):
+    def active(self) -> IdentityKeyQuerySet:
+        return self.filter(retired_at=None, device__revoked_at=None)
 
 
 class IdentityKey(models.Model):
@@ -33,22 +68,33 @@ class IdentityKey(models.Model):
     account = models.ForeignKey(
         Account, on_delete=models.CASCADE, related_name="identity_keys"
     )
-    did = models.CharField(max_length=64, unique=True)
-    cacao = models.JSONField()
+    did = models.CharField(max_length=DID_LENGTH, unique=True)
+    cacao = models.TextField()
+    keys_server = models.CharField(max_length=URL_LENGTH)
     created_at = models.DateTimeField()
     registered_at = models.DateTimeField(null=True, blank=True)
-    unregister_wanted_at = models.DateTimeField(null=True, blank=True)
-    unregistered_at = models.DateTimeField(null=True, blank=True)
+    # From then on it signs nothing; an ``IdentityUnregistration`` tells the server.
+    retired_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    # Empty when there is nothing left to do, or nothing more that we try.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
-    reason = models.CharField(max_length=200, blank=True)
+    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
+
+    objects = IdentityKeyQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["device", "account"],
-                condition=models.Q(unregister_wanted_at=None),
+                condition=models.Q(retired_at=None),
                 name="one_identity_key_per_device_and_account",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="identity_key_to_register",
+                condition=models.Q(next_attempt_at__isnull=False),
             )
         ]
 
@@ -56,16 +102,49 @@ class IdentityKey(models.Model):
         return self.did
 
 
-class KnownIdentity(models.Model):
-    """A CACAO that we fetched from a Keys Server and verified ourselves."""
+class IdentityUnregistration(models.Model):
+    """A key to take off its Keys Server: the token that says so, signed beforehand.
 
-    did = models.CharField(max_length=64)
-    keys_server = models.CharField(max_length=255)
-    # Empty: the server said that it does not know the key.
-    cacao = models.JSONField(null=True)
-    checked_at = models.DateTimeField()
+    It outlives the device, the account and the private key, and holds none of them.
+    """
+
+    did = models.CharField(max_length=DID_LENGTH, unique=True)
+    keys_server = models.CharField(max_length=URL_LENGTH)
+    # Emptied when done.
+    id_auth = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
 
     class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="identity_key_to_unregister",
+                condition=models.Q(next_attempt_at__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.did
+
+
+# --- the identity keys of others ------------------------------------------------------
+
+
+class KnownIdentity(models.Model):
+    """A CACAO that we fetched from another Keys Server and verified ourselves."""
+
+    did = models.CharField(max_length=DID_LENGTH)
+    keys_server = models.CharField(max_length=URL_LENGTH)
+    # Empty: the server said that it does not know the key.
+    cacao = models.TextField(blank=True)
+    checked_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name_plural = "known identities"
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["did", "keys_server"], name="known_identity_is_unique"

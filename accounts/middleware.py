@@ -1,0 +1,42 @@
+"""Sessions that live on while they are used.
+
+reliability.md, item 16: a session ends when it was idle for ``SESSION_COOKIE_AGE``. Django
+would count from sign-in; here the cookie is given anew, at most once an hour. The device
+of the session says whether it may live at all (``accounts.services.device_of_session``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+
+from groundwork import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest, HttpResponse
+
+RENEWED_AT: Final = "renewed_at"
+RENEW_AFTER_S: Final = 3600
+
+
+class RollingSessionMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        # Without a cookie the session is not looked at: answers stay cacheable.
+        if settings.SESSION_COOKIE_NAME in request.COOKIES:
+            renew(request)
+        return response
+
+
+def renew(request: HttpRequest) -> None:
+    session = request.session
+    now = clock.now_s()
+    if SESSION_KEY in session and now - session.get(RENEWED_AT, 0) > RENEW_AFTER_S:
+        session[RENEWED_AT] = now

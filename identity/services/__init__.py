@@ -1,0 +1,79 @@
+"""What identities offer: sign-in, the keys that sign, whom a key speaks for, the Keys Server."""
+
+from __future__ import annotations
+
+from identity.services.device_keys import (
+    SigningIdentity,
+    add_identity_key,
+    retire_keys_of_account,
+    retire_keys_of_devices,
+    signing_identities,
+    signing_identity,
+)
+from identity.services.errors import (
+    ForeignOrigin,
+    KeysServerRefusal,
+    KeysServerUnavailable,
+    MalformedSignature,
+    NoIdentityKey,
+    OtherBrowser,
+    RequestExpired,
+    RequestUnknown,
+    RequestUsed,
+    SignInError,
+    UnsupportedAccount,
+    WrongSigner,
+)
+from identity.services.resolving import (
+    known_identities,
+    known_identity,
+    own_keys_servers,
+    resolve_identity,
+)
+from identity.services.sign_in import (
+    begin_sign_in,
+    complete_sign_in,
+    ethereum_account,
+    own_domains,
+)
+from identity.services.signatures import canonical_signature
+from identity.services.upkeep import (
+    prune,
+    register_identity_key,
+    retry_registrations,
+    unregister_identity_key,
+)
+
+__all__ = [
+    "ForeignOrigin",
+    "KeysServerRefusal",
+    "KeysServerUnavailable",
+    "MalformedSignature",
+    "NoIdentityKey",
+    "OtherBrowser",
+    "RequestExpired",
+    "RequestUnknown",
+    "RequestUsed",
+    "SignInError",
+    "SigningIdentity",
+    "UnsupportedAccount",
+    "WrongSigner",
+    "add_identity_key",
+    "begin_sign_in",
+    "canonical_signature",
+    "complete_sign_in",
+    "ethereum_account",
+    "known_identities",
+    "known_identity",
+    "own_domains",
+    "own_keys_servers",
+    "prune",
+    "register_identity_key",
+    "resolve_identity",
+    "retire_keys_of_account",
+    "retire_keys_of_devices",
+    "retry_registrations",
+    "signing_identities",
+    "signing_identity",
+    "unregister_identity_key",
+]

@@ -1,0 +1,258 @@
+"""The identity keys of our devices: made at sign-in, registered, used, retired.
+
+Spec: clients/core/identity/identity-keys.md; one key per device and account. Registering and
+unregistering at another Keys Server are rows that are worked off until the server has
+answered (reliability.md, items 2 and 5); at our own they happen at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db.models import F
+
+from accounts.services import audit
+from groundwork import clock
+from groundwork.wake import enqueue_on_commit
+from identity.models import (
+    IdentityKey,
+    IdentityRegistration,
+    IdentityUnregistration,
+    InviteRegistration,
+    KnownIdentity,
+)
+from identity.services import keys_server
+from identity.services.errors import KeysServerRefusal, NoIdentityKey
+from keychain import services as keychain
+from keychain.services import Holder
+from walletconnect.identity.did import DID_KEY, AccountId
+from walletconnect.identity.jwt import sign_did_jwt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
+    from accounts.models import Account, Device
+    from identity.models import IdentityKeyQuerySet
+    from walletconnect.crypto.signing import IdentityKey as SecretIdentityKey
+    from walletconnect.identity.cacao import Cacao
+
+REGISTER_TASK: Final = "identity.register_identity_key"
+UNREGISTER_TASK: Final = "identity.unregister_identity_key"
+IN_FLIGHT: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningIdentity:
+    """What signs tokens for an account: ``ksu`` of such a token is ``keys_server``."""
+
+    key: SecretIdentityKey
+    did: str
+    keys_server: str
+
+
+# --- making ---------------------------------------------------------------------------
+
+
+def add_identity_key(device: Device, account: Account, cacao: Cacao) -> IdentityKey:
+    """The key that ``cacao`` authorises becomes the device's for the account.
+
+    In the caller's transaction. One that the device had before is retired.
+    """
+    did = cacao.identity_key
+    retire(IdentityKey.objects.active().filter(device=device, account=account))
+    keychain.give_signing_key(Holder.IDENTITY, did, account_id=account.pk)
+    now = clock.now()
+    row = IdentityKey.objects.create(
+        device=device,
+        account=account,
+        did=did,
+        cacao=cacao.text,
+        keys_server=settings.KEYS_SERVER_URL,
+        created_at=now,
+        registered_at=now if settings.KEYS_SERVER_IS_OURS else None,
+        next_attempt_at=None if settings.KEYS_SERVER_IS_OURS else now,
+    )
+    audit("identity-key.made", device=device, account=account, subject=did)
+    if settings.KEYS_SERVER_IS_OURS:
+        keys_server.keep(cacao)
+    else:
+        enqueue_on_commit(REGISTER_TASK, row.pk)
+    return row
+
+
+# --- using ----------------------------------------------------------------------------
+
+
+def signing_identity(
+    account: Account, *, device: Device | None = None
+) -> SigningIdentity:
+    """The identity that signs for an account: the device's own, if it has one.
+
+    Without a device (renewals by the clock), or if the account was added on another
+    one, the newest of the account. ``NoIdentityKey`` if none may sign now.
+    """
+    keys = IdentityKey.objects.active().filter(account=account)
+    rows = list(keys.order_by("-created_at"))
+    registered = [row for row in rows if row.registered_at is not None]
+    if not registered:
+        raise NoIdentityKey(account.address, pending=bool(rows))
+    own = (
+        row for row in registered if device is not None and row.device_id == device.pk
+    )
+    row = next(own, registered[0])
+    return _identity(row, keychain.signing_key(Holder.IDENTITY, row.did))
+
+
+def signing_identities(account_ids: Collection[int]) -> dict[int, SigningIdentity]:
+    """The newest identity of each account; accounts that have none are left out."""
+    keys = IdentityKey.objects.active().filter(
+        account_id__in=account_ids, registered_at__isnull=False
+    )
+    newest = keys.order_by("account_id", "-created_at").distinct("account_id")
+    rows = list(newest)
+    secrets = keychain.signing_keys(Holder.IDENTITY, [row.did for row in rows])
+    return {
+        row.account_id: _identity(row, secrets[row.did])
+        for row in rows
+        if row.did in secrets
+    }
+
+
+def _identity(row: IdentityKey, key: SecretIdentityKey) -> SigningIdentity:
+    return SigningIdentity(key=key, did=row.did, keys_server=row.keys_server)
+
+
+# --- retiring -------------------------------------------------------------------------
+
+
+def retire_keys_of_devices(devices: list[Device]) -> None:
+    """The devices were revoked: their keys sign nothing more and are unregistered."""
+    ids = [device.pk for device in devices]
+    retire(IdentityKey.objects.filter(device_id__in=ids, retired_at=None))
+
+
+def retire_keys_of_account(account: Account) -> None:
+    """The account is about to be removed: its keys go, and what names it here."""
+    keys = IdentityKey.objects.filter(account=account)
+    dids = list(keys.values_list("did", flat=True))
+    retire(keys.filter(retired_at=None))
+    bare = [did.removeprefix(DID_KEY) for did in dids]
+    # The bare key stays, so that it can never be registered again.
+    IdentityRegistration.objects.filter(public_key__in=bare).update(
+        account="", cacao=""
+    )
+    KnownIdentity.objects.filter(did__in=dids).delete()
+    account_key = AccountId.parse(account.address).key
+    InviteRegistration.objects.filter(account=account_key).delete()
+
+
+def retire(keys: QuerySet[IdentityKey] | IdentityKeyQuerySet) -> None:
+    """Stop signing with ``keys``: have them unregistered, forget the private parts.
+
+    The token that unregisters is signed now and kept instead of the key.
+    """
+    rows = list(keys.select_related("account").select_for_update(of=("self",)))
+    if not rows:
+        return
+    secrets = keychain.signing_keys(Holder.IDENTITY, [row.did for row in rows])
+    now = clock.now()
+    IdentityKey.objects.filter(pk__in=[row.pk for row in rows]).update(
+        retired_at=now, next_attempt_at=None
+    )
+    for row in rows:
+        if _is_ours(row.keys_server):
+            _withdraw_here(row)
+    elsewhere = [row for row in rows if not _is_ours(row.keys_server)]
+    _plan_unregistrations(elsewhere, secrets, now)
+    keychain.forget(Holder.IDENTITY, [row.did for row in rows])
+
+
+def _is_ours(url: str) -> bool:
+    return settings.KEYS_SERVER_IS_OURS and url == settings.KEYS_SERVER_URL
+
+
+def _withdraw_here(row: IdentityKey) -> None:
+    try:
+        keys_server.withdraw(row.did, AccountId.parse(row.account.address))
+    except KeysServerRefusal:
+        # Nobody registered it here: the Keys Server was another one when it was made.
+        pass
+
+
+def _plan_unregistrations(
+    rows: Iterable[IdentityKey], secrets: dict[str, SecretIdentityKey], now: datetime
+) -> None:
+    jobs = [
+        IdentityUnregistration(
+            did=row.did,
+            keys_server=row.keys_server,
+            id_auth=_unregister_token(row, secrets[row.did]),
+            created_at=now,
+            next_attempt_at=now if _is_settled(row) else now + IN_FLIGHT,
+        )
+        for row in rows
+        # A key that is lost cannot say so; its server drops it with its CACAO.
+        if row.did in secrets
+    ]
+    IdentityUnregistration.objects.bulk_create(jobs, ignore_conflicts=True)
+    for job in IdentityUnregistration.objects.filter(did__in=[job.did for job in jobs]):
+        enqueue_on_commit(UNREGISTER_TASK, job.pk)
+
+
+def _is_settled(row: IdentityKey) -> bool:
+    # Otherwise its registration may be on its way, and must not arrive last.
+    return row.registered_at is not None or row.attempts == 0
+
+
+def _unregister_token(row: IdentityKey, key: SecretIdentityKey) -> str:
+    now = clock.now_ms()
+    account = AccountId.parse(row.account.address)
+    # The clients write milliseconds here, and here only (protocol.md, section 7.4).
+    return sign_did_jwt(
+        {
+            "iat": now,
+            "exp": now + keys_server.TOKEN_LIFE * 1000,
+            "iss": key.did,
+            "aud": row.keys_server,
+            "pkh": account.did,
+            "act": keys_server.UNREGISTER_IDENTITY,
+            "sub": "identity_keys",
+        },
+        key,
+    )
+
+
+def due_keys(now: datetime, most: int) -> list[int]:
+    """Keys that another Keys Server has not confirmed, and that are due again."""
+    keys = IdentityKey.objects.filter(
+        registered_at=None, retired_at=None, next_attempt_at__lte=now
+    )
+    return list(keys.order_by("next_attempt_at").values_list("pk", flat=True)[:most])
+
+
+def due_unregistrations(now: datetime, most: int) -> list[int]:
+    jobs = IdentityUnregistration.objects.filter(done_at=None, next_attempt_at__lte=now)
+    return list(jobs.order_by("next_attempt_at").values_list("pk", flat=True)[:most])
+
+
+def claim_key(pk: int, *, until: datetime) -> IdentityKey | None:
+    """Take one due key for an attempt; None if it is done, retired or taken."""
+    due = IdentityKey.objects.filter(
+        pk=pk, registered_at=None, retired_at=None, next_attempt_at__lte=clock.now()
+    )
+    taken = due.update(attempts=F("attempts") + 1, next_attempt_at=until)
+    return IdentityKey.objects.get(pk=pk) if taken else None
+
+
+def claim_unregistration(pk: int, *, until: datetime) -> IdentityUnregistration | None:
+    due = IdentityUnregistration.objects.filter(
+        pk=pk, done_at=None, next_attempt_at__lte=clock.now()
+    )
+    taken = due.update(attempts=F("attempts") + 1, next_attempt_at=until)
+    return IdentityUnregistration.objects.get(pk=pk) if taken else None

@@ -1,0 +1,155 @@
+"""Everything that can go wrong with identities, as types that a page can explain.
+
+SignInError
+├── UnsupportedAccount    not an Ethereum account, or mistyped
+├── ForeignOrigin         the browser is at an address that is not ours
+├── RequestUnknown        no such message was asked to be signed
+├── RequestExpired        it was, more than ten minutes ago
+├── RequestUsed           it was, and it served its purpose
+├── OtherBrowser          it was, in another browser session
+├── MalformedSignature    this is no signature
+└── WrongSigner           signed, but by another address than expected
+NoIdentityKey             the account has no identity key that may sign now
+KeysServerUnavailable     a Keys Server did not answer: try later
+KeysServerRefusal         what our Keys Server answers to a bad request
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from walletconnect.identity.cacao import Cacao
+
+
+class SignInError(Exception):
+    """Why a signature did not sign anybody in. ``str`` is a sentence for the person."""
+
+    #: A short name for logs, audit entries and templates.
+    kind = "sign-in"
+
+
+class UnsupportedAccount(SignInError):
+    kind = "unsupported-account"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is no Ethereum address, or it was mistyped: its capital letters "
+            "do not fit."
+        )
+
+
+class ForeignOrigin(SignInError):
+    kind = "foreign-origin"
+
+    def __init__(self, origin: str, expected: str) -> None:
+        super().__init__(
+            f"This page was opened at an address that is not this server's. Open "
+            f"{expected} and sign in there."
+        )
+        self.origin = origin
+        self.expected = expected
+
+
+class RequestUnknown(SignInError):
+    kind = "request-unknown"
+
+    def __init__(self) -> None:
+        super().__init__("This message was not made here. Ask for a new one.")
+
+
+class RequestExpired(SignInError):
+    kind = "request-expired"
+
+    def __init__(self, address: str) -> None:
+        super().__init__("This message is more than ten minutes old. Make a new one.")
+        self.address = address
+
+
+class RequestUsed(SignInError):
+    kind = "request-used"
+
+    def __init__(self, address: str) -> None:
+        super().__init__("This message was used to sign in already. Make a new one.")
+        self.address = address
+
+
+class OtherBrowser(SignInError):
+    kind = "other-browser"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This message was made in another browser or session. Make a new one here."
+        )
+
+
+class MalformedSignature(SignInError):
+    kind = "malformed-signature"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is no signature. It has 130 (or 128) hexadecimal digits, with or "
+            "without 0x."
+        )
+
+
+class WrongSigner(SignInError):
+    kind = "wrong-signer"
+
+    def __init__(self, signed_by: str, expected: str) -> None:
+        super().__init__(
+            f"This signature is from {_short(signed_by)}. Expected was "
+            f"{_short(expected)}."
+        )
+        self.signed_by = signed_by
+        self.expected = expected
+
+
+class NoIdentityKey(Exception):
+    """No device of the account has an identity key that may sign.
+
+    ``pending``: one was made, but its Keys Server has not confirmed it yet.
+    """
+
+    def __init__(self, account: str, *, pending: bool) -> None:
+        super().__init__("the account has no registered identity key")
+        self.account = account
+        self.pending = pending
+
+
+class KeysServerUnavailable(Exception):
+    """A Keys Server did not answer, or not sensibly. What did resolve is kept.
+
+    ``unresolved`` are the did:keys that nothing is known about; ``resolved`` the rest.
+    """
+
+    def __init__(
+        self, unresolved: Collection[str], resolved: Mapping[str, Cacao]
+    ) -> None:
+        super().__init__("a Keys Server is not available")
+        self.unresolved = frozenset(unresolved)
+        self.resolved = dict(resolved)
+
+
+class KeysServerRefusal(Exception):
+    """An answer of our Keys Server that is no success (protocol.md, section 7)."""
+
+    def __init__(self, status: int, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.status = status
+        self.name = name
+        self.message = message
+
+
+def not_found(entity: str, identifier: str) -> KeysServerRefusal:
+    return KeysServerRefusal(
+        404,
+        f"{entity} not found",
+        f"Cannot find {entity} with specified identifier {identifier}",
+    )
+
+
+def _short(address: str) -> str:
+    return f"{address[:6]}…{address[-4:]}"

@@ -1,0 +1,243 @@
+"""Our Keys Server: who registered which identity key.
+
+Spec: servers/keys-server; protocol.md, section 7. A registration is proven by its CACAO,
+an unregistration by a token of the key itself. The server is storage: whoever asks it
+verifies what it says.
+
+Departures, all stricter: a key that was unregistered stays so; an invite key is taken only
+from a registered identity key of the account, and tokens are checked whole (times, audience,
+account), where the published server looks at the signature alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from django.db import transaction
+
+from accounts.services import audit
+from groundwork import clock
+from identity.models import IdentityRegistration, InviteRegistration
+from identity.services.errors import KeysServerRefusal, not_found
+from walletconnect.crypto.multikey import X25519
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.cacao import Cacao
+from walletconnect.identity.did import DID_KEY, AccountId, account_of, public_key_of
+from walletconnect.identity.jwt import DidJwt, Times
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from walletconnect.json_values import JsonValue
+
+# The spec's example token lives thirty days, the shipped clients' one day.
+TOKEN_LIFE: Final = 30 * 24 * 3600
+UNREGISTER_IDENTITY: Final = "unregister_identity"
+REGISTER_INVITE: Final = "register_invite"
+UNREGISTER_INVITE: Final = "unregister_invite"
+
+
+# --- identity keys --------------------------------------------------------------------
+
+
+def register(value: JsonValue) -> None:
+    """``POST /identity``: keep the CACAO of a key. The same again changes nothing."""
+    try:
+        cacao = Cacao.from_value(value)
+    except RemoteProtocolError as error:
+        raise KeysServerRefusal(400, "cacao", error.message) from None
+    try:
+        _ = cacao.account
+        public_key_of(cacao.identity_key)
+    except RemoteProtocolError as error:
+        raise KeysServerRefusal(400, "did", error.message) from None
+    try:
+        cacao.verify(now=clock.now_s())
+    except RemoteProtocolError as error:
+        raise KeysServerRefusal(400, "cacao", error.message) from None
+    keep(cacao)
+
+
+@transaction.atomic
+def keep(cacao: Cacao) -> None:
+    """Keep a CACAO that the caller has just verified."""
+    row = IdentityRegistration(
+        public_key=_bare(cacao.identity_key),
+        account=str(cacao.account),
+        cacao=cacao.text,
+        registered_at=clock.now(),
+    )
+    IdentityRegistration.objects.bulk_create([row], ignore_conflicts=True)
+    kept = IdentityRegistration.objects.select_for_update().get(
+        public_key=row.public_key
+    )
+    if kept.unregistered_at is not None:
+        raise KeysServerRefusal(400, "cacao", "this identity key was unregistered")
+    if not AccountId.parse(kept.account).same_as(cacao.account):
+        raise KeysServerRefusal(
+            400, "cacao", "this identity key belongs to another account"
+        )
+    if kept.cacao != cacao.text and _is_over(kept.cacao):
+        # The account renewed its word after the first one ran out.
+        kept.cacao = cacao.text
+        kept.save(update_fields=["cacao"])
+
+
+def _is_over(text: str) -> bool:
+    try:
+        Cacao.from_json(text).verify(now=clock.now_s())
+    except RemoteProtocolError:
+        return True
+    return False
+
+
+def resolve(public_key: str) -> str:
+    """``GET /identity``: the CACAO of a key, as the JSON text that was registered."""
+    try:
+        public_key_of(DID_KEY + public_key)
+    except RemoteProtocolError:
+        raise KeysServerRefusal(
+            400, "validation", "publicKey is not an Ed25519 key in the form z6Mk…"
+        ) from None
+    row = IdentityRegistration.objects.filter(
+        public_key=public_key, unregistered_at=None
+    ).first()
+    if row is None:
+        raise not_found("Identity key", public_key)
+    return row.cacao
+
+
+def unregister(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
+    """``DELETE /identity``: a key says that it no longer speaks for its account."""
+    token = _verified(id_auth, UNREGISTER_IDENTITY, audiences=audiences)
+    account = _account_of(token)
+    withdraw(token.iss, account)
+
+
+@transaction.atomic
+def withdraw(did: str, account: AccountId) -> None:
+    """Unregister a key that proved itself. Again is fine; another's key is not found."""
+    row = (
+        IdentityRegistration.objects.select_for_update()
+        .filter(public_key=_bare(did))
+        .first()
+    )
+    if row is None or not _is_of(row, account):
+        raise not_found("Account", str(account))
+    if row.unregistered_at is None:
+        row.unregistered_at = clock.now()
+        row.cacao = ""
+        row.save(update_fields=["unregistered_at", "cacao"])
+        audit("identity-key.unregistered", subject=did)
+
+
+def _is_of(row: IdentityRegistration, account: AccountId) -> bool:
+    return bool(row.account) and AccountId.parse(row.account).same_as(account)
+
+
+# --- invite keys ----------------------------------------------------------------------
+
+
+def register_invite(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
+    """``POST /invite``: the key under which an account takes chat invites."""
+    token = _verified(id_auth, REGISTER_INVITE, audiences=audiences)
+    account = _account_of(token)
+    invite_key = token.claims.get("sub")
+    if not isinstance(invite_key, str) or not _is_x25519(invite_key):
+        raise KeysServerRefusal(400, "jwt_verification", "sub is not an X25519 did:key")
+    _require_registered(token.iss, account)
+    _set_invite(account, token, invite_key)
+
+
+def unregister_invite(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
+    """``DELETE /invite``: the account takes no more chat invites."""
+    token = _verified(id_auth, UNREGISTER_INVITE, audiences=audiences)
+    account = _account_of(token)
+    _require_registered(token.iss, account)
+    _set_invite(account, token, "")
+
+
+def resolve_invite(account_text: str) -> str:
+    """``GET /invite``: the invite key of an account, a did:key."""
+    try:
+        account = AccountId.parse(account_text)
+    except RemoteProtocolError:
+        raise KeysServerRefusal(
+            400, "validation", "account is no CAIP-10 account"
+        ) from None
+    row = InviteRegistration.objects.filter(account=account.key).first()
+    if row is None or not row.invite_key:
+        raise not_found("Invite key", account_text)
+    return row.invite_key
+
+
+@transaction.atomic
+def _set_invite(account: AccountId, token: DidJwt, invite_key: str) -> None:
+    issued_at = _seconds(token)
+    row = InviteRegistration(account=account.key, invite_key="", issued_at=0)
+    InviteRegistration.objects.bulk_create([row], ignore_conflicts=True)
+    newer = InviteRegistration.objects.filter(
+        account=account.key, issued_at__lte=issued_at
+    )
+    # A token that was overtaken by a newer one is answered like a repeat.
+    newer.update(invite_key=invite_key, issued_at=issued_at)
+
+
+def _require_registered(did: str, account: AccountId) -> None:
+    row = IdentityRegistration.objects.filter(
+        public_key=_bare(did), unregistered_at=None
+    ).first()
+    if row is None or not _is_of(row, account):
+        raise not_found("Account", str(account))
+
+
+def _is_x25519(did: str) -> bool:
+    try:
+        public_key_of(did, X25519)
+    except RemoteProtocolError:
+        return False
+    return True
+
+
+# --- tokens ---------------------------------------------------------------------------
+
+
+def _verified(id_auth: JsonValue, act: str, *, audiences: Collection[str]) -> DidJwt:
+    try:
+        token = DidJwt.parse(id_auth).verify(
+            now=clock.now_s(), act=act, max_life=TOKEN_LIFE, times=Times.EITHER
+        )
+    except RemoteProtocolError as error:
+        raise KeysServerRefusal(400, "jwt_verification", error.message) from None
+    aud = token.claims.get("aud")
+    if not isinstance(aud, str) or _host(aud) not in {_host(url) for url in audiences}:
+        raise KeysServerRefusal(
+            400, "jwt_verification", "aud does not name this Keys Server"
+        )
+    return token
+
+
+def _account_of(token: DidJwt) -> AccountId:
+    try:
+        return account_of(token.claims.get("pkh"))
+    except RemoteProtocolError as error:
+        raise KeysServerRefusal(400, "did", error.message) from None
+
+
+def _host(url: str) -> str:
+    # Host and port: behind a proxy the scheme is not what the client wrote.
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _seconds(token: DidJwt) -> int:
+    iat = token.claims["iat"]
+    issued_at = iat if isinstance(iat, int) else 0
+    return issued_at // 1000 if issued_at > 10**11 else issued_at
+
+
+def _bare(did: str) -> str:
+    return did.removeprefix(DID_KEY)
