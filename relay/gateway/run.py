@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_NAME: Final = "gateway"
+# The embedded relay takes any project; a foreign one needs PROJECT_ID.
+PROJECT_NAME: Final = "notifyweb"
 DRAIN_S: Final = 8.0
 # Room for the JSON around the largest message that a relay of ours would take.
 FRAME_ALLOWANCE: Final = 2
@@ -39,7 +41,9 @@ class Gateway:
         self._django = DjangoThread()
         self._wakes = WakeListener(settings.REDIS_URL)
         around = Surroundings(
-            address=RelayAddress(settings.RELAY_URL, settings.PROJECT_ID),
+            address=RelayAddress(
+                settings.RELAY_URL, settings.PROJECT_ID or PROJECT_NAME
+            ),
             largest_frame=FRAME_ALLOWANCE * settings.LIMITS.relay_frame_bytes,
             database=self._database,
             django=self._django,
