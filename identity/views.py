@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from groundwork.clients import client_key
+from groundwork.clients import rate_key
 from groundwork.limits import take
 from identity.services import keys_server, own_keys_servers
 from identity.services.errors import KeysServerRefusal
@@ -101,7 +101,7 @@ def _let_in(request: HttpRequest) -> None:
     if request.method == "GET":
         return
     _check_size(request)
-    verdict = take("identity_register", client_key(request))
+    verdict = take("identity_register", rate_key(request))
     if not verdict.allowed:
         raise _Busy(verdict.retry_after)
 
