@@ -30,6 +30,7 @@ BODY_BYTES: Final = 128 * 1024
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Retry-After",
+    "Cross-Origin-Resource-Policy": "cross-origin",
     "Cache-Control": "no-store",
 }
 PREFLIGHT: Final = {

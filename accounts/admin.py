@@ -1,0 +1,107 @@
+"""People in the admin: looked at, hardly ever changed. No secret is shown.
+
+Protocol rows are read-only everywhere in the admin: changed by hand they would say
+something that no wallet signed. What may be changed is who works here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+
+from accounts import services
+from accounts.models import (
+    Account,
+    AccountEvent,
+    AuditEntry,
+    Device,
+    SignInRequest,
+    User,
+)
+
+if TYPE_CHECKING:
+    from django.db.models import Model, QuerySet
+    from django.http import HttpRequest
+
+    ReadOnlyBase = admin.ModelAdmin[Model]
+else:
+    ReadOnlyBase = admin.ModelAdmin
+
+
+class ReadOnlyAdmin(ReadOnlyBase):
+    """Rows to look at. ``hidden`` names the columns that stay out of sight."""
+
+    hidden: ClassVar[tuple[str, ...]] = ()
+    show_full_result_count = False
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.hidden
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg] # not generic at run time
+    list_display = ("username", "email", "is_staff", "is_active", "date_joined")
+    ordering = ("-date_joined",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Removing accounts tells the dapps; that way leads through the pages.
+        return False
+
+
+@admin.register(Account)
+class AccountAdmin(ReadOnlyAdmin):
+    list_display = ("address", "label", "user", "is_demo", "created_at")
+    list_filter = ("is_demo",)
+    search_fields = ("address", "label")
+    list_select_related = ("user",)
+
+
+@admin.register(Device)
+class DeviceAdmin(ReadOnlyAdmin):
+    list_display = ("name", "user", "created_at", "last_seen_at", "revoked_at")
+    search_fields = ("id", "name", "user__accounts__address")
+    list_select_related = ("user",)
+    hidden = ("session_digest",)
+    actions = ("sign_out",)
+
+    @admin.action(description="Sign out: end the session, unregister the keys")
+    def sign_out(self, request: HttpRequest, devices: QuerySet[Device]) -> None:
+        if not request.user.has_perm("accounts.change_device"):
+            return
+        ids = list(devices.values_list("pk", flat=True))
+        revoked = services.revoke_devices(ids, by=None)
+        self.message_user(request, f"{len(revoked)} devices were signed out.")
+
+
+@admin.register(SignInRequest)
+class SignInRequestAdmin(ReadOnlyAdmin):
+    list_display = ("address", "created_at", "expires_at", "used_at")
+    search_fields = ("address",)
+    hidden = ("session_digest", "nonce", "payload", "message")
+
+
+@admin.register(AccountEvent)
+class AccountEventAdmin(ReadOnlyAdmin):
+    list_display = ("user", "sequence", "kind", "subject", "created_at")
+    list_filter = ("kind",)
+    list_select_related = ("user",)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ("at", "action", "actor", "account", "device", "subject", "detail")
+    list_filter = ("action",)
+    search_fields = ("actor", "subject", "account__address")
+    list_select_related = ("account", "device")
+    date_hierarchy = "at"
