@@ -91,6 +91,7 @@ class Limits:
     json_depth: int = 32
     failed_sign_in: Bucket = Bucket(30, 1 / 60)
     domain_check: Bucket = Bucket(20, 1 / 6)
+    sign_in_begin: Bucket = Bucket(60, 1 / 5)
     identity_register: Bucket = Bucket(60, 1)
     history_read: Bucket = Bucket(200, 20)
     sign_in_nonce_s: int = 600

@@ -35,9 +35,16 @@ def wake(channel: str) -> None:
     _once_after_commit(f"wake {channel}", functools.partial(_announce, channel))
 
 
-def enqueue_on_commit(task_name: str, *args: int | str | list[int]) -> None:
-    """Start a task by name after commit; ``args`` are primary keys and names only."""
+def enqueue_on_commit(
+    task_name: str, *args: int | str | list[int], delay_s: float = 0.0
+) -> None:
+    """Start a task by name after commit; ``args`` are primary keys and names only.
+
+    ``delay_s`` is for moments; what waits for longer waits in the database.
+    """
     signature = celery.signature(task_name, args=args)
+    if delay_s:
+        signature = signature.set(countdown=delay_s)
     transaction.on_commit(functools.partial(_enqueue, signature), robust=True)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
 # Daphne runs each request in a thread of its own; a pool keeps those threads from
 # opening a connection each. Set before the settings are read.
 os.environ.setdefault("NOTIFYWEB_DATABASE_POOL", "10")
 
+from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.sessions import SessionMiddlewareStack
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
+# Loads the apps; what follows may import models.
 http_application = get_asgi_application()
+
+from notifyweb.doors import BodyLimit, SameOrigin
 
 
 def _websocket_urls() -> list[Any]:
@@ -28,7 +32,10 @@ def _websocket_urls() -> list[Any]:
 
 application = ProtocolTypeRouter(
     {
-        "http": http_application,
-        "websocket": SessionMiddlewareStack(URLRouter(_websocket_urls())),
+        "http": BodyLimit(http_application, settings.LIMITS.json_body_bytes),
+        "websocket": SameOrigin(
+            cast("Any", AuthMiddlewareStack(URLRouter(_websocket_urls()))),
+            settings.BROWSER_ORIGINS,
+        ),
     }
 )

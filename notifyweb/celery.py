@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
 # Celery warns root because of pickled tasks; ours are JSON only.
-warnings.filterwarnings("ignore", message="You're running the worker with superuser")
+warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
 
 app = Celery("notifyweb")
 app.config_from_object("django.conf:settings", namespace="CELERY")

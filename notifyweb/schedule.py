@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 MINUTE = 60
 HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 CANARY = "notifyweb.canary"
 CANARY_S = 15
 
@@ -27,7 +28,10 @@ PERIODIC = (
     Periodic(CANARY, CANARY_S, "prove that workers take up tasks"),
     Periodic("relay.sweep", 30, "find relay messages that no wake-up announced"),
     Periodic("relay.prune", 15 * MINUTE, "drop relay messages past their TTL"),
+    Periodic("accounts.expire_devices", MINUTE, "sign out devices past their time"),
+    Periodic("accounts.prune", DAY, "drop what sign-ins and removals left behind"),
     Periodic("identity.retry_registrations", MINUTE, "register identity keys again"),
+    Periodic("identity.prune", 10 * MINUTE, "forget resolved identities past use"),
     Periodic("identity.prune", 10 * MINUTE, "forget sign-ins that never came back"),
     Periodic("accounts.expire_devices", MINUTE, "end sessions that are over"),
     Periodic("accounts.prune", 24 * HOUR, "drop account events nobody will ask for"),

@@ -222,6 +222,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.middleware.RollingSessionMiddleware",
+    "accounts.middleware.RollingSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -275,7 +276,13 @@ ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", (PUBLIC_HOST,))
 if EMBEDDED_POSTGRES:
     ALLOWED_HOSTS = sorted({*ALLOWED_HOSTS, *LOOPBACK_NAMES})
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-TRUSTED_PROXIES = env.names("NOTIFYWEB_TRUSTED_PROXIES")
+# Pages that may open the browser socket. At home both loopback names are this site.
+BROWSER_ORIGINS = [PUBLIC_URL]
+if EMBEDDED_POSTGRES:
+    BROWSER_ORIGINS += [f"http://localhost:{PORT}", f"http://127.0.0.1:{PORT}"]
+TRUSTED_PROXIES = env.integer("NOTIFYWEB_TRUSTED_PROXIES", 0, highest=10)
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_NAME = "__Host-session" if PUBLIC_HTTPS else "session"
 SESSION_COOKIE_AGE = 7 * DAY

@@ -11,6 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.system import System
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,6 +43,17 @@ def embedded_services() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(embedded_services: None) -> None:
     """pytest-django asks for this before it makes the database of the run."""
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    """The whole system on free ports; see ``tests/system.py``. Started when first
+    asked for, shared by all tests that ask: leave it ready."""
+    running = System()
+    try:
+        yield running.start()
+    finally:
+        running.remove()
 
 
 @pytest.fixture

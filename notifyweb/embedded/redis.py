@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from notifyweb.environment import SettingError
 
@@ -67,7 +69,7 @@ class Redis:
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
             # Whoever asks whether it is there waits for no second try.
-            retry=None,
+            retry=Retry(NoBackoff(), 0),
         )
 
     def complete(self) -> None:

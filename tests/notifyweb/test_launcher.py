@@ -1,0 +1,148 @@
+"""``make run``: everything comes up, nothing that dies stays dead, nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.system import BASE, System, clean_environment, free_port, living_under
+
+pytestmark = pytest.mark.system
+PROCESSES = ("postgres", "redis", "web", "relay", "gateway", "worker", "beat")
+
+
+@pytest.fixture
+def own_system():
+    """A system of this test's own, to be stopped or broken."""
+    running = System()
+    yield running
+    running.remove()
+
+
+def wait_for(condition, timeout=20.0):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def run_command(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=BASE,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_component_is_ready_and_one_url_is_printed(system):
+    status, components = system.readiness()
+    assert status == 200
+    assert set(components) >= {"postgres", "redis", "relay", "gateway", "worker"}
+    assert all(state["ok"] for state in components.values())
+    wait_for(lambda: "ready after" in system.output())
+    assert system.output().count(system.base_url) == 1
+
+
+def test_every_process_is_known_by_its_name(system):
+    assert set(system.pids()) == {"launcher", *PROCESSES}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_killed_process_comes_back(system, name):
+    old_pid = system.kill(name)
+    new_pid = system.wait_until_back(name, old_pid)
+    assert new_pid != old_pid
+
+
+def test_an_absent_database_is_503_and_says_when_to_return(system):
+    old_pid = system.kill("postgres", signal.SIGSTOP)
+    os.kill(old_pid, signal.SIGKILL)
+    status, components = system.readiness()
+    assert status in {200, 503}
+    if status == 503:
+        assert not components["postgres"]["ok"]
+    system.wait_until_back("postgres", old_pid)
+
+
+def test_sigterm_stops_everything_within_twenty_seconds(own_system):
+    own_system.start()
+    started = time.monotonic()
+    assert own_system.stop() == 0
+    assert time.monotonic() - started < 20
+    assert living_under(own_system.data_dir) == []
+
+
+def test_a_stop_during_the_start_leaves_nothing(own_system):
+    own_system.launch()
+    wait_for(lambda: "postgres" in own_system.pids())
+    assert own_system.stop() == 0
+    assert living_under(own_system.data_dir) == []
+
+
+def test_a_killed_launcher_leaves_nothing_and_the_next_start_works(own_system):
+    own_system.start()
+    os.kill(own_system.pid("launcher"), signal.SIGKILL)
+    own_system.wait_for_end()
+    wait_for(lambda: living_under(own_system.data_dir) == [])
+    own_system.start()
+    assert own_system.stop() == 0
+
+
+def test_a_second_system_on_the_same_data_is_refused(system):
+    refused = system.manage("run", check=False)
+    assert refused.returncode == 2
+    assert "already running" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_port_in_use_is_said_in_one_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = run_command(
+            "run",
+            NOTIFYWEB_DATA_DIR=str(tmp_path),
+            NOTIFYWEB_PORT=str(port),
+            NOTIFYWEB_RELAY_PORT=str(free_port()),
+        )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"Port {port} on 127.0.0.1 cannot be used")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_the_same_port_twice_is_said_in_one_sentence(tmp_path):
+    port = str(free_port())
+    refused = run_command(
+        "run",
+        NOTIFYWEB_DATA_DIR=str(tmp_path),
+        NOTIFYWEB_PORT=port,
+        NOTIFYWEB_RELAY_PORT=port,
+    )
+    assert refused.returncode == 2
+    assert "different numbers" in refused.stderr
+
+
+def test_commands_run_against_the_running_system(system):
+    shown = system.manage("showmigrations", "--plan")
+    assert "accounts.0001_initial" in shown.stdout
+    assert system.readiness()[0] == 200
+
+
+def test_the_list_of_processes_is_private_to_its_owner(system):
+    folder = system.data_dir / "data"
+    assert folder.stat().st_mode & 0o077 == 0
+    for name in ("secret_key", "keychain_keys"):
+        assert (folder / name).stat().st_mode & 0o777 == 0o600
+    assert json.loads((folder / "processes.json").read_text())["web"] > 0
