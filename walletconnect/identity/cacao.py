@@ -173,7 +173,11 @@ class Cacao:
     @classmethod
     def from_value(cls, value: JsonValue) -> Cacao:
         members = require_object(value, "cacao")
-        text = dump_json(members)
+        try:
+            text = dump_json(members)
+        except TypeError:
+            # Numbers or characters that no JSON text can carry.
+            raise malformed("cacao") from None
         require_text(text, "cacao", longest=_LONGEST)
         signature = take_object(members, "s")
         return cls(

@@ -1,0 +1,256 @@
+"""DIDs, accounts, app URLs. Vectors: dids.json (did-jwt 2.0.3, relay-auth 1.0.4)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.walletconnect.people import DAPP
+from tests.walletconnect.vectors import cases, load
+from walletconnect.crypto.multikey import ED25519, X25519
+from walletconnect.crypto.signing import IdentityKey
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import (
+    AccountId,
+    AppUrl,
+    DidWebDocument,
+    account_of,
+    did_key,
+    did_pkh,
+    is_did_key,
+    public_key_of,
+)
+
+VECTORS = load("dids")
+keys = st.binary(min_size=32, max_size=32)
+
+
+@pytest.mark.parametrize("case", cases(VECTORS, label="kind"))
+def test_it_writes_and_reads_the_released_clients_dids(case):
+    if case["kind"] == "did:pkh":
+        account = AccountId.parse(case["account"])
+        assert did_pkh(account) == account.did == case["did"]
+        assert account_of(case["did"]) == account
+        assert str(account) == case["account"]
+        return
+    prefix = X25519 if case["kind"] == "did:key x25519" else ED25519
+    public_key = bytes.fromhex(case["public"])
+    assert did_key(public_key, prefix) == case["did"]
+    assert public_key_of(case["did"], prefix) == public_key
+    assert (prefix + public_key).hex() == case["multicodec_hex"]
+    if "seed" in case:
+        key = IdentityKey.from_seed(bytes.fromhex(case["seed"]))
+        assert (key.public_key, key.did) == (public_key, case["did"])
+
+
+@pytest.mark.parametrize("case", cases(VECTORS, "negative"))
+def test_it_refuses_every_text_but_the_canonical_one(case):
+    assert not is_did_key(case["did"])
+    with pytest.raises(RemoteProtocolError):
+        public_key_of(case["did"])
+
+
+@given(keys)
+def test_a_key_has_one_did(public_key):
+    assert public_key_of(did_key(public_key)) == public_key
+    assert did_key(public_key).startswith("did:key:z6Mk")
+    assert did_key(public_key, X25519).startswith("did:key:z6LS")
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_did_or_refused(text):
+    for did in (text, f"did:key:{text}", f"did:key:z{text}"):
+        assert is_did_key(did) in (True, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "eip155:1",
+        "eip155::0xab",
+        "EIP155:1:0xab",
+        "eip155:1:0xab:more",
+        "eip155:1:0xab\n",
+        "eip155:1:",
+        "e:1:0xab",
+        "eip155:1:" + "a" * 129,
+        'eip155:1:0x"',
+        None,
+    ],
+)
+def test_a_malformed_account_is_refused(text):
+    with pytest.raises(RemoteProtocolError):
+        AccountId.parse(text)
+
+
+def test_spellings_of_one_ethereum_address_are_one_account():
+    mixed = AccountId.parse("eip155:1:0x9e667D8F27D017Fe55bC1C4CF0186248e8e11B9d")
+    lower = AccountId.parse(str(mixed).lower())
+    assert mixed != lower
+    assert mixed.same_as(lower)
+    assert mixed.key == lower.key
+    assert lower.checksummed == mixed.checksummed == mixed
+    assert not mixed.same_as(AccountId("eip155", "137", mixed.address))
+
+
+def test_other_chains_keep_their_letters():
+    account = AccountId.parse("cosmos:cosmoshub-3:cosmos1T2uf")
+    assert account.key == str(account)
+    assert account.checksummed == account
+    assert not account.is_ethereum
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "did"),
+    [
+        (
+            "https://Dapp.example.org/",
+            "https://dapp.example.org",
+            "did:web:dapp.example.org",
+        ),
+        ("http://localhost:8000", "http://localhost:8000", "did:web:localhost:8000"),
+        (
+            "http://localhost:8000/dapps/shop/",
+            "http://localhost:8000/dapps/shop",
+            "did:web:localhost:8000/dapps/shop",
+        ),
+        ("http://[::1]:80/x", "http://[::1]:80/x", "did:web:[::1]:80/x"),
+    ],
+)
+def test_an_app_url_and_its_did(url, text, did):
+    app = AppUrl.parse(url)
+    assert str(app) == text
+    assert app.did == did
+    assert app.well_known("did.json") == f"{text}/.well-known/did.json"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "dapp.example.org",
+        "ftp://dapp.example.org",
+        "javascript:alert(1)",
+        "https://",
+        "https://user@dapp.example.org",
+        "https://dapp.example.org?x=1",
+        "https://dapp.example.org#x",
+        "https://dapp.example.org:99999",
+        "https://dapp.example.org/\n",
+        "https://dapp.example.org/a b",
+        "https://dapp.example.org\\@evil.example",
+        "https://dapp.example.org/dapps/../admin",
+        "https://[::1",
+        "https://" + "a" * 3000,
+        None,
+    ],
+)
+def test_what_is_not_a_plain_web_address_is_refused(url):
+    with pytest.raises(RemoteProtocolError):
+        AppUrl.parse(url)
+
+
+@pytest.mark.parametrize(
+    ("app", "named"),
+    [
+        ("https://dapp.example.org", True),
+        ("https://dapp.example.org/", True),
+        ("https://DAPP.example.org/page", True),
+        ("did:web:dapp.example.org", True),
+        ("https://dapp.example.org.evil.example", False),
+        ("https://dapp.example.org:8443", False),
+        ("did:web:evil.example", False),
+        ("did:web:", False),
+        ("nonsense", False),
+    ],
+)
+def test_which_claims_name_the_app(app, named):
+    assert DAPP.url.is_named_by(app) is named
+
+
+@pytest.mark.parametrize(
+    ("app", "named"),
+    [
+        ("http://localhost:8000/dapps/shop", True),
+        ("http://localhost:8000/dapps/shop/", True),
+        ("http://localhost:8000/dapps/shop/cart", True),
+        ("http://localhost:8000/dapps/shopper", False),
+        ("http://localhost:8000", False),
+        ("did:web:localhost:8000/dapps/shop", True),
+        ("did:web:localhost%3A8000:dapps:shop", True),
+        ("did:web:localhost:8000:dapps:shop", True),
+        ("did:web:localhost:8000", False),
+    ],
+)
+def test_apps_that_share_a_host_are_told_apart(app, named):
+    assert AppUrl.parse("http://localhost:8000/dapps/shop").is_named_by(app) is named
+
+
+@pytest.mark.parametrize(
+    ("did", "url"),
+    [
+        ("did:web:dapp.example.org", "https://dapp.example.org"),
+        ("did:web:localhost%3A8000:dapps:shop", "http://localhost:8000/dapps/shop"),
+        ("did:web:localhost.example.org", "https://localhost.example.org"),
+    ],
+)
+def test_a_did_web_leads_to_its_app(did, url):
+    assert str(AppUrl.of_did(did)) == url
+
+
+def test_a_did_document_reads_what_it_writes():
+    value = DAPP.document.to_value()
+    assert DidWebDocument.from_value(value) == DAPP.document
+    assert DAPP.document.authentication_did == DAPP.key.did
+
+
+def test_a_did_document_without_references_is_read_by_position():
+    value = DAPP.document.to_value()
+    del value["keyAgreement"], value["authentication"]
+    assert DidWebDocument.from_value(value) == DAPP.document
+
+
+def test_a_did_document_with_references_may_have_any_order():
+    value = DAPP.document.to_value()
+    value["verificationMethod"].reverse()
+    assert DidWebDocument.from_value(value) == DAPP.document
+
+
+def test_a_did_document_may_embed_a_method_and_pad_its_key():
+    value = DAPP.document.to_value()
+    method = value["verificationMethod"][0]
+    method["publicKeyJwk"]["x"] += "="
+    value["keyAgreement"] = [method]
+    assert DidWebDocument.from_value(value) == DAPP.document
+
+
+def _drop_methods(value):
+    value["verificationMethod"] = []
+
+
+def _wrong_curve(value):
+    value["verificationMethod"][0]["publicKeyJwk"]["crv"] = "P-256"
+
+
+def _short_key(value):
+    value["verificationMethod"][1]["publicKeyJwk"]["x"] = "AAAA"
+
+
+def _no_key(value):
+    value["verificationMethod"][1]["publicKeyJwk"] = None
+
+
+def _no_methods(value):
+    value["verificationMethod"] = "x"
+
+
+@pytest.mark.parametrize(
+    "spoil", [_drop_methods, _wrong_curve, _short_key, _no_key, _no_methods]
+)
+def test_a_broken_did_document_is_refused(spoil):
+    value = DAPP.document.to_value()
+    spoil(value)
+    with pytest.raises(RemoteProtocolError):
+        DidWebDocument.from_value(value)
