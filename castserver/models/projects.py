@@ -122,8 +122,8 @@ class IdempotentCall(models.Model):
     key = models.CharField(max_length=255)
     request_digest = models.CharField(max_length=DIGEST_LENGTH)
     status = models.PositiveSmallIntegerField(null=True, blank=True)
-    # A keyed seal: an answer may show a secret that is shown once.
-    answer = models.BinaryField(null=True, blank=True)
+    # Sealed: an answer may show a secret that is shown once. Empty while it runs.
+    answer = models.BinaryField(default=b"")
     leased_until = models.DateTimeField()
     created_at = models.DateTimeField(db_index=True)
 

@@ -55,6 +55,10 @@ class Subscriber(models.Model):
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
     delete_reason = models.CharField(max_length=200, blank=True)
+    # When the account said it leaves, seconds; a subscribe signed before is refused.
+    delete_iat = models.BigIntegerField(null=True, blank=True)
+    # The row outlives its key P: it remembers the account's last word.
+    keys_forgotten = models.BooleanField(default=False)
 
     objects = SubscriberQuerySet.as_manager()
 
@@ -135,9 +139,8 @@ class Watcher(models.Model):
     # The only app it may see; empty: all apps.
     app_domain = models.CharField(max_length=255, blank=True)
     response_topic = models.CharField(max_length=64, db_index=True)
-    # Clients below major version 1 do not read `sbs` in answers to their requests.
-    reads_answers = models.BooleanField(default=True)
-    last_iat = models.BigIntegerField(help_text="seconds")
+    # The client's major version; empty in those that do not say.
+    mjv = models.CharField(max_length=16, blank=True)
     expires_at = models.DateTimeField(db_index=True)
     created_at = models.DateTimeField()
 
@@ -145,9 +148,6 @@ class Watcher(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account}: {self.app_domain or 'all apps'}"
-
-    def may_see(self, app_domain: str) -> bool:
-        return self.app_domain in ("", app_domain)
 
 
 class ChangedSubscriptions(models.Model):

@@ -1,0 +1,134 @@
+"""Answering ``wc_notifyDelete``: the account leaves.
+
+Spec: clients/notify/notify-delete.md; protocol.md, sections 5.3, 5.6 and 10.3. Rows stay as
+tombstones that remember when the account said so: a subscribe signed before is refused.
+Topics that end with it, because they are older, are told by a delete of the dapp's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from castserver.models import Subscriber
+from castserver.services import requests
+from castserver.services.announcements import note_changes
+from castserver.services.ids import rpc_ids
+from castserver.services.publications import publish_all
+from castserver.services.requests import Accepted
+from castserver.services.topic_requests import TopicBatch
+from castserver.services.upkeep import drop_topics, gone_events
+from castserver.services.webhooks import queue_events
+from groundwork import clock, entropy
+from keychain.services import Holder, sym_keys
+from walletconnect.identity.authorization import authorization_of
+from walletconnect.identity.did import AccountId, AppUrl, is_did_web
+from walletconnect.notify.answers import publish_request
+from walletconnect.notify.claims import DELETE_REASON, DeleteAuth
+from walletconnect.notify.delete import answer_delete
+from walletconnect.notify.methods import DELETE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from castserver.services.topic_requests import TopicRequest
+    from relay.dispatch import Inbound, NotHandled
+    from walletconnect.notify.parties import DappIdentity
+    from walletconnect.relay.frames import Publication
+
+ENDED_COLUMNS: Final = ("deleted_at", "delete_reason", "delete_iat", "last_iat")
+
+
+def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
+    """Answer a batch in the caller's transaction; what is left to say about the rest."""
+    batch = TopicBatch.of(messages, DELETE, limit="notify_delete")
+    ended: dict[int, Subscriber] = {}
+    sources: dict[int, str] = {}
+
+    def decide(message: Inbound) -> Accepted:
+        asked = batch.request(message)
+        accepted = _answer(asked)
+        for row in _end(asked):
+            ended[row.pk] = row
+            sources[row.pk] = asked.identity_did
+        return accepted
+
+    accepted, refused, declined = requests.each_of(messages, decide)
+    Subscriber.objects.bulk_update(ended.values(), ENDED_COLUMNS)
+    requests.keep_answers(accepted)
+    answered = {each.message.topic for each in accepted}
+    _tell_older_topics(
+        [row for row in ended.values() if row.topic not in answered], batch.dapps
+    )
+    drop_topics([row.topic for row in ended.values()])
+    queue_events(gone_events(list(ended.values())))
+    note_changes((row, sources[pk]) for pk, row in ended.items())
+    return declined | requests.refuse(refused, messages, DELETE)
+
+
+def _answer(asked: TopicRequest) -> Accepted:
+    row = asked.subscriber
+    if is_did_web(row.app):
+        authorization_of(asked.cacao).require(AppUrl.of_did(row.app).domain)
+    answer = answer_delete(
+        asked.request,
+        asked.dapp,
+        sym_key_p=asked.message.sym_key,
+        account=asked.account,
+        identity=asked.cacao,
+        subscription_hash=row.subscription_hash,
+        iv=entropy.iv(),
+        now=clock.now_s(),
+        last_iat=row.last_iat,
+        others=asked.others,
+    )
+    # No clock of a wallet may forbid the account to come back.
+    row.last_iat = min(answer.iat, clock.now_s())
+    return Accepted(asked.message, answer.publish, row.project_id, row)
+
+
+def _end(asked: TopicRequest) -> list[Subscriber]:
+    iat = asked.subscriber.last_iat
+    ended = asked.standing.end(asked.subscriber, iat=iat)
+    has_left = not asked.standing.live
+    for row in ended:
+        row.deleted_at = clock.now()
+        row.delete_reason = DELETE_REASON
+        row.delete_iat = iat if has_left else None
+        row.project = asked.subscriber.project
+    return ended
+
+
+def _tell_older_topics(
+    rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity]
+) -> None:
+    """A delete from the dapp, for devices of the August generation that hold the topic."""
+    silent = [row for row in rows if not row.is_later_generation]
+    if silent:
+        publish_all(_farewells(silent, dapps))
+
+
+def _farewells(
+    rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity]
+) -> Iterable[Publication]:
+    keys = {
+        str(topic): key
+        for topic, key in sym_keys(Holder.CAST, [row.topic for row in rows]).items()
+    }
+    now = clock.now_s()
+    for row, request_id in zip(rows, rpc_ids(len(rows)), strict=True):
+        dapp = dapps.get(row.project_id)
+        sym_key = keys.get(row.topic)
+        if dapp is None or sym_key is None:
+            continue
+        token = DeleteAuth(
+            iat=now,
+            exp=now + DELETE.ttl,
+            iss=dapp.key.did,
+            aud=AccountId.parse(row.account).did,
+            sub=DELETE_REASON,
+            ksu="",
+            app=row.app,
+        ).sign(dapp.key)
+        yield publish_request(
+            DELETE, token, request_id=request_id, sym_key=sym_key, iv=entropy.iv()
+        )

@@ -1,0 +1,206 @@
+"""Notifications on their way: messages built in batches, and the rows that remember them.
+
+performance.md, "Notify": the constant part of the claims once, keys in one query, rows by
+COPY, and one task for up to a thousand messages. A delivery without ``sent_at`` has no
+message yet; building one and noting that it was built are one transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from castserver.models import Delivery, Notification
+from castserver.services.publications import publish_all
+from groundwork import clock, entropy
+from groundwork.failpoints import failpoint
+from keychain.services import Holder, signing_key, sym_keys
+from walletconnect.identity.did import AccountId
+from walletconnect.notify.message import MessageBatch, Recipient
+from walletconnect.notify.values import NotifyMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from castserver.models import Project, Subscriber
+    from walletconnect.crypto.keys import SymKey, Topic
+    from walletconnect.crypto.signing import IdentityKey
+    from walletconnect.relay.frames import Publication
+
+CHUNK: Final = 1_000
+# Younger ones have a task of their own.
+SWEEP_AFTER: Final = timedelta(seconds=30)
+
+_COPY: Final = """
+COPY castserver_delivery
+    (id, notification_id, subscriber_id, rpc_id, created_at, sent_at, open_count)
+FROM STDIN
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """One message to build."""
+
+    pk: UUID
+    rpc_id: int
+    subscriber: Subscriber
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """One notification, and the deliveries of it whose messages are due."""
+
+    project: Project
+    notification: Notification
+    due: Sequence[DueDelivery]
+
+
+def copy_deliveries(
+    notification: Notification,
+    due: Iterable[DueDelivery],
+    *,
+    sent_at: datetime | None,
+) -> None:
+    now = clock.now()
+    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        for each in due:
+            copy.write_row(
+                (
+                    each.pk,
+                    notification.pk,
+                    each.subscriber.pk,
+                    each.rpc_id,
+                    now,
+                    sent_at,
+                    0,
+                )
+            )
+
+
+def publish_deliveries(recipients: Recipients) -> set[UUID]:
+    """Put the messages in the outbox, in the caller's transaction.
+
+    The answer names the deliveries that have one: a key that does not open leaves its
+    delivery out.
+    """
+    topics = [each.subscriber.topic for each in recipients.due]
+    keys = sym_keys(Holder.CAST, topics)
+    built = list(_build(recipients, keys))
+    publish_all(publication for _, publication in built)
+    failpoint("notify.before_commit")
+    return {pk for pk, _ in built}
+
+
+def _build(
+    recipients: Recipients, keys: Mapping[Topic, SymKey]
+) -> Iterator[tuple[UUID, Publication]]:
+    key = signing_key(Holder.CAST, recipients.project.authentication_did)
+    readable = sorted(
+        (each for each in recipients.due if each.subscriber.topic in keys),
+        key=_wording,
+    )
+    for wording, group in groupby(readable, key=_wording):
+        batch = None
+        for each in group:
+            if batch is None or _link_is_own(recipients):
+                batch = _batch(recipients, key, wording=wording, delivery=each)
+            subscriber = each.subscriber
+            recipient = Recipient(
+                account=AccountId.parse(subscriber.account),
+                sym_key=keys[subscriber.topic],  # type: ignore[index]  # a topic's text
+                request_id=each.rpc_id,
+                subscription_hash=subscriber.subscription_hash,
+                notification_id=str(each.pk),
+            )
+            yield each.pk, batch.publication(recipient, iv=entropy.iv())
+
+
+def _wording(each: DueDelivery) -> tuple[bool, str]:
+    """What makes the constant part of the claims: the generation, and the app claim."""
+    return each.subscriber.is_later_generation, each.subscriber.app
+
+
+def _batch(
+    recipients: Recipients,
+    key: IdentityKey,
+    *,
+    wording: tuple[bool, str],
+    delivery: DueDelivery,
+) -> MessageBatch:
+    is_later, app = wording
+    notification = recipients.notification
+    url = notification.url
+    if _link_is_own(recipients):
+        url = f"{settings.CAST_SERVER_URL}/v1/notification/{delivery.pk}"
+    message = NotifyMessage(
+        title=notification.title,
+        body=notification.body,
+        type=notification.type,
+        icon=notification.icon,
+        url=url,
+    )
+    if is_later:
+        return MessageBatch.later(
+            message, key, app=app, now=clock.now_s(), sent_at=clock.now_ms()
+        )
+    return MessageBatch.august(message, key, app=app, now=clock.now_s())
+
+
+def _link_is_own(recipients: Recipients) -> bool:
+    """Whether every recipient gets a link of their own, which counts being opened."""
+    return recipients.project.counts_clicks and bool(recipients.notification.url)
+
+
+# --- large calls: chunks, by tasks ----------------------------------------------------
+
+
+def send_deliveries(notification_id: str) -> int:
+    """Build one chunk of what is due of a notification; how many were found due."""
+    with transaction.atomic():
+        due = list(
+            Delivery.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("subscriber")
+            .filter(notification_id=notification_id, sent_at=None)
+            .order_by("id")[:CHUNK]
+        )
+        if not due:
+            return 0
+        notification = Notification.objects.select_related("project").get(
+            pk=notification_id
+        )
+        now = clock.now()
+        live = [each for each in due if each.subscriber.is_live(now)]
+        recipients = Recipients(
+            notification.project,
+            notification,
+            [DueDelivery(each.pk, each.rpc_id, each.subscriber) for each in live],
+        )
+        published = publish_deliveries(recipients)
+        Delivery.objects.filter(pk__in=published).update(sent_at=now)
+        # Who left meanwhile gets nothing, and nothing of it stays.
+        Delivery.objects.filter(pk__in={each.pk for each in due} - published).delete()
+    return len(due)
+
+
+def send_due_deliveries() -> int:
+    """What no task took up: a task may be lost with all of Redis."""
+    before = clock.now() - SWEEP_AFTER
+    waiting = (
+        Delivery.objects.filter(sent_at=None, created_at__lte=before)
+        .order_by()
+        .values_list("notification_id", flat=True)
+        .distinct()
+    )
+    count = 0
+    for notification_id in list(waiting[:100]):
+        while sent := send_deliveries(str(notification_id)):
+            count += sent
+    return count

@@ -1,0 +1,92 @@
+"""The documents that wallets read: did.json and wc-notify-config.json.
+
+protocol.md, section 5.4. One form serves every generation of clients: the first ones take
+the keys by position, X first; the later ones by the references of ``keyAgreement`` and
+``authentication``. Type lists carry ``id`` and ``name``, and both are the type's name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from django.conf import settings
+
+from castserver.models import Project
+from castserver.services.server_keys import public_keys
+from walletconnect.identity.did import AppUrl, DidWebDocument, public_key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from castserver.models import NotificationType
+    from walletconnect.json_values import JsonObject
+
+Document: TypeAlias = "dict[str, object]"
+
+
+def did_document(project: Project) -> JsonObject:
+    return DidWebDocument(
+        did=AppUrl.parse(project.url).did,
+        key_agreement=bytes.fromhex(project.public_key_x),
+        authentication=public_key_of(project.authentication_did),
+    ).to_value()
+
+
+def server_did_document() -> JsonObject:
+    """The document of the Cast Server itself, for watchers."""
+    keys = public_keys()
+    return DidWebDocument(
+        did=AppUrl.parse(settings.PUBLIC_URL).did,
+        key_agreement=keys.key_agreement,
+        authentication=public_key_of(keys.authentication_did),
+    ).to_value()
+
+
+def notify_config(project: Project, types: Iterable[NotificationType]) -> Document:
+    """The list of types, in the shape of both generations at once."""
+    return {
+        "version": 1,
+        "lastModified": int(project.last_modified.timestamp()),
+        "schemaVersion": 1,
+        "name": project.name,
+        "description": project.description,
+        "icons": [project.icon] if project.icon else [],
+        "types": [
+            {"id": each.name, "name": each.name, "description": each.description}
+            for each in types
+        ],
+    }
+
+
+def explorer_config(project: Project, types: Iterable[NotificationType]) -> Document:
+    """What the later generation's explorer answers about an app (section 10.4)."""
+    sizes = dict.fromkeys(("sm", "md", "lg"), project.icon)
+    return {
+        "data": {
+            "id": project.id,
+            "name": project.name,
+            "description": project.description,
+            "homepage": project.url,
+            "dapp_url": project.url,
+            "image_url": sizes,
+            "notificationTypes": [
+                {
+                    "id": each.name,
+                    "name": each.name,
+                    "description": each.description,
+                    "imageUrls": sizes,
+                }
+                for each in types
+            ],
+        }
+    }
+
+
+def project_of_domain(domain: str) -> Project | None:
+    """The project whose address ``appDomain`` (host, port, path) or a URL names."""
+    domain = domain.partition("://")[2] or domain
+    domain = domain.rstrip("/").lower()
+    if not domain or "\x00" in domain:
+        return None
+    urls = [f"{scheme}://{domain}" for scheme in ("https", "http")]
+    return Project.objects.filter(url__in=urls).order_by("-url").first()

@@ -1,0 +1,137 @@
+"""A call with an ``Idempotency-Key`` is done once, however often it arrives.
+
+reliability.md, item 25. The reservation is committed before the work begins; the answer
+is written in the transaction of the work. So a call that was cut off left either both or
+nothing, and once its lease has ended a repeat may do the work.
+
+============================  =======================================
+same key and same body        the first answer, again
+same key, another body        422
+the first is still running    409
+============================  =======================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from django.db import connection, transaction
+
+from castserver.models import IdempotentCall, Project
+from castserver.services.errors import Invalid, Taken
+from groundwork import clock
+from keychain.services import open_sealed, seal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEPT_FOR: Final = timedelta(hours=24)
+LEASE: Final = timedelta(seconds=60)
+LONGEST_KEY: Final = 255
+
+JsonAnswer: TypeAlias = "dict[str, object] | list[object] | None"
+
+_RESERVE: Final = """
+INSERT INTO castserver_idempotentcall AS kept
+    (project_id, key, request_digest, status, answer, leased_until, created_at)
+VALUES (%(project)s, %(key)s, %(digest)s, NULL, ''::bytea, %(until)s, %(now)s)
+ON CONFLICT (project_id, key) DO UPDATE SET
+    request_digest = excluded.request_digest, status = NULL, answer = ''::bytea,
+    leased_until = excluded.leased_until, created_at = excluded.created_at
+WHERE kept.created_at <= %(forgotten)s OR (
+    kept.status IS NULL AND kept.leased_until <= %(now)s
+    AND kept.request_digest = excluded.request_digest
+)
+RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A status and a JSON value; ``replayed`` if an earlier call made them."""
+
+    status: int
+    value: JsonAnswer
+    replayed: bool = False
+
+
+def request_digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def once(
+    project: Project, key: str, *, digest: str, work: Callable[[], Outcome]
+) -> Outcome:
+    """The outcome of ``work``, which is called unless an earlier call was the same.
+
+    What ``work`` raises is not an answer that is kept: the key is free again.
+    """
+    if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable() or not key.isascii():
+        raise Invalid("an Idempotency-Key is 1 to 255 ASCII characters")
+    reserved = _reserve(project, key, digest=digest)
+    if reserved is None:
+        return _earlier(project, key, digest=digest)
+    try:
+        with transaction.atomic():
+            outcome = work()
+            _keep(project, reserved, outcome=outcome)
+    except Exception:
+        IdempotentCall.objects.filter(pk=reserved, status=None).delete()
+        raise
+    return outcome
+
+
+def _reserve(project: Project, key: str, *, digest: str) -> int | None:
+    now = clock.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RESERVE,
+            {
+                "project": project.pk,
+                "key": key,
+                "digest": digest,
+                "now": now,
+                "until": now + LEASE,
+                "forgotten": now - KEPT_FOR,
+            },
+        )
+        row = cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
+def _keep(project: Project, pk: int, *, outcome: Outcome) -> None:
+    text = json.dumps(outcome.value).encode()
+    IdempotentCall.objects.filter(pk=pk).update(
+        status=outcome.status, answer=seal(answer_context(project.pk, pk), text)
+    )
+
+
+def _earlier(project: Project, key: str, *, digest: str) -> Outcome:
+    kept = IdempotentCall.objects.filter(project=project, key=key).first()
+    if kept is None or (kept.status is None and kept.request_digest == digest):
+        raise Taken("the first call with this Idempotency-Key is still running")
+    if kept.request_digest != digest:
+        raise Invalid("this Idempotency-Key was used for another request")
+    context = answer_context(project.pk, kept.pk)
+    value = json.loads(open_sealed(context, bytes(kept.answer)))
+    return Outcome(status=kept.status or 200, value=value, replayed=True)
+
+
+def forget_old() -> int:
+    """Drop calls past their 24 hours."""
+    deleted, _ = IdempotentCall.objects.filter(
+        created_at__lte=clock.now() - KEPT_FOR
+    ).delete()
+    return deleted
+
+
+def answer_context(project_id: str, pk: int) -> tuple[str, str, str, str]:
+    """What the sealed answer of a row is bound to."""
+    return ("castserver_idempotentcall", "answer", str(pk), project_id)

@@ -1,0 +1,30 @@
+"""From the core's messages to the outbox of the Cast Server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay import outbox
+from relay.models import Party
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from walletconnect.relay.frames import Publication
+
+
+def publish_all(publications: Iterable[Publication]) -> None:
+    """Store messages to publish, in the caller's transaction."""
+    outbox.publish_all(
+        Party.CAST,
+        [
+            outbox.Publication(
+                topic=each.topic,
+                message=each.message,
+                tag=int(each.tag),
+                ttl=each.ttl,
+                prompt=each.prompt,
+            )
+            for each in publications
+        ],
+    )

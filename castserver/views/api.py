@@ -1,0 +1,242 @@
+"""The REST API of the Cast Server as django-ninja serves it: who may, and what goes wrong.
+
+protocol.md, sections 6 and 10.5. A call names its project in the path, or leaves it out:
+the secret alone says which it is. Errors are RFC 9457 problems that also carry the
+members of the earlier servers, ``reason`` and ``error``.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.docs import Swagger
+from ninja.security.base import SecuritySchema
+
+from castserver.models import Project
+from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
+from castserver.services.projects import project_of_secret
+from castserver.views import schemas
+from castserver.views.door import StrictParser
+from groundwork import limits
+from groundwork.problems import Problem, ProblemError, problem_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from django.http import HttpRequest, HttpResponse
+    from ninja.openapi.schema import OpenAPISchema
+
+PROBLEM_JSON: Final = "application/problem+json"
+FIRST_ERROR: Final = 400
+
+DESCRIPTION: Final = """
+Send notifications to the subscribers of a dapp, and hear of them coming and going.
+
+Every path exists with the project id (`/cast/{project_id}/notify`) and without it
+(`/cast/notify`): the bearer secret alone names the project. Calls that create something
+take an `Idempotency-Key`: a repeat within 24 hours gets the first answer.
+"""
+
+# What any call may be answered with; 404 and 409 where a call says so.
+ERRORS: Final[dict[int, Any]] = dict.fromkeys(
+    (400, 401, 413, 422, 429, 503), schemas.Problem
+)
+PROJECT_ID: Final = {
+    "in": "path",
+    "name": "project_id",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+}
+IDEMPOTENCY_KEY: Final = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "required": False,
+    "description": "A repeat with the same key and body gets the first answer.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$"},
+}
+
+
+class CastAPI(NinjaAPI):
+    """Errors in the form they are sent in; one parser that refuses what is too deep."""
+
+    def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**kwargs)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                _describe_errors(operation["responses"])
+        return schema
+
+
+def _describe_errors(responses: dict[int, Any]) -> None:
+    for status, response in responses.items():
+        content = response.get("content")
+        if int(status) >= FIRST_ERROR and content:
+            response["content"] = {PROBLEM_JSON: content["application/json"]}
+
+
+class ProjectAuth:
+    """``Authorization: Bearer <project secret>``, of the project in the path if one is."""
+
+    openapi_security_schema = SecuritySchema(type="http", scheme="bearer")
+
+    def __call__(self, request: HttpRequest) -> Project:
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        match = request.resolver_match
+        project_id = match.kwargs.get("project_id") if match else None
+        if scheme.lower() != "bearer" or not secret:
+            raise AuthenticationError(message="a bearer secret is needed")
+        try:
+            return project_of_secret(secret.strip(), project_id=project_id)
+        except Missing as error:
+            _count_failure(request)
+            raise AuthenticationError(message=error.reason) from None
+
+
+def _count_failure(request: HttpRequest) -> None:
+    verdict = limits.take("failed_sign_in", f"cast {client_address(request)}")
+    if not verdict.allowed:
+        problem = Problem(
+            "too-many-requests", "Too many requests", 429, "too many wrong secrets"
+        )
+        raise ProblemError(problem, headers=verdict.headers())
+
+
+def client_address(request: HttpRequest) -> str:
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def project_of(request: HttpRequest) -> Project:
+    """The project that the secret opened."""
+    project = getattr(request, "auth", None)
+    if not isinstance(project, Project):
+        raise AuthenticationError(message="a bearer secret is needed")
+    return project
+
+
+api = CastAPI(
+    title="Cast Server",
+    version="1.0.0",
+    description=DESCRIPTION,
+    urls_namespace="cast",
+    docs=Swagger({"persistAuthorization": False, "validatorUrl": None}),
+    parser=StrictParser(),
+    auth=ProjectAuth(),
+    openapi_extra={"info": {"license": {"name": "Apache-2.0"}}},
+)
+
+
+# --- errors ---------------------------------------------------------------------------
+
+
+def send_problem(
+    request: HttpRequest,
+    problem: Problem,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """A problem with the members that the earlier servers' callers read."""
+    response = problem_response(request, problem, headers=headers)
+    value = json.loads(response.content)
+    value |= {"reason": problem.detail, "error": problem.detail}
+    response.content = json.dumps(value).encode()
+    return response
+
+
+@api.exception_handler(ProblemError)
+def on_problem(request: HttpRequest, error: Any) -> HttpResponse:
+    return send_problem(request, error.problem, headers=error.headers)
+
+
+STATUS_OF: Final[dict[type[CastError], tuple[int, str]]] = {
+    Invalid: (422, "invalid"),
+    Taken: (409, "taken"),
+    Missing: (404, "not-found"),
+    TooMany: (429, "too-many-requests"),
+}
+
+
+@api.exception_handler(CastError)
+def on_cast_error(request: HttpRequest, error: Any) -> HttpResponse:
+    status, name = STATUS_OF[type(error)]
+    headers = {}
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(max(1, error.retry_after))
+    problem = Problem(
+        name, HTTPStatus(status).phrase, status, error.reason, error.field
+    )
+    return send_problem(request, problem, headers=headers)
+
+
+@api.exception_handler(ValidationError)
+def on_invalid(request: HttpRequest, error: Any) -> HttpResponse:
+    first = error.errors[0]
+    # ("body", "call", "notification", "title"): the second is our own argument's name.
+    place = [str(part) for part in first["loc"]]
+    names = place[2:] if place[0] == "body" else place[1:]
+    problem = Problem(
+        "invalid",
+        HTTPStatus(422).phrase,
+        422,
+        first["msg"],
+        "/" + "/".join(names),
+    )
+    return send_problem(request, problem)
+
+
+@api.exception_handler(HttpError)
+def on_http_error(request: HttpRequest, error: Any) -> HttpResponse:
+    cause = error.__cause__
+    if isinstance(cause, ProblemError):
+        return on_problem(request, cause)
+    status = HTTPStatus(error.status_code)
+    headers = {}
+    name = status.phrase.lower().replace(" ", "-")
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    problem = Problem(name, status.phrase, status.value, str(error))
+    return send_problem(request, problem, headers=headers)
+
+
+# --- registration ---------------------------------------------------------------------
+
+
+def served(
+    method: str,
+    tail: str,
+    *,
+    response: dict[int, Any],
+    versions: tuple[str, ...] = ("", "v0"),
+    idempotent: bool = False,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Serve a function at ``tail`` below every spelling of the project's path.
+
+    The first version with the project id is the one in the description.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        paths = [
+            f"/{version}{project}/{tail}".replace("//", "/")
+            for version in versions
+            for project in ("/{project_id}", "")
+        ]
+        for number, path in enumerate(paths):
+            parameters = [PROJECT_ID] if "{project_id}" in path else []
+            if idempotent:
+                parameters.append(IDEMPOTENCY_KEY)
+            api.api_operation(
+                [method],
+                path,
+                response={**response, **ERRORS},
+                include_in_schema=number == 0,
+                openapi_extra={"parameters": parameters},
+                operation_id=function.__name__ if number == 0 else None,
+                **options,
+            )(function)
+        return function
+
+    return register

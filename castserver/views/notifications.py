@@ -1,0 +1,202 @@
+"""Sending over REST, welcoming, and what dapps may ask about their subscribers.
+
+Spec: servers/notify/notify-server-api.md, "Notify"; protocol.md, sections 6 and 10.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import Body, Path  # noqa: TC002  # read at run time
+from pydantic import Field
+
+from castserver.services import read_state, subscriptions, welcome
+from castserver.services.errors import Invalid
+from castserver.services.idempotency import Outcome
+from castserver.services.notify import NotificationDraft, NotifyOutcome, notify
+from castserver.views import schemas
+from castserver.views.api import api, project_of, served
+from castserver.views.repeats import answer_once
+from castserver.views.throttle import throttled
+
+if TYPE_CHECKING:
+    from castserver.models import Project
+
+NotifyList = Annotated[list[schemas.NotifyIn], Field(max_length=100)]
+NOTIFY_ANSWERS = {200: schemas.NotifyOut, 409: schemas.Problem}
+
+
+@served(
+    "POST",
+    "notify",
+    response=NOTIFY_ANSWERS,
+    idempotent=True,
+    summary="Send a notification",
+)
+def post_notify(request: HttpRequest, call: schemas.NotifyIn) -> Any:
+    """Every account ends in one list of the answer, spelled as it was given."""
+    project = project_of(request)
+    return _notify(request, project, [call])
+
+
+@served(
+    "POST",
+    "notify",
+    versions=("v1",),
+    response=NOTIFY_ANSWERS,
+    idempotent=True,
+    summary="Send several notifications",
+)
+def post_notify_v1(request: HttpRequest, calls: Body[NotifyList]) -> Any:
+    """At most 500 accounts in all. A repeated `notification_id` adds accounts only."""
+    return _notify(request, project_of(request), calls)
+
+
+def _notify(
+    request: HttpRequest, project: Project, calls: list[schemas.NotifyIn]
+) -> HttpResponse:
+    most = settings.LIMITS.notify_accounts
+    if sum(len(call.accounts) for call in calls) > most:
+        raise Invalid(f"a call names at most {most} accounts", field="accounts")
+
+    def work() -> Outcome:
+        throttled("notify_project", project.pk)
+        outcomes = [notify(project, _draft(call), call.accounts) for call in calls]
+        return Outcome(200, _told(outcomes))
+
+    return answer_once(request, project, work=work)
+
+
+def _draft(call: schemas.NotifyIn) -> NotificationDraft:
+    return NotificationDraft(
+        type=call.notification.type,
+        title=call.notification.title,
+        body=call.notification.body,
+        icon=call.notification.icon or "",
+        url=call.notification.url or "",
+        notification_id=call.notification_id or "",
+    )
+
+
+def _told(outcomes: list[NotifyOutcome]) -> dict[str, object]:
+    not_found = [text for each in outcomes for text in each.not_found]
+    return {
+        "sent": [text for each in outcomes for text in each.sent],
+        "failed": [
+            {"account": failure.account, "reason": failure.reason}
+            for each in outcomes
+            for failure in each.failed
+        ],
+        "notFound": not_found,
+        "not_found": not_found,
+    }
+
+
+# --- subscribers ----------------------------------------------------------------------
+
+
+@served(
+    "GET",
+    "subscribers",
+    response={200: list[str]},
+    summary="All subscribed accounts",
+)
+def get_subscribers(request: HttpRequest) -> Any:
+    return subscriptions.accounts_of(project_of(request))
+
+
+@served(
+    "POST",
+    "subscribers",
+    versions=("v1",),
+    response={200: dict[str, schemas.SubscriberOut]},
+    summary="The types that accounts allow",
+)
+def post_subscribers(request: HttpRequest, asked: schemas.SubscribersIn) -> Any:
+    """Accounts that are not subscribed are left out."""
+    scopes = subscriptions.scopes_of(project_of(request), asked.accounts)
+    return {account: {"notification_types": scope} for account, scope in scopes.items()}
+
+
+# --- welcome and read state -----------------------------------------------------------
+
+
+@served(
+    "GET",
+    "welcome-notification",
+    response={200: schemas.WelcomeValue | None},
+    summary="What new subscribers are sent",
+)
+def get_welcome_notification(request: HttpRequest) -> Any:
+    found = welcome.welcome_of(project_of(request))
+    if found is None:
+        return None
+    return {
+        "enabled": found.enabled,
+        "type": found.type,
+        "title": found.title,
+        "body": found.body,
+        "url": found.url or None,
+    }
+
+
+@served(
+    "POST",
+    "welcome-notification",
+    response={204: None},
+    summary="Set what new subscribers are sent",
+)
+def post_welcome_notification(request: HttpRequest, value: schemas.WelcomeValue) -> Any:
+    welcome.set_welcome(
+        project_of(request),
+        welcome.WelcomeDraft(
+            enabled=value.enabled,
+            type=value.type,
+            title=value.title,
+            body=value.body,
+            url=value.url or "",
+        ),
+    )
+    return HttpResponse(status=204)
+
+
+@served(
+    "GET",
+    "mark-all-as-read",
+    versions=("v1",),
+    response={204: None},
+    summary="Mark all notifications as read",
+)
+def mark_all_as_read(request: HttpRequest) -> Any:
+    """For every subscriber of the project."""
+    read_state.mark_all_as_read(project_of(request))
+    return HttpResponse(status=204)
+
+
+@api.get(
+    "/v1/notification/{delivery_id}",
+    auth=None,
+    response={307: None, 404: schemas.Problem, 429: schemas.Problem},
+    operation_id="follow_link",
+    summary="Follow the link of a notification",
+)
+def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
+    """Redirects to the link, and counts. For projects that count clicks."""
+    throttled("notify_list", f"link {delivery_id}")
+    url = read_state.open_link(delivery_id)
+    if url is None:
+        raise Http404("that link was not found")
+    return HttpResponse(status=307, headers={"Location": url})
+
+
+@api.get(
+    "/health",
+    auth=None,
+    response={200: schemas.Health},
+    operation_id="health",
+    summary="Whether the server answers",
+)
+def health(request: HttpRequest) -> Any:
+    return {"status": "ok"}

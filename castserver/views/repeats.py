@@ -1,0 +1,46 @@
+"""``Idempotency-Key`` at the door: a repeated POST gets the first answer again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from django.http import HttpRequest, HttpResponse
+
+from castserver.services.idempotency import Outcome, once, request_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from castserver.models import Project
+
+HEADER: Final = "Idempotency-Key"
+
+
+def answer_once(
+    request: HttpRequest, project: Project, *, work: Callable[[], Outcome]
+) -> HttpResponse:
+    """The answer of ``work``; with a key, of the first call that carried it."""
+    key = request.headers.get(HEADER)
+    if key is None:
+        return _response(work())
+    digest = request_digest(
+        (request.method or "").encode(), _subject(request).encode(), request.body
+    )
+    return _response(once(project, key, digest=digest, work=work))
+
+
+def _subject(request: HttpRequest) -> str:
+    # The same call spelled with and without the project id is the same call.
+    return request.path.rpartition("/")[2]
+
+
+def _response(outcome: Outcome) -> HttpResponse:
+    response = HttpResponse(
+        json.dumps(outcome.value, ensure_ascii=False),
+        status=outcome.status,
+        content_type="application/json; charset=utf-8",
+    )
+    if outcome.replayed:
+        response["Idempotent-Replayed"] = "true"
+    return response

@@ -1,0 +1,183 @@
+"""What travels over the Cast API, as its OpenAPI description shows it.
+
+Spec: servers/notify/notify-server-api.md; protocol.md, sections 6 and 10.5. Where callers
+of different generations know a member by different names, answers carry all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LIMITS = settings.LIMITS
+
+# Any text on one line; a body may have more lines.
+LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+TYPE_NAME = r"^[A-Za-z0-9_./-]{1,36}$"
+HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
+HOST = rf"{HOST_LABEL}(\.{HOST_LABEL}){{0,3}}"
+PORT = r"(:(6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
+PATH = r"(/[A-Za-z0-9_.~-]+)*/?"
+WEB_URL = rf"^https?://{HOST}{PORT}{PATH}$"
+DOMAIN = rf"^{HOST}{PORT}{PATH}$"
+LINK = r"^(https?://[^\x00-\x20\x7f-\x9f\u2028\u2029]+)?$"
+
+Line = Annotated[str, Field(pattern=LINE)]
+TypeName = Annotated[str, Field(pattern=TYPE_NAME, examples=["alerts"])]
+Account = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=168,
+        pattern=LINE,
+        examples=["eip155:1:0xab16a96D359eC26a11e2C2b3d8f8B8942d5Bfcdb"],
+    ),
+]
+
+
+class Value(BaseModel):
+    """Types are taken as they are: a number is no text, a text no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Problem(BaseModel):
+    """RFC 9457, with the words ``reason`` and ``error`` of the earlier servers."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    error: str
+    field: str | None = None
+    requestId: str | None = None
+
+
+# --- keys -----------------------------------------------------------------------------
+
+
+class SubscribeTopicIn(Value):
+    """The address of the dapp; without one the known address stays."""
+
+    dappUrl: Annotated[str, Field(max_length=200, pattern=WEB_URL)] | None = None
+    appDomain: Annotated[str, Field(max_length=200, pattern=DOMAIN)] | None = None
+
+
+class SubscribeTopicOut(BaseModel):
+    """The public keys of a dapp, hex: X, and the Ed25519 authentication key."""
+
+    publicKey: str
+    identityPublicKey: str
+    subscribeTopicPublicKey: str
+    authenticationKey: str
+    subscribeKey: str
+    subscribeTopic: str
+
+
+class PublicKeyOut(BaseModel):
+    publicKey: str
+
+
+# --- notifications --------------------------------------------------------------------
+
+
+class NotificationIn(Value):
+    type: TypeName
+    title: Annotated[
+        str, Field(min_length=1, max_length=LIMITS.title_chars, pattern=LINE)
+    ]
+    body: Annotated[
+        str, Field(min_length=1, max_length=LIMITS.body_chars, pattern=TEXT)
+    ]
+    icon: Annotated[str, Field(max_length=LIMITS.icon_chars, pattern=LINE)] | None = (
+        None
+    )
+    url: Annotated[str, Field(max_length=LIMITS.url_chars, pattern=LINE)] | None = None
+
+
+Accounts = Annotated[list[Account], Field(max_length=LIMITS.notify_accounts)]
+NotificationId = Annotated[str, Field(min_length=1, max_length=255, pattern=LINE)]
+
+
+class NotifyIn(Value):
+    notification: NotificationIn
+    accounts: Accounts
+    notification_id: NotificationId | None = None
+
+
+class FailedOut(BaseModel):
+    account: str
+    reason: str
+
+
+class NotifyOut(BaseModel):
+    """Where the notification went; ``notFound`` and ``not_found`` are the same list."""
+
+    sent: list[str]
+    failed: list[FailedOut]
+    notFound: list[str]
+    not_found: list[str]
+
+
+class WelcomeValue(Value):
+    enabled: bool
+    type: TypeName
+    title: Annotated[
+        str, Field(min_length=1, max_length=LIMITS.title_chars, pattern=LINE)
+    ]
+    body: Annotated[
+        str, Field(min_length=1, max_length=LIMITS.body_chars, pattern=TEXT)
+    ]
+    url: Annotated[str, Field(max_length=LIMITS.url_chars, pattern=LINE)] | None = None
+
+
+# --- subscribers ----------------------------------------------------------------------
+
+
+class SubscribersIn(Value):
+    accounts: Annotated[list[Account], Field(min_length=1, max_length=100)]
+
+
+class SubscriberOut(BaseModel):
+    notification_types: list[str]
+
+
+# --- webhooks -------------------------------------------------------------------------
+
+EventName = Literal["subscribed", "unsubscribed"]
+WebhookUrl = Annotated[str, Field(min_length=8, max_length=255)]
+
+
+class WebhookIn(Value):
+    """``url`` is the specification's word for ``webhook``; either will do."""
+
+    events: Annotated[list[EventName], Field(min_length=1, max_length=2)]
+    webhook: WebhookUrl
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_both_words(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "webhook" not in value and "url" in value:
+            return {**value, "webhook": value["url"]}
+        return value
+
+
+class RegisteredOut(BaseModel):
+    """``secret`` signs what is sent (Standard Webhooks); it is not shown again."""
+
+    id: str
+    secret: str
+
+
+class WebhookOut(BaseModel):
+    url: str
+    webhook: str
+    events: list[str]
+
+
+class Health(BaseModel):
+    status: str
