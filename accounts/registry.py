@@ -39,5 +39,6 @@ def devices_were_revoked(devices: list[Device]) -> None:
 
 
 def account_will_be_removed(account: Account) -> None:
-    for function in _before_account_removal:
+    # Apps above go first: their farewells are signed with keys that apps below keep.
+    for function in reversed(_before_account_removal):
         function(account)

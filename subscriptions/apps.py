@@ -1,4 +1,4 @@
-"""Tells Django that ``subscriptions`` is an app."""
+"""Tells Django that ``subscriptions`` is an app, and what it does when an account goes."""
 
 from __future__ import annotations
 
@@ -8,4 +8,10 @@ from django.apps import AppConfig
 class SubscriptionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
     name = "subscriptions"
-    verbose_name = "Subscriptions"
+    verbose_name = "Subscriptions (wallet side)"
+
+    def ready(self) -> None:
+        from accounts.registry import before_account_removal
+        from subscriptions.services import leave_before_removal
+
+        before_account_removal(leave_before_removal)

@@ -12,32 +12,84 @@ from typing import TYPE_CHECKING, ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
+from walletconnect.crypto.keys import Topic
+from walletconnect.identity.did import AccountId
+from walletconnect.notify.subscribe import PendingSubscribe
+from walletconnect.notify.update import PendingUpdate
+from walletconnect.notify.values import (
+    Metadata,
+    NotificationType,
+    NotifySubscription,
+    ScopeMap,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from walletconnect.crypto.keys import SymKey
+
+REASON_LENGTH = 200
+URL_LENGTH = 255
 
 
 class DappDocument(models.Model):
     """What we know of a dapp from its did.json and wc-notify-config.json. Keys are pinned."""
 
-    url = models.CharField("dapp URL", max_length=255, unique=True)
-    domain = models.CharField(max_length=255)
+    url = models.CharField("dapp URL", max_length=URL_LENGTH, unique=True)
+    domain = models.CharField(max_length=URL_LENGTH)
     public_key_x = models.CharField("X25519 key, hex", max_length=64, blank=True)
     authentication_key = models.CharField("did:key", max_length=64, blank=True)
-    # A document whose keys differ from the pinned ones waits here for a person's word.
+    # Keys that differ from the pinned ones wait here for a person's word:
+    # {"publicKeyX", "authenticationKey", "seenAt"}.
     changed_keys = models.JSONField(null=True, blank=True)
-    name = models.CharField(max_length=64, blank=True)
-    description = models.CharField(max_length=255, blank=True)
-    icons = models.JSONField(default=list)
-    # [{"name", "description"}], in the document's order.
-    types = models.JSONField(default=list)
+    name = models.CharField(max_length=256, blank=True)
+    description = models.TextField(blank=True)
+    icons = models.JSONField(default=list, blank=True)
+    # [{"name", "title", "description"}], in the document's order; "name" is what a
+    # scope carries, "title" what a person reads.
+    types = models.JSONField(default=list, blank=True)
+    # When both documents were last read well, when they were last asked for, and
+    # until when that holds.
     fetched_at = models.DateTimeField(null=True, blank=True)
     checked_at = models.DateTimeField(null=True, blank=True)
-    reason = models.CharField("why the last check failed", max_length=200, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(
+        "why the last check failed", max_length=REASON_LENGTH, blank=True
+    )
+    # Whether that could be over soon: the network, not the document.
+    may_pass = models.BooleanField(default=False)
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
         return self.url
+
+    @property
+    def is_usable(self) -> bool:
+        """Read well at least once, and its keys are still those that were pinned."""
+        return bool(self.public_key_x) and self.changed_keys is None
+
+    def is_current(self, now: datetime) -> bool:
+        return self.expires_at is not None and now < self.expires_at
+
+    @property
+    def metadata(self) -> Metadata:
+        return Metadata(
+            name=self.name or self.domain,
+            description=self.description,
+            url=self.url,
+            icons=tuple(self.icons),
+        )
+
+    @property
+    def notification_types(self) -> tuple[NotificationType, ...]:
+        return tuple(
+            NotificationType(
+                name=each.get("title") or each["name"],
+                description=each.get("description", ""),
+                id=each["name"],
+            )
+            for each in self.types
+        )
 
 
 class SubscribeAttempt(models.Model):
@@ -58,30 +110,82 @@ class SubscribeAttempt(models.Model):
     device = models.ForeignKey(
         Device, null=True, on_delete=models.SET_NULL, related_name="subscribe_attempts"
     )
-    dapp_url = models.CharField(max_length=255)
+    dapp_url = models.CharField(max_length=URL_LENGTH)
     # Type names that the person chose; null means every type of the dapp.
-    wanted_types = models.JSONField(null=True)
-    state = models.CharField(max_length=10, choices=State.choices, default=State.RESOLVING)
+    wanted_types = models.JSONField(null=True, blank=True)
+    state = models.CharField(
+        max_length=10, choices=State.choices, default=State.RESOLVING
+    )
     last_step = models.PositiveSmallIntegerField(default=0)
     # Empty until step 6. It names the run in relay.StepRecord.
     response_topic = models.CharField(max_length=64, blank=True, db_index=True)
     topic_of_key_pair_y = models.CharField(max_length=64, blank=True)
-    rpc_id = models.BigIntegerField(null=True)
-    scope = models.JSONField(default=dict)
-    metadata = models.JSONField(default=dict)
+    rpc_id = models.BigIntegerField(null=True, blank=True)
+    # Who asked whom: iss and aud of the subscriptionAuth.
+    identity_did = models.CharField(max_length=64, blank=True)
     dapp_authentication_did = models.CharField(max_length=64, blank=True)
+    scope = models.JSONField(default=dict, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
     subscription = models.ForeignKey(
-        "Subscription", null=True, on_delete=models.SET_NULL, related_name="attempts"
+        "Subscription",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="attempts",
     )
-    reason = models.CharField(max_length=200, blank=True)
+    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
+    # Of reading the dapp's documents.
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
-    expires_at = models.DateTimeField(db_index=True)
+    requested_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True, blank=True)
+
+    OPEN = (State.RESOLVING, State.REQUESTED)
+
+    class Meta:
+        constraints: ClassVar = [
+            # Pressing Subscribe twice starts one run.
+            models.UniqueConstraint(
+                fields=["account", "dapp_url"],
+                condition=models.Q(state__in=["resolving", "requested"]),
+                name="one_open_attempt_per_account_and_dapp",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="subscribe_attempt_to_resolve",
+                condition=models.Q(state="resolving"),
+            ),
+            models.Index(
+                fields=["expires_at"],
+                name="subscribe_attempt_open",
+                condition=models.Q(state__in=["resolving", "requested"]),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.dapp_url}: {self.state}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in self.OPEN
+
+    @property
+    def pending(self) -> PendingSubscribe:
+        """What the core needs to settle the answer; of a requested attempt."""
+        return PendingSubscribe(
+            request_id=self.rpc_id or 0,
+            account=AccountId.parse(self.account.address),
+            identity_did=self.identity_did,
+            dapp_did=self.dapp_authentication_did,
+            response_topic=Topic(self.response_topic),
+            metadata=Metadata.from_value(self.metadata),
+            scope=ScopeMap.from_value(self.scope),
+            expires_at=int(self.expires_at.timestamp()),
+        )
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -113,22 +217,36 @@ class Subscription(models.Model):
     scope = models.JSONField(help_text="{type: {description, enabled}}")
     expiry = models.BigIntegerField(help_text="seconds")
     # Which dapp: metadata["url"], kept apart for joins and look-ups.
-    dapp_url = models.CharField(max_length=255, db_index=True)
+    dapp_url = models.CharField(max_length=2048, db_index=True)
+    # Empty until its did.json was read: one that came through Sync does not carry it.
     dapp_authentication_did = models.CharField(max_length=64, blank=True)
     added_by = models.CharField(max_length=10, choices=AddedBy.choices)
     device = models.ForeignKey(
-        Device, null=True, on_delete=models.SET_NULL, related_name="+",
+        Device,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
         help_text="W1, when it is one of ours",
     )
-    # A scope that was asked for and not yet confirmed: {"scope": …, "rpc_id": …}.
+    # An update that was asked for and is not answered yet: {"scope": {type: {…}},
+    # "rpcId", "identityDid", "updateHash", "expiresAt"}.
     pending_update = models.JSONField(null=True, blank=True)
-    last_iat = models.BigIntegerField(default=0, help_text="of the dapp's last word, seconds")
-    # sha256 of the last subscriptionAuth or updateAuth: the dapp's `sub` in its messages.
-    subscription_hash = models.CharField(max_length=64, blank=True)
+    # Why the last update came to nothing, until the next one is asked for.
+    update_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
+    last_iat = models.BigIntegerField(
+        default=0, help_text="of the dapp's last notification, seconds"
+    )
+    # Older messages are still to be read from History; empty: nothing to do.
+    history_due_at = models.DateTimeField(null=True, blank=True)
+    history_attempts = models.PositiveSmallIntegerField(default=0)
+    history_reason = models.CharField(
+        "why the history is incomplete", max_length=REASON_LENGTH, blank=True
+    )
     muted_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
-    delete_reason = models.CharField(max_length=200, blank=True)
+    delete_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
 
     objects = SubscriptionQuerySet.as_manager()
 
@@ -145,6 +263,16 @@ class Subscription(models.Model):
                 name="subscription_by_expiry",
                 condition=models.Q(deleted_at=None),
             ),
+            models.Index(
+                fields=["history_due_at"],
+                name="subscription_history_due",
+                condition=models.Q(history_due_at__isnull=False),
+            ),
+            models.Index(
+                fields=["dapp_url"],
+                name="subscription_without_dapp_key",
+                condition=models.Q(dapp_authentication_did="", deleted_at=None),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -152,6 +280,54 @@ class Subscription(models.Model):
 
     def is_expired(self, now: datetime) -> bool:
         return self.expiry <= now.timestamp()
+
+    def with_key(self, sym_key: SymKey) -> NotifySubscription:
+        """The spec's value: the row together with its key P from the keychain."""
+        return NotifySubscription(
+            topic=Topic(self.topic),
+            account=AccountId.parse(self.account.address),
+            metadata=Metadata.from_value(self.metadata),
+            scope=ScopeMap.from_value(self.scope),
+            expiry=self.expiry,
+            sym_key=sym_key,
+            relay_protocol=self.relay_protocol,
+        )
+
+    def take(self, value: NotifySubscription) -> None:
+        """Mirror the spec's value, its key excepted."""
+        self.topic = value.topic
+        self.relay_protocol = value.relay_protocol
+        self.metadata = value.metadata.to_value()
+        self.scope = value.scope.to_value()
+        self.expiry = value.expiry
+        self.dapp_url = value.metadata.url
+
+    def expect(self, pending: PendingUpdate, *, expires_at: int) -> None:
+        """Remember an update that was asked for."""
+        self.pending_update = {
+            "scope": pending.scope.to_value(),
+            "rpcId": pending.request_id,
+            "identityDid": pending.identity_did,
+            "updateHash": pending.update_hash,
+            "expiresAt": expires_at,
+        }
+
+    @property
+    def expected_update(self) -> PendingUpdate | None:
+        kept = self.pending_update
+        if not kept:
+            return None
+        return PendingUpdate(
+            request_id=kept["rpcId"],
+            identity_did=kept["identityDid"],
+            dapp_did=self.dapp_authentication_did,
+            scope=ScopeMap.from_value(kept["scope"]),
+            update_hash=kept["updateHash"],
+        )
+
+
+# What ``take`` sets; for bulk updates.
+MIRRORED_FIELDS = ("relay_protocol", "metadata", "scope", "expiry", "dapp_url")
 
 
 class NotifyMessageRecord(models.Model):
@@ -162,9 +338,9 @@ class NotifyMessageRecord(models.Model):
     )
     rpc_id = models.BigIntegerField(help_text="JSON-RPC id")
     # The later generation's notification id; empty in the August generation.
-    notification_id = models.CharField(max_length=64, blank=True)
+    notification_id = models.CharField(max_length=256, blank=True)
     type = models.CharField(max_length=64)
-    title = models.CharField(max_length=128)
+    title = models.CharField(max_length=256)
     body = models.TextField()
     icon = models.TextField(blank=True)
     url = models.TextField(blank=True)

@@ -48,7 +48,7 @@ class Consequences:
 
 
 AppliedHook: TypeAlias = "Callable[[Store, list[AppliedUpdate]], Consequences | None]"
-RebuiltHook: TypeAlias = "Callable[[Store], None]"
+RebuiltHook: TypeAlias = "Callable[[Store], Sequence[EventDraft]]"
 
 _applied_hooks: dict[str, AppliedHook] = {}
 _rebuilt_hooks: dict[str, RebuiltHook] = {}
@@ -66,7 +66,10 @@ def on_applied(store_name: str) -> Callable[[AppliedHook], AppliedHook]:
 
 
 def on_rebuilt(store_name: str) -> Callable[[RebuiltHook], RebuiltHook]:
-    """Register who goes on once History has been replayed into the store."""
+    """Register who goes on once History has been replayed into the store.
+
+    The function runs behind the lock on the store and answers the events to record.
+    """
 
     def register(hook: RebuiltHook) -> RebuiltHook:
         if _rebuilt_hooks.setdefault(store_name, hook) is not hook:
@@ -83,7 +86,6 @@ def tell_applied(store: Store, applied: list[AppliedUpdate]) -> Consequences:
     return hook(store, applied) or Consequences()
 
 
-def tell_rebuilt(store: Store) -> None:
+def tell_rebuilt(store: Store) -> Sequence[EventDraft]:
     hook = _rebuilt_hooks.get(store.name)
-    if hook is not None:
-        hook(store)
+    return () if hook is None else hook(store)

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from syncstore.services.apply import Applied, apply_updates, lock_stores
+from syncstore.services.archive import archived_pages
+from syncstore.services.cold_start import (
+    cold_start,
+    due_cold_starts,
+    restart_cold_start,
+)
 from syncstore.services.enable import (
     NotYourAccount,
     SignatureDiffers,
@@ -12,7 +18,13 @@ from syncstore.services.enable import (
     message_to_sign,
 )
 from syncstore.services.receive import receive_updates
-from syncstore.services.write import StoreKeyMissing, store_delete, store_set
+from syncstore.services.upkeep import prune_updates
+from syncstore.services.write import (
+    StoreKeyMissing,
+    known_keys,
+    store_delete,
+    store_set,
+)
 
 __all__ = [
     "Applied",
@@ -21,11 +33,17 @@ __all__ = [
     "StoreKeyMissing",
     "SyncRefused",
     "apply_updates",
+    "archived_pages",
+    "cold_start",
+    "due_cold_starts",
     "enable_sync",
     "is_enabled",
+    "known_keys",
     "lock_stores",
     "message_to_sign",
+    "prune_updates",
     "receive_updates",
+    "restart_cold_start",
     "store_delete",
     "store_set",
 ]

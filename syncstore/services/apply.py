@@ -80,6 +80,7 @@ class _Batch:
     """What a batch came to, before it is written."""
 
     last_ids: dict[tuple[int, str], int]
+    log_repeats: bool
     winners: dict[tuple[int, str], Update] = field(default_factory=dict)
     lines: list[LogRow] = field(default_factory=list)
 
@@ -91,7 +92,9 @@ class _Batch:
         place = store.pk, update.key
         previous = self.last_ids.get(place)
         outcome = outcome_of(update.id, previous)
-        self.lines.append(_line(store, arrival, previous=previous, outcome=outcome))
+        if outcome is not Outcome.DUPLICATE or self.log_repeats:
+            line = _line(store, arrival, previous=previous, outcome=outcome)
+            self.lines.append(line)
         if outcome is Outcome.APPLIED:
             self.last_ids[place] = update.id
             self.winners[place] = update
@@ -112,11 +115,13 @@ def apply_updates(
     source: StoreUpdate.Source,
     device_id: UUID | None = None,
     notes: Mapping[str, str] | None = None,
+    log_repeats: bool = True,
 ) -> Applied:
     """Apply each store's arrivals, by the store's primary key.
 
     In the caller's transaction, if there is one. ``notes`` make it a local write: the
-    store's owner is not told, since it wrote. The caller records the events, last.
+    store's owner is not told, since it wrote. A replay from History does not log what
+    it only repeats. The caller records the events, last.
     """
     with transaction.atomic():
         stores = lock_stores(pk__in=list(arrivals))
@@ -126,7 +131,7 @@ def apply_updates(
             for arrival in arrivals[store.pk]
             if isinstance(arrival, Arrival)
         }
-        batch = _Batch(statements.last_ids(places))
+        batch = _Batch(statements.last_ids(places), log_repeats=log_repeats)
         for store in stores:
             for arrival in arrivals[store.pk]:
                 batch.take(store, arrival)

@@ -91,6 +91,12 @@ def store_delete(
         )
 
 
+def known_keys(store: Store, keys: Collection[str]) -> set[str]:
+    """Which of ``keys`` the store has an update of, deleted ones included."""
+    rows = StoreEntry.objects.filter(store=store, key__in=list(keys))
+    return set(rows.values_list("key", flat=True))
+
+
 def _locked(account_id: int, store_name: str) -> Store | None:
     return next(iter(lock_stores(account_id=account_id, name=store_name)), None)
 

@@ -1,0 +1,58 @@
+"""What the wallet side hears from the relay and from the sync store, one function each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.dispatch import Declined, Inbound, Refused, handles
+from relay.models import Party
+from subscriptions import services
+from syncstore.registry import on_applied, on_rebuilt
+from walletconnect.relay.methods import Tag
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accounts.services import EventDraft
+    from syncstore.models import Store
+    from syncstore.registry import AppliedUpdate, Consequences
+
+
+@handles(Party.WALLET, Tag.NOTIFY_SUBSCRIBE_RESPONSE)
+def on_notify_subscribe_response(messages: list[Inbound]) -> Declined:
+    return services.settle_attempts(messages)
+
+
+@handles(Party.WALLET, Tag.NOTIFY_MESSAGE)
+def on_notify_message(messages: list[Inbound]) -> Declined:
+    return services.receive_messages(messages)
+
+
+@handles(Party.WALLET, Tag.NOTIFY_UPDATE_RESPONSE)
+def on_notify_update_response(messages: list[Inbound]) -> Declined:
+    return services.settle_updates(messages)
+
+
+@handles(Party.WALLET, Tag.NOTIFY_DELETE, prepare=services.resolve_signers)
+def on_notify_delete(messages: list[Inbound]) -> Declined:
+    return services.receive_deletes(messages)
+
+
+@handles(Party.WALLET, Tag.NOTIFY_DELETE_RESPONSE)
+@handles(Party.WALLET, Tag.NOTIFY_MESSAGE_RESPONSE)
+@handles(Party.WALLET, Tag.NOTIFY_UPDATE)
+def on_overheard(messages: list[Inbound]) -> Declined:
+    """Other wallets of the account share the topic: what they and the dapp exchange."""
+    reason = Refused("meant for the dapp or for another wallet")
+    return {message.pk: reason for message in messages}
+
+
+@on_applied(NOTIFY_SUBSCRIPTION_STORE)
+def on_store_applied(store: Store, applied: list[AppliedUpdate]) -> Consequences:
+    return services.adopt(store, applied)
+
+
+@on_rebuilt(NOTIFY_SUBSCRIPTION_STORE)
+def on_store_rebuilt(store: Store) -> Sequence[EventDraft]:
+    return services.announce_missing(store)

@@ -1,0 +1,80 @@
+"""What the wallet side offers: subscribe, update, leave, read, and what arrives.
+
+Verbs of the spec's client API, for pages and commands; the rest is for handlers and
+tasks. Refusals that a person should read are in ``subscriptions.services.errors``.
+"""
+
+from __future__ import annotations
+
+from subscriptions.services.adoption import adopt, announce_missing
+from subscriptions.services.attempts import expire_attempts, give_up
+from subscriptions.services.dapps import learn_dapps, recheck_documents
+from subscriptions.services.deletes import (
+    delete_subscription,
+    expire_subscriptions,
+    leave_before_removal,
+    receive_deletes,
+    resolve_signers,
+)
+from subscriptions.services.documents import accept_changed_keys, look_up_dapp
+from subscriptions.services.errors import (
+    AlreadySubscribed,
+    DappUnusable,
+    NotReady,
+    NotYours,
+    SubscriptionRefused,
+    TooMany,
+    UnknownTypes,
+)
+from subscriptions.services.history import replay_due
+from subscriptions.services.messages import receive_messages
+from subscriptions.services.read_state import (
+    archive,
+    mark_read,
+    mark_unread,
+    unarchive,
+)
+from subscriptions.services.settle import settle_attempts
+from subscriptions.services.subscribe import resolve_due, subscribe
+from subscriptions.services.updates import (
+    expire_updates,
+    renew_subscriptions,
+    settle_updates,
+    update,
+)
+
+__all__ = [
+    "AlreadySubscribed",
+    "DappUnusable",
+    "NotReady",
+    "NotYours",
+    "SubscriptionRefused",
+    "TooMany",
+    "UnknownTypes",
+    "accept_changed_keys",
+    "adopt",
+    "announce_missing",
+    "archive",
+    "delete_subscription",
+    "expire_attempts",
+    "expire_subscriptions",
+    "expire_updates",
+    "give_up",
+    "learn_dapps",
+    "leave_before_removal",
+    "look_up_dapp",
+    "mark_read",
+    "mark_unread",
+    "receive_deletes",
+    "receive_messages",
+    "recheck_documents",
+    "renew_subscriptions",
+    "replay_due",
+    "resolve_due",
+    "resolve_signers",
+    "settle_attempts",
+    "settle_updates",
+    "subscribe",
+    "unarchive",
+    "update",
+]

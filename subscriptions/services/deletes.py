@@ -1,0 +1,305 @@
+"""Leaving a subscription: by a person here, by another wallet of the account, by the dapp.
+
+Spec: clients/notify/notify-delete.md; protocol.md, sections 5.5 and 5.6;
+``walletconnect.notify.delete``. All wallets of the account and the server share the
+notify topic, so a ``wc_notifyDelete`` that comes in may be another wallet's farewell or
+the server's word. Either ends the subscription here too, but only if it is genuine:
+signed by the dapp, or by an identity key that the account vouches for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.services import EventDraft, audit, record_events
+from groundwork import clock, entropy
+from groundwork.failpoints import failpoint
+from identity import services as identity
+from identity.services import KeysServerUnavailable
+from keychain.services import Holder, forget
+from relay import outbox
+from relay.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
+from relay.models import Party
+from subscriptions.models import REASON_LENGTH, Subscription
+from subscriptions.services.wallet import (
+    DELETE,
+    notify_keys,
+    publish,
+    require_own,
+    subscription_event,
+    wallet_identity,
+)
+from syncstore.services import lock_stores, store_delete
+from walletconnect.crypto.keys import Topic
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AccountId
+from walletconnect.identity.jwt import DidJwt
+from walletconnect.notify import methods
+from walletconnect.notify.answers import publish_result, token_of_request
+from walletconnect.notify.claims import DeleteAuth
+from walletconnect.notify.delete import request_delete
+from walletconnect.notify.parties import claimed_identity, require_app
+from walletconnect.relay.rpc import JsonRpcRequest
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from accounts.models import Account, Device
+    from walletconnect.crypto.keys import SymKey
+    from walletconnect.relay.frames import Publication
+
+EXPIRE_TOGETHER: Final = 500
+BY_PERSON: Final = "unsubscribed here"
+BY_WALLET: Final = "unsubscribed by another wallet"
+BY_DAPP: Final = "ended by the dapp"
+BY_TIME: Final = "expired"
+NO_SUBSCRIPTION: Final = "no subscription has this topic"
+
+
+@transaction.atomic
+def delete_subscription(subscription: Subscription, device: Device) -> bool:
+    """Leave; False if it was left already.
+
+    The dapp is told through the outbox and the other devices through the store, in this
+    transaction. Raises ``NotYours`` or ``identity.services.NoIdentityKey``.
+    """
+    lock_stores(account_id=subscription.account_id, name=NOTIFY_SUBSCRIPTION_STORE)
+    row = (
+        Subscription.objects.select_for_update(of=("self",))
+        .select_related("account")
+        .get(pk=subscription.pk)
+    )
+    require_own(row.account, device)
+    if row.deleted_at is not None:
+        return False
+    publish(_farewells([row], device))
+    events = end_subscriptions([row], reason=BY_PERSON)
+    events += store_delete(
+        row.account_id,
+        NOTIFY_SUBSCRIPTION_STORE,
+        [row.topic],
+        device=device,
+        notes={row.topic: f"{row}: unsubscribed"},
+    )
+    audit(
+        "subscription.deleted", device=device, account=row.account, subject=row.dapp_url
+    )
+    failpoint("delete.before_commit")
+    record_events(events)
+    return True
+
+
+def _farewells(
+    rows: Sequence[Subscription], device: Device | None
+) -> list[Publication]:
+    """What tells the dapps, where there is a key to say it with."""
+    keys = notify_keys(rows)
+    return [
+        _farewell(row, keys[Topic(row.topic)], device)
+        for row in rows
+        if Topic(row.topic) in keys and row.dapp_authentication_did
+    ]
+
+
+def _farewell(row: Subscription, sym_key: SymKey, device: Device | None) -> Publication:
+    request = request_delete(
+        row.with_key(sym_key),
+        wallet_identity(row.account, device),
+        dapp_did=row.dapp_authentication_did,
+        request_id=clock.payload_id(),
+        # The store gives its own id when the entry is deleted there.
+        update_id=1,
+        iv=entropy.iv(),
+        now=clock.now_s(),
+    )
+    return request.publish
+
+
+def end_subscriptions(rows: Sequence[Subscription], *, reason: str) -> list[EventDraft]:
+    """Stop listening, forget P, keep the row with its messages; the events to record.
+
+    In the caller's transaction, which holds the rows' locks.
+    """
+    if not rows:
+        return []
+    now = clock.now()
+    for row in rows:
+        row.deleted_at = now
+        row.delete_reason = reason[:REASON_LENGTH]
+        row.pending_update = None
+        row.history_due_at = None
+    Subscription.objects.bulk_update(
+        rows, ["deleted_at", "delete_reason", "pending_update", "history_due_at"]
+    )
+    topics = [row.topic for row in rows]
+    outbox.unsubscribe(Party.WALLET, topics)
+    forget(Holder.WALLET, topics)
+    return [subscription_event(DELETE, row) for row in rows]
+
+
+# --- wc_notifyDelete from the topic -------------------------------------------------------
+
+
+def resolve_signers(messages: list[Inbound]) -> Declined:
+    """Look up who signed, outside any transaction. The dapp's own word needs no looking."""
+    declined: dict[int, NotHandled] = {}
+    wanted: dict[int, tuple[str, str]] = {}
+    dapps = _dapp_dids({message.topic for message in messages})
+    for message in messages:
+        try:
+            if (claimed := _claimed(message, dapps)) is not None:
+                wanted[message.pk] = claimed
+        except (RemoteProtocolError, NotHandled) as error:
+            declined[message.pk] = Refused(str(error))
+    try:
+        identity.resolve_identity(list(set(wanted.values())))
+    except KeysServerUnavailable as error:
+        late = {pk for pk, (did, _) in wanted.items() if did in error.unresolved}
+        declined |= dict.fromkeys(late, TryLater("the Keys Server does not answer"))
+    return declined
+
+
+def _claimed(message: Inbound, dapps: set[str]) -> tuple[str, str] | None:
+    """The identity key and the Keys Server to ask for it; None for a dapp's own key."""
+    request = _request(message)
+    jwt = DidJwt.parse(token_of_request(request, methods.DELETE))
+    if jwt.iss in dapps:
+        return None
+    claimed = claimed_identity(
+        request, methods.DELETE, allowed=settings.ALLOWED_KEYS_SERVERS
+    )
+    return claimed.did, claimed.keys_server_url
+
+
+def _dapp_dids(topics: set[Topic]) -> set[str]:
+    rows = Subscription.objects.active().filter(topic__in=topics)
+    return set(rows.values_list("dapp_authentication_did", flat=True))
+
+
+def _request(message: Inbound) -> JsonRpcRequest:
+    if not isinstance(message.payload, JsonRpcRequest):
+        raise Refused("not a request")
+    return message.payload
+
+
+def receive_deletes(messages: list[Inbound]) -> Declined:
+    """The farewell of another wallet, or the dapp's word; in the dispatch's transaction."""
+    declined: dict[int, NotHandled] = {}
+    rows = _locked({message.topic for message in messages})
+    events: list[EventDraft] = []
+    for message in messages:
+        row = next((each for each in rows if each.topic == message.topic), None)
+        if row is None or row.deleted_at is not None:
+            declined[message.pk] = Refused(NO_SUBSCRIPTION)
+            continue
+        try:
+            reason = _genuine(row, message)
+        except (RemoteProtocolError, NotHandled) as error:
+            declined[message.pk] = Refused(str(error))
+            continue
+        events += _leave(row, message, reason)
+    record_events(events)
+    return declined
+
+
+def _locked(topics: set[Topic]) -> list[Subscription]:
+    active = Subscription.objects.active().filter(topic__in=topics)
+    accounts = set(active.values_list("account_id", flat=True))
+    lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
+    rows = active.select_for_update(of=("self",)).select_related("account")
+    return list(rows.order_by("pk"))
+
+
+def _genuine(row: Subscription, message: Inbound) -> str:
+    """Why the subscription ends, or ``RemoteProtocolError`` if nobody said so."""
+    token = token_of_request(_request(message), methods.DELETE)
+    auth = DeleteAuth.read(token, now=clock.now_s())
+    require_app(auth.app, row.dapp_url)
+    if auth.iss == row.dapp_authentication_did:
+        return BY_DAPP
+    vouching = identity.known_identity(auth.iss)
+    if vouching is None:
+        raise Refused("the signer is not known")
+    vouching.vouch_for(
+        auth.iss, AccountId.parse(row.account.address), now=clock.now_s()
+    )
+    return BY_WALLET
+
+
+def _leave(row: Subscription, message: Inbound, reason: str) -> list[EventDraft]:
+    if reason == BY_DAPP:
+        # As the shipped client answers; to another wallet's farewell the server does.
+        publish(
+            [
+                publish_result(
+                    methods.DELETE,
+                    {methods.DELETE.result: ""},
+                    request_id=_request(message).id,
+                    sym_key=message.sym_key,
+                    iv=entropy.iv(),
+                )
+            ]
+        )
+    events = end_subscriptions([row], reason=reason)
+    audit(
+        "subscription.deleted",
+        account=row.account,
+        subject=row.dapp_url,
+        detail=reason,
+    )
+    return events + store_delete(
+        row.account_id,
+        NOTIFY_SUBSCRIPTION_STORE,
+        [row.topic],
+        notes={row.topic: f"{row}: {reason}"},
+    )
+
+
+# --- by the clock, and with the account ---------------------------------------------------
+
+
+@transaction.atomic
+def expire_subscriptions() -> int:
+    """End subscriptions whose time is over; how many.
+
+    The shared store is left alone: another wallet may have renewed the subscription in
+    an update that has not come yet, and a delete of ours would then win over it.
+    """
+    rows = list(
+        Subscription.objects.active()
+        .select_for_update(of=("self",), skip_locked=True)
+        .select_related("account")
+        .filter(expiry__lte=clock.now_s())
+        .order_by("expiry")[:EXPIRE_TOGETHER]
+    )
+    record_events(end_subscriptions(rows, reason=BY_TIME))
+    return len(rows)
+
+
+def leave_before_removal(account: Account) -> None:
+    """The account is about to be removed here: tell its dapps, listen to nothing more.
+
+    Only what was subscribed here is left. What came through Sync belongs to other
+    wallets as well, and goes on there; the store is not touched for the same reason.
+    """
+    rows = list(
+        Subscription.objects.active()
+        .select_for_update(of=("self",))
+        .select_related("account")
+        .filter(account=account)
+    )
+    made_here = [row for row in rows if row.added_by == Subscription.AddedBy.SUBSCRIBE]
+    try:
+        publish(_farewells(made_here, None))
+    except identity.NoIdentityKey:
+        # Nobody may sign for it any more; the dapps' subscribers run out by themselves.
+        pass
+    attempts = account.subscribe_attempts.exclude(response_topic="")
+    topics = [row.topic for row in rows]
+    topics += attempts.values_list("response_topic", flat=True)
+    topics += account.stores.values_list("topic", flat=True)
+    outbox.unsubscribe(Party.WALLET, topics)

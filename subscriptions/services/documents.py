@@ -1,0 +1,347 @@
+"""What a dapp says of itself: did.json and wc-notify-config.json, read, kept and pinned.
+
+Spec: protocol.md, section 5.4; reliability.md, items 20, 21 and 32. Documents are read
+outside transactions through the guarded client, and kept: for an hour to a day if good,
+for two minutes if bad. The keys of the first good reading are pinned. Other keys later
+wait for a person's word, since whoever takes a domain over could speak as the dapp.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.services import EventDraft, audit, record_events
+from groundwork import clock, entropy, outbound
+from groundwork.outbound import OutboundError, OutboundFailed
+from groundwork.wake import enqueue_on_commit
+from subscriptions.models import (
+    REASON_LENGTH,
+    URL_LENGTH,
+    DappDocument,
+    Subscription,
+)
+from subscriptions.services.errors import DappUnusable
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AppUrl, DidWebDocument
+from walletconnect.json_values import (
+    JsonObject,
+    has_control_characters,
+    parse_object,
+    take_list,
+    take_optional_line,
+)
+from walletconnect.notify.subscribe import locate_dapp
+from walletconnect.notify.values import (
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    LONGEST_URL,
+    MOST_ICONS,
+    MOST_TYPES,
+    NotificationType,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from datetime import datetime
+
+    from accounts.models import Device
+    from groundwork.outbound import Response
+
+Document = TypeVar("Document")
+
+READ_TOGETHER: Final = 8
+RECHECK_TASK: Final = "subscriptions.recheck_documents"
+_MAX_AGE = re.compile(r"max-age=(\d{1,9})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class DappConfig:
+    """wc-notify-config.json of either generation."""
+
+    name: str
+    description: str
+    icons: tuple[str, ...]
+    types: tuple[NotificationType, ...]
+
+    @classmethod
+    def from_value(cls, members: JsonObject) -> DappConfig:
+        icons = members.get("icons")
+        types = take_list(members, "types", longest=MOST_TYPES)
+        return cls(
+            name=take_optional_line(members, "name", longest=LONGEST_NAME) or "",
+            description=take_optional_line(members, "description", longest=LONGEST_TEXT)
+            or "",
+            icons=tuple(
+                icon
+                for icon in (icons if isinstance(icons, list) else [])[:MOST_ICONS]
+                if isinstance(icon, str) and _is_link(icon)
+            ),
+            types=tuple(NotificationType.from_value(each) for each in types),
+        )
+
+
+def _is_link(text: str) -> bool:
+    return len(text) <= LONGEST_URL and not has_control_characters(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of asking a dapp: both documents, or why not and whether that may pass."""
+
+    url: str
+    keep_for: timedelta
+    document: DidWebDocument | None = None
+    config: DappConfig | None = None
+    reason: str = ""
+    may_pass: bool = False
+
+
+class _Unreadable(Exception):
+    """A document that cannot be used; ``may_pass`` if asking again could help."""
+
+    def __init__(self, reason: str, *, may_pass: bool) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
+
+
+def canonical_url(dapp_url: str) -> str:
+    """The one spelling of a dapp's URL that is kept, sent and compared."""
+    try:
+        location = locate_dapp(dapp_url.strip())
+        outbound.check_url(location.document_url)
+    except RemoteProtocolError:
+        raise DappUnusable("That is not the address of a website.") from None
+    except OutboundError as error:
+        raise DappUnusable(f"That address is not reached: {error}.") from None
+    if len(location.app) > URL_LENGTH:
+        raise DappUnusable("That address is too long.")
+    return location.app
+
+
+# --- reading --------------------------------------------------------------------------
+
+
+def current_documents(urls: Collection[str]) -> dict[str, DappDocument]:
+    """The documents of these dapps, read again where they are due. Uses the network."""
+    now = clock.now()
+    kept = DappDocument.objects.in_bulk(list(urls), field_name="url")
+    due = [url for url in urls if url not in kept or not kept[url].is_current(now)]
+    if due:
+        keep_readings(read_all(due))
+        kept = DappDocument.objects.in_bulk(list(urls), field_name="url")
+    return kept
+
+
+def look_up_dapp(dapp_url: str) -> DappDocument:
+    """A dapp's documents for a person who is about to subscribe. Uses the network."""
+    url = canonical_url(dapp_url)
+    return current_documents([url])[url]
+
+
+def read_all(urls: Collection[str]) -> list[Reading]:
+    """Ask several dapps at once; a slow one holds nobody up for longer than itself."""
+    with ThreadPoolExecutor(max_workers=min(READ_TOGETHER, len(urls))) as pool:
+        return list(pool.map(_read, urls))
+
+
+def _read(url: str) -> Reading:
+    limits = settings.LIMITS
+    bad = timedelta(seconds=entropy.jitter(limits.document_bad_s, share=0.1))
+    location = locate_dapp(url)
+    try:
+        answer = _fetch(location.document_url, "did.json")
+        document = _parsed("did.json", answer.body, DidWebDocument.from_value)
+        config_answer = _fetch(location.config_url, "wc-notify-config.json")
+        config = _parsed(
+            "wc-notify-config.json", config_answer.body, DappConfig.from_value
+        )
+    except _Unreadable as error:
+        return Reading(url, bad, reason=str(error), may_pass=error.may_pass)
+    return Reading(url, _good_for(answer), document, config)
+
+
+def _fetch(url: str, name: str) -> Response:
+    limits = settings.LIMITS
+    try:
+        answer = outbound.fetch(
+            "GET",
+            url,
+            max_bytes=limits.document_bytes,
+            deadline=limits.document_deadline_s,
+            headers={"Accept": "application/json"},
+        )
+    except OutboundError as error:
+        may_pass = isinstance(error, OutboundFailed)
+        raise _Unreadable(f"{name}: {error}", may_pass=may_pass) from None
+    if answer.status != 200:
+        may_pass = answer.status >= 500 or answer.status in {408, 425, 429}
+        raise _Unreadable(f"{name}: the answer is {answer.status}", may_pass=may_pass)
+    return answer
+
+
+def _parsed(name: str, body: bytes, read: Callable[[JsonObject], Document]) -> Document:
+    try:
+        return read(parse_object(body, name))
+    except RemoteProtocolError as error:
+        raise _Unreadable(f"{name}: {error.message}", may_pass=False) from None
+
+
+def _good_for(answer: Response) -> timedelta:
+    limits = settings.LIMITS
+    match = _MAX_AGE.search(answer.headers.get("cache-control", ""))
+    wanted = int(match[1]) if match else limits.document_good_max_s
+    bounded = min(max(wanted, limits.document_good_min_s), limits.document_good_max_s)
+    return timedelta(seconds=entropy.jitter(bounded, share=0.1))
+
+
+# --- keeping --------------------------------------------------------------------------
+
+
+@transaction.atomic
+def keep_readings(readings: Collection[Reading]) -> None:
+    """Store what was read. A bad reading leaves the last good documents in place."""
+    now = clock.now()
+    DappDocument.objects.bulk_create(
+        [
+            DappDocument(
+                url=reading.url,
+                domain=AppUrl.parse(reading.url).domain[:URL_LENGTH],
+                created_at=now,
+            )
+            for reading in readings
+        ],
+        ignore_conflicts=True,
+    )
+    by_url = {reading.url: reading for reading in readings}
+    rows = list(
+        DappDocument.objects.select_for_update()
+        .filter(url__in=list(by_url))
+        .order_by("pk")
+    )
+    changed = [row for row in rows if _take(row, by_url[row.url], now)]
+    DappDocument.objects.bulk_update(rows, _READ_FIELDS)
+    record_events(_tell_subscribers(changed))
+
+
+_READ_FIELDS: Final = [
+    "public_key_x",
+    "authentication_key",
+    "changed_keys",
+    "name",
+    "description",
+    "icons",
+    "types",
+    "fetched_at",
+    "checked_at",
+    "expires_at",
+    "reason",
+    "may_pass",
+]
+
+
+def _take(row: DappDocument, reading: Reading, now: datetime) -> bool:
+    """Mirror a reading; whether its keys are others than the pinned, for the first time."""
+    row.checked_at = now
+    row.expires_at = now + reading.keep_for
+    row.reason = reading.reason[:REASON_LENGTH]
+    row.may_pass = reading.may_pass
+    if reading.document is None or reading.config is None:
+        return False
+    row.fetched_at = now
+    row.name = reading.config.name
+    row.description = reading.config.description
+    row.icons = list(reading.config.icons)
+    row.types = [
+        {
+            "name": each.scope_name,
+            "title": each.name,
+            "description": each.description,
+        }
+        for each in reading.config.types
+    ]
+    return _compare_keys(row, reading.document, now)
+
+
+def _compare_keys(row: DappDocument, document: DidWebDocument, now: datetime) -> bool:
+    found = (document.key_agreement.hex(), document.authentication_did)
+    if not row.public_key_x:
+        row.public_key_x, row.authentication_key = found
+        return False
+    if found == (row.public_key_x, row.authentication_key):
+        row.changed_keys = None
+        return False
+    known = row.changed_keys or {}
+    if found == (known.get("publicKeyX"), known.get("authenticationKey")):
+        return False
+    row.changed_keys = {
+        "publicKeyX": found[0],
+        "authenticationKey": found[1],
+        "seenAt": now.isoformat(),
+    }
+    audit("dapp.key-changed", subject=row.url, detail=f"now {found[1]}")
+    return True
+
+
+def _tell_subscribers(changed: Collection[DappDocument]) -> list[EventDraft]:
+    rows = Subscription.objects.active().filter(
+        dapp_url__in=[document.url for document in changed]
+    )
+    return [
+        EventDraft(
+            account_id, "notify.subscription", f"subscriptions.subscription:{pk}"
+        )
+        for pk, account_id in rows.values_list("pk", "account_id")
+    ]
+
+
+# --- pins -----------------------------------------------------------------------------
+
+
+@transaction.atomic
+def accept_changed_keys(document: DappDocument, device: Device) -> DappDocument:
+    """A person has seen that the dapp's keys changed, and believes the new ones.
+
+    Pins them, and has the person's own subscriptions believe messages signed by them.
+    """
+    row = DappDocument.objects.select_for_update().get(pk=document.pk)
+    if row.changed_keys is not None:
+        row.public_key_x = row.changed_keys["publicKeyX"]
+        row.authentication_key = row.changed_keys["authenticationKey"]
+        row.changed_keys = None
+        row.save(update_fields=["public_key_x", "authentication_key", "changed_keys"])
+    mine = Subscription.objects.active().of_user(device.user_id)
+    # What the new key signed in the meantime was put off; History has the rest.
+    mine.filter(dapp_url=row.url).exclude(
+        dapp_authentication_did=row.authentication_key
+    ).update(
+        dapp_authentication_did=row.authentication_key,
+        history_due_at=clock.now(),
+        history_attempts=0,
+    )
+    audit("dapp.key-accepted", device=device, subject=row.url)
+    record_events(_tell_subscribers([row]))
+    return row
+
+
+def authentication_dids(urls: Collection[str]) -> Mapping[str, str]:
+    """The pinned authentication key of the dapps that are known."""
+    rows = DappDocument.objects.filter(url__in=list(urls)).exclude(
+        authentication_key=""
+    )
+    return dict(rows.values_list("url", "authentication_key"))
+
+
+def doubt(urls: Collection[str]) -> None:
+    """Somebody signs as these dapps with another key: read their documents again soon."""
+    now = clock.now()
+    earlier = now - timedelta(seconds=settings.LIMITS.document_bad_s)
+    doubted = DappDocument.objects.filter(url__in=list(urls), checked_at__lt=earlier)
+    if doubted.update(expires_at=now):
+        enqueue_on_commit(RECHECK_TASK)

@@ -1,0 +1,53 @@
+"""Why something was not done. The texts are for the person who asked.
+
+SubscriptionRefused
+├── NotYours            the account or subscription is somebody else's
+├── DappUnusable        the URL, or what the dapp serves there, cannot be used
+├── UnknownTypes        the dapp does not offer such a type
+├── AlreadySubscribed   with the subscription
+├── TooMany             a limit is reached; ``retry_after`` seconds, if waiting helps
+└── NotReady            something has to be learnt first; trying again will help
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from subscriptions.models import Subscription
+
+
+class SubscriptionRefused(Exception):
+    """Nothing was changed."""
+
+
+class NotYours(SubscriptionRefused):
+    def __init__(self) -> None:
+        super().__init__("This browser is not signed in with that account.")
+
+
+class DappUnusable(SubscriptionRefused):
+    pass
+
+
+class UnknownTypes(SubscriptionRefused):
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__(f"The dapp does not offer: {', '.join(sorted(names))}.")
+
+
+class AlreadySubscribed(SubscriptionRefused):
+    def __init__(self, subscription: Subscription) -> None:
+        super().__init__("The account is subscribed to this dapp already.")
+        self.subscription = subscription
+
+
+class TooMany(SubscriptionRefused):
+    def __init__(self, text: str, retry_after: int | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class NotReady(SubscriptionRefused):
+    pass

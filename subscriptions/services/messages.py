@@ -1,0 +1,269 @@
+"""Notifications that arrive: verified, kept once, answered with a receipt.
+
+Spec: clients/notify/notify-message.md; protocol.md, sections 5.3, 5.6 and 5.7;
+``walletconnect.notify.message``. A batch is one query for the subscriptions, one insert,
+one call of the outbox. A message is known by its subscription and JSON-RPC id, so that
+it is kept once however often the relay, its mailbox or History brings it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from django.db import connection
+
+from accounts.services import EventDraft, record_events
+from groundwork import clock, entropy
+from groundwork.failpoints import failpoint
+from groundwork.wake import enqueue_on_commit
+from relay.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
+from subscriptions.models import Subscription
+from subscriptions.services import documents
+from subscriptions.services.wallet import (
+    MESSAGE,
+    message_event,
+    publish,
+    wallet_identities,
+)
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.did import AccountId
+from walletconnect.identity.jwt import DidJwt
+from walletconnect.notify import methods
+from walletconnect.notify.answers import publish_error, token_of_request
+from walletconnect.notify.message import (
+    ReceivedMessage,
+    make_receipt,
+    receive_message,
+)
+from walletconnect.relay.rpc import JsonRpcRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from walletconnect.crypto.keys import SymKey
+    from walletconnect.relay.frames import Publication
+
+LEARN_TASK: Final = "subscriptions.learn_dapps"
+NO_SUBSCRIPTION: Final = "no subscription has this topic"
+DAPP_UNKNOWN: Final = "the dapp's authentication key is not known yet"
+DAPP_CHANGED: Final = "signed by another key than the dapp's pinned one"
+# What a peer of the account or the dapp's server sent wrongly, though in good form:
+# it is told, so that it need not send it again.
+_ANSWERED: Final = frozenset({ErrorCode.MALFORMED, ErrorCode.TOO_LARGE})
+
+_INSERT: Final = """
+INSERT INTO subscriptions_notifymessagerecord
+    (subscription_id, rpc_id, notification_id, type, title, body, icon, url,
+     message_auth, published_at, received_at)
+SELECT subscription_id, rpc_id, notification_id, type, title, body, icon, url,
+       message_auth, published_at, %s
+FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+  WITH ORDINALITY AS new (subscription_id, rpc_id, notification_id, type, title, body,
+                          icon, url, message_auth, published_at, place)
+ORDER BY place
+ON CONFLICT (subscription_id, rpc_id) DO NOTHING
+RETURNING id, subscription_id, rpc_id
+"""
+
+_RAISE_IAT: Final = """
+UPDATE subscriptions_subscription AS kept SET last_iat = new.iat
+FROM unnest(%s::bigint[], %s::bigint[]) AS new (id, iat)
+WHERE kept.id = new.id AND kept.last_iat < new.iat
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A verified notification, whose it is, and when the relay got it (milliseconds)."""
+
+    subscription: Subscription
+    received: ReceivedMessage
+    sym_key: SymKey
+    published_at: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        # ``_rpc_id`` let no other ids through.
+        return self.subscription.pk, int(self.received.request_id)
+
+
+def receive_messages(messages: list[Inbound]) -> Declined:
+    """Notifications from the relay; runs in the transaction of the dispatch."""
+    declined: dict[int, NotHandled] = {}
+    subscriptions = _by_topic({message.topic for message in messages})
+    arrived: list[Arrived] = []
+    errors: list[Publication] = []
+    for message in messages:
+        try:
+            arrived.append(_verified(subscriptions.get(message.topic), message))
+        except NotHandled as reason:
+            declined[message.pk] = reason
+        except RemoteProtocolError as error:
+            declined[message.pk] = Refused(str(error))
+            errors += _told(message, error)
+    _say_what_is_missing(declined, messages, subscriptions)
+    events = keep_messages(arrived, also_publish=errors)
+    record_events(events)
+    failpoint("message.before_commit")
+    return declined
+
+
+def _by_topic(topics: set[str]) -> dict[str, Subscription]:
+    rows = Subscription.objects.active().filter(topic__in=topics)
+    return {row.topic: row for row in rows.select_related("account")}
+
+
+def _verified(subscription: Subscription | None, message: Inbound) -> Arrived:
+    if subscription is None:
+        raise Refused(NO_SUBSCRIPTION)
+    if not isinstance(message.payload, JsonRpcRequest):
+        raise Refused("not a request")
+    if not subscription.dapp_authentication_did:
+        raise TryLater(DAPP_UNKNOWN)
+    _require_id(message.payload)
+    if _signer(message.payload) != subscription.dapp_authentication_did:
+        # The dapp may have new keys; then a person's word is awaited, for a day.
+        raise TryLater(DAPP_CHANGED)
+    received = receive_message(
+        message.payload,
+        AccountId.parse(subscription.account.address),
+        app=subscription.dapp_url,
+        dapp_did=subscription.dapp_authentication_did,
+        now=clock.now_s(),
+    )
+    return Arrived(subscription, received, message.sym_key, message.published_at)
+
+
+def _require_id(request: JsonRpcRequest) -> None:
+    if not isinstance(request.id, int) or not 0 < request.id < 2**63:
+        raise Refused("the id is no number")
+
+
+def _signer(request: JsonRpcRequest) -> str:
+    return DidJwt.parse(token_of_request(request, methods.MESSAGE)).iss
+
+
+def _told(message: Inbound, error: RemoteProtocolError) -> list[Publication]:
+    if error.code not in _ANSWERED or not isinstance(message.payload, JsonRpcRequest):
+        return []
+    return [
+        publish_error(
+            methods.MESSAGE,
+            error,
+            request_id=message.payload.id,
+            sym_key=message.sym_key,
+            iv=entropy.iv(),
+        )
+    ]
+
+
+def _say_what_is_missing(
+    declined: dict[int, NotHandled],
+    messages: Sequence[Inbound],
+    subscriptions: dict[str, Subscription],
+) -> None:
+    """Have documents read that messages wait for."""
+    waiting = {
+        reason.reason: {
+            subscriptions[message.topic].dapp_url
+            for message in messages
+            if message.pk in declined and declined[message.pk].reason == reason.reason
+        }
+        for reason in declined.values()
+        if isinstance(reason, TryLater)
+    }
+    if waiting.get(DAPP_UNKNOWN):
+        enqueue_on_commit(LEARN_TASK)
+    if doubted := waiting.get(DAPP_CHANGED):
+        documents.doubt(doubted)
+
+
+# --- keeping ----------------------------------------------------------------------------
+
+
+def keep_messages(
+    arrived: Sequence[Arrived],
+    *,
+    also_publish: Iterable[Publication] = (),
+    receipts: bool = True,
+) -> list[EventDraft]:
+    """Keep what is new and answer it; the events to record."""
+    fresh = _insert(arrived)
+    new = {each.place: each for each in arrived if each.place in fresh}
+    if new:
+        _raise_iat(new.values())
+    publications = list(also_publish)
+    if receipts:
+        publications += _receipts(list(new.values()))
+    publish(publications)
+    return [
+        message_event(MESSAGE, each.subscription.account_id, fresh[place])
+        for place, each in new.items()
+    ]
+
+
+def _insert(arrived: Sequence[Arrived]) -> dict[tuple[int, int], int]:
+    """The primary keys of the rows that are new."""
+    if not arrived:
+        return {}
+    rows = {each.place: each for each in reversed(arrived)}
+    ordered = [each for each in arrived if rows.get(each.place) is each]
+    notes = [each.received.message for each in ordered]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT,
+            [
+                clock.now(),
+                [each.place[0] for each in ordered],
+                [each.place[1] for each in ordered],
+                [_storable(note.id or "") for note in notes],
+                [_storable(note.type) for note in notes],
+                [_storable(note.title) for note in notes],
+                [_storable(note.body) for note in notes],
+                [_storable(note.icon) for note in notes],
+                [_storable(note.url) for note in notes],
+                [each.received.token for each in ordered],
+                [_moment(each.published_at) for each in ordered],
+            ],
+        )
+        return {(owner, rpc_id): pk for pk, owner, rpc_id in cursor.fetchall()}
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL has no zero character in texts.
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def _moment(milliseconds: int) -> datetime:
+    """A time that a relay claims; it is never later than now."""
+    bounded = max(0, min(milliseconds, clock.now_ms()))
+    return datetime.fromtimestamp(bounded / 1000, UTC)
+
+
+def _raise_iat(arrived: Iterable[Arrived]) -> None:
+    newest: dict[int, int] = {}
+    for each in arrived:
+        pk = each.subscription.pk
+        newest[pk] = max(newest.get(pk, 0), each.received.iat)
+    with connection.cursor() as cursor:
+        cursor.execute(_RAISE_IAT, [list(newest), list(newest.values())])
+
+
+def _receipts(arrived: Sequence[Arrived]) -> list[Publication]:
+    """One receipt each, signed by an identity key of the account, if there is one."""
+    wallets = wallet_identities(each.subscription.account for each in arrived)
+    now = clock.now_s()
+    return [
+        make_receipt(
+            each.received,
+            wallets[each.subscription.account_id],
+            sym_key=each.sym_key,
+            iv=entropy.iv(),
+            now=now,
+        )
+        for each in arrived
+        if each.subscription.account_id in wallets
+    ]

@@ -1,0 +1,342 @@
+"""W1 subscribes: steps 1 to 7 of the twenty.
+
+Spec: the seed; ``walletconnect.notify.subscribe`` shows the steps. ``subscribe`` leaves a
+row and starts a task; the task reads the dapp's documents outside any transaction and
+then, in one transaction, makes Y, stores the request's exact bytes in the outbox and
+wants the response topic. The request is sent until the relay has it, always the same
+bytes; the dapp has as long to answer as its token lives.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from accounts.services import record_events
+from groundwork import clock, entropy, limits
+from groundwork.failpoints import failpoint
+from groundwork.wake import enqueue_on_commit
+from identity.services import NoIdentityKey
+from keychain.services import Holder, put_key_pair, put_sym_keys
+from relay import outbox, steps
+from relay.models import Party
+from relay.steps import StepDraft
+from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
+from subscriptions.services import documents
+from subscriptions.services.attempts import State, end_attempt, move
+from subscriptions.services.errors import (
+    AlreadySubscribed,
+    DappUnusable,
+    SubscriptionRefused,
+    TooMany,
+    UnknownTypes,
+)
+from subscriptions.services.wallet import attempt_event, require_own, wallet_identity
+from subscriptions.services.wallet import publish as publish_all
+from walletconnect.crypto.keys import KeyPair
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import DidWebDocument, public_key_of
+from walletconnect.notify.methods import SUBSCRIBE
+from walletconnect.notify.subscribe import (
+    Step,
+    SubscribeRequest,
+    locate_dapp,
+    request_subscription,
+)
+from walletconnect.notify.values import ScopeMap
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from accounts.models import Account, Device
+
+RESOLVE_TASK: Final = "subscriptions.resolve_dapp"
+RESOLVE_TOGETHER: Final = 50
+# Longer than any reading of documents takes; then another worker may try.
+LEASE: Final = timedelta(seconds=60)
+# How long a dapp's documents may stay unreadable.
+RESOLVE_FOR: Final = timedelta(minutes=15)
+W1: Final = Step.SEND_SUBSCRIBE_REQUEST.actor.value
+KEYS_CHANGED: Final = (
+    "The dapp's keys are not those it had before. Look at the change first, then "
+    "subscribe again."
+)
+
+
+def subscribe(
+    account: Account,
+    dapp_url: str,
+    *,
+    types: Collection[str] | None = None,
+    device: Device,
+) -> SubscribeAttempt:
+    """Start to subscribe ``account`` to a dapp, for these types or for all.
+
+    While a run for this dapp is open, the answer is that run. Raises
+    ``SubscriptionRefused``.
+    """
+    require_own(account, device)
+    url = documents.canonical_url(dapp_url)
+    running = _running(account, url)
+    if running is not None:
+        return running
+    _check_room(account, url)
+    _check_types(url, types)
+    verdict = limits.take("subscribe_client", str(account.pk))
+    if not verdict.allowed:
+        raise TooMany("Too many subscribe requests today.", verdict.retry_after)
+    try:
+        with transaction.atomic():
+            return _start(account, url, types=types, device=device)
+    except IntegrityError:
+        # Pressed twice at the same moment; then the other one is there now.
+        running = _running(account, url)
+        if running is None:
+            raise
+        return running
+
+
+def _running(account: Account, url: str) -> SubscribeAttempt | None:
+    return SubscribeAttempt.objects.filter(
+        account=account, dapp_url=url, state__in=SubscribeAttempt.OPEN
+    ).first()
+
+
+def _check_room(account: Account, url: str) -> None:
+    active = Subscription.objects.active().of(account)
+    present = active.filter(dapp_url=url).first()
+    if present is not None:
+        raise AlreadySubscribed(present)
+    most = settings.LIMITS.subscriptions_per_account
+    if active.count() >= most:
+        raise TooMany(f"An account has at most {most} subscriptions.")
+
+
+def _check_types(url: str, types: Collection[str] | None) -> None:
+    """Refuse unknown types at once if the dapp is known; else they are checked later."""
+    known = DappDocument.objects.filter(url=url, fetched_at__isnull=False).first()
+    if known is not None and known.is_current(clock.now()):
+        _scope(known, types)
+
+
+def _scope(document: DappDocument, types: Collection[str] | None) -> ScopeMap:
+    scope = ScopeMap.of_types(document.notification_types)
+    most = settings.LIMITS.scopes_per_subscription
+    wanted = scope.names[:most] if types is None else tuple(types)
+    unknown = set(wanted) - set(scope.names)
+    if unknown:
+        raise UnknownTypes(unknown)
+    if len(set(wanted)) > most:
+        raise TooMany(f"A subscription has at most {most} types.")
+    return scope.with_enabled(wanted)
+
+
+def _start(
+    account: Account,
+    url: str,
+    *,
+    types: Collection[str] | None,
+    device: Device,
+) -> SubscribeAttempt:
+    now = clock.now()
+    attempt = SubscribeAttempt.objects.create(
+        account=account,
+        device=device,
+        dapp_url=url,
+        wanted_types=None if types is None else sorted(types),
+        next_attempt_at=now,
+        created_at=now,
+        expires_at=now + RESOLVE_FOR,
+    )
+    enqueue_on_commit(RESOLVE_TASK, str(attempt.pk))
+    record_events([attempt_event(attempt)])
+    failpoint("subscribe.start.before_commit")
+    return attempt
+
+
+# --- step 1, outside any transaction ----------------------------------------------------
+
+
+def resolve_due() -> int:
+    """Read the documents of dapps that attempts wait for, and send the requests.
+
+    Takes whatever is due, so that one task serves many. Uses the network.
+    """
+    attempts = _claim()
+    if not attempts:
+        return 0
+    found = documents.current_documents({attempt.dapp_url for attempt in attempts})
+    failpoint("subscribe.01.after_fetch")
+    for attempt in attempts:
+        _go_on(attempt, found[attempt.dapp_url])
+    return len(attempts)
+
+
+@transaction.atomic
+def _claim() -> list[SubscribeAttempt]:
+    now = clock.now()
+    due = list(
+        SubscribeAttempt.objects.select_for_update(of=("self",), skip_locked=True)
+        .select_related("account", "device")
+        .filter(state=State.RESOLVING, next_attempt_at__lte=now, expires_at__gt=now)
+        .order_by("next_attempt_at")[:RESOLVE_TOGETHER]
+    )
+    for attempt in due:
+        attempt.next_attempt_at = now + LEASE
+        attempt.attempts += 1
+    SubscribeAttempt.objects.bulk_update(due, ["next_attempt_at", "attempts"])
+    return due
+
+
+def _go_on(attempt: SubscribeAttempt, document: DappDocument) -> None:
+    if not document.public_key_x:
+        _wait_or_reject(attempt, document)
+        return
+    try:
+        if document.changed_keys is not None:
+            raise DappUnusable(KEYS_CHANGED)
+        _request(attempt, document, _scope(document, attempt.wanted_types))
+    except (SubscriptionRefused, RemoteProtocolError) as error:
+        reject(attempt, str(error))
+    except NoIdentityKey as error:
+        if not error.pending:
+            reject(attempt, "No device of the account has a registered identity key.")
+        # Else the lease runs out and the key may be registered by then.
+
+
+def _wait_or_reject(attempt: SubscribeAttempt, document: DappDocument) -> None:
+    """Documents that were never read well: 404 ends the attempt, a slow network waits."""
+    if document.may_pass:
+        SubscribeAttempt.objects.filter(pk=attempt.pk, state=State.RESOLVING).update(
+            next_attempt_at=document.expires_at, reason=document.reason
+        )
+        return
+    reject(attempt, document.reason)
+
+
+@transaction.atomic
+def reject(attempt: SubscribeAttempt, reason: str) -> None:
+    if end_attempt(attempt, State.REJECTED, reason=reason):
+        record_events([attempt_event(attempt)])
+
+
+# --- steps 2 to 7, in one transaction ----------------------------------------------------
+
+
+@transaction.atomic
+def _request(
+    attempt: SubscribeAttempt, document: DappDocument, scope: ScopeMap
+) -> None:
+    now = clock.now()
+    key_pair_y = KeyPair.from_private(entropy.key_bytes())
+    request = request_subscription(
+        _did_document(document),
+        wallet_identity(attempt.account, attempt.device),
+        key_pair_y=key_pair_y,
+        metadata=document.metadata,
+        scope=scope,
+        request_id=clock.payload_id(),
+        iv=entropy.iv(),
+        now=int(now.timestamp()),
+    )
+    if not _requested(attempt, request, key_pair_y, now=now):
+        return
+    put_key_pair(Holder.WALLET, key_pair_y, account_id=attempt.account_id)
+    put_sym_keys(Holder.WALLET, [request.sym_key_s], account_id=attempt.account_id)
+    publish_all([request.publish])
+    failpoint("subscribe.05.before_commit")
+    outbox.subscribe(
+        Party.WALLET,
+        [request.response_topic],
+        run=request.response_topic,
+        step=Step.SUBSCRIBE_RESPONSE_TOPIC,
+        account_id=attempt.account_id,
+    )
+    steps.record_all(_drafts(attempt, document, request, key_pair_y))
+    record_events([attempt_event(attempt)])
+
+
+def _did_document(document: DappDocument) -> DidWebDocument:
+    """The pinned keys, as the core reads them from a did.json."""
+    return DidWebDocument(
+        did=f"did:web:{document.domain}",
+        key_agreement=bytes.fromhex(document.public_key_x),
+        authentication=public_key_of(document.authentication_key),
+    )
+
+
+def _requested(
+    attempt: SubscribeAttempt,
+    request: SubscribeRequest,
+    key_pair_y: KeyPair,
+    *,
+    now: datetime,
+) -> bool:
+    pending = request.pending
+    return bool(
+        move(
+            [attempt.pk],
+            State.RESOLVING,
+            State.REQUESTED,
+            last_step=Step.SUBSCRIBE_RESPONSE_TOPIC,
+            response_topic=request.response_topic,
+            topic_of_key_pair_y=key_pair_y.topic,
+            rpc_id=pending.request_id,
+            identity_did=pending.identity_did,
+            dapp_authentication_did=pending.dapp_did,
+            scope=pending.scope.to_value(),
+            metadata=pending.metadata.to_value(),
+            requested_at=now,
+            expires_at=datetime.fromtimestamp(pending.expires_at, UTC),
+            next_attempt_at=None,
+            reason="",
+        )
+    )
+
+
+def _drafts(
+    attempt: SubscribeAttempt,
+    document: DappDocument,
+    request: SubscribeRequest,
+    key_pair_y: KeyPair,
+) -> list[StepDraft]:
+    """What others could see of steps 1 to 6; the gateway records step 7."""
+    published = request.publish
+    seen: dict[Step, dict[str, object]] = {
+        Step.FETCH_DID_DOCUMENT: {
+            "get": locate_dapp(attempt.dapp_url).document_url,
+            "publicKeyX": document.public_key_x,
+        },
+        Step.DERIVE_SUBSCRIBE_TOPIC: {"subscribeTopic": published.topic},
+        Step.GENERATE_KEY_PAIR_Y: {"publicKeyY": key_pair_y.public_key.hex()},
+        Step.DERIVE_SYM_KEY_S: {},
+        Step.SEND_SUBSCRIBE_REQUEST: {
+            "topic": published.topic,
+            "method": SUBSCRIBE.name,
+            "tag": int(published.tag),
+            "ttl": published.ttl,
+            "envelope": "type 1",
+            "bytes": len(published.message),
+            "messageId": published.message_id,
+        },
+        Step.DERIVE_RESPONSE_TOPIC: {"responseTopic": request.response_topic},
+    }
+    return [
+        StepDraft(
+            request.response_topic,
+            step,
+            W1,
+            wire,
+            at=_read_at(attempt, document) if step == 1 else clock.now(),
+            account_id=attempt.account_id,
+        )
+        for step, wire in seen.items()
+    ]
+
+
+def _read_at(attempt: SubscribeAttempt, document: DappDocument) -> datetime:
+    """When key X was read for this run; a kept document was at hand from the start."""
+    return max(document.fetched_at or attempt.created_at, attempt.created_at)

@@ -1,0 +1,266 @@
+"""Changing the types of a subscription, and keeping it alive.
+
+Spec: clients/notify/notify-update.md; protocol.md, sections 5.1, 5.5 and 5.6;
+``walletconnect.notify.update``. What was asked for waits on the row until the dapp has
+answered; then the new scope and life hold, and go to the other devices through the
+store. Every device hears the answer on the shared topic: one that did not ask ignores it.
+A renewal is an update that changes nothing but the life.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from django.db import transaction
+
+from accounts.services import EventDraft, record_events
+from groundwork import clock, entropy
+from groundwork.failpoints import failpoint
+from relay.dispatch import Declined, Inbound, NotHandled, Refused
+from subscriptions.models import (
+    MIRRORED_FIELDS,
+    REASON_LENGTH,
+    DappDocument,
+    Subscription,
+)
+from subscriptions.services.errors import NotReady, UnknownTypes
+from subscriptions.services.wallet import (
+    UPDATE,
+    in_words,
+    notify_keys,
+    publish,
+    require_own,
+    store_entries,
+    subscription_event,
+    wallet_identities,
+    wallet_identity,
+)
+from syncstore.services import lock_stores, store_set
+from walletconnect.crypto.keys import Topic
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.notify import methods
+from walletconnect.notify.update import request_update, settle_update
+from walletconnect.notify.values import ScopeMap, ScopeSetting
+from walletconnect.relay.rpc import JsonRpcRequest
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from accounts.models import Device
+    from walletconnect.crypto.keys import SymKey
+    from walletconnect.notify.parties import WalletIdentity
+    from walletconnect.notify.values import NotifySubscription
+    from walletconnect.relay.frames import Publication
+
+DAY: Final = 24 * 60 * 60
+RENEW_BEFORE_S: Final = 7 * DAY
+RENEW_TOGETHER: Final = 200
+SWEEP_TOGETHER: Final = 500
+NO_ANSWER: Final = "The dapp did not answer the change in time."
+NOT_WAITING: Final = "no update waits for this answer"
+KEY_MISSING: Final = "The key of this subscription is no longer in the keychain."
+DAPP_UNKNOWN: Final = "The dapp's own key is not known yet. Try again in a minute."
+
+
+@transaction.atomic
+def update(
+    subscription: Subscription, enabled_types: Collection[str], device: Device
+) -> Subscription:
+    """Ask the dapp for exactly these types; none at all is allowed.
+
+    A second wish replaces the first, whose answer is then ignored. Raises
+    ``SubscriptionRefused`` or ``identity.services.NoIdentityKey``.
+    """
+    row = _locked(subscription.pk)
+    require_own(row.account, device)
+    if row.deleted_at is not None:
+        raise NotReady("The account is no longer subscribed to this dapp.")
+    sym_key = notify_keys([row]).get(Topic(row.topic))
+    if sym_key is None:
+        raise NotReady(KEY_MISSING)
+    if not row.dapp_authentication_did:
+        raise NotReady(DAPP_UNKNOWN)
+    value = _with_offered_types(row, row.with_key(sym_key))
+    unknown = set(enabled_types) - set(value.scope.names)
+    if unknown:
+        raise UnknownTypes(unknown)
+    wallet = wallet_identity(row.account, device)
+    publish([_ask(row, value, wallet, enabled=enabled_types)])
+    row.save(update_fields=["pending_update", "update_reason"])
+    failpoint("update.before_commit")
+    record_events([subscription_event(UPDATE, row)])
+    return row
+
+
+def _locked(pk: int) -> Subscription:
+    rows = Subscription.objects.select_for_update(of=("self",)).select_related(
+        "account"
+    )
+    return rows.get(pk=pk)
+
+
+def _with_offered_types(
+    row: Subscription, value: NotifySubscription
+) -> NotifySubscription:
+    """The subscription with the types that the dapp has added since, switched off."""
+    document = DappDocument.objects.filter(url=row.dapp_url).first()
+    if document is None:
+        return value
+    offered = [
+        ScopeSetting(each.scope_name, each.description, enabled=False)
+        for each in document.notification_types
+        if value.scope.get(each.scope_name) is None
+    ]
+    scope = ScopeMap((*value.scope.settings, *offered))
+    return replace(value, scope=scope)
+
+
+def _ask(
+    row: Subscription,
+    value: NotifySubscription,
+    wallet: WalletIdentity,
+    *,
+    enabled: Collection[str],
+) -> Publication:
+    now = clock.now_s()
+    request = request_update(
+        value,
+        wallet,
+        enabled=enabled,
+        dapp_did=row.dapp_authentication_did,
+        request_id=clock.payload_id(),
+        iv=entropy.iv(),
+        now=now,
+    )
+    row.expect(request.pending, expires_at=now + methods.UPDATE.ttl)
+    row.update_reason = ""
+    return request.publish
+
+
+# --- the dapp's answer ------------------------------------------------------------------
+
+
+def settle_updates(messages: list[Inbound]) -> Declined:
+    """Answers to updates; runs in the transaction of the dispatch."""
+    declined: dict[int, NotHandled] = {}
+    rows = _locked_by_topic({message.topic for message in messages})
+    events: list[EventDraft] = []
+    for message in messages:
+        row = next((each for each in rows if _waits_for(each, message)), None)
+        if row is None:
+            declined[message.pk] = Refused(NOT_WAITING)
+            continue
+        events += _settle(row, message)
+    record_events(events)
+    return declined
+
+
+def _locked_by_topic(topics: set[Topic]) -> list[Subscription]:
+    """The stores first (syncstore's rule), then the subscriptions."""
+    waiting = Subscription.objects.active().filter(
+        topic__in=topics, pending_update__isnull=False
+    )
+    accounts = set(waiting.values_list("account_id", flat=True))
+    lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
+    rows = waiting.select_for_update(of=("self",)).select_related("account")
+    return list(rows.order_by("pk"))
+
+
+def _waits_for(row: Subscription, message: Inbound) -> bool:
+    if row.topic != message.topic or isinstance(message.payload, JsonRpcRequest):
+        return False
+    pending = row.expected_update
+    return pending is not None and pending.request_id == message.payload.id
+
+
+def _settle(row: Subscription, message: Inbound) -> list[EventDraft]:
+    pending = row.expected_update
+    answer = message.payload
+    if pending is None or isinstance(answer, JsonRpcRequest):
+        return []
+    before = row.with_key(message.sym_key)
+    row.pending_update = None
+    try:
+        after = settle_update(pending, answer, before, now=clock.now_s())
+    except RemoteProtocolError as error:
+        row.update_reason = f"The dapp did not accept it: {error.message}"[
+            :REASON_LENGTH
+        ]
+        row.save(update_fields=["pending_update", "update_reason"])
+        return [subscription_event(UPDATE, row)]
+    row.take(after)
+    row.update_reason = ""
+    row.save(update_fields=[*MIRRORED_FIELDS, "pending_update", "update_reason"])
+    failpoint("update.settle.before_commit")
+    return [*_announce(row, after), subscription_event(UPDATE, row)]
+
+
+def _announce(row: Subscription, value: NotifySubscription) -> list[EventDraft]:
+    return store_set(
+        row.account_id,
+        NOTIFY_SUBSCRIPTION_STORE,
+        store_entries([value]),
+        notes={value.topic: in_words(value)},
+    )
+
+
+# --- by the clock -----------------------------------------------------------------------
+
+
+@transaction.atomic
+def renew_subscriptions() -> int:
+    """Ask for the same types again before a subscription ends; how many were asked."""
+    now = clock.now_s()
+    rows = list(
+        Subscription.objects.active()
+        .select_for_update(of=("self",), skip_locked=True)
+        .select_related("account")
+        .filter(
+            expiry__gt=now,
+            expiry__lte=now + RENEW_BEFORE_S,
+            pending_update__isnull=True,
+        )
+        .exclude(dapp_authentication_did="")
+        .order_by("expiry")[:RENEW_TOGETHER]
+    )
+    keys = notify_keys(rows)
+    wallets = wallet_identities(row.account for row in rows)
+    asked = list(_renewals(rows, keys, wallets))
+    publish(publication for _, publication in asked)
+    Subscription.objects.bulk_update(
+        [row for row, _ in asked], ["pending_update", "update_reason"]
+    )
+    return len(asked)
+
+
+def _renewals(
+    rows: Iterable[Subscription],
+    keys: dict[Topic, SymKey],
+    wallets: dict[int, WalletIdentity],
+) -> Iterable[tuple[Subscription, Publication]]:
+    for row in rows:
+        sym_key = keys.get(Topic(row.topic))
+        wallet = wallets.get(row.account_id)
+        if sym_key is None or wallet is None:
+            # Nobody may sign for the account now, or its key is lost: it runs out.
+            continue
+        value = row.with_key(sym_key)
+        yield row, _ask(row, value, wallet, enabled=value.scope.enabled)
+
+
+@transaction.atomic
+def expire_updates() -> int:
+    """Forget updates that nobody answered; the old types go on to hold."""
+    rows = list(
+        Subscription.objects.select_for_update(skip_locked=True)
+        .filter(pending_update__expiresAt__lte=clock.now_s())
+        .order_by("pk")[:SWEEP_TOGETHER]
+    )
+    for row in rows:
+        row.pending_update = None
+        row.update_reason = NO_ANSWER
+    Subscription.objects.bulk_update(rows, ["pending_update", "update_reason"])
+    record_events([subscription_event(UPDATE, row) for row in rows])
+    return len(rows)

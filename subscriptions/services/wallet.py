@@ -1,0 +1,141 @@
+"""What every wallet-side service needs: the account's voice, its keys, its outbox.
+
+Nothing here decides; it joins rows of ours with values of the core.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from accounts.services import EventDraft
+from identity import services as identity
+from keychain.services import Holder, put_sym_keys, sym_keys
+from relay import outbox
+from relay.models import Party
+from subscriptions.services.errors import NotYours
+from walletconnect.identity.did import AccountId
+from walletconnect.notify.parties import WalletIdentity
+from walletconnect.notify.subscribe import announce_subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from accounts.models import Account, Device
+    from identity.services import SigningIdentity
+    from subscriptions.models import (
+        NotifyMessageRecord,
+        SubscribeAttempt,
+        Subscription,
+    )
+    from walletconnect.crypto.keys import SymKey, Topic
+    from walletconnect.notify.values import NotifySubscription
+    from walletconnect.relay.frames import Publication
+
+SUBSCRIPTION = "notify.subscription"
+MESSAGE = "notify.message"
+UPDATE = "notify.update"
+DELETE = "notify.delete"
+READ = "read.changed"
+STEP = "subscribe.step"
+
+
+# --- who may ----------------------------------------------------------------------------
+
+
+def require_own(account: Account, device: Device) -> None:
+    """Refuse a device of another user, and one that was signed out."""
+    if device.user_id != account.user_id or not device.is_active():
+        raise NotYours
+
+
+# --- the account's voice ------------------------------------------------------------------
+
+
+def wallet_identity(account: Account, device: Device | None) -> WalletIdentity:
+    """Who signs for the account; ``identity.services.NoIdentityKey`` if nobody may."""
+    return _voice(account, identity.signing_identity(account, device=device))
+
+
+def wallet_identities(accounts: Iterable[Account]) -> dict[int, WalletIdentity]:
+    """Who signs for each account, by its key; those nobody may sign for are left out."""
+    by_pk = {account.pk: account for account in accounts}
+    found = identity.signing_identities(list(by_pk))
+    return {pk: _voice(by_pk[pk], signer) for pk, signer in found.items()}
+
+
+def _voice(account: Account, signer: SigningIdentity) -> WalletIdentity:
+    return WalletIdentity(
+        account=AccountId.parse(account.address),
+        key=signer.key,
+        keys_server_url=signer.keys_server,
+    )
+
+
+# --- keys -------------------------------------------------------------------------------
+
+
+def notify_keys(subscriptions: Iterable[Subscription]) -> dict[Topic, SymKey]:
+    """Key P of each subscription, by topic."""
+    return sym_keys(Holder.WALLET, [each.topic for each in subscriptions])
+
+
+def keep_notify_keys(values: Iterable[NotifySubscription], *, account_id: int) -> None:
+    put_sym_keys(
+        Holder.WALLET, [value.sym_key for value in values], account_id=account_id
+    )
+
+
+# --- what leaves ------------------------------------------------------------------------
+
+
+def publish(publications: Iterable[Publication]) -> None:
+    """Put messages of the core into the wallet's outbox, in this order per topic."""
+    outbox.publish_all(
+        Party.WALLET,
+        [
+            outbox.Publication(
+                each.topic, each.message, each.tag, each.ttl, prompt=each.prompt
+            )
+            for each in publications
+        ],
+    )
+
+
+def store_entries(values: Iterable[NotifySubscription]) -> Mapping[str, str]:
+    """Key and value in the shared store, for ``store_set``, which gives the ids."""
+    updates = [announce_subscription(value, update_id=1) for value in values]
+    return {update.key: update.value for update in updates}
+
+
+# --- what people see ----------------------------------------------------------------------
+
+
+def attempt_event(attempt: SubscribeAttempt) -> EventDraft:
+    subject = f"subscriptions.subscribeattempt:{attempt.pk}"
+    return EventDraft(attempt.account_id, STEP, subject)
+
+
+def subscription_event(kind: str, row: Subscription) -> EventDraft:
+    return EventDraft(row.account_id, kind, f"subscriptions.subscription:{row.pk}")
+
+
+def message_event(kind: str, account_id: int, record_pk: int) -> EventDraft:
+    subject = f"subscriptions.notifymessagerecord:{record_pk}"
+    return EventDraft(account_id, kind, subject)
+
+
+def message_events(
+    kind: str, records: Collection[NotifyMessageRecord]
+) -> list[EventDraft]:
+    """Of records with their subscription at hand."""
+    return [
+        message_event(kind, record.subscription.account_id, record.pk)
+        for record in records
+    ]
+
+
+def in_words(value: NotifySubscription) -> str:
+    """A subscription for the sync log: "Acme DAO: alerts, news"."""
+    name = value.metadata.name or value.metadata.url
+    enabled = ", ".join(value.scope.enabled) or "all types off"
+    return f"{name}: {enabled}"

@@ -1,0 +1,78 @@
+"""Tasks of the wallet side. What is due is in the database; arguments are hints only,
+so a task that is lost, late or doubled changes nothing.
+"""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from subscriptions import services
+
+TIME_LIMIT_S = 50
+REPLAY_LIMIT_S = 280
+
+
+@shared_task(
+    name="subscriptions.resolve_dapp",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def resolve_dapp(_attempt: str = "") -> None:
+    """Read the documents of the dapps that attempts wait for; send their requests."""
+    services.resolve_due()
+
+
+@shared_task(name="subscriptions.expire_attempts", ignore_result=True)
+def expire_attempts() -> None:
+    """End attempts and updates that nobody answered; go on with those that wait."""
+    services.expire_attempts()
+    services.expire_updates()
+    services.resolve_due()
+
+
+@shared_task(
+    name="subscriptions.learn_dapps",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def learn_dapps() -> None:
+    """Read the keys of dapps that came through Sync."""
+    services.learn_dapps()
+
+
+@shared_task(
+    name="subscriptions.recheck_documents", ignore_result=True, time_limit=TIME_LIMIT_S
+)
+def recheck_documents() -> None:
+    """Read did.json of subscribed dapps again, where it is due."""
+    services.learn_dapps()
+    services.recheck_documents()
+
+
+@shared_task(
+    name="subscriptions.replay_history",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=REPLAY_LIMIT_S,
+    ignore_result=True,
+)
+def replay_history() -> None:
+    """Read older notifications from History, where they are due."""
+    if services.replay_due():
+        replay_history.delay()
+
+
+@shared_task(name="subscriptions.renew_subscriptions", ignore_result=True)
+def renew_subscriptions() -> None:
+    """Ask for a new life before a subscription ends."""
+    services.renew_subscriptions()
+
+
+@shared_task(name="subscriptions.expire_subscriptions", ignore_result=True)
+def expire_subscriptions() -> None:
+    """End subscriptions whose time is over."""
+    services.expire_subscriptions()

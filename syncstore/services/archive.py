@@ -1,0 +1,38 @@
+"""All that a History Server kept of a topic, page by page, newest first.
+
+Spec: servers/history; protocol.md, section 9. Uses the network: outside transactions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+
+from history import client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from walletconnect.crypto.keys import Topic
+
+# What a topic may hold; a server that never comes to an end is not followed further.
+MOST_MESSAGES: Final = 50_000
+
+
+def archived_pages(topic: Topic, *, most: int = MOST_MESSAGES) -> Iterator[list[str]]:
+    """The envelopes of a topic. ``client.HistoryUnavailable`` ends it early."""
+    count = settings.LIMITS.history_page
+    seen: set[str] = set()
+    origin: str | None = None
+    while len(seen) < most:
+        page = client.messages(topic, direction="backward", count=count, origin=origin)
+        # The page begins with its origin, which was the last of the page before.
+        fresh = [each for each in page.messages if each.message_id not in seen]
+        if not fresh:
+            return
+        seen.update(each.message_id for each in fresh)
+        yield [each.message for each in fresh]
+        if len(page.messages) < count:
+            return
+        origin = page.messages[-1].message_id

@@ -1,0 +1,175 @@
+"""An account comes to this server: its stores are rebuilt from History.
+
+Spec: the seed's "Wx"; servers/history; protocol.md, sections 4.3 and 9;
+``walletconnect.notify.cold_start``. The store topics are wanted from the relay already,
+so what is still in the mailbox and what is live arrives by itself, in whatever order;
+the rule of the Sync API makes one state of it all. The replay is a row: a process that
+dies leaves it due, and doing it again changes nothing. Until it is done the account's
+history is incomplete, and the row says why.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import transaction
+from django.db.models import F
+
+from accounts.services import EventDraft, record_events
+from groundwork import clock, entropy
+from groundwork.failpoints import failpoint
+from groundwork.wake import enqueue_on_commit
+from history.client import HistoryUnavailable
+from keychain.services import Holder, sym_keys
+from syncstore import registry
+from syncstore.models import REASON_LENGTH, ColdStart, Store, StoreUpdate
+from syncstore.services.apply import EVENT_KIND, Arrival, apply_updates, lock_stores
+from syncstore.services.archive import archived_pages
+from syncstore.services.enable import COLD_START_TASK
+from walletconnect.crypto.keys import Topic
+from walletconnect.notify.cold_start import replay_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from accounts.models import Account
+
+LEASE: Final = timedelta(minutes=10)
+APPLY_TOGETHER: Final = 1_000
+FIRST_DELAY_S: Final = 5.0
+LONGEST_DELAY_S: Final = 600.0
+# With the longest delay, about a week of trying.
+MOST_ATTEMPTS: Final = 1_000
+RESUME_TOGETHER: Final = 100
+KEY_MISSING: Final = "the store's key is no longer in the keychain"
+
+
+class _Incomplete(Exception):
+    """The replay cannot go on for a reason of our own."""
+
+
+def cold_start(pk: int) -> bool:
+    """Replay an account's stores; whether it was ours to do and is done now."""
+    row = _claim(pk)
+    if row is None:
+        return False
+    try:
+        for store in row.account.stores.order_by("pk"):
+            _replay(row, store)
+    except HistoryUnavailable as error:
+        _put_off(row, f"History Server: {error}")
+        return False
+    except _Incomplete as error:
+        _put_off(row, str(error))
+        return False
+    _finish(row)
+    return True
+
+
+def due_cold_starts() -> list[int]:
+    """Replays that nobody is at, for the sweep."""
+    due = ColdStart.objects.filter(
+        state=ColdStart.State.RUNNING, next_attempt_at__lte=clock.now()
+    )
+    return list(due.order_by("next_attempt_at").values_list("pk", flat=True))[
+        :RESUME_TOGETHER
+    ]
+
+
+@transaction.atomic
+def restart_cold_start(account: Account) -> None:
+    """Replay the account's history again from the beginning; a person asked for it."""
+    now = clock.now()
+    rows = ColdStart.objects.filter(account=account)
+    if rows.update(
+        state=ColdStart.State.RUNNING,
+        next_attempt_at=now,
+        attempts=0,
+        found=0,
+        replayed=0,
+        started_at=now,
+        finished_at=None,
+        reason="",
+    ):
+        enqueue_on_commit(COLD_START_TASK, rows.get().pk)
+        record_events(_events(account.stores.all()))
+
+
+def _claim(pk: int) -> ColdStart | None:
+    now = clock.now()
+    claimed = ColdStart.objects.filter(
+        pk=pk, state=ColdStart.State.RUNNING, next_attempt_at__lte=now
+    ).update(next_attempt_at=now + LEASE, attempts=F("attempts") + 1)
+    if not claimed:
+        return None
+    return ColdStart.objects.select_related("account").get(pk=pk)
+
+
+def _replay(row: ColdStart, store: Store) -> None:
+    """All messages first, then in ascending order of their ids, in pieces."""
+    topic = Topic(store.topic)
+    store_key = sym_keys(Holder.WALLET, [topic]).get(topic)
+    if store_key is None:
+        raise _Incomplete(KEY_MISSING)
+    messages: list[str] = []
+    for page in archived_pages(topic):
+        messages += page
+        _note_found(row, len(page))
+    replay = replay_store(messages, store_key)
+    failpoint("cold_start.after_fetch")
+    for start in range(0, len(replay.updates), APPLY_TOGETHER):
+        piece = replay.updates[start : start + APPLY_TOGETHER]
+        _apply(row, store, [Arrival(update) for update in piece])
+
+
+def _note_found(row: ColdStart, count: int) -> None:
+    ColdStart.objects.filter(pk=row.pk).update(found=F("found") + count)
+
+
+@transaction.atomic
+def _apply(row: ColdStart, store: Store, arrivals: list[Arrival]) -> None:
+    applied = apply_updates(
+        {store.pk: arrivals}, source=StoreUpdate.Source.HISTORY, log_repeats=False
+    )
+    ColdStart.objects.filter(pk=row.pk).update(replayed=F("replayed") + len(arrivals))
+    record_events(applied.events)
+    failpoint("cold_start.apply.before_commit")
+
+
+@transaction.atomic
+def _finish(row: ColdStart) -> None:
+    stores = lock_stores(account_id=row.account_id)
+    done = ColdStart.objects.filter(pk=row.pk, state=ColdStart.State.RUNNING).update(
+        state=ColdStart.State.DONE,
+        finished_at=clock.now(),
+        next_attempt_at=None,
+        reason="",
+    )
+    if not done:
+        return
+    events: list[EventDraft] = []
+    for store in stores:
+        events += registry.tell_rebuilt(store)
+    record_events([*events, *_events(stores)])
+
+
+@transaction.atomic
+def _put_off(row: ColdStart, reason: str) -> None:
+    gives_up = row.attempts >= MOST_ATTEMPTS
+    delay = min(FIRST_DELAY_S * 2 ** min(row.attempts - 1, 10), LONGEST_DELAY_S)
+    ColdStart.objects.filter(pk=row.pk, state=ColdStart.State.RUNNING).update(
+        state=ColdStart.State.FAILED if gives_up else ColdStart.State.RUNNING,
+        next_attempt_at=clock.now() + timedelta(seconds=entropy.jitter(delay)),
+        reason=reason[:REASON_LENGTH],
+        found=0,
+        replayed=0,
+    )
+    record_events(_events(Store.objects.filter(account_id=row.account_id)))
+
+
+def _events(stores: Iterable[Store]) -> list[EventDraft]:
+    return [
+        EventDraft(store.account_id, EVENT_KIND, f"syncstore.store:{store.pk}")
+        for store in stores
+    ]

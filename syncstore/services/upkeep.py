@@ -1,0 +1,37 @@
+"""Keeping the log of updates short. What stands in a store keeps its line."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from django.db import connection
+
+from groundwork import clock
+
+KEEP_FOR: Final = timedelta(days=90)
+PRUNE_TOGETHER: Final = 1_000
+
+_PRUNE: Final = """
+DELETE FROM syncstore_storeupdate WHERE id IN (
+    SELECT line.id FROM syncstore_storeupdate AS line
+    WHERE line.at < %s AND NOT EXISTS (
+        SELECT 1 FROM syncstore_storeentry AS entry
+        WHERE entry.store_id = line.store_id AND entry.key = line.key
+            AND entry.last_id = line.rpc_id AND line.outcome = 'applied'
+    )
+    LIMIT %s
+)
+"""
+
+
+def prune_updates() -> int:
+    """Delete old lines, a batch at a time; how many."""
+    before = clock.now() - KEEP_FOR
+    pruned = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(_PRUNE, [before, PRUNE_TOGETHER])
+            pruned += cursor.rowcount
+            if cursor.rowcount < PRUNE_TOGETHER:
+                return pruned
