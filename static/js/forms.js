@@ -1,5 +1,6 @@
 // Forms: say when a change waits, keep half-made choices when the page around them changes,
 // count characters, undo, and submit a filter as soon as it is chosen.
+import { place } from "./place.js";
 import { say } from "./status.js";
 
 export function listenForForms() {
@@ -30,13 +31,46 @@ export function listenForForms() {
   document.addEventListener("htmx:response:error", () =>
     say("That did not work. Nothing was changed; reload the page to see why."),
   );
-  // The server names what it did, and the form that undoes it.
-  document.body.addEventListener("done", (event) => {
-    const { words, undo } = event.detail ?? {};
-    if (!words) return;
-    const form = undo && document.getElementById(undo);
-    say(words, form ? { label: "Undo", run: () => form.requestSubmit() } : null);
+  // The answer to a form is rows, placed like live ones.
+  document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
+    if (ctx.response.status < 400 && ctx.text) place(ctx.text);
   });
+  // The server says what it did, and what undoes it.
+  document.body.addEventListener("done", ({ detail: { words, undo } }) => {
+    const form = document.getElementById("undo");
+    const run = () => {
+      form.elements.act.value = undo;
+      form.requestSubmit();
+    };
+    if (words) say(words, undo && form ? { label: "Undo", run } : null);
+    for (const box of document.querySelectorAll("[name=chosen]:checked")) box.checked = false;
+    countChosen();
+  });
+  document.addEventListener("change", ({ target }) => {
+    if (target.name === "chosen") countChosen();
+  });
+  document.addEventListener("click", chooseRange);
+}
+
+const boxes = () => [...document.querySelectorAll("[name=chosen]")];
+let lastChosen = null;
+
+function chooseRange(event) {
+  const box = event.target;
+  if (box.name !== "chosen") return;
+  const all = boxes();
+  const [from, to] = [all.indexOf(lastChosen), all.indexOf(box)].sort((one, other) => one - other);
+  if (event.shiftKey && from >= 0)
+    for (const other of all.slice(from, to + 1)) other.checked = box.checked;
+  lastChosen = box;
+}
+
+function countChosen() {
+  const number = boxes().filter((box) => box.checked).length;
+  const list = document.getElementById("messages");
+  list?.classList.toggle("choosing", number > 0);
+  const words = document.querySelector("[data-chosen-number]");
+  if (words) words.textContent = String(number);
 }
 
 function countCharacters(field) {

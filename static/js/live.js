@@ -132,11 +132,9 @@ function takeHeartbeat({ head, generation }) {
 async function loadAgain() {
   const state = await refetch();
   if (!state) return;
-  const isNew = state.generation !== live.generation;
   live.generation = state.generation;
   live.sequence = state.sequence;
-  if (isNew) resume();
-  else send({ type: "ack", sequence: state.sequence });
+  resume();
   describe();
 }
 

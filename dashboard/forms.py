@@ -1,0 +1,172 @@
+"""What people type into the console. The services check it all again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+
+from castserver.services.projects import TypeDraft
+
+MOST_ACCOUNTS_TEXT = 120_000
+AUDIENCES = (
+    ("me", "My own accounts"),
+    ("everyone", "Everyone who allows this type"),
+    ("list", "These accounts"),
+)
+LATEST_TYPE_ROWS = 15
+
+
+class StyledForm(forms.Form):
+    """Fields look like the page's fields; errors are tied to them for screen readers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            if isinstance(field.widget, (forms.RadioSelect, forms.CheckboxInput)):
+                continue
+            attributes = field.widget.attrs
+            attributes.setdefault("class", "input")
+            described = []
+            if field.help_text:
+                described.append(f"id_{name}_hint")
+            if self.is_bound and name in self.errors:
+                attributes["aria-invalid"] = "true"
+                described.append(f"id_{name}_error")
+            if described:
+                attributes["aria-describedby"] = " ".join(described)
+
+
+class ProjectForm(StyledForm):
+    name = forms.CharField(
+        max_length=64, help_text="What people see, such as Acme DAO."
+    )
+    description = forms.CharField(
+        max_length=255, required=False, help_text="One sentence about what you send."
+    )
+    url = forms.CharField(
+        label="Domain",
+        max_length=255,
+        required=False,
+        help_text="Leave it empty and we host the two documents for you.",
+        widget=forms.TextInput(
+            attrs={"placeholder": "https://app.example", "inputmode": "url"}
+        ),
+    )
+    types = forms.CharField(
+        label="Notification types",
+        max_length=6000,
+        widget=forms.Textarea(attrs={"rows": 4, "class": "input input--mono"}),
+        initial="updates: News and updates\nalerts: Something urgent",
+        help_text="One per line: name, a colon, what it is for. People choose among them.",
+    )
+
+    def clean_types(self) -> list[TypeDraft]:
+        return parsed_types(self.cleaned_data["types"])
+
+
+class TypesForm(StyledForm):
+    types = forms.CharField(
+        label="Notification types",
+        max_length=6000,
+        widget=forms.Textarea(attrs={"rows": 6, "class": "input input--mono"}),
+        help_text="One per line: name, a colon, what it is for. Subscribers keep what they "
+        "chose; a new type is off until they turn it on.",
+    )
+
+    def clean_types(self) -> list[TypeDraft]:
+        return parsed_types(self.cleaned_data["types"])
+
+
+class DescribeForm(StyledForm):
+    name = forms.CharField(max_length=64)
+    description = forms.CharField(max_length=255, required=False)
+    icon = forms.CharField(
+        label="Icon address",
+        max_length=255,
+        required=False,
+        help_text="https; wallets elsewhere show it.",
+    )
+
+
+def parsed_types(text: str) -> list[TypeDraft]:
+    drafts = []
+    for line in text.splitlines():
+        name, _, description = line.partition(":")
+        if name.strip():
+            drafts.append(TypeDraft(name.strip(), description.strip()))
+    if not drafts:
+        raise forms.ValidationError("Name at least one type.")
+    return drafts
+
+
+class SendForm(StyledForm):
+    type = forms.ChoiceField()
+    title = forms.CharField(max_length=64)
+    body = forms.CharField(
+        label="Text",
+        max_length=255,
+        widget=forms.Textarea(attrs={"rows": 4}),
+    )
+    url = forms.CharField(
+        label="Link",
+        max_length=255,
+        required=False,
+        help_text="Opens when people press the notification. https only.",
+        widget=forms.TextInput(attrs={"inputmode": "url"}),
+    )
+    icon = forms.CharField(label="Icon address", max_length=255, required=False)
+    audience = forms.ChoiceField(
+        choices=AUDIENCES, widget=forms.RadioSelect, initial="me", label="Who gets it"
+    )
+    accounts = forms.CharField(
+        label="Accounts",
+        required=False,
+        max_length=MOST_ACCOUNTS_TEXT,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "input input--mono"}),
+        help_text="CAIP-10, such as eip155:1:0x…, one per line or separated by commas.",
+    )
+
+    def __init__(
+        self, *args: Any, types: list[str], may_choose: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["type"].choices = [(name, name) for name in types]  # type: ignore[attr-defined]
+        if not may_choose:
+            self.fields["audience"].choices = AUDIENCES[:1]  # type: ignore[attr-defined]
+            del self.fields["accounts"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("audience") == "list":
+            accounts = split_accounts(cleaned.get("accounts", ""))
+            most = settings.LIMITS.notify_accounts
+            if not accounts:
+                self.add_error("accounts", "Name at least one account.")
+            elif len(accounts) > most:
+                self.add_error("accounts", f"At most {most} accounts at once.")
+            cleaned["accounts"] = accounts
+        return cleaned
+
+
+def split_accounts(text: str) -> list[str]:
+    parts = text.replace(",", " ").replace(";", " ").split()
+    return list(dict.fromkeys(parts))
+
+
+class WebhookForm(StyledForm):
+    url = forms.CharField(
+        label="Address",
+        max_length=255,
+        widget=forms.TextInput(
+            attrs={"placeholder": "https://app.example/hooks", "inputmode": "url"}
+        ),
+        help_text="https; this server posts a signed event there.",
+    )
+    events = forms.MultipleChoiceField(
+        choices=[("subscribed", "subscribed"), ("unsubscribed", "unsubscribed")],
+        initial=["subscribed", "unsubscribed"],
+        widget=forms.CheckboxSelectMultiple,
+    )

@@ -1,0 +1,198 @@
+"""Rows of pages, rendered once for everybody of a person who looks.
+
+The same partials make the first view, the answer to an action and the live update. Here an
+account event becomes the rows that it changed: a batch of events is read together, one
+query per kind of row, and every row is rendered once, however many events name it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.html import format_html
+
+from dashboard.frame import unread_number
+from dashboard.pages.attempts import attempt_page
+from dashboard.pages.inbox import records_of
+from dashboard.pages.subscriptions import subscription_rows
+from dashboard.pages.sync import update_rows, updates_of
+from subscriptions.models import SubscribeAttempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from accounts.models import AccountEvent
+    from subscriptions.models import NotifyMessageRecord
+
+MESSAGE: Final = "subscriptions.notifymessagerecord"
+SUBSCRIPTION: Final = "subscriptions.subscription"
+ATTEMPT: Final = "subscriptions.subscribeattempt"
+RUN: Final = "relay.run"
+UPDATE: Final = "syncstore.storeupdate"
+STORE: Final = "syncstore.store"
+DEVICE: Final = "accounts.device"
+
+# Kinds that change how many are unread.
+COUNTED: Final = frozenset({"notify.message", "read.changed"})
+
+# A row for each of so many is still cheaper than the page anew; above, the page is.
+MOST_ROWS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFrame:
+    """What a browser places: ``id`` is the number of the newest event in it."""
+
+    id: int
+    kind: str
+    html: str
+    subjects: tuple[str, ...]
+
+    def to_value(self) -> dict[str, object]:
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "html": self.html,
+            "subjects": list(self.subjects),
+        }
+
+
+def frames_for(
+    user_id: int, events: Sequence[AccountEvent], *, zone: str
+) -> list[LiveFrame]:
+    """The events of a person as frames, one per kind, in the order of their numbers."""
+    by_kind: dict[str, list[AccountEvent]] = {}
+    for event in events:
+        by_kind.setdefault(_table(event.subject), []).append(event)
+    with timezone.override(zone):
+        frames = [_frame(user_id, table, batch) for table, batch in by_kind.items()]
+    return sorted(frames, key=lambda frame: frame.id)
+
+
+def _table(subject: str) -> str:
+    return subject.partition(":")[0]
+
+
+def _key(subject: str) -> str:
+    return subject.partition(":")[2]
+
+
+def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFrame:
+    subjects = tuple(dict.fromkeys(event.subject for event in events))
+    render = _RENDERERS.get(table)
+    html = ""
+    if render is not None:
+        keys = list(dict.fromkeys(_key(subject) for subject in subjects))
+        html = render(user_id, keys[-MOST_ROWS:])
+    kinds = {event.kind for event in events}
+    if kinds & COUNTED:
+        html += unread_counts(user_id)
+    return LiveFrame(
+        id=max(event.sequence for event in events),
+        kind=events[-1].kind,
+        html=html,
+        # A page watches one row, every row of a table, or a kind of change.
+        subjects=(*subjects, table, *sorted(f"{kind}@{table}" for kind in kinds)),
+    )
+
+
+# --- rows -----------------------------------------------------------------------------
+
+
+def message_rows(records: Iterable[NotifyMessageRecord]) -> str:
+    return "".join(
+        render_to_string("components/message_row.html", {"record": record})
+        for record in records
+    )
+
+
+def unread_counts(user_id: int) -> str:
+    number = unread_number(user_id)
+    words = str(number) if number else ""
+    return format_html(
+        '<span class="count" id="unread-count" aria-label="unread">{0}</span>'
+        '<span class="count" id="unread-tab-count">{0}</span>',
+        words,
+    )
+
+
+def _whole_numbers(keys: Iterable[str]) -> list[int]:
+    return [int(key) for key in keys if key.isdecimal()]
+
+
+def _messages(user_id: int, keys: list[str]) -> str:
+    records = records_of(user_id).filter(pk__in=_whole_numbers(keys)).order_by("pk")
+    return message_rows(records)
+
+
+def _subscriptions(user_id: int, keys: list[str]) -> str:
+    wanted = _whole_numbers(keys)
+    rows = subscription_rows(user_id, only=wanted)
+    html = [
+        render_to_string("components/subscription_row.html", {"row": row})
+        for row in reversed(rows)
+    ]
+    present = {row.subscription.pk for row in rows}
+    html += [
+        format_html(
+            '<li id="subscription-{}" data-list="subscriptions" data-gone></li>', pk
+        )
+        for pk in wanted
+        if pk not in present
+    ]
+    return "".join(html)
+
+
+def _attempts(user_id: int, keys: list[str]) -> str:
+    found = SubscribeAttempt.objects.filter(
+        account__user_id=user_id, pk__in=[key for key in keys if _is_uuid(key)]
+    )
+    return _attempt_rows(found)
+
+
+def _runs(user_id: int, keys: list[str]) -> str:
+    found = SubscribeAttempt.objects.filter(
+        account__user_id=user_id, response_topic__in=keys
+    )
+    return _attempt_rows(found)
+
+
+def _attempt_rows(found: Iterable[SubscribeAttempt]) -> str:
+    return "".join(
+        render_to_string("components/attempt_row.html", {"run": attempt_page(attempt)})
+        for attempt in found
+    )
+
+
+def _updates(user_id: int, keys: list[str]) -> str:
+    found = updates_of(user_id).filter(pk__in=_whole_numbers(keys)).order_by("pk")
+    return sync_rows(update_rows(found))
+
+
+def sync_rows(rows: Iterable[object]) -> str:
+    return "".join(
+        render_to_string("components/sync_row.html", {"row": row}) for row in rows
+    )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+# What has no renderer (devices, accounts, stores) is watched: pages that show it are
+# loaded anew, since few people look at them at a time.
+_RENDERERS: Final[dict[str, Callable[[int, list[str]], str]]] = {
+    MESSAGE: _messages,
+    SUBSCRIPTION: _subscriptions,
+    ATTEMPT: _attempts,
+    RUN: _runs,
+    UPDATE: _updates,
+}

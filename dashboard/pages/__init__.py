@@ -1,0 +1,1 @@
+"""What the pages show: reads over the apps below, as values for the templates."""

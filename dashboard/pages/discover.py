@@ -1,0 +1,135 @@
+"""Dapps that a person can subscribe to: those registered here, and any by its domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db.models import Q
+
+from castserver.models import Project
+from subscriptions.models import DappDocument, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedType:
+    name: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class DappCard:
+    """A dapp as the directory shows it: from our own registry, or from its documents."""
+
+    url: str
+    name: str
+    description: str
+    types: list[OfferedType]
+    is_demo: bool = False
+    is_ours: bool = False
+    # Topics of the person's subscriptions to it, by account.
+    subscribed: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def first_topic(self) -> str:
+        return self.subscribed[0][1] if self.subscribed else ""
+
+    @property
+    def accounts(self) -> set[int]:
+        """Who is subscribed already."""
+        return {account for account, _ in self.subscribed}
+
+
+def directory(
+    user_id: int, *, text: str = "", account_pk: int | None = None
+) -> list[DappCard]:
+    taken = _subscribed(user_id, account_pk)
+    cards = {card.url: card for card in _registered(text, taken)}
+    for document in _documents(text):
+        cards.setdefault(document.url, _card_of(document, taken))
+    return sorted(
+        cards.values(), key=lambda card: (not card.is_demo, card.name.lower())
+    )
+
+
+def _subscribed(
+    user_id: int, account_pk: int | None
+) -> dict[str, list[tuple[int, str]]]:
+    rows = Subscription.objects.of_user(user_id).active()
+    if account_pk is not None:
+        rows = rows.filter(account_id=account_pk)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for url, account, topic in rows.values_list("dapp_url", "account", "topic"):
+        found.setdefault(url.rstrip("/"), []).append((account, topic))
+    return found
+
+
+def _registered(
+    text: str, taken: Mapping[str, list[tuple[int, str]]]
+) -> list[DappCard]:
+    projects = Project.objects.prefetch_related("types").order_by("created_at")
+    if not settings.DEMO:
+        projects = projects.filter(is_demo=False)
+    if text:
+        projects = projects.filter(
+            Q(name__icontains=text) | Q(description__icontains=text)
+        )
+    return [
+        DappCard(
+            url=project.url,
+            name=project.name,
+            description=project.description,
+            types=[
+                OfferedType(each.name, each.name, each.description)
+                for each in project.types.all()
+            ],
+            is_demo=project.is_demo,
+            is_ours=True,
+            subscribed=tuple(taken.get(project.url.rstrip("/"), ())),
+        )
+        for project in projects[:MOST]
+    ]
+
+
+def _documents(text: str) -> list[DappDocument]:
+    found = DappDocument.objects.exclude(public_key_x="").order_by("name")
+    if text:
+        found = found.filter(Q(name__icontains=text) | Q(domain__icontains=text))
+    return list(found[:MOST])
+
+
+def _card_of(
+    document: DappDocument, taken: Mapping[str, list[tuple[int, str]]]
+) -> DappCard:
+    return DappCard(
+        url=document.url,
+        name=document.name or document.domain,
+        description=document.description,
+        types=[
+            OfferedType(
+                each["name"],
+                each.get("title") or each["name"],
+                str(each.get("description", "")),
+            )
+            for each in document.types
+        ],
+        subscribed=tuple(taken.get(document.url.rstrip("/"), ())),
+    )
+
+
+def card_of_url(user_id: int, url: str) -> DappCard | None:
+    """A dapp that is known here, by its address."""
+    wanted = url.rstrip("/")
+    taken = _subscribed(user_id, None)
+    project = Project.objects.filter(url=wanted).first()
+    if project is not None:
+        return next((c for c in _registered("", taken) if c.url == project.url), None)
+    document = DappDocument.objects.filter(url__in=[wanted, wanted + "/"]).first()
+    return _card_of(document, taken) if document else None

@@ -1,0 +1,145 @@
+"""The inbox: which notifications a person asked to see, a page of them at a time.
+
+The address holds the whole state: tab, account, dapp, type, text, and where the page begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models import Q
+
+from subscriptions.models import NotifyMessageRecord, Subscription
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+    from django.http import QueryDict
+
+PAGE = 60
+TABS = ("unread", "all", "archived")
+LONGEST_SEARCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class InboxFilter:
+    tab: str = "unread"
+    account_pk: int | None = None
+    dapp: str = ""
+    type: str = ""
+    text: str = ""
+    before: int | None = None
+
+    @classmethod
+    def of(cls, query: QueryDict, account_pk: int | None) -> InboxFilter:
+        tab = query.get("tab", "")
+        before = query.get("before", "")
+        return cls(
+            tab=tab if tab in TABS else TABS[0],
+            account_pk=account_pk,
+            dapp=query.get("dapp", "")[:255],
+            type=query.get("type", "")[:64],
+            text=query.get("q", "").strip()[:LONGEST_SEARCH],
+            before=int(before) if before.isdecimal() and len(before) < 19 else None,
+        )
+
+    @property
+    def is_narrowed(self) -> bool:
+        return bool(self.dapp or self.type or self.text or self.account_pk)
+
+    @property
+    def takes_new_rows(self) -> bool:
+        """Whether the browser can tell that a new row belongs here. A text search is
+        decided by the database, and an older page does not begin at the newest."""
+        return not self.text and self.before is None
+
+
+@dataclass(frozen=True, slots=True)
+class DappChoice:
+    url: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboxPage:
+    filter: InboxFilter
+    records: list[NotifyMessageRecord]
+    older: int | None
+    dapps: list[DappChoice]
+    types: list[str]
+
+
+def records_of(user_id: int) -> QuerySet[NotifyMessageRecord]:
+    """The person's notifications, each with its subscription and account."""
+    return NotifyMessageRecord.objects.filter(
+        subscription__account__user_id=user_id
+    ).select_related("subscription__account")
+
+
+def inbox_page(user_id: int, wanted: InboxFilter) -> InboxPage:
+    rows = _narrowed(records_of(user_id), wanted).defer("message_auth")
+    if wanted.before is not None:
+        rows = _before(rows, user_id, wanted.before)
+    found = list(rows.order_by("-published_at", "-pk")[: PAGE + 1])
+    more = len(found) > PAGE
+    records = found[:PAGE]
+    dapps, types = _choices(user_id, wanted)
+    return InboxPage(
+        filter=wanted,
+        records=records,
+        older=records[-1].pk if more else None,
+        dapps=dapps,
+        types=types,
+    )
+
+
+def _narrowed(
+    rows: QuerySet[NotifyMessageRecord], wanted: InboxFilter
+) -> QuerySet[NotifyMessageRecord]:
+    if wanted.tab == "archived":
+        rows = rows.exclude(archived_at=None)
+    else:
+        rows = rows.filter(archived_at=None)
+    if wanted.tab == "unread":
+        rows = rows.filter(read_at=None)
+    if wanted.account_pk is not None:
+        rows = rows.filter(subscription__account_id=wanted.account_pk)
+    if wanted.dapp:
+        rows = rows.filter(subscription__dapp_url=wanted.dapp)
+    if wanted.type:
+        rows = rows.filter(type=wanted.type)
+    for word in wanted.text.split():
+        rows = rows.filter(Q(title__icontains=word) | Q(body__icontains=word))
+    return rows
+
+
+def _before(
+    rows: QuerySet[NotifyMessageRecord], user_id: int, pk: int
+) -> QuerySet[NotifyMessageRecord]:
+    """What is older than a row, by the row and not by a number of rows to skip."""
+    place = records_of(user_id).filter(pk=pk).values_list("published_at", flat=True)
+    at: datetime | None = place.first()
+    if at is None:
+        return rows.none()
+    return rows.filter(Q(published_at__lt=at) | Q(published_at=at, pk__lt=pk))
+
+
+def _choices(user_id: int, wanted: InboxFilter) -> tuple[list[DappChoice], list[str]]:
+    """What the filters offer: the dapps of the person, and the types of the chosen one."""
+    subscriptions = Subscription.objects.of_user(user_id).order_by("dapp_url", "-pk")
+    dapps: dict[str, DappChoice] = {}
+    types: set[str] = set()
+    for url, metadata, scope in subscriptions.values_list(
+        "dapp_url", "metadata", "scope"
+    ):
+        dapps.setdefault(url, DappChoice(url, metadata.get("name") or url))
+        if url == wanted.dapp:
+            types.update(scope)
+    ordered = sorted(dapps.values(), key=lambda dapp: dapp.name.lower())
+    return ordered, sorted(types)
+
+
+def record_of(user_id: int, pk: int) -> NotifyMessageRecord | None:
+    return records_of(user_id).select_related("read_by").filter(pk=pk).first()

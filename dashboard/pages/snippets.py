@@ -1,0 +1,82 @@
+"""Calls that a dapp's developer can copy: with the real ids, and a place for the secret."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+if TYPE_CHECKING:
+    from castserver.models import Project
+
+PLACEHOLDER = "YOUR_SECRET"
+SOMEBODY = "eip155:1:0x…"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    name: str
+    label: str
+    text: str
+
+
+def snippets_for(project: Project, secret: str = "") -> list[Snippet]:
+    url = f"{settings.CAST_SERVER_URL}/{project.pk}/notify"
+    first = project.types.first()
+    body = {
+        "notification": {
+            "type": first.name if first else "updates",
+            "title": "Hello",
+            "body": f"The first notification of {project.name}",
+            "url": project.url,
+        },
+        "accounts": [SOMEBODY],
+    }
+    text = json.dumps(body, indent=2, ensure_ascii=False)
+    bearer = secret or PLACEHOLDER
+    return [
+        Snippet("curl", "curl", _curl(url, bearer, text)),
+        Snippet("python", "Python", _python(url, bearer, body)),
+        Snippet("javascript", "JavaScript", _javascript(url, bearer, text)),
+    ]
+
+
+def _curl(url: str, bearer: str, text: str) -> str:
+    return (
+        f"curl -X POST {url} \\\n"
+        f'  -H "Authorization: Bearer {bearer}" \\\n'
+        '  -H "Content-Type: application/json" \\\n'
+        f"  -d '{text}'"
+    )
+
+
+def _python(url: str, bearer: str, body: dict[str, Any]) -> str:
+    return (
+        "import httpx\n\n"
+        "answer = httpx.post(\n"
+        f'    "{url}",\n'
+        f'    headers={{"Authorization": "Bearer {bearer}"}},\n'
+        f"    json={json.dumps(body, indent=4, ensure_ascii=False)},\n"
+        ")\n"
+        "print(answer.json())"
+    )
+
+
+def _javascript(url: str, bearer: str, text: str) -> str:
+    return (
+        f'const answer = await fetch("{url}", {{\n'
+        '  method: "POST",\n'
+        "  headers: {\n"
+        f'    "Authorization": "Bearer {bearer}",\n'
+        '    "Content-Type": "application/json",\n'
+        "  },\n"
+        f"  body: JSON.stringify({text}),\n"
+        "});\n"
+        "console.log(await answer.json());"
+    )
+
+
+def readable(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

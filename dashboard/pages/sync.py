@@ -1,0 +1,224 @@
+"""The sync log: every update of the shared stores with its outcome and the reason for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db.models import Count, Q
+
+from subscriptions.models import Subscription
+from syncstore.models import ColdStart, DeviceCursor, Store, StoreUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django.db.models import QuerySet
+    from django.http import QueryDict
+
+PAGE = 50
+NOTIFY_STORE: Final = "com.walletconnect.notify.notifySubscription"
+
+# Word, icon, tone.
+OUTCOMES: Final = {
+    "applied": ("applied", "circle-check", "ok"),
+    "stale": ("older, ignored", "history", "warn"),
+    "duplicate": ("duplicate", "copy-check", ""),
+    "refused": ("refused", "circle-x", "danger"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCard:
+    store: Store
+    entries: int
+    tombstones: int
+    updates: int
+    devices: list[DeviceCursor]
+    cold_start: ColdStart | None
+
+    @property
+    def name(self) -> str:
+        return (
+            "Notify subscriptions"
+            if self.store.name == NOTIFY_STORE
+            else self.store.name
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRow:
+    update: StoreUpdate
+    item: str
+    word: str
+    icon: str
+    tone: str
+
+    @property
+    def rule(self) -> str:
+        """Why the outcome is what it is, with the two numbers that decided."""
+        new, old = self.update.rpc_id, self.update.previous_id
+        if self.update.outcome == "refused":
+            return self.update.reason
+        if old is None:
+            return f"{new} is the first update of this key."
+        if self.update.outcome == "applied":
+            return f"{new} > {old}, so this one wins."
+        if self.update.outcome == "duplicate":
+            return f"{new} was here before."
+        return f"{new} is not above {old}, so the newer one stays."
+
+    @property
+    def latency_ms(self) -> float | None:
+        """From the relay's word to the outcome here."""
+        if self.update.published_at is None or self.update.source != "relay":
+            return None
+        return max(0.0, self.update.at.timestamp() * 1000 - self.update.published_at)
+
+    @property
+    def who(self) -> str:
+        if self.update.device:
+            return self.update.device.name
+        return {
+            "relay": "another wallet",
+            "history": "history",
+            "device": "a device that is gone",
+        }[self.update.source]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncFilter:
+    account_pk: int | None
+    outcome: str = ""
+    before: int | None = None
+
+    @classmethod
+    def of(cls, query: QueryDict, account_pk: int | None) -> SyncFilter:
+        outcome = query.get("outcome", "")
+        before = query.get("before", "")
+        return cls(
+            account_pk=account_pk,
+            outcome=outcome if outcome in OUTCOMES else "",
+            before=int(before) if before.isdecimal() and len(before) < 19 else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPage:
+    filter: SyncFilter
+    stores: list[StoreCard]
+    rows: list[UpdateRow]
+    older: int | None
+
+
+def updates_of(user_id: int) -> QuerySet[StoreUpdate]:
+    found = StoreUpdate.objects.filter(store__account__user_id=user_id)
+    return found.select_related("device", "store__account")
+
+
+def sync_page(user_id: int, wanted: SyncFilter) -> SyncPage:
+    found = updates_of(user_id)
+    if wanted.account_pk is not None:
+        found = found.filter(store__account_id=wanted.account_pk)
+    if wanted.outcome:
+        found = found.filter(outcome=wanted.outcome)
+    if wanted.before is not None:
+        found = found.filter(pk__lt=wanted.before)
+    updates = list(found.order_by("-pk")[: PAGE + 1])
+    more, updates = len(updates) > PAGE, updates[:PAGE]
+    return SyncPage(
+        filter=wanted,
+        stores=store_cards(user_id, wanted.account_pk),
+        rows=update_rows(updates),
+        older=updates[-1].pk if more else None,
+    )
+
+
+def store_cards(user_id: int, account_pk: int | None) -> list[StoreCard]:
+    found = Store.objects.filter(account__user_id=user_id)
+    if account_pk is not None:
+        found = found.filter(account_id=account_pk)
+    stores = list(
+        found.select_related("account")
+        .annotate(
+            live=Count("entries", filter=Q(entries__is_deleted=False)),
+            dead=Count("entries", filter=Q(entries__is_deleted=True)),
+        )
+        .order_by("pk")
+    )
+    numbers = dict(
+        StoreUpdate.objects.filter(store__in=stores)
+        .values_list("store")
+        .annotate(number=Count("pk"))
+    )
+    cursors: dict[int, list[DeviceCursor]] = {}
+    present = DeviceCursor.objects.filter(store__in=stores, device__revoked_at=None)
+    for cursor in present.select_related("device").order_by("device__created_at"):
+        cursors.setdefault(cursor.store_id, []).append(cursor)
+    starts = {
+        start.account_id: start
+        for start in ColdStart.objects.filter(
+            account__in=[store.account_id for store in stores]
+        )
+    }
+    return [
+        StoreCard(
+            store=store,
+            entries=store.live,
+            tombstones=store.dead,
+            updates=numbers.get(store.pk, 0),
+            devices=cursors.get(store.pk, []),
+            cold_start=starts.get(store.account_id),
+        )
+        for store in stores
+    ]
+
+
+def update_rows(updates: Iterable[StoreUpdate]) -> list[UpdateRow]:
+    updates = list(updates)
+    names = {
+        (account, topic): metadata.get("name") or url
+        for account, topic, metadata, url in Subscription.objects.filter(
+            account__in={update.store.account_id for update in updates},
+            topic__in={update.key for update in updates},
+        ).values_list("account", "topic", "metadata", "dapp_url")
+    }
+    return [
+        UpdateRow(
+            update,
+            _item(update, names.get((update.store.account_id, update.key))),
+            *OUTCOMES[update.outcome],
+        )
+        for update in updates
+    ]
+
+
+def _item(update: StoreUpdate, name: str | None) -> str:
+    """The update in words: what the store's owner noted, else the dapp and the action."""
+    if update.note:
+        return update.note
+    what = name or f"{update.key[:8]}…{update.key[-6:]}"
+    return f"{what}: {'removed' if update.action == 'delete' else 'saved'}"
+
+
+def exported(user_id: int) -> list[dict[str, Any]]:
+    """The whole log without secrets, oldest first."""
+    return [
+        {
+            "account": update.store.account.address,
+            "store": update.store.name,
+            "key": update.key,
+            "action": update.action,
+            "rpcId": update.rpc_id,
+            "previousId": update.previous_id,
+            "outcome": update.outcome,
+            "source": update.source,
+            "device": update.device.name if update.device else None,
+            "bytes": update.size,
+            "publishedAt": update.published_at,
+            "at": update.at.isoformat(),
+            "reason": update.reason,
+            "note": update.note,
+        }
+        for update in updates_of(user_id).order_by("pk").iterator()
+    ]

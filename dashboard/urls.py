@@ -1,0 +1,127 @@
+"""The addresses of people. Their whole state is in them: back works, links can be shared."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from dashboard.views import (
+    console,
+    devices,
+    discover,
+    inbox,
+    landing,
+    live,
+    sending,
+    settings,
+    sign_in,
+    subscriptions,
+)
+
+app_name = "dashboard"
+
+urlpatterns = [
+    path("", landing.landing, name="landing"),
+    path("demo", landing.demo, name="demo"),
+    path("join", landing.join, name="join"),
+    # Signing in
+    path("signin", sign_in.sign_in, name="sign-in"),
+    path("signin/begin", sign_in.begin, name="sign-in-begin"),
+    path("signin/prove", sign_in.prove, name="sign-in-prove"),
+    path("signin/share", sign_in.share, name="sign-in-share"),
+    path("signin/text/<int:number>", sign_in.text_file, name="sign-text"),
+    path("signout", devices.sign_out, name="sign-out"),
+    # The inbox
+    path("inbox", inbox.inbox, name="inbox"),
+    path("inbox/act", inbox.act, name="inbox-act"),
+    path("inbox/<int:pk>", inbox.message, name="message"),
+    # Subscriptions
+    path("subscriptions", subscriptions.subscription_list, name="subscription-list"),
+    path(
+        "subscriptions/attempt/<uuid:attempt_id>", subscriptions.attempt, name="attempt"
+    ),
+    path("subscriptions/<str:topic>", subscriptions.subscription, name="subscription"),
+    path(
+        "subscriptions/<str:topic>/update",
+        subscriptions.update,
+        name="subscription-update",
+    ),
+    path(
+        "subscriptions/<str:topic>/delete",
+        subscriptions.delete,
+        name="subscription-delete",
+    ),
+    path(
+        "subscriptions/<str:topic>/keys",
+        subscriptions.accept_keys,
+        name="subscription-keys",
+    ),
+    # Finding dapps
+    path("discover", discover.discover, name="discover"),
+    path("discover/dapp", discover.choose, name="discover-choose"),
+    path("discover/subscribe", discover.subscribe, name="subscribe"),
+    # Devices and sync
+    path("devices", devices.device_list, name="device-list"),
+    path("devices/others/revoke", devices.revoke_others, name="device-revoke-others"),
+    path("devices/<uuid:device_id>/rename", devices.rename, name="device-rename"),
+    path("devices/<uuid:device_id>/revoke", devices.revoke, name="device-revoke"),
+    path("sync", devices.sync, name="sync"),
+    path("sync/log.json", devices.sync_export, name="sync-export"),
+    # Settings
+    path("settings", settings.settings, name="settings"),
+    path("settings/look", settings.theme, name="theme"),
+    path("settings/accounts/<int:pk>", settings.account_label, name="account-label"),
+    path(
+        "settings/accounts/<int:pk>/remove",
+        settings.account_remove,
+        name="account-remove",
+    ),
+    # The console of dapp owners
+    path("console", console.console, name="console"),
+    path("console/project/new", console.project_new, name="project-new"),
+    path("console/<slug:slug>", console.project, name="project"),
+    path("console/<slug:slug>/send", sending.project_send, name="project-send"),
+    path(
+        "console/<slug:slug>/sent/<uuid:notification_id>",
+        sending.project_sent,
+        name="project-sent",
+    ),
+    path(
+        "console/<slug:slug>/subscribers",
+        console.project_subscribers,
+        name="project-subscribers",
+    ),
+    path("console/<slug:slug>/types", console.project_types, name="project-types"),
+    path("console/<slug:slug>/keys", console.project_keys, name="project-keys"),
+    path(
+        "console/<slug:slug>/keys/secrets",
+        console.secret_add,
+        name="project-secret-add",
+    ),
+    path(
+        "console/<slug:slug>/keys/secrets/<int:pk>/revoke",
+        console.secret_revoke,
+        name="project-secret-revoke",
+    ),
+    path(
+        "console/<slug:slug>/webhooks",
+        sending.project_webhooks,
+        name="project-webhooks",
+    ),
+    path(
+        "console/<slug:slug>/webhooks/<uuid:webhook_id>",
+        sending.webhook_act,
+        name="project-webhook",
+    ),
+    path(
+        "console/<slug:slug>/webhooks/replay/<uuid:delivery_id>",
+        sending.webhook_replay,
+        name="project-webhook-replay",
+    ),
+    path(
+        "console/<slug:slug>/settings",
+        console.project_settings,
+        name="project-settings",
+    ),
+    # Live updates without a socket
+    path("live/events", live.events, name="live-events"),
+]

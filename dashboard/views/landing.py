@@ -1,0 +1,53 @@
+"""The first page, and the script of the two-window demo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from castserver.models import Project
+from dashboard.access import demo_only, member, public
+from dashboard.frame import frame_of, page
+from dashboard.pages.demo import demo_script
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+    from dashboard.access import MemberRequest
+
+
+@public
+@require_safe
+def landing(request: HttpRequest) -> HttpResponse:
+    return render(request, "dashboard/landing.html", {"demo": settings.DEMO})
+
+
+def _demo_slug() -> str:
+    slugs = Project.objects.filter(is_demo=True).values_list("slug", flat=True)
+    return slugs.first() or ""
+
+
+@public
+@demo_only
+@require_safe
+def join(request: HttpRequest) -> HttpResponse:
+    """Where the link of "Open a second device" leads."""
+    return render(request, "dashboard/join.html")
+
+
+@member
+@demo_only
+@require_safe
+def demo(request: MemberRequest) -> HttpResponse:
+    frame = frame_of(request, "demo")
+    return page(
+        request,
+        "demo",
+        section="demo",
+        frame=frame,
+        script=demo_script(request.user.pk, _demo_slug()),
+        demo_account=frame.accounts[0] if frame.accounts else None,
+    )

@@ -1,0 +1,193 @@
+"""Sending a notification from the console, and what became of it; webhooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
+
+from castserver.models import WebhookDelivery
+from castserver.services import webhooks
+from castserver.services.errors import CastError
+from castserver.services.notify import (
+    NotificationDraft,
+    audience,
+    notify,
+    notify_everyone,
+)
+from dashboard.access import MemberRequest, member
+from dashboard.forms import SendForm, WebhookForm
+from dashboard.pages import console as pages
+from dashboard.views.console import of_project, project_page, say_why
+from groundwork import entropy, limits
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from castserver.models import Project
+    from castserver.services.notify import NotifyOutcome
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_project(owner_only=False)
+def project_send(request: MemberRequest, project: Project) -> HttpResponse:
+    types = [each.name for each in project.types.all()]
+    may_choose = pages.is_owner(request.user, project)
+    form = SendForm(
+        request.POST or None,
+        types=types,
+        may_choose=may_choose,
+        initial={"type": request.GET.get("type", ""), "url": project.url},
+    )
+    if request.method == "POST" and form.is_valid():
+        try:
+            outcome = _send(request, project, form)
+        except CastError as error:
+            say_why(form, error)
+        else:
+            return HttpResponseRedirect(
+                reverse(
+                    "dashboard:project-sent",
+                    args=[project.slug, outcome.notification_id],
+                )
+            )
+    return project_page(
+        request,
+        "project_send",
+        project,
+        tab="send",
+        form=form,
+        once=request.POST.get("once") or entropy.token_hex(16),
+        reach=[(name, audience(project, name)) for name in types] if may_choose else [],
+        status=422 if form.is_bound else 200,
+    )
+
+
+def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOutcome:
+    """``once`` makes a form that is sent twice (a second press, a reload) one send."""
+    verdict = limits.take("notify_project", project.pk)
+    if not verdict.allowed:
+        from castserver.services.errors import TooMany
+
+        raise TooMany(
+            f"this project sends too often; try again in {verdict.retry_after} seconds",
+            retry_after=verdict.retry_after,
+        )
+    entered = form.cleaned_data
+    draft = NotificationDraft(
+        type=entered["type"],
+        title=entered["title"],
+        body=entered["body"],
+        icon=entered["icon"],
+        url=entered["url"],
+        notification_id=f"console-{request.user.pk}-{request.POST.get('once', '')[:64]}",
+    )
+    if entered["audience"] == "everyone":
+        return notify_everyone(project, draft)
+    if entered["audience"] == "list":
+        return notify(project, draft, entered["accounts"])
+    return notify(project, draft, pages.own_subscribed(request.user, project))
+
+
+@member
+@require_safe
+@of_project(owner_only=False)
+def project_sent(
+    request: MemberRequest, project: Project, notification_id: UUID
+) -> HttpResponse:
+    sent = pages.sent_page(project, notification_id)
+    if sent is None:
+        raise Http404
+    if not pages.is_owner(request.user, project):
+        own = {text.lower() for text in pages.own_subscribed(request.user, project)}
+        mine = [
+            each for each in sent.deliveries if each.subscriber.account.lower() in own
+        ]
+        others = [each for each in sent.undelivered if each[0].lower() in own]
+        if not mine and not others:
+            raise Http404
+    return project_page(request, "project_sent", project, tab="send", sent=sent)
+
+
+# --- webhooks -------------------------------------------------------------------------
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_project()
+def project_webhooks(request: MemberRequest, project: Project) -> HttpResponse:
+    form = WebhookForm(request.POST or None)
+    secret = ""
+    if request.method == "POST" and form.is_valid():
+        try:
+            _, secret = webhooks.register_webhook(
+                project, form.cleaned_data["url"], events=form.cleaned_data["events"]
+            )
+            form = WebhookForm()
+        except CastError as error:
+            say_why(form, error)
+    return project_page(
+        request,
+        "project_webhooks",
+        project,
+        tab="webhooks",
+        form=form,
+        secret=secret,
+        webhooks=list(project.webhooks.order_by("created_at")),
+        deliveries=pages.webhook_log(project),
+        status=422 if form.is_bound else 200,
+    )
+
+
+@member
+@require_POST
+@of_project()
+def webhook_act(
+    request: MemberRequest, project: Project, webhook_id: UUID
+) -> HttpResponse:
+    try:
+        webhook = webhooks.webhook_of(project, str(webhook_id))
+    except CastError:
+        raise Http404 from None
+    act = request.POST.get("act", "")
+    if act == "test":
+        webhooks.queue_test_event(webhook)
+        messages.success(request, "A test event is on its way; the log below shows it.")
+    elif act == "enable":
+        webhooks.enable_webhook(webhook)
+        messages.success(request, "The webhook is on again.")
+    elif act == "delete":
+        webhooks.delete_webhook(project, str(webhook_id))
+        messages.success(request, "The webhook was deleted.")
+    return HttpResponseRedirect(
+        reverse("dashboard:project-webhooks", args=[project.slug])
+    )
+
+
+@member
+@require_POST
+@of_project()
+def webhook_replay(
+    request: MemberRequest, project: Project, delivery_id: UUID
+) -> HttpResponse:
+    found = WebhookDelivery.objects.filter(
+        webhook__project=project, pk=delivery_id
+    ).first()
+    if found is None:
+        raise Http404
+    try:
+        webhooks.replay(found)
+        messages.success(request, "It will be sent once more, under the same id.")
+    except CastError as error:
+        messages.error(request, f"{error.reason[:1].upper()}{error.reason[1:]}.")
+    return HttpResponseRedirect(
+        reverse("dashboard:project-webhooks", args=[project.slug])
+    )

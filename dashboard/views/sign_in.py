@@ -1,0 +1,373 @@
+"""Signing in: choose who signs, sign two texts. The same pages serve every kind of signer.
+
+ux.md, 3.6. A browser wallet, the demo wallet and a signature pasted from elsewhere differ
+in who fills in the form; so everything works without a script, but slower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
+
+from accounts import services as accounts
+from accounts.models import Account, SignInRequest
+from dashboard.access import device_of, member, public, safe_next
+from groundwork import limits
+from groundwork.addresses import rate_key
+from identity import services as identity
+from identity.services.errors import MalformedSignature, SignInError
+from syncstore import services as syncstore
+from walletconnect.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from accounts.models import Device
+    from dashboard.access import MemberRequest
+
+SIGNERS: Final = ("wallet", "demo", "elsewhere")
+SESSION_ENTRY: Final = "signing"
+BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
+INBOX: Final = "/inbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    number: int
+    title: str
+    text: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    title: str
+    text: str
+    tone: str = "danger"
+    # Another text is needed; the address is kept.
+    again: bool = False
+
+
+PROVE: Final = Step(
+    1,
+    "Prove it is you",
+    "Signs you in and lets this browser sign for this account on this server. "
+    "No transaction, no fee.",
+    "The key in the last line is this browser's identity key: your one signature is the "
+    "login and its authorisation. The text serves once, for ten minutes, in this browser.",
+)
+SHARE: Final = Step(
+    2,
+    "Share with your other devices",
+    "Creates the key that your devices share. Sign this exact text on each device.",
+    "The key is derived from the signature, so the same wallet leads every device to the "
+    "same store. The signature itself is not kept.",
+)
+JOIN: Final = Step(
+    2,
+    "Join your other devices",
+    "Sync is on for this account. Sign the same text here, and this browser stands in the "
+    "shared store like the others.",
+    SHARE.details,
+)
+
+
+# --- choosing who signs ---------------------------------------------------------------
+
+
+@public
+@require_safe
+def sign_in(request: HttpRequest) -> HttpResponse:
+    return _choose(request)
+
+
+def _choose(
+    request: HttpRequest,
+    *,
+    address: str = "",
+    address_error: str = "",
+    form_error: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    wanted = request.POST.get("next") or request.GET.get("next", "")
+    return render(
+        request,
+        "dashboard/sign_in.html",
+        {
+            "adding": device_of(request) is not None,
+            "demo": settings.DEMO,
+            "start_demo": settings.DEMO and request.GET.get("start") == "demo",
+            "next": safe_next(request, wanted, INBOX),
+            "address": address,
+            "address_error": address_error,
+            "form_error": form_error,
+        },
+        status=status,
+    )
+
+
+@public
+@require_POST
+def begin(request: HttpRequest) -> HttpResponse:
+    """Make the first text for the address that was entered or that a wallet gave."""
+    signer = request.POST.get("signer", "")
+    if signer not in SIGNERS or (signer == "demo" and not settings.DEMO):
+        raise Http404
+    verdict = limits.take("sign_in_begin", client_key(request))
+    if not verdict.allowed:
+        return _too_many(request, verdict)
+    address = request.POST.get("address", "").strip()[:168]
+    if request.session.session_key is None:
+        request.session.create()
+    device = device_of(request)
+    try:
+        wanted = identity.begin_sign_in(
+            str(request.session.session_key),
+            account=caip10(address),
+            origin=f"{request.scheme}://{request.get_host()}",
+            user=device.user if device else None,
+        )
+    except SignInError as error:
+        return _choose(request, address=address, address_error=str(error), status=422)
+    request.session[SESSION_ENTRY] = {
+        "nonce": wanted.nonce,
+        "signer": signer,
+        "wallet": request.POST.get("wallet", "")[:128],
+        "next": safe_next(request, request.POST.get("next", ""), INBOX),
+    }
+    return HttpResponseRedirect(reverse("dashboard:sign-in-prove"))
+
+
+def caip10(address: str) -> str:
+    """A bare address is one of Ethereum; Sync wants one chain for all devices."""
+    return f"eip155:1:{address}" if address.startswith(("0x", "0X")) else address
+
+
+# --- step 1 ---------------------------------------------------------------------------
+
+
+@public
+@require_http_methods(["GET", "HEAD", "POST"])
+def prove(request: HttpRequest) -> HttpResponse:
+    wanted = _wanted(request)
+    if wanted is None:
+        return HttpResponseRedirect(reverse("dashboard:sign-in"))
+    if request.method != "POST":
+        return _prove_page(request, wanted)
+    left = limits.take("failed_sign_in", client_key(request), cost=0)
+    if left.remaining < 1:
+        return _too_many(request, replace(left, allowed=False, retry_after=60))
+    try:
+        device = identity.complete_sign_in(
+            str(request.session.session_key),
+            nonce=wanted.nonce,
+            signature=request.POST.get("signature", ""),
+            user_agent=request.headers.get("User-Agent", ""),
+            device=device_of(request),
+        )
+    except SignInError as error:
+        _note_failure(request, wanted)
+        return _prove_page(request, wanted, trouble=_trouble(error))
+    except accounts.AccountTaken as error:
+        trouble = Trouble("This account is taken", str(error))
+        return _prove_page(request, wanted, trouble=trouble)
+    return _signed_in(request, wanted, device)
+
+
+def _wanted(request: HttpRequest) -> SignInRequest | None:
+    nonce = request.session.get(SESSION_ENTRY, {}).get("nonce", "")
+    return SignInRequest.objects.filter(nonce=nonce).first() if nonce else None
+
+
+def _prove_page(
+    request: HttpRequest, wanted: SignInRequest, *, trouble: Trouble | None = None
+) -> HttpResponse:
+    return _sign_page(
+        request,
+        PROVE,
+        account=wanted.address.rpartition(":")[2],
+        message=wanted.message,
+        trouble=trouble,
+    )
+
+
+def _sign_page(
+    request: HttpRequest,
+    step: Step,
+    *,
+    account: str,
+    message: str,
+    trouble: Trouble | None,
+    **context: object,
+) -> HttpResponse:
+    entry: dict[str, Any] = request.session.get(SESSION_ENTRY, {})
+    signer = entry.get("signer", "elsewhere")
+    # A wallet that was just picked is asked at once; the second text waits for a press,
+    # except with the demo wallet, which asks nobody.
+    auto = trouble is None and (
+        signer == "demo" or (signer == "wallet" and step.number == 1)
+    )
+    return render(
+        request,
+        "dashboard/sign.html",
+        {
+            "step": step,
+            "account": account,
+            "message": message,
+            "signer": signer,
+            "wallet": entry.get("wallet", ""),
+            "auto": auto,
+            "problem": trouble,
+            "next": safe_next(request, entry.get("next", ""), INBOX),
+            "python_command": (
+                'python -c "from eth_account import Account; '
+                "from eth_account.messages import encode_defunct as text; "
+                "print(Account.from_key(input('private key: ')).sign_message("
+                "text(open('message.txt','rb').read())).signature.to_0x_hex())\""
+            ),
+            **context,
+        },
+        status=422 if trouble else 200,
+    )
+
+
+def _signed_in(
+    request: HttpRequest, wanted: SignInRequest, device: Device
+) -> HttpResponse:
+    entry = request.session.get(SESSION_ENTRY, {})
+    if accounts.device_of_session(request.session.session_key) is None:
+        login(request, device.user, backend=BACKEND)
+        accounts.bind_session(device, str(request.session.session_key))
+    request.session[SESSION_ENTRY] = {**entry, "nonce": ""}
+    account = Account.objects.at(wanted.address).get()
+    return HttpResponseRedirect(
+        f"{reverse('dashboard:sign-in-share')}?account={account.pk}"
+    )
+
+
+def _note_failure(request: HttpRequest, wanted: SignInRequest) -> None:
+    keys = [client_key(request), f"account:{wanted.address.lower()}"]
+    limits.take_all("failed_sign_in", keys)
+
+
+def _trouble(error: SignInError) -> Trouble:
+    titles = {
+        "wrong-signer": "Another account signed",
+        "malformed-signature": "This is not a signature",
+        "request-expired": "The text is too old",
+        "request-used": "The text was used already",
+        "other-browser": "The text belongs to another browser",
+    }
+    again = error.kind in {"request-expired", "request-used", "other-browser"}
+    return Trouble(titles.get(error.kind, "That did not work"), str(error), again=again)
+
+
+# --- step 2 ---------------------------------------------------------------------------
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+def share(request: MemberRequest) -> HttpResponse:
+    account = _own_account(request)
+    if request.method != "POST":
+        return _share_page(request, account)
+    try:
+        signature = identity.canonical_signature(request.POST.get("signature", ""))
+        syncstore.enable_sync(account, signature, request.device)
+    except syncstore.SignatureDiffers as error:
+        title = "This wallet signs differently each time"
+        trouble = Trouble(title, str(error), tone="warn")
+        return _share_page(request, account, trouble=trouble)
+    except syncstore.SyncRefused as error:
+        return _share_page(
+            request, account, trouble=Trouble("Sync is not on", str(error))
+        )
+    except (MalformedSignature, RemoteProtocolError) as error:
+        text = (
+            "It must be the signature of exactly the text below, by this account. "
+            f"({error})"
+        )
+        return _share_page(
+            request, account, trouble=Trouble("This signature does not fit", text)
+        )
+    entry = request.session.pop(SESSION_ENTRY, {})
+    messages.success(request, f"Sync is on for {account.short}.")
+    return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
+
+
+def _own_account(request: MemberRequest) -> Account:
+    wanted = request.GET.get("account", "")
+    owned = Account.objects.of_user(request.user.pk)
+    found = owned.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
+    if found is None:
+        raise Http404
+    return found
+
+
+def _share_page(
+    request: MemberRequest, account: Account, *, trouble: Trouble | None = None
+) -> HttpResponse:
+    return _sign_page(
+        request,
+        JOIN if syncstore.is_enabled(account) else SHARE,
+        account=account.chain_address,
+        message=syncstore.message_to_sign(account),
+        trouble=trouble,
+        account_pk=account.pk,
+    )
+
+
+# --- the texts as files ---------------------------------------------------------------
+
+
+@public
+@require_safe
+def text_file(request: HttpRequest, number: int) -> HttpResponse:
+    """The text to sign, byte for byte, for signers that read a file."""
+    if number == PROVE.number:
+        wanted = _wanted(request)
+        text = wanted.message if wanted else ""
+    else:
+        device = device_of(request)
+        wanted_pk = request.GET.get("account", "")
+        owned = Account.objects.filter(user=device.user) if device else None
+        account = (
+            owned.filter(pk=int(wanted_pk)).first()
+            if owned is not None and wanted_pk.isdecimal()
+            else None
+        )
+        text = syncstore.message_to_sign(account) if account else ""
+    if not text:
+        raise Http404
+    return HttpResponse(
+        text,
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="message.txt"'},
+    )
+
+
+# --- limits ---------------------------------------------------------------------------
+
+
+def client_key(request: HttpRequest) -> str:
+    return f"ip:{rate_key(request.META.get('REMOTE_ADDR', ''))}"
+
+
+def _too_many(request: HttpRequest, verdict: limits.Verdict) -> HttpResponse:
+    return render(
+        request,
+        "429.html",
+        {"retry_after": verdict.retry_after},
+        status=429,
+        headers=verdict.headers(),
+    )

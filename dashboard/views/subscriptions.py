@@ -1,0 +1,119 @@
+"""``/subscriptions``: the list, one of them, and the live view of an attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from dashboard.access import member
+from dashboard.frame import frame_of, page
+from dashboard.pages import attempts
+from dashboard.pages import subscriptions as pages
+from dashboard.views.answers import done
+from identity.services import NoIdentityKey
+from subscriptions import services
+from subscriptions.models import DappDocument, Subscription
+from subscriptions.services.errors import SubscriptionRefused
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from dashboard.access import MemberRequest
+
+SECTION = "subscription-list"
+KEY_ON_ITS_WAY = (
+    "This browser's identity key is not registered yet. Try again in a moment."
+)
+
+
+@member
+@require_safe
+def subscription_list(request: MemberRequest) -> HttpResponse:
+    frame = frame_of(request, SECTION)
+    rows = pages.subscription_rows(request.user.pk, account_pk=frame.account_pk)
+    waiting = attempts.latest_attempts(request.user.pk, only_open=True)
+    return page(
+        request,
+        "subscriptions",
+        section=SECTION,
+        frame=frame,
+        rows=rows,
+        runs=[attempts.attempt_page(attempt) for attempt in waiting],
+    )
+
+
+@member
+@require_safe
+def subscription(request: MemberRequest, topic: str) -> HttpResponse:
+    found = pages.subscription_page(request.user.pk, topic)
+    if found is None:
+        raise Http404
+    return page(request, "subscription", section=SECTION, shown=found)
+
+
+@member
+@require_POST
+def update(request: MemberRequest, topic: str) -> HttpResponse:
+    """Ask the dapp for another scope (wc_notifyUpdate)."""
+    found = _owned(request, topic)
+    try:
+        services.update(found, set(request.POST.getlist("type")), request.device)
+    except SubscriptionRefused as error:
+        messages.error(request, str(error))
+    except NoIdentityKey:
+        messages.error(request, KEY_ON_ITS_WAY)
+    return HttpResponseRedirect(reverse("dashboard:subscription", args=[topic]))
+
+
+@member
+@require_POST
+def delete(request: MemberRequest, topic: str) -> HttpResponse:
+    found = _owned(request, topic)
+    name = str(found)
+    try:
+        services.delete_subscription(found, request.device)
+    except NoIdentityKey:
+        messages.error(request, KEY_ON_ITS_WAY)
+        return HttpResponseRedirect(reverse("dashboard:subscription", args=[topic]))
+    return done(
+        request,
+        f"You are no longer subscribed to {name}. To undo it, subscribe again.",
+        otherwise=reverse("dashboard:subscription-list"),
+    )
+
+
+@member
+@require_POST
+def accept_keys(request: MemberRequest, topic: str) -> HttpResponse:
+    """The person has seen that the dapp has other keys now, and believes them."""
+    found = _owned(request, topic)
+    document = DappDocument.objects.filter(url=found.dapp_url).first()
+    if document is None or document.changed_keys is None:
+        raise Http404
+    services.accept_changed_keys(document, request.device)
+    return done(
+        request,
+        f"The new keys of {found} are trusted from now on.",
+        otherwise=reverse("dashboard:subscription", args=[topic]),
+    )
+
+
+def _owned(request: MemberRequest, topic: str) -> Subscription:
+    owned = Subscription.objects.of_user(request.user.pk).active()
+    found = owned.select_related("account").filter(topic=topic).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+@member
+@require_safe
+def attempt(request: MemberRequest, attempt_id: UUID) -> HttpResponse:
+    found = attempts.attempt_of(request.user.pk, attempt_id)
+    if found is None:
+        raise Http404
+    return page(request, "attempt", section=SECTION, run=attempts.attempt_page(found))
