@@ -12,5 +12,7 @@ class RelayConfig(AppConfig):
     verbose_name = "Relay"
 
     def ready(self) -> None:
+        from relay import checks  # noqa: F401
+
         # Upwards by registration: the relay imports no app that it serves.
         autodiscover_modules("handlers")

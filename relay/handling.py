@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, connection
 from django.db.transaction import atomic
 
@@ -119,7 +120,7 @@ def _prepare(route: Route, messages: list[Inbound]) -> dict[int, NotHandled]:
         return dict(route.prepare(messages) or {})
     except Exception as error:
         if not isinstance(error, NotHandled):
-            _raise_if_database_is_away(error)
+            _raise_if_nobody_can_go_on(error)
     declined: dict[int, NotHandled] = {}
     for message in messages:
         try:
@@ -145,7 +146,7 @@ def _all_at_once(
             _finish(taken, declined, rows, lease=lease)
             failpoint("inbox.before_commit")
     except Exception as error:
-        _raise_if_database_is_away(error)
+        _raise_if_nobody_can_go_on(error)
         logger.info(
             "run of %d messages is repeated one by one: %s",
             len(messages),
@@ -192,7 +193,7 @@ def _finish(
 
 def _reason_of(error: Exception, message: Inbound) -> NotHandled:
     """What an exception means for the one message it came from."""
-    _raise_if_database_is_away(error)
+    _raise_if_nobody_can_go_on(error)
     if isinstance(error, NotHandled):
         return error
     name = type(error).__name__
@@ -212,8 +213,10 @@ def _reason_of(error: Exception, message: Inbound) -> NotHandled:
     return Crashed(name)
 
 
-def _raise_if_database_is_away(error: Exception) -> None:
-    """Give up the batch if nothing can be written now; its lease runs out by itself."""
+def _raise_if_nobody_can_go_on(error: Exception) -> None:
+    """Give up the batch if no time is left, or no database; its lease runs out."""
+    if isinstance(error, SoftTimeLimitExceeded):
+        raise error
     if isinstance(error, InterfaceError | OperationalError) and _is_lost():
         raise error
 

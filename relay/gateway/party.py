@@ -18,6 +18,7 @@ from relay.gateway.inbox import InboxWriter
 from relay.gateway.keys import client_key
 from relay.gateway.publisher import Publisher
 from relay.gateway.topics import TopicKeeper
+from relay.gateway.wakes import Waker
 from relay.outbox import outbox_channel, topics_channel
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class PartyGateway:
         self._outbox = around.wakes.waker(outbox_channel(party))
         self._topics = around.wakes.waker(topics_channel(party))
         self._connected_since: datetime | None = None
+        self._changed = Waker()
 
     async def run(self) -> None:
         back_off = BackOff(0.5, 10.0)
@@ -123,6 +125,7 @@ class PartyGateway:
     async def _keep_lock(self, lock: PartyLock) -> NoReturn:
         """Say that we live, on the lock's own connection; fails when the lock is lost."""
         while True:
+            self._changed.clear()
             await lock.execute(
                 _SEEN,
                 {
@@ -131,7 +134,7 @@ class PartyGateway:
                     "since": self._connected_since,
                 },
             )
-            await asyncio.sleep(HEARTBEAT_S)
+            await self._changed.wait(HEARTBEAT_S)
 
     async def _stay_connected(self, key: IdentityKey) -> None:
         back_off, refused = BackOff(0.5, 30.0), BackOff(5.0, 300.0)
@@ -148,6 +151,7 @@ class PartyGateway:
                 pause = refused if _is_refusal(error) else back_off
             finally:
                 self._connected_since = None
+                self._changed.set()
             if self._around.stopping.is_set():
                 return
             if clock.monotonic() - started > STEADY_S:
@@ -167,6 +171,7 @@ class PartyGateway:
             self.party, around.database, connection=connection, django=around.django
         )
         self._connected_since = clock.now()
+        self._changed.set()
         logger.info("%s is connected to the relay", self.party.value)
         writing = [
             asyncio.create_task(self._publish(publisher)),

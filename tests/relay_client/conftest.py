@@ -240,6 +240,7 @@ def test_environment(**changes: str) -> dict[str, str]:
     database = settings.DATABASES["default"]
     host = quote(str(database["HOST"]), safe="")
     values = {
+        "DJANGO_SETTINGS_MODULE": "notifyweb.settings",
         "DATABASE_URL": f"postgresql://{database['USER']}@{host}:{database['PORT']}/"
         f"{database['NAME']}",
         "REDIS_URL": settings.REDIS_URL,

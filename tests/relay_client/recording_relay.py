@@ -21,8 +21,8 @@ UNKNOWN = {"code": -32601, "message": "method not found"}
 
 
 class RecordingRelay:
-    def __init__(self) -> None:
-        self.port = 0
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
         # In the order in which they were accepted.
         self.published: list[dict] = []
         self.frames: list[dict] = []

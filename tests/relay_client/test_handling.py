@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from groundwork import clock, entropy
 from keychain import services as keychain
-from relay import inbox, services
+from relay import handling, inbox, services
 from relay.dispatch import Refused, TryLater
 from relay.models import InboxMessage, Party
 from tests.relay_client.conftest import (
@@ -344,15 +344,8 @@ def test_two_workers_never_have_one_topic_at_the_same_time(handler):
 
     def work():
         try:
-            while True:
-                batch = inbox.claim(limit=20)
-                if not batch.rows and not inbox.is_anything_due():
-                    leased = InboxMessage.objects.filter(state="due").exists()
-                    if not leased:
-                        return
-                from relay import handling
-
-                handling.handle(batch)
+            while InboxMessage.objects.filter(state="due").exists():
+                handling.handle(inbox.claim(limit=20))
         finally:
             connection.close()
 
@@ -399,8 +392,6 @@ def test_a_message_that_kills_every_worker_fails_and_takes_no_other_with_it(hand
 
 
 def test_a_worker_whose_lease_ran_out_does_nothing_a_second_time(handler):
-    from relay import handling
-
     key = make_key()
     handler.effect_key = make_key()
     take_in(received(key, envelope(key)))
@@ -425,8 +416,6 @@ def test_the_effect_and_the_mark_are_one_transaction(handler, monkeypatch):
     def cut(name):
         if name == "inbox.before_commit":
             raise PowerCut
-
-    from relay import handling
 
     take_in(received(key, envelope(key)))
     monkeypatch.setattr(handling, "failpoint", cut)
@@ -464,9 +453,13 @@ def test_receiving_and_handling_is_bound_to_the_callers_transaction(handler):
     class Undo(Exception):
         pass
 
-    with pytest.raises(Undo), transaction.atomic():
-        take_in(received(key, envelope(key)))
-        raise Undo
+    def take_in_and_fail():
+        with transaction.atomic():
+            take_in(received(key, envelope(key)))
+            raise Undo
+
+    with pytest.raises(Undo):
+        take_in_and_fail()
     assert states() == []
 
 
