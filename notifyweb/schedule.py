@@ -46,8 +46,18 @@ PERIODIC = (
     Periodic(
         "subscriptions.recheck_documents", 10 * MINUTE, "read did.json of dapps again"
     ),
+    Periodic(
+        "subscriptions.replay_history", MINUTE, "read older notifications from History"
+    ),
+    Periodic(
+        "syncstore.resume_cold_starts", MINUTE, "go on rebuilding stores from History"
+    ),
+    Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
+    Periodic("castserver.send_due_deliveries", 30, "send notifications no task took"),
+    Periodic("castserver.announce_changes", 30, "tell watchers what no task told"),
     Periodic("castserver.expire_subscribers", MINUTE, "end subscribers past expiry"),
+    Periodic("castserver.prune", HOUR, "drop old answers, watchers and calls"),
 )
 
 
