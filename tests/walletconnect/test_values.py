@@ -1,0 +1,351 @@
+"""Subscriptions, scopes, type lists: read as written, and refused when hostile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.walletconnect.conversation import SUBSCRIPTION
+from tests.walletconnect.people import DAPP, KEYS_SERVER, NOW, W1, secret
+from tests.walletconnect.vectors import load
+from walletconnect.crypto.keys import SymKey
+from walletconnect.crypto.signing import IdentityKey
+from walletconnect.errors import LocalProtocolError, RemoteProtocolError
+from walletconnect.identity.jwt import sign_did_jwt
+from walletconnect.identity.registration import (
+    make_unregister_auth,
+    read_unregister_auth,
+)
+from walletconnect.notify import claims as claims_module
+from walletconnect.notify.claims import Claims, SubscriptionAuth
+from walletconnect.notify.config import NotifyConfig
+from walletconnect.notify.methods import ALL, Tag
+from walletconnect.notify.values import (
+    Metadata,
+    NotificationType,
+    NotifyMessage,
+    NotifySubscription,
+    ScopeMap,
+    ScopeSetting,
+)
+
+VALUE = SUBSCRIPTION.to_value()
+
+
+def changed(path: str, value) -> dict:
+    made = json.loads(json.dumps(VALUE))
+    *parents, last = path.split(".")
+    place = made
+    for name in parents:
+        place = place[name]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return made
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("topic", ...),
+        ("topic", "00" * 32),
+        ("symKey", ...),
+        ("symKey", "00" * 32),
+        ("symKey", "x"),
+        ("symKey", VALUE["symKey"].upper()),
+        ("account", ...),
+        ("account", "alice"),
+        ("relay", ...),
+        ("relay.protocol", "waku"),
+        ("metadata", ...),
+        ("metadata", []),
+        ("metadata.name", ...),
+        ("metadata.name", "x" * 257),
+        ("metadata.name", "a\x00b"),
+        ("metadata.url", "x" * 2049),
+        ("metadata.icons", ...),
+        ("metadata.icons", [1]),
+        ("metadata.icons", ["x"] * 17),
+        ("metadata.redirect", "x"),
+        ("scope", ...),
+        ("scope", []),
+        ("scope.alerts", True),
+        ("scope.alerts.enabled", "yes"),
+        ("scope.alerts.description", "x" * 1025),
+        ("scope.two words", {"description": "", "enabled": True}),
+        ("scope", {f"t{number}": {"enabled": True} for number in range(65)}),
+        ("expiry", ...),
+        ("expiry", "1700000000"),
+        ("expiry", 1.5),
+        ("expiry", 0),
+        ("expiry", 10**11),
+        ("expiry", True),
+    ],
+)
+def test_a_subscription_that_a_hostile_peer_wrote_is_refused(path, value):
+    assert NotifySubscription.from_value(VALUE) == SUBSCRIPTION
+    with pytest.raises(RemoteProtocolError):
+        NotifySubscription.from_value(changed(path, value))
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", '"x"'])
+def test_a_subscription_is_a_json_object(text):
+    with pytest.raises(RemoteProtocolError):
+        NotifySubscription.from_json(text)
+
+
+def test_what_other_clients_add_or_leave_out_is_fine():
+    NotifySubscription.from_value({**VALUE, "publicKey": "x"})
+    made = changed("metadata.redirect", {"native": "dapp://", "universal": None})
+    subscription = NotifySubscription.from_value(made)
+    assert subscription.metadata.redirect_native == "dapp://"
+    assert subscription.metadata.to_value()["redirect"] == {"native": "dapp://"}
+    NotifySubscription.from_value(changed("scope.alerts.description", ...))
+
+
+def test_the_topic_of_our_own_subscription_is_its_keys():
+    with pytest.raises(LocalProtocolError):
+        NotifySubscription(
+            "00" * 32, W1.account, DAPP.metadata, DAPP.scope, NOW, SymKey(secret("p"))
+        )
+
+
+names = st.from_regex(r"[A-Za-z0-9_/.-]{1,36}", fullmatch=True)
+settings = st.lists(
+    st.builds(ScopeSetting, names, st.just("d"), st.booleans()),
+    unique_by=lambda setting: setting.name,
+    max_size=10,
+)
+
+
+@given(settings, st.sets(names, max_size=3))
+def test_a_scope_keeps_its_order_and_says_what_is_enabled(given_settings, more):
+    scope = ScopeMap(tuple(given_settings))
+    assert ScopeMap.from_value(scope.to_value()) == scope
+    assert scope.scp.split() == list(scope.enabled)
+    chosen = {*scope.names[:2], *more}
+    updated = scope.with_enabled(chosen)
+    assert updated.names == scope.names
+    assert set(updated.enabled) == chosen & set(scope.names)
+
+
+def test_a_scope_names_a_type_once():
+    with pytest.raises(LocalProtocolError):
+        ScopeMap(
+            (ScopeSetting("a", "", enabled=True), ScopeSetting("a", "", enabled=False))
+        )
+    twice = [NotificationType("a", "one"), NotificationType("a", "two")]
+    assert ScopeMap.of_types(twice).names == ("a",)
+    assert DAPP.scope.get("alerts").description == "Urgent"
+    assert DAPP.scope.get("x") is None
+
+
+def test_a_wallet_chooses_from_what_a_dapp_offers():
+    assert ScopeMap.of_types(DAPP.types, {"alerts", "x"}).enabled == ("alerts",)
+    assert ScopeMap.of_types(DAPP.types, set()).scp == ""
+
+
+# --- wc-notify-config.json ---
+
+AUGUST = {
+    "version": 1,
+    "lastModified": 1_691_064_656,
+    "types": [{"name": "promotional", "description": "New"}],
+}
+SINCE = {
+    "schemaVersion": 1,
+    "name": "Dapp",
+    "description": "A dapp",
+    "icons": ["https://dapp.example.org/i.png"],
+    "types": [
+        {
+            "id": "3e2b0a5e-0000-4000-8000-000000000001",
+            "name": "Two words",
+            "description": "x",
+        }
+    ],
+}
+
+
+def test_both_shapes_of_the_type_list_are_read():
+    august = NotifyConfig.from_value(AUGUST)
+    assert august.scope.names == ("promotional",)
+    assert august.last_modified == 1_691_064_656
+    assert august.metadata("https://dapp.example.org").name == "dapp.example.org"
+    since = NotifyConfig.from_value(SINCE)
+    assert since.scope.names == ("3e2b0a5e-0000-4000-8000-000000000001",)
+    assert since.types[0].name == "Two words"
+    assert since.metadata("https://x.example") == Metadata(
+        "Dapp", "A dapp", "https://x.example", ("https://dapp.example.org/i.png",)
+    )
+
+
+def test_one_document_of_ours_serves_both():
+    config = NotifyConfig(DAPP.types, "Dapp", "A dapp", (), NOW)
+    value = config.to_value()
+    assert (value["version"], value["schemaVersion"]) == (1, 1)
+    assert all(each["id"] == each["name"] for each in value["types"])
+    read = NotifyConfig.from_json(json.dumps(value))
+    assert (read.scope, read.name, read.last_modified) == (DAPP.scope, "Dapp", NOW)
+
+
+def test_a_broken_type_does_not_hide_the_others():
+    value = {"types": [7, {"name": "two words"}, {"name": "ok"}, {"name": "ok"}, {}]}
+    assert NotifyConfig.from_value({**value, "icons": [7, "a\n"]}).scope.names == (
+        "ok",
+    )
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"types": {}}, {"types": [{}] * 65}])
+def test_a_broken_document_is_refused(value):
+    with pytest.raises(RemoteProtocolError):
+        NotifyConfig.from_value(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "x",
+        {"name": 7},
+        {"name": "a", "description": 7},
+        {"id": "a b", "name": "x"},
+    ],
+)
+def test_a_broken_type_is_refused(value):
+    with pytest.raises(RemoteProtocolError):
+        NotificationType.from_value(value)
+    good = NotificationType("a", "b", id="c")
+    assert NotificationType.from_value(good.to_value()) == good
+
+
+# --- claims ---
+
+AUGUST_ACTS = {
+    each.act: each
+    for each in vars(claims_module).values()
+    if isinstance(each, type) and issubclass(each, Claims) and each is not Claims
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        each
+        for each in load("did_jwts")["cases"]
+        if each["claims"].get("act") in AUGUST_ACTS
+    ],
+    ids=lambda case: case["name"],
+)
+def test_every_act_reads_what_was_released_and_writes_the_same(case):
+    act = AUGUST_ACTS[case["claims"]["act"]]
+    auth = act.read(case["jwt"], now=case["claims"]["iat"])
+    assert auth.to_claims() == case["claims"]
+    for name in case["claims"]:
+        broken = {**case["claims"], name: {"not": "this"} if name != "msg" else 7}
+        with pytest.raises(RemoteProtocolError):
+            act.from_claims(broken)
+
+
+def test_the_eight_acts_of_august_are_all_in_the_vectors():
+    acts = {each["claims"].get("act") for each in load("did_jwts")["cases"]}
+    assert set(AUGUST_ACTS) - acts == {"notify_message_response"}
+
+
+def test_nobody_signs_for_another():
+    key = IdentityKey.from_seed(secret("a"))
+    auth = SubscriptionAuth(
+        iat=NOW, exp=NOW, iss="did:key:x", sub="s", aud="a", ksu="k", scp=(), app="x"
+    )
+    with pytest.raises(LocalProtocolError):
+        auth.sign(key)
+
+
+def test_every_method_has_tags_of_its_own():
+    tags = [tag for method in ALL for tag in (method.tag, method.response_tag)]
+    assert len(set(tags)) == len(tags)
+    assert all(method.response_tag == method.tag + 1 for method in ALL)
+    assert set(Tag) - set(tags) == {4050, 5000, 5001, 5002, 5003}
+
+
+# --- the unregister token ---
+
+
+def test_the_unregister_token_is_the_clients():
+    case = next(
+        each for each in load("did_jwts")["cases"] if "unregister" in each["name"]
+    )
+    key = IdentityKey.from_seed(bytes.fromhex(case["seed"]))
+    now = case["claims"]["iat"] // 1000
+    wish = read_unregister_auth(case["jwt"], now=now, audiences=[case["claims"]["aud"]])
+    assert (wish.did, wish.account.did) == (key.did, case["claims"]["pkh"])
+    made = make_unregister_auth(
+        key, wish.account, keys_server_url=case["claims"]["aud"], now=now
+    )
+    assert made == case["jwt"]
+    for changes in ({"now": now + 86_400 + 121}, {"audiences": ["https://x"]}):
+        with pytest.raises(RemoteProtocolError):
+            read_unregister_auth(case["jwt"], **{"now": now, **changes})
+
+
+def test_the_unregister_token_may_be_in_seconds():
+    claims = {
+        "iat": NOW,
+        "exp": NOW + 86_400,
+        "iss": W1.identity_key.did,
+        "aud": KEYS_SERVER,
+        "pkh": W1.account.did,
+        "act": "unregister_identity",
+        "sub": "identity_keys",
+    }
+    token = sign_did_jwt(claims, W1.identity_key)
+    assert read_unregister_auth(token, now=NOW).account == W1.account
+    bad = sign_did_jwt({**claims, "pkh": "alice"}, W1.identity_key)
+    with pytest.raises(RemoteProtocolError):
+        read_unregister_auth(bad, now=NOW)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda each: (
+        st.lists(each, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*VALUE, "title", "body", "types", "name"]), each
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(json_values)
+def test_rubbish_is_refused_in_one_way(value):
+    for read in (
+        NotifySubscription.from_value,
+        NotifyConfig.from_value,
+        NotifyMessage.from_value,
+        ScopeMap.from_value,
+        Metadata.from_value,
+    ):
+        try:
+            read(value)
+        except RemoteProtocolError:
+            continue
+
+
+def test_the_core_stays_pure():
+    banned = (
+        "import django",
+        "import time",
+        "import secrets",
+        "import random",
+        "import os\n",
+    )
+    for path in (Path(__file__).parents[2] / "walletconnect").rglob("*.py"):
+        source = path.read_text()
+        assert not any(each in source for each in banned), path
+        assert len(source.splitlines()) < 400, path
