@@ -7,14 +7,17 @@ members of the earlier servers, ``reason`` and ``error``.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from ninja import NinjaAPI
+from ninja import NinjaAPI, Path
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.docs import Swagger
 from ninja.security.base import SecuritySchema
+from pydantic import Field
 
 from castserver.models import Project
 from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
@@ -22,6 +25,7 @@ from castserver.services.projects import project_of_secret
 from castserver.views import schemas
 from castserver.views.door import StrictParser
 from groundwork import limits
+from groundwork.clients import rate_key
 from groundwork.problems import Problem, ProblemError, problem_response
 
 if TYPE_CHECKING:
@@ -45,12 +49,7 @@ take an `Idempotency-Key`: a repeat within 24 hours gets the first answer.
 ERRORS: Final[dict[int, Any]] = dict.fromkeys(
     (400, 401, 413, 422, 429, 503), schemas.Problem
 )
-PROJECT_ID: Final = {
-    "in": "path",
-    "name": "project_id",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-}
+ProjectId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 IDEMPOTENCY_KEY: Final = {
     "in": "header",
     "name": "Idempotency-Key",
@@ -97,16 +96,12 @@ class ProjectAuth:
 
 
 def _count_failure(request: HttpRequest) -> None:
-    verdict = limits.take("failed_sign_in", f"cast {client_address(request)}")
+    verdict = limits.take("failed_sign_in", f"cast {rate_key(request)}")
     if not verdict.allowed:
         problem = Problem(
             "too-many-requests", "Too many requests", 429, "too many wrong secrets"
         )
         raise ProblemError(problem, headers=verdict.headers())
-
-
-def client_address(request: HttpRequest) -> str:
-    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def project_of(request: HttpRequest) -> Project:
@@ -144,6 +139,12 @@ def send_problem(
     value |= {"reason": problem.detail, "error": problem.detail}
     response.content = json.dumps(value).encode()
     return response
+
+
+@api.exception_handler(Exception)
+def on_defect(request: HttpRequest, error: Any) -> HttpResponse:
+    """Ours, or the database's: the project's own pages answer, without a trace."""
+    raise error
 
 
 @api.exception_handler(ProblemError)
@@ -225,18 +226,36 @@ def served(
             for project in ("/{project_id}", "")
         ]
         for number, path in enumerate(paths):
-            parameters = [PROJECT_ID] if "{project_id}" in path else []
-            if idempotent:
-                parameters.append(IDEMPOTENCY_KEY)
+            has_project = "{project_id}" in path
             api.api_operation(
                 [method],
                 path,
                 response={**response, **ERRORS},
                 include_in_schema=number == 0,
-                openapi_extra={"parameters": parameters},
+                openapi_extra={"parameters": [IDEMPOTENCY_KEY] if idempotent else []},
                 operation_id=function.__name__ if number == 0 else None,
                 **options,
-            )(function)
+            )(_with_project_id(function) if has_project else function)
         return function
 
     return register
+
+
+def _with_project_id(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` with the path's project id among its parameters.
+
+    ``ProjectAuth`` has compared it with the secret; the function does not need it.
+    """
+
+    @functools.wraps(function)
+    def view(request: HttpRequest, project_id: str, **values: Any) -> Any:
+        return function(request, **values)
+
+    signature = inspect.signature(function, eval_str=True)
+    project_id = inspect.Parameter(
+        "project_id", inspect.Parameter.KEYWORD_ONLY, annotation=Path[ProjectId]
+    )
+    view.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), project_id]
+    )
+    return view

@@ -72,7 +72,11 @@ def _document(
         b"" if unchanged else text,
         status=304 if unchanged else 200,
         content_type="application/json",
-        headers={"ETag": etag, "Access-Control-Allow-Origin": "*"},
+        headers={
+            "ETag": etag,
+            "Access-Control-Allow-Origin": "*",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        },
     )
     if modified is not None:
         response["Last-Modified"] = http_date(modified.timestamp())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
     "Access-Control-Expose-Headers": "Retry-After, Idempotent-Replayed, "
     "X-RateLimit-Limit, X-RateLimit-Remaining",
 }

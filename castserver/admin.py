@@ -1,0 +1,105 @@
+"""The dapp side in the admin: looked at, never changed by hand. No secret is shown.
+
+Sealed columns, digests and the texts of answers are left out. What an administrator may do
+is send a webhook event once more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+
+from accounts.admin import ReadOnlyAdmin
+from castserver import models
+from castserver.services.webhooks import replay
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+
+@admin.register(models.Project)
+class ProjectAdmin(ReadOnlyAdmin):
+    list_display = ("name", "url", "is_hosted", "is_demo", "owner", "created_at")
+    search_fields = ("name", "url", "slug", "id")
+    list_select_related = ("owner",)
+
+
+@admin.register(models.ProjectSecret)
+class ProjectSecretAdmin(ReadOnlyAdmin):
+    hidden = ("digest",)
+    list_display = ("prefix", "project", "created_at", "last_used_at", "revoked_at")
+    list_select_related = ("project",)
+
+
+@admin.register(models.NotificationType)
+class NotificationTypeAdmin(ReadOnlyAdmin):
+    list_display = ("name", "project", "description")
+    list_select_related = ("project",)
+
+
+@admin.register(models.Subscriber)
+class SubscriberAdmin(ReadOnlyAdmin):
+    list_display = ("account", "project", "scope", "expires_at", "deleted_at")
+    list_filter = ("is_later_generation",)
+    search_fields = ("account_key", "topic")
+    list_select_related = ("project",)
+
+
+@admin.register(models.Watcher)
+class WatcherAdmin(ReadOnlyAdmin):
+    list_display = ("account", "app_domain", "mjv", "expires_at")
+    search_fields = ("account_key",)
+
+
+@admin.register(models.Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    list_display = ("title", "project", "type", "created_at")
+    search_fields = ("title",)
+    list_select_related = ("project",)
+
+
+@admin.register(models.Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("rpc_id", "notification", "subscriber", "sent_at", "receipt_at")
+    list_select_related = ("notification", "subscriber")
+
+
+@admin.register(models.Undelivered)
+class UndeliveredAdmin(ReadOnlyAdmin):
+    list_display = ("account", "notification", "reason")
+    list_select_related = ("notification",)
+
+
+@admin.register(models.Webhook)
+class WebhookAdmin(ReadOnlyAdmin):
+    list_display = ("url", "project", "events", "failing_since", "disabled_at")
+    list_select_related = ("project",)
+
+
+@admin.register(models.WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("event", "webhook", "state", "attempts", "last_status", "reason")
+    list_filter = ("state", "event")
+    list_select_related = ("webhook",)
+    actions = ("send_again",)
+
+    @admin.action(description="Send again, under the same id", permissions=["view"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        deliveries = list(queryset)
+        for delivery in deliveries:
+            replay(delivery)
+        self.message_user(
+            request, f"{len(deliveries)} events are sent again.", messages.SUCCESS
+        )
+
+
+@admin.register(models.WebhookAttempt)
+class WebhookAttemptAdmin(ReadOnlyAdmin):
+    list_display = ("delivery", "number", "at", "status", "milliseconds", "reason")
+
+
+@admin.register(models.ServerKeys)
+class ServerKeysAdmin(ReadOnlyAdmin):
+    list_display = ("authentication_did", "watch_topic", "created_at")

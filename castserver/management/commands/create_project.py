@@ -1,0 +1,71 @@
+"""``manage.py create_project``: a dapp, its keys and its first secret."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from castserver.services import CastError, TypeDraft, create_project
+from walletconnect.identity.did import public_key_of
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from castserver.models import Project
+
+
+class Command(BaseCommand):
+    help = "Make a project; its secret is shown now and never again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name")
+        parser.add_argument("--url", help="the dapp's address; default: hosted here")
+        parser.add_argument(
+            "--type",
+            action="append",
+            default=[],
+            metavar="name:description",
+            help="a notification type; may be repeated",
+        )
+        parser.add_argument("--description", default="")
+        parser.add_argument("--icon", default="", help="address of an image")
+        parser.add_argument("--json", action="store_true", help="answer in JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            project, secret = create_project(
+                options["name"],
+                url=options["url"],
+                types=[_type(text) for text in options["type"]],
+                description=options["description"],
+                icon=options["icon"],
+            )
+        except CastError as error:
+            raise CommandError(error.reason) from None
+        told = _told(project, secret)
+        if options["json"]:
+            self.stdout.write(json.dumps(told))
+            return
+        for name, value in told.items():
+            self.stdout.write(f"{name.replace('_', ' '):20} {value}")
+
+
+def _type(text: str) -> TypeDraft:
+    name, _, description = text.partition(":")
+    return TypeDraft(name.strip(), description.strip())
+
+
+def _told(project: Project, secret: str) -> dict[str, object]:
+    return {
+        "project_id": project.pk,
+        "project_secret": secret,
+        "name": project.name,
+        "slug": project.slug,
+        "url": project.url,
+        "subscribe_key": project.public_key_x,
+        "subscribe_topic": project.subscribe_topic,
+        "authentication_key": public_key_of(project.authentication_did).hex(),
+        "types": [each.name for each in project.types.all()],
+    }

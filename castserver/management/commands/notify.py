@@ -1,0 +1,82 @@
+"""``manage.py notify``: send a notification from the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from castserver.models import Project
+from castserver.services import (
+    CastError,
+    NotificationDraft,
+    NotifyOutcome,
+    notify,
+    notify_everyone,
+)
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class Command(BaseCommand):
+    help = (
+        "Send a notification to accounts of a project, or to all that allow its type."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("project_id")
+        parser.add_argument(
+            "--account",
+            action="append",
+            default=[],
+            help="CAIP-10; may be repeated; default: every subscriber",
+        )
+        parser.add_argument("--type", required=True)
+        parser.add_argument("--title", required=True)
+        parser.add_argument("--body", required=True)
+        parser.add_argument("--icon", default="")
+        parser.add_argument("--url", default="")
+        parser.add_argument("--json", action="store_true", help="answer in JSON")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(pk=options["project_id"]).first()
+        if project is None:
+            raise CommandError("there is no such project")
+        draft = NotificationDraft(
+            type=options["type"],
+            title=options["title"],
+            body=options["body"],
+            icon=options["icon"],
+            url=options["url"],
+        )
+        try:
+            if options["account"]:
+                outcome = notify(project, draft, options["account"])
+            else:
+                outcome = notify_everyone(project, draft)
+        except CastError as error:
+            raise CommandError(error.reason) from None
+        self._tell(outcome, in_json=options["json"])
+
+    def _tell(self, outcome: NotifyOutcome, *, in_json: bool) -> None:
+        if in_json:
+            told = {
+                "notification_id": str(outcome.notification_id),
+                "sent": outcome.sent,
+                "failed": [
+                    {"account": each.account, "reason": each.reason}
+                    for each in outcome.failed
+                ],
+                "notFound": outcome.not_found,
+                "not_found": outcome.not_found,
+            }
+            self.stdout.write(json.dumps(told))
+            return
+        for account in outcome.sent:
+            self.stdout.write(f"sent       {account}")
+        for each in outcome.failed:
+            self.stdout.write(f"failed     {each.account}: {each.reason}")
+        for account in outcome.not_found:
+            self.stdout.write(f"not found  {account}")

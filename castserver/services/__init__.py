@@ -1,0 +1,74 @@
+"""What the dapp side offers to pages and commands; the protocol's doors are in the modules."""
+
+from __future__ import annotations
+
+from castserver.services.demo import seed_demo
+from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
+from castserver.services.notify import (
+    Audience,
+    Failure,
+    NotificationDraft,
+    NotifyOutcome,
+    audience,
+    notify,
+    notify_everyone,
+)
+from castserver.services.projects import (
+    TypeDraft,
+    add_secret,
+    create_project,
+    describe,
+    hosted_url,
+    project_of_secret,
+    revoke_secret,
+    set_types,
+    set_url,
+)
+from castserver.services.subscriptions import accounts_of, scopes_of
+from castserver.services.webhooks import (
+    delete_webhook,
+    enable_webhook,
+    queue_test_event,
+    register_webhook,
+    replay,
+    rotate_secret,
+    update_webhook,
+)
+from castserver.services.welcome import WelcomeDraft, set_welcome, welcome_of
+
+__all__ = [
+    "Audience",
+    "CastError",
+    "Failure",
+    "Invalid",
+    "Missing",
+    "NotificationDraft",
+    "NotifyOutcome",
+    "Taken",
+    "TooMany",
+    "TypeDraft",
+    "WelcomeDraft",
+    "accounts_of",
+    "add_secret",
+    "audience",
+    "create_project",
+    "delete_webhook",
+    "describe",
+    "enable_webhook",
+    "hosted_url",
+    "notify",
+    "notify_everyone",
+    "project_of_secret",
+    "queue_test_event",
+    "register_webhook",
+    "replay",
+    "revoke_secret",
+    "rotate_secret",
+    "scopes_of",
+    "seed_demo",
+    "set_types",
+    "set_url",
+    "set_welcome",
+    "update_webhook",
+    "welcome_of",
+]
