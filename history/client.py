@@ -1,91 +1,163 @@
-"""Our client of a History Server: what it kept of a topic.
+"""Our client of a History Server: our own, in process, or another over HTTP.
 
-Spec: servers/history; protocol.md, section 9. The base URL is always passed: the
-published client's second parameter falls back to a production host.
+Spec: protocol.md, section 9. Uses the network: never call it inside a transaction.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from django.conf import settings
 
-from groundwork import outbound
-from groundwork.outbound import OutboundError
+from groundwork import clock, entropy, outbound
+from history import services
+from history.services import ArchivedMessage, Direction, HistoryPage
+from relay.gateway.keys import client_key
+from relay.models import Party
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import (
     JsonValue,
     parse_object,
     require_object,
-    take_line,
+    require_text,
     take_list,
-    take_text,
 )
-from walletconnect.relay.frames import LONGEST_MESSAGE
+from walletconnect.relay.auth import make_client_auth
+from walletconnect.relay.frames import LONGEST_MESSAGE, message_id
 
-DEADLINE_S: Final = 30.0
-MOST_BYTES: Final = 32 * 1024 * 1024
-MOST_MESSAGES: Final = 1_000
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from groundwork.outbound import Response
+
+__all__ = [
+    "ArchivedMessage",
+    "HistoryPage",
+    "HistoryUnavailable",
+    "messages",
+    "register",
+]
+
+REGISTER_S: Final = 15.0
+MESSAGES_S: Final = 30.0
+LONGEST_ANSWER: Final = 32 * 1024 * 1024
+LONGEST_RECEIPT: Final = 64 * 1024
+MOST_ELEMENTS: Final = 1_000
 
 
 class HistoryUnavailable(Exception):
-    """The History Server gave no usable answer; trying again may help."""
+    """The History Server did not answer, or not with anything usable."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedMessage:
-    """``message_id`` is the sha256 of ``message``, the envelope."""
-
-    message_id: str
-    message: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    messages: tuple[ArchivedMessage, ...]
-    next_id: str | None
+def register(tags: Collection[int]) -> None:
+    """Ask for an archive of these tags. Any answer will do, says the spec."""
+    if settings.HISTORY_SERVER_IS_OURS:
+        services.archive(tags)
+        return
+    token = make_client_auth(
+        client_key(Party.WALLET),
+        aud=settings.HISTORY_SERVER_URL,
+        now=clock.now_s(),
+        nonce=entropy.key_bytes(),
+    )
+    _fetch(
+        "POST",
+        "/register",
+        json={
+            "tags": [str(int(tag)) for tag in sorted(tags)],
+            "relayUrl": settings.RELAY_PUBLIC_URL
+            if settings.EMBEDDED_RELAY
+            else settings.RELAY_URL,
+        },
+        token=token,
+    )
 
 
 def messages(
     topic: str,
     *,
-    direction: Literal["forward", "backward"],
-    count: int,
+    direction: Direction = "backward",
+    count: int = 200,
     origin: str | None = None,
-) -> Page:
-    """A page of a topic's messages; ``origin`` is included in its page."""
+) -> HistoryPage:
+    """A page of ``count`` messages; fewer only at the end. ``origin`` is its first.
+
+    Message ids are computed here, not believed: they are what pages and duplicates go by.
+    """
+    count = min(count, services.longest_page())
+    page = _page(topic, direction=direction, count=count, origin=origin)
+    # A server may end a page early, because its messages are long.
+    while page.next_id is not None and len(page.messages) < count:
+        rest = _page(
+            topic,
+            direction=direction,
+            count=count - len(page.messages),
+            origin=page.next_id,
+        )
+        if not rest.messages:
+            break
+        page = replace(
+            page, messages=page.messages + rest.messages, next_id=rest.next_id
+        )
+    return page
+
+
+def _page(
+    topic: str, *, direction: Direction, count: int, origin: str | None
+) -> HistoryPage:
+    if settings.HISTORY_SERVER_IS_OURS:
+        return services.messages(topic, direction=direction, count=count, origin=origin)
     query = {"topic": topic, "direction": direction, "messageCount": str(count)}
     if origin is not None:
         query["originId"] = origin
-    url = f"{settings.HISTORY_SERVER_URL}/messages?{urlencode(query)}"
+    answer = _fetch("GET", f"/messages?{urlencode(query)}")
+    if not answer.ok:
+        raise HistoryUnavailable(f"status {answer.status}")
     try:
-        answer = outbound.fetch("GET", url, max_bytes=MOST_BYTES, deadline=DEADLINE_S)
-        if answer.status != 200:
-            raise HistoryUnavailable(f"the answer is {answer.status}")
-        return _page(answer.body, topic)
-    except OutboundError as error:
-        raise HistoryUnavailable(str(error)) from None
+        return _read_page(topic, direction, answer.body)
     except RemoteProtocolError as error:
         raise HistoryUnavailable(error.message) from None
 
 
-def _page(body: bytes, topic: str) -> Page:
+def _fetch(
+    method: str, path: str, *, json: object = None, token: str | None = None
+) -> Response:
+    try:
+        return outbound.fetch(
+            method,
+            settings.HISTORY_SERVER_URL.rstrip("/") + path,
+            json=json,
+            headers={"Authorization": f"Bearer {token}"} if token else None,
+            max_bytes=LONGEST_RECEIPT if token else LONGEST_ANSWER,
+            deadline=REGISTER_S if token else MESSAGES_S,
+        )
+    except outbound.OutboundError as error:
+        raise HistoryUnavailable(str(error)) from error
+
+
+def _read_page(topic: str, direction: Direction, body: bytes) -> HistoryPage:
     members = parse_object(body, "history page")
-    found = take_list(members, "messages", longest=MOST_MESSAGES)
     next_id = members.get("nextId")
-    return Page(
-        messages=tuple(_message(each, topic) for each in found),
-        next_id=next_id if isinstance(next_id, str) else None,
+    return HistoryPage(
+        topic,
+        direction,
+        tuple(
+            _read_message(topic, each)
+            for each in take_list(members, "messages", longest=MOST_ELEMENTS)
+        ),
+        next_id if isinstance(next_id, str) and next_id else None,
     )
 
 
-def _message(value: JsonValue, topic: str) -> ArchivedMessage:
+def _read_message(topic: str, value: JsonValue) -> ArchivedMessage:
     members = require_object(value, "archived message")
-    if members.get("topic", topic) != topic:
-        raise HistoryUnavailable("it answered for another topic")
+    text = require_text(members.get("message"), "message", longest=LONGEST_MESSAGE)
+    client_id = members.get("client_id")
     return ArchivedMessage(
-        message_id=take_line(members, "message_id", longest=128),
-        message=take_text(members, "message", longest=LONGEST_MESSAGE),
+        message_id=message_id(text),
+        client_id=client_id if isinstance(client_id, str) else "",
+        topic=topic,
+        message=text,
     )

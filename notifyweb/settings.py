@@ -53,6 +53,10 @@ KEYS_SERVER_IS_OURS = not _other_keys_server
 _other_history = env.address("HISTORY_SERVER_URL", schemes=("http", "https"))
 HISTORY_SERVER_URL = _other_history or f"{PUBLIC_URL}/history"
 HISTORY_SERVER_IS_OURS = not _other_history
+# For wallets with notify-client 0.11.3, which replays pages in the order they come in.
+HISTORY_SHORT_PAGES_ASCENDING = env.flag(
+    "NOTIFYWEB_HISTORY_SHORT_PAGES_ASCENDING", default=False
+)
 CAST_SERVER_URL = f"{PUBLIC_URL}/cast"
 ALLOWED_KEYS_SERVERS = env.names(
     "NOTIFYWEB_ALLOWED_KEYS_SERVERS", ("https://keys.walletconnect.com",)

@@ -69,7 +69,7 @@ class PublishedMessage(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["topic", "id"], name="published_by_topic"),
-            models.Index(fields=["expires_at"], name="published_by_expiry"),
+            models.Index(fields=["expires_at", "tag"], name="published_by_expiry"),
         ]
 
     def __str__(self) -> str:

@@ -112,7 +112,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.BigIntegerField(help_text='milliseconds')),
             ],
             options={
-                'indexes': [models.Index(fields=['topic', 'id'], name='published_by_topic'), models.Index(fields=['expires_at'], name='published_by_expiry')],
+                'indexes': [models.Index(fields=['topic', 'id'], name='published_by_topic'), models.Index(fields=['expires_at', 'tag'], name='published_by_expiry')],
                 'constraints': [models.UniqueConstraint(fields=('topic', 'message_id'), name='published_message_is_unique')],
             },
         ),

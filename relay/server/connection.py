@@ -78,9 +78,7 @@ class WebSocketOutlet:
 
     def close(self, code: int, reason: str) -> None:
         if self._closing is None:
-            self._closing = self._loop.create_task(
-                self._connection.close(code, reason)
-            )
+            self._closing = self._loop.create_task(self._connection.close(code, reason))
             self.forget()
 
     def forget(self) -> None:

@@ -108,7 +108,9 @@ class Mailbox:
             link.begin_reading()
         wanted = [Wanted(link.topic, link.last) for link in links]
         page = await self._read(session.client, wanted)
-        held = {link.topic: link for link in links if session.holds(link)}
+        held: dict[str, TopicLink] = {
+            link.topic: link for link in links if session.holds(link)
+        }
         for message in page.messages:
             if message.topic in held:
                 held[message.topic].deliver_kept(message)
@@ -133,5 +135,3 @@ class Mailbox:
 def _topics_with_more(page: Page) -> set[str]:
     counted = Counter(message.topic for message in page.messages)
     return {topic for topic, count in counted.items() if count >= PAGE_ROWS}
-
-

@@ -23,7 +23,7 @@ class RelayBroken(Exception):
     """The node ended because a part of it did."""
 
 
-async def run_node(  # noqa: PLR0913 (all of a node's surroundings, each by its name)
+async def run_node(
     *,
     host: str,
     port: int,

@@ -80,15 +80,22 @@ class PublishLog:
     async def _follow(self) -> None:
         try:
             head = await self._store.head()
-            self.database_is_up = True
+            self._database_is(up=True)
             if self._seen is None or head < self._seen:
                 self._begin_at(head)
             elif head > self._seen and await self._is_still_missing(head):
                 await self._catch_up(head)
-        except StoreUnavailable:
-            self.database_is_up = False
+        except StoreUnavailable as error:
+            self._database_is(up=False, reason=str(error))
             await asyncio.sleep(RETRY_S)
             self._missing.set()
+
+    def _database_is(self, *, up: bool, reason: str = "") -> None:
+        if up is not self.database_is_up:
+            logger.warning(
+                "the database is %s", "up" if up else "away", extra={"reason": reason}
+            )
+        self.database_is_up = up
 
     def _begin_at(self, head: int) -> None:
         if self._seen is not None:

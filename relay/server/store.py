@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from groundwork import clock
 from relay.server import packed, sql
@@ -151,9 +151,7 @@ class Store:
         return Appended(row[0], frozenset(row[1] or ()))
 
     @_bounded
-    async def page(
-        self, client: str, wanted: Sequence[Wanted], *, budget: int
-    ) -> Page:
+    async def page(self, client: str, wanted: Sequence[Wanted], *, budget: int) -> Page:
         """The oldest messages of these topics that the client has not acknowledged.
 
         Complete for every topic up to the last message returned of it. A topic of which
@@ -235,7 +233,12 @@ class Store:
         try:
             async with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.Error, PoolTimeout) as error:
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise StoreUnavailable(type(error).__name__) from error
+        except psycopg.Error as error:
+            # Not an outage: a statement that this database does not understand, or a
+            # database that only reads after a failover.
+            logger.exception("a statement failed")
             raise StoreUnavailable(type(error).__name__) from error
 
 

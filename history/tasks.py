@@ -1,0 +1,15 @@
+"""Throwing away what the relay no longer has to keep."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from history import services
+from relay.server.pruning import prune_mailboxes
+
+
+@shared_task(name="history.prune_messages")
+def prune_messages() -> int:
+    pruned = services.prune_messages()
+    prune_mailboxes()
+    return pruned
