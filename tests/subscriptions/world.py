@@ -1,0 +1,265 @@
+"""A dapp with its own Cast Server, made of the protocol core: real documents over HTTP,
+real keys, real answers. Only the relay between it and our wallet side is missing: what
+our outbox holds is handed to it, and what it says goes into our inbox.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from django.conf import settings
+
+from accounts.models import Account, Device, User
+from groundwork import clock, entropy
+from identity import services as identity
+from relay import services as relay
+from relay.models import InboxMessage, OutboxMessage, Party
+from walletconnect.crypto.envelope import Envelope, open_envelope, seal
+from walletconnect.crypto.ethereum import address_of, sign_eip191
+from walletconnect.crypto.keys import KeyPair, SymKey, topic_of
+from walletconnect.crypto.signing import IdentityKey
+from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
+from walletconnect.identity.jwt import DidJwt
+from walletconnect.notify import methods
+from walletconnect.notify.answers import token_of_request
+from walletconnect.notify.claims import SubscriptionAuth
+from walletconnect.notify.message import MessageBatch, Recipient
+from walletconnect.notify.parties import DappIdentity
+from walletconnect.notify.subscribe import answer_subscription, refuse_subscription
+from walletconnect.notify.update import answer_update
+from walletconnect.notify.values import NotifyMessage
+from walletconnect.relay.rpc import parse
+from walletconnect.sync.derivation import sync_message
+
+# --- people ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who has signed in with a wallet in some browsers."""
+
+    user: User
+    account: Account
+    devices: list[Device]
+    private_key: bytes = field(repr=False)
+
+    @property
+    def device(self) -> Device:
+        return self.devices[0]
+
+    @property
+    def sync_signature(self) -> str:
+        account = AccountId.parse(self.account.address)
+        return sign_eip191(sync_message(account), self.private_key)
+
+
+def sign_in(name: str, *, devices: int = 1) -> Person:
+    private_key = name.encode().ljust(32, b"\x01")
+    made = [_sign_in(private_key, f"{name} {number}") for number in range(devices)]
+    account = Account.objects.at(f"eip155:1:{address_of(private_key)}").get()
+    return Person(account.user, account, made, private_key)
+
+
+def _sign_in(private_key: bytes, session_key: str) -> Device:
+    request = identity.begin_sign_in(
+        session_key,
+        account=f"eip155:1:{address_of(private_key)}",
+        origin=settings.PUBLIC_URL,
+    )
+    return identity.complete_sign_in(
+        session_key,
+        nonce=request.nonce,
+        signature=sign_eip191(request.message, private_key),
+        user_agent="Mozilla/5.0 (X11; Linux) Firefox/130.0",
+    )
+
+
+# --- the way of messages --------------------------------------------------------------
+
+
+def sent(tag: int | None = None) -> list[OutboxMessage]:
+    """What the wallet side has put into its outbox."""
+    rows = OutboxMessage.objects.filter(party=Party.WALLET).order_by("pk")
+    return list(rows if tag is None else rows.filter(tag=tag))
+
+
+def deliver(*messages: tuple[str, str, int]) -> list[InboxMessage]:
+    """Have the relay bring (topic, message, tag) to the wallet side; handle them."""
+    pks = relay.receive(
+        Party.WALLET,
+        [
+            relay.Received(topic, message, int(tag), clock.now_ms())
+            for topic, message, tag in messages
+        ],
+    )
+    assert relay.handle_due(20.0) is False
+    return list(InboxMessage.objects.filter(pk__in=pks).order_by("pk"))
+
+
+def say(sym_key: SymKey, payload: dict | str, tag: int) -> list[InboxMessage]:
+    """Have anybody who holds a key say something on its topic."""
+    text = payload if isinstance(payload, str) else json.dumps(payload)
+    return deliver((sym_key.topic, seal(text, sym_key, iv=entropy.iv()), tag))
+
+
+# --- the dapp -------------------------------------------------------------------------
+
+TYPES = [
+    {"name": "alerts", "description": "Urgent"},
+    {"name": "news", "description": "What is new"},
+    {"name": "gm_hourly", "description": "gm"},
+]
+
+
+class Dapp:
+    """A dapp on a port of its own. Change ``config``, ``key_pair_x``… as you like."""
+
+    def __init__(self, name: str = "dapp") -> None:
+        self.key_pair_x = KeyPair.from_private(name.encode().ljust(32, b"x"))
+        self.key = IdentityKey.from_seed(name.encode().ljust(32, b"k"))
+        self.config: object = {"version": 1, "lastModified": 1, "types": TYPES}
+        self.status = 200
+        self.body: bytes | None = None
+        self.hits: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        self.url = f"http://localhost:{self._server.server_address[1]}"
+        self.keys: dict[str, SymKey] = {}
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def documents(self) -> dict[str, object]:
+        did = AppUrl.parse(self.url).did
+        document = DidWebDocument(did, self.key_pair_x.public_key, self.key.public_key)
+        return {
+            "/.well-known/did.json": document.to_value(),
+            "/.well-known/wc-notify-config.json": self.config,
+        }
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        dapp = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                dapp.hits.append(self.path)
+                found = dapp.documents.get(self.path)
+                body = json.dumps(found).encode() if dapp.body is None else dapp.body
+                self.send_response(dapp.status if found is not None else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+    # What the Cast Server of the dapp does.
+
+    @property
+    def identity(self) -> DappIdentity:
+        return DappIdentity(
+            AppUrl.parse(self.url),
+            self.key,
+            self.key_pair_x,
+            frozenset({settings.KEYS_SERVER_URL}),
+        )
+
+    def requests(self) -> list[OutboxMessage]:
+        """The subscribe requests that came to it."""
+        return [
+            row
+            for row in sent(methods.SUBSCRIBE.tag)
+            if row.topic == self.key_pair_x.topic
+        ]
+
+    def opened(self, row: OutboxMessage):
+        envelope = Envelope.decode(row.message)
+        sym_key_s = envelope.derive_sym_key(self.key_pair_x)
+        return parse(envelope.open(sym_key_s)), envelope.sender_public_key, sym_key_s
+
+    def claims(self, row: OutboxMessage) -> SubscriptionAuth:
+        request, _, _ = self.opened(row)
+        return SubscriptionAuth.read(
+            token_of_request(request, methods.SUBSCRIBE), now=clock.now_s()
+        )
+
+    def answer(self, **changes) -> tuple[str, str, int]:
+        """Its answer to the last request, as a message to deliver; P is remembered."""
+        row = self.requests()[-1]
+        request, public_key_y, _ = self.opened(row)
+        did = DidJwt.parse(token_of_request(request, methods.SUBSCRIBE)).iss
+        arguments = {
+            "topic": topic_of(self.key_pair_x.public_key),
+            "public_key_y": public_key_y,
+            "identity": identity.known_identity(did),
+            "key_pair_z": KeyPair.from_private(entropy.key_bytes()),
+            "iv": entropy.iv(),
+            "now": clock.now_s(),
+        }
+        made = answer_subscription(request, self.identity, **(arguments | changes))
+        self.keys[str(made.account)] = made.sym_key_p
+        self.subscription_hash = made.subscription_hash
+        return made.publish.topic, made.publish.message, made.publish.tag
+
+    def refusal(self, error) -> tuple[str, str, int]:
+        request, public_key_y, _ = self.opened(self.requests()[-1])
+        made = refuse_subscription(
+            request.id,
+            error,
+            key_pair_x=self.key_pair_x,
+            public_key_y=public_key_y,
+            iv=entropy.iv(),
+        )
+        return made.topic, made.message, made.tag
+
+    def key_of(self, account: Account) -> SymKey:
+        return self.keys[account.address]
+
+    def last_on(self, sym_key: SymKey, tag: int):
+        """The last request that the wallet side sent on the topic of a key."""
+        rows = [row for row in sent(tag) if row.topic == sym_key.topic]
+        assert rows, "nothing was sent on this topic"
+        return parse(open_envelope(rows[-1].message, sym_key))
+
+    def answer_update(self, account: Account) -> tuple[str, str, int]:
+        sym_key = self.key_of(account)
+        request = self.last_on(sym_key, methods.UPDATE.tag)
+        did = DidJwt.parse(token_of_request(request, methods.UPDATE)).iss
+        made = answer_update(
+            request,
+            self.identity,
+            sym_key_p=sym_key,
+            account=AccountId.parse(account.address),
+            identity=identity.known_identity(did),
+            iv=entropy.iv(),
+            now=clock.now_s(),
+        )
+        return made.publish.topic, made.publish.message, made.publish.tag
+
+    def notification(
+        self, account: Account, *, key=None, request_id=None, now=None, sym_key=None, **texts
+    ) -> tuple[str, str, int]:
+        """A notification for an account, as a message to deliver."""
+        note = NotifyMessage(
+            **({"title": "Hello", "body": "World é 😀", "type": "alerts"} | texts)
+        )
+        batch = MessageBatch.august(
+            note, key or self.key, app=self.url, now=now or clock.now_s()
+        )
+        recipient = Recipient(
+            AccountId.parse(account.address),
+            sym_key or self.key_of(account),
+            request_id or clock.payload_id(),
+            subscription_hash="0" * 64,
+        )
+        made = batch.publication(recipient, iv=entropy.iv())
+        return made.topic, made.message, made.tag
