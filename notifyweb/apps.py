@@ -1,13 +1,22 @@
-"""Tells Django about the project's own commands, checks and tasks."""
+"""Tells Django about the project's own commands, checks, tasks and static files."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.staticfiles.apps import StaticFilesConfig
 
 
 class NotifywebConfig(AppConfig):
+    # The other configuration of this module is named in INSTALLED_APPS.
+    default = True
     name = "notifyweb"
 
     def ready(self) -> None:
         # The Celery application has to exist before anything starts a task by name.
         from notifyweb import celery, checks  # noqa: F401
+
+
+class CollectedFilesConfig(StaticFilesConfig):
+    """Leaves out scripts that import by bare names; htmx is our own vendored copy."""
+
+    ignore_patterns = [*StaticFilesConfig.ignore_patterns, "django_htmx"]

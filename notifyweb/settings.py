@@ -206,7 +206,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.staticfiles",
+    "notifyweb.apps.CollectedFilesConfig",
     "channels",
     "csp",
     "django_celery_beat",
@@ -268,11 +268,16 @@ USE_I18N = False
 
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATIC_ROOT = DATA_DIR / "static" if EMBEDDED_POSTGRES else BASE_DIR / "staticfiles"
+_storage = "django.contrib.staticfiles.storage.StaticFilesStorage"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "staticfiles": {
+        "BACKEND": _storage if DEBUG else "notifyweb.static.HashedStorage",
+    },
 }
+
+WHITENOISE_USE_FINDERS = DEBUG
 
 # Security -------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ os.environ["NOTIFYWEB_DATA_DIR"] = str(BASE / ".data-test")
 
 from notifyweb.embedded.places import Places
 from notifyweb.settings import *  # noqa: F403
-from notifyweb.settings import CACHES, CHANNEL_LAYERS, DATABASES, PLACES
+from notifyweb.settings import CACHES, CHANNEL_LAYERS, DATABASES, PLACES, STORAGES
 
 RUN = f"run-{os.getpid()}"
 REDIS_PLACES = Places(PLACES.data / "runs" / RUN)
@@ -29,5 +29,11 @@ CHANNEL_LAYERS["default"]["CONFIG"]["hosts"][0]["address"] = REDIS_URL
 
 DATABASES["default"]["TEST"] = {"NAME": f"test_{os.getpid()}"}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+# Pages of a test name plain files: nothing was collected.
+STORAGES["staticfiles"] = {
+    "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+}
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = True
 DEMO = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

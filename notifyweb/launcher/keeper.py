@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from notifyweb.environment import SettingError
 from notifyweb.launcher.programs import Program
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ PR_SET_PDEATHSIG = 1
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 20.0
+START_POLL_S = 0.03
 READ_BYTES = 64 * 1024
 FOUND_POLL_S = 0.5
 LAST_LINES_S = 1.0
+SERVICE_STOP_S = 6.0
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -73,11 +76,11 @@ class Keeper:
 
     def __init__(self, program: Program, console: Console) -> None:
         self.program = program
-        self.restarts = 0
         self.on_change: Callable[[], None] = lambda: None
         self._console = console
         self._running: asyncio.subprocess.Process | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
         self._started_at = time.monotonic()
 
     @property
@@ -89,6 +92,11 @@ class Keeper:
     def age_s(self) -> float:
         return time.monotonic() - self._started_at
 
+    def start(self) -> asyncio.Task[None]:
+        """Keep the program from now on. The task ends after ``stop``."""
+        self._task = asyncio.create_task(self._keep())
+        return self._task
+
     async def run_once(self) -> int:
         """Start the program, wait for its end, clear up its group."""
         self._started_at = time.monotonic()
@@ -96,15 +104,15 @@ class Keeper:
         # for as long as a grandchild holds the other side.
         read_end, write_end = os.pipe()
         try:
-            running = await self._spawn(write_end)
+            running = self._running = await self._spawn(write_end)
         finally:
             os.close(write_end)
-        self._running = running
         self.on_change()
         reading = asyncio.create_task(_lines_of(read_end, self._line))
+        if self._stopping.is_set():
+            self._insist()
         code = await running.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(running.pid, signal.SIGKILL)
+        self._insist()
         await asyncio.wait([reading], timeout=LAST_LINES_S)
         reading.cancel()
         self.on_change()
@@ -122,24 +130,31 @@ class Keeper:
             preexec_fn=_die_with(os.getpid()),
         )
 
-    async def keep(self) -> None:
+    async def _keep(self) -> None:
         pause = FIRST_PAUSE_S
-        while not self._is_stopping():
-            code = await self.run_once()
-            if self._is_stopping():
+        while not self._stopping.is_set():
+            how = await self._run_to_its_end()
+            if self._stopping.is_set():
                 return
             if self.age_s > STEADY_S:
                 pause = FIRST_PAUSE_S
-            how = f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            self._line(f"{how}; starting again in {pause:.1f} s")
-            await asyncio.sleep(pause)
+            self._say(f"{how}; starting again in {pause:.1f} s")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-            self.restarts += 1
 
-    def _is_stopping(self) -> bool:
-        return self._stopping
+    async def _run_to_its_end(self) -> str:
+        """How the program ended, in words."""
+        try:
+            code = await self.run_once()
+        except (OSError, SettingError) as error:
+            return f"cannot be started: {error}"
+        return f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
     def _line(self, text: str) -> None:
+        self._say(text)
+
+    def _say(self, text: str) -> None:
         self._console.line(self.program.name, text)
 
     def signal(self, number: int) -> None:
@@ -147,25 +162,29 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def _insist(self) -> None:
+        """Kill the whole group: what a process leaves behind goes with it."""
+        if self._running is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._running.pid, signal.SIGKILL)
+
     async def stop(self, *, hurry: asyncio.Event) -> None:
         """Ask for a clean end; insist after a while, or at once when ``hurry``."""
-        self._stopping = True
-        running = self._running
-        if running is None or running.returncode is not None:
+        self._stopping.set()
+        if self._task is None:
+            self._insist()
             return
         self.signal(self.program.stop_signal)
-        insist = asyncio.create_task(hurry.wait())
-        ended = asyncio.create_task(running.wait())
+        hurried = asyncio.create_task(hurry.wait())
         await asyncio.wait(
-            [insist, ended],
+            [hurried, self._task],
             timeout=self.program.stop_after_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        insist.cancel()
-        if running.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(running.pid, signal.SIGKILL)
-        await ended
+        hurried.cancel()
+        if not self._task.done():
+            self._insist()
+        await asyncio.wait([self._task])
 
 
 class ServiceKeeper(Keeper):
@@ -176,14 +195,23 @@ class ServiceKeeper(Keeper):
         super().__init__(_service_program(service), console)
         self.ready = asyncio.Event()
         self._service = service
+        self._last_line = ""
         self._log = places.logs / f"{service.name}.log"
+
+    def prepare(self) -> None:
+        """What the service needs before its first start; may raise ``SettingError``."""
+        if not self._service.is_ready():
+            self._service.prepare()
 
     async def run_once(self) -> int:
         service = self._service
         while await asyncio.to_thread(service.is_ready):
-            await asyncio.to_thread(service.complete)
-            self.ready.set()
-            await asyncio.sleep(FOUND_POLL_S)
+            await self._complete()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), FOUND_POLL_S)
+            if self._stopping.is_set():
+                return 0
+        self.ready.clear()
         await asyncio.to_thread(service.prepare)
         self.program = _service_program(service)
         announce = asyncio.create_task(self._announce())
@@ -194,17 +222,28 @@ class ServiceKeeper(Keeper):
             announce.cancel()
 
     async def _announce(self) -> None:
-        while not await asyncio.to_thread(self._service.is_ready):  # noqa: ASYNC110
-            await asyncio.sleep(0.03)
-        await asyncio.to_thread(self._service.complete)
-        self.ready.set()
+        while not self.ready.is_set():
+            if await asyncio.to_thread(self._service.is_ready):
+                await self._complete()
+            await asyncio.sleep(START_POLL_S)
+
+    async def _complete(self) -> None:
+        try:
+            await asyncio.to_thread(self._service.complete)
+        except Exception as error:  # of whichever client; it is tried again
+            self._line(f"not complete yet: {type(error).__name__}: {error}")
+        else:
+            self.ready.set()
 
     def _line(self, text: str) -> None:
         # A server's own chatter goes to its log; what the launcher says is shown.
-        if "starting again" in text:
-            super()._line(text)
+        self._last_line = text
         with self._log.open("a", encoding="utf-8") as log:
             log.write(text + "\n")
+
+    async def _run_to_its_end(self) -> str:
+        how = await super()._run_to_its_end()
+        return f"{how} ({self._last_line})" if self._last_line else how
 
 
 def _service_program(service: Service) -> Program:
@@ -213,5 +252,6 @@ def _service_program(service: Service) -> Program:
         arguments=tuple(service.command(dies_with_parent=True)),
         # SIGTERM would make PostgreSQL wait for its clients.
         stop_signal=signal.SIGINT,
+        stop_after_s=SERVICE_STOP_S,
         folder=Path("/"),
     )

@@ -76,5 +76,5 @@ def state_of_files(settings: LazySettings) -> str:
                 digest.update(f"{file}:{at.st_mtime_ns}:{at.st_size}\n".encode())
     key_ids = [key.partition(":")[0] for key in settings.KEYCHAIN_KEYS]
     digest.update(f"{settings.DEMO}:{settings.PUBLIC_URL}:{key_ids}".encode())
-    digest.update(str(settings.STATIC_ROOT.is_dir()).encode())
+    digest.update(str((settings.STATIC_ROOT / "staticfiles.json").exists()).encode())
     return digest.hexdigest()

@@ -23,7 +23,7 @@ class Program:
 
     name: str
     arguments: tuple[str, ...]
-    stop_after_s: float = 12.0
+    stop_after_s: float = 10.0
     stop_signal: int = signal.SIGTERM
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -139,8 +139,10 @@ class System:
         if self._services:
             with self._console.phase("services are up"):
                 for service in self._services:
+                    await asyncio.to_thread(service.prepare)
                     self._keep(service)
-                await self._wait_for_services()
+                for service in self._services:
+                    await service.ready.wait()
         if not await self._prepare():
             return UNPREPARED
         with self._console.phase("processes are up"):
@@ -161,17 +163,7 @@ class System:
 
     def _keep(self, keeper: Keeper) -> None:
         keeper.on_change = self._write_pids
-        self._tasks.append(asyncio.create_task(keeper.keep()))
-
-    async def _wait_for_services(self) -> None:
-        waits = (service.ready.wait() for service in self._services)
-        ready = asyncio.ensure_future(asyncio.gather(*waits))
-        waiting: list[asyncio.Future[Any]] = [ready, *self._tasks]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not ready.done():
-            ready.cancel()
-            for failed in filter(asyncio.Future.done, self._tasks):
-                failed.result()
+        self._tasks.append(keeper.start())
 
     async def _prepare(self) -> bool:
         """Migrate, collect static files, seed; in one process that loads Django once.
