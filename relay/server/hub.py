@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LAST_WRITE_S = 5.0
+LAST_CANCEL_S = 0.5
 
 
 class Hub:
@@ -90,9 +91,12 @@ class Hub:
             logger.warning("stopped without the last write")
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Once is not enough: on Python 3.11 `asyncio.wait_for`, which redis-py uses, can
+        # lose a cancellation.
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=LAST_CANCEL_S)
         await self.nodes.close()
         await self.store.close()
 

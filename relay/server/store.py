@@ -9,7 +9,7 @@ import asyncio
 import functools
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 STATEMENT_TIMEOUT_MS = 3_000
 CONNECTION_WAIT_S = 2.0
 LONGEST_CALL_S = 4.0
+LAST_CALL_S = 1.0
 # One connection writes ticks, one acknowledgements, the others read mailboxes.
 POOL_SIZE = 6
 PAGE_ROWS = 500
@@ -53,34 +54,25 @@ class StoreUnavailable(Exception):
 
 
 def _bounded(
-    call: Callable[P, Coroutine[Any, Any, R]],
-) -> Callable[P, Coroutine[Any, Any, R]]:
+    call: Callable[Concatenate[Store, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, R]]:
     """Wait for a call no longer than `LONGEST_CALL_S`, also on a server that hangs.
 
     A cancelled psycopg call waits for the server to confirm, so that a time-out would not
-    help: the call is left to itself, and its connection with it.
+    help, and closes its connection if it is not left to do so. Therefore a call is left to
+    itself, both when it takes too long and when nobody waits for it any more.
     """
 
     @functools.wraps(call)
-    async def bounded(*args: P.args, **kwargs: P.kwargs) -> R:
-        task = asyncio.ensure_future(call(*args, **kwargs))
-        try:
-            done, _ = await asyncio.wait({task}, timeout=LONGEST_CALL_S)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
+    async def bounded(store: Store, *args: P.args, **kwargs: P.kwargs) -> R:
+        task = asyncio.create_task(call(store, *args, **kwargs))
+        store.note(task)
+        done, _ = await asyncio.wait({task}, timeout=LONGEST_CALL_S)
         if done:
             return task.result()
-        task.cancel()
-        task.add_done_callback(_forget)
         raise StoreUnavailable("no answer in time")
 
     return bounded
-
-
-def _forget(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        logger.info("a late call ended", extra={"reason": type(error).__name__})
 
 
 class Appended(NamedTuple):
@@ -109,12 +101,27 @@ class Store:
             configure=_configure,
             name="relay",
         )
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=LAST_CALL_S)
+        for task in self._under_way:
+            task.cancel()
         await self._pool.close()
+
+    def note(self, call: asyncio.Task[Any]) -> None:
+        """A call under way holds a connection, though nobody may wait for it any more."""
+        self._under_way.add(call)
+        call.add_done_callback(self._ended)
+
+    def _ended(self, call: asyncio.Task[Any]) -> None:
+        self._under_way.discard(call)
+        if not call.cancelled():
+            call.exception()  # seen: whoever still waits for it gets it, too
 
     @_bounded
     async def head(self) -> int:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from groundwork import clock
-from tests.relay_server.wire import Refused, connected, topic
+from tests.relay_server.wire import Refused, connected, key, topic
 from walletconnect.relay.frames import subscription_id
 
 
@@ -305,15 +305,15 @@ async def test_an_unknown_method_is_answered_with_an_error(join, method):
     [1, 1693000000000123, 1693000000000123456, 2**63 - 1, "1693000000000123456", "x"],
 )
 async def test_an_answer_has_the_id_of_its_request_digit_by_digit(join, request_id):
-    alice = await join()
+    alice, bob = await join(), await join()
 
-    answer = await alice.answer(request_id, "irn_subscribe", {"topic": topic()})
-    with pytest.raises(Refused):
-        await alice.answer(request_id, "irn_unknown", {})
+    await alice.ask(request_id, "irn_subscribe", {"topic": topic()})
+    await bob.ask(request_id, "irn_unknown", {})
 
-    assert answer["id"] == request_id
-    assert type(answer["id"]) is type(request_id)
-    assert answer["jsonrpc"] == "2.0"
+    for answer in (await alice.answered(request_id), await bob.answered(request_id)):
+        assert answer["id"] == request_id
+        assert type(answer["id"]) is type(request_id)
+        assert answer["jsonrpc"] == "2.0"
 
 
 async def test_frames_that_are_no_requests_leave_the_connection_open(join):
@@ -374,11 +374,9 @@ async def test_many_publishers_at_once_lose_nothing(relay, join):
     await bob.call("irn_batchSubscribe", topics=topics)
 
     async def publish_all(number: int) -> None:
-        async with connected(relay.url, bob_key()) as client:
+        async with connected(relay.url, key()) as client:
             for count in range(20):
                 await client.publish(topics[count], f"{number}/{count}")
-
-    from tests.relay_server.wire import key as bob_key
 
     await asyncio.gather(*(publish_all(number) for number in range(20)))
 
