@@ -115,6 +115,18 @@ def parse_changes(text: str) -> dict[str, int | Bucket]:
     return changes
 
 
+def configured_limits(text: str, *, demo: bool, strict_spam_rule: bool) -> Limits:
+    """The table with what the mode and ``NOTIFYWEB_LIMITS`` change, in this order."""
+    changes: dict[str, int | Bucket] = {}
+    if demo:
+        changes["notify_subscriber"] = Bucket(1_000, 10)
+    if strict_spam_rule:
+        # Spec: one message an hour from one dapp to one subscriber.
+        changes["notify_subscriber"] = Bucket(1, 1 / HOUR)
+    changes |= parse_changes(text)
+    return dataclasses.replace(Limits(), **changes)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether one request may pass, and what its answer tells the caller."""

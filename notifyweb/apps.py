@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.staticfiles.apps import StaticFilesConfig
 
 
@@ -13,7 +14,10 @@ class NotifywebConfig(AppConfig):
 
     def ready(self) -> None:
         # The Celery application has to exist before anything starts a task by name.
-        from notifyweb import celery, checks  # noqa: F401
+        from notifyweb import celery, checks, reports  # noqa: F401
+
+        if settings.SENTRY_DSN:
+            reports.start(settings.SENTRY_DSN)
 
 
 class CollectedFilesConfig(StaticFilesConfig):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 
-from groundwork.limits import Bucket, Limits, parse_changes
+from groundwork.limits import configured_limits
 from notifyweb import environment as env
+from notifyweb.database import Patience, database_settings
 from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
 from notifyweb.environment import SettingError
 from notifyweb.logs import configuration
@@ -105,9 +105,6 @@ KEYCHAIN_KEYS = env.keychain_keys(
 
 # Database -------------------------------------------------------------------
 
-STATEMENT_TIMEOUT_MS = env.integer("NOTIFYWEB_STATEMENT_TIMEOUT_MS", 30_000)
-LOCK_TIMEOUT_MS = env.integer("NOTIFYWEB_LOCK_TIMEOUT_MS", 5_000)
-DATABASE_POOL = env.integer("NOTIFYWEB_DATABASE_POOL", 0, highest=1000)
 DATABASE_ADDRESS = EXTERNAL_DATABASE or env.DatabaseAddress(
     name=DATABASE,
     host=str(PLACES.postgres_run),
@@ -115,34 +112,15 @@ DATABASE_ADDRESS = EXTERNAL_DATABASE or env.DatabaseAddress(
     user=ROLE,
     password="",
 )
-_database_options: dict[str, object] = {
-    **dict(DATABASE_ADDRESS.options),
-    "connect_timeout": 5,
-    "application_name": "notifyweb",
-    "options": (
-        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} "
-        f"-c lock_timeout={LOCK_TIMEOUT_MS} "
-        "-c idle_in_transaction_session_timeout=60000"
-    ),
-}
-if DATABASE_POOL:
-    _database_options["pool"] = {
-        "min_size": 1,
-        "max_size": DATABASE_POOL,
-        "timeout": 5,
-    }
 DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": DATABASE_ADDRESS.name,
-        "HOST": DATABASE_ADDRESS.host,
-        "PORT": str(DATABASE_ADDRESS.port),
-        "USER": DATABASE_ADDRESS.user,
-        "PASSWORD": DATABASE_ADDRESS.password,
-        "CONN_MAX_AGE": 0 if DATABASE_POOL else 60,
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": _database_options,
-    }
+    "default": database_settings(
+        DATABASE_ADDRESS,
+        Patience(
+            statement_ms=env.integer("NOTIFYWEB_STATEMENT_TIMEOUT_MS", 30_000),
+            lock_ms=env.integer("NOTIFYWEB_LOCK_TIMEOUT_MS", 5_000),
+        ),
+        pool=env.integer("NOTIFYWEB_DATABASE_POOL", 0, highest=1000),
+    )
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -331,22 +309,14 @@ OUTBOUND_ALLOW = env.names(
     "NOTIFYWEB_OUTBOUND_ALLOW",
     ("localhost", "127.0.0.1", "::1") if EMBEDDED_POSTGRES else (),
 )
-
-
-def _limits() -> Limits:
-    changes: dict[str, int | Bucket] = {}
-    if DEMO:
-        changes["notify_subscriber"] = Bucket(1_000, 10)
-    if env.flag("NOTIFYWEB_STRICT_SPAM_RULE", default=False):
-        changes["notify_subscriber"] = Bucket(1, 1 / 3600)
-    try:
-        changes |= parse_changes(env.text("NOTIFYWEB_LIMITS"))
-    except ValueError as error:
-        raise SettingError(f"NOTIFYWEB_LIMITS: {error}.") from None
-    return dataclasses.replace(Limits(), **changes)  # type: ignore[arg-type]
-
-
-LIMITS = _limits()
+try:
+    LIMITS = configured_limits(
+        env.text("NOTIFYWEB_LIMITS"),
+        demo=DEMO,
+        strict_spam_rule=env.flag("NOTIFYWEB_STRICT_SPAM_RULE", default=False),
+    )
+except ValueError as error:
+    raise SettingError(f"NOTIFYWEB_LIMITS: {error}.") from None
 DATA_UPLOAD_MAX_MEMORY_SIZE = LIMITS.json_body_bytes
 
 # Mail -----------------------------------------------------------------------

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 SLOW_START_S = 45.0
-UNPREPARED = 1
 
 
 def run() -> int:
@@ -143,8 +142,10 @@ class System:
                     self._keep(service)
                 for service in self._services:
                     await service.ready.wait()
-        if not await self._prepare():
-            return UNPREPARED
+        code = await self._prepare()
+        if code:
+            self._console.say("the database was not prepared; see the lines above")
+            return code
         with self._console.phase("processes are up"):
             found = programs.programs(
                 settings.BASE_DIR, with_relay=settings.EMBEDDED_RELAY
@@ -165,7 +166,7 @@ class System:
         keeper.on_change = self._write_pids
         self._tasks.append(keeper.start())
 
-    async def _prepare(self) -> bool:
+    async def _prepare(self) -> int:
         """Migrate, collect static files, seed; in one process that loads Django once.
 
         A start after nothing changed needs none of it: the note of the last time
@@ -174,18 +175,16 @@ class System:
         note = settings.DATA_DIR / "prepared"
         state = await asyncio.to_thread(probe.state_of_files, settings)
         if self._services and note.exists() and note.read_text() == state:
-            return True
+            return 0
         program = programs.prepare(settings.BASE_DIR, seed=settings.DEMO)
         with self._console.phase("prepared"):
             keeper = Keeper(program, self._console)
             self._keepers = [keeper]
             code = await keeper.run_once()
             self._keepers = []
-        if code:
-            self._console.say("the database was not prepared; see the lines above")
-            return False
-        note.write_text(await asyncio.to_thread(probe.state_of_files, settings))
-        return True
+        if code == 0:
+            note.write_text(await asyncio.to_thread(probe.state_of_files, settings))
+        return code
 
     async def _wait_until_ready(self) -> None:
         patience = asyncio.get_running_loop().time() + SLOW_START_S

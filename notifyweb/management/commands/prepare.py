@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from keychain.services import KeyringError
+from notifyweb.environment import SettingError
+from notifyweb.startup import newer_schema
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
@@ -27,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         with self._phase("migrated"):
-            call_command("migrate", interactive=False, verbosity=0)
+            _migrate()
         with self._phase("static files collected"):
             call_command("collectstatic", interactive=False, verbosity=0)
         if options["seed"]:
@@ -39,6 +43,16 @@ class Command(BaseCommand):
         started = time.monotonic()
         yield
         self.stdout.write(f"{name} ({time.monotonic() - started:.1f} s)")
+
+
+def _migrate() -> None:
+    fault = newer_schema()
+    if fault:
+        raise SettingError(fault)
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except KeyringError as error:
+        raise SettingError(str(error)) from None
 
 
 def _seed() -> None:
