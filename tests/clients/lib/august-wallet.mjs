@@ -12,6 +12,23 @@ import { until } from "./report.mjs";
 const { NotifyClient } = createRequire(import.meta.url)("notify-client-0.12");
 
 export const STORE_NAME = "com.walletconnect.notify.notifySubscription";
+
+// history 1.0.4 takes the address with every call, and the notify client does not pass it: it always
+// asks the production host. A wallet can only hand it a client that does pass it.
+function historyAt(core, url) {
+  const history = new HistoryClient(core, url);
+  return {
+    registerTags: (payload) => history.registerTags(payload, url),
+    getMessages: (payload) => history.getMessages(payload, url),
+  };
+}
+
+// All wallets of an account hear everything on a notify topic. The notify client has no request for
+// another wallet's answer and says so by an unhandled rejection; every other one is a failure.
+process.on("unhandledRejection", (reason) => {
+  if (!/No matching key\. (requests|history)/.test(String(reason?.message))) throw reason;
+});
+
 const HISTORY_TAGS = ["4002", "5000", "5002"];
 
 export class AugustWallet {
@@ -20,12 +37,14 @@ export class AugustWallet {
     const wallet = new AugustWallet(key, name);
     wallet.core = makeCore(core, projectId ? { projectId } : {});
     wallet.identityKeys = new IdentityKeys(wallet.core, servers.keys);
-    wallet.notify = await NotifyClient.init({
+    wallet.notify = new NotifyClient({
       core: wallet.core,
       identityKeys: wallet.identityKeys,
       keyserverUrl: servers.keys,
       logger: process.env.CLIENT_LOG ?? "silent",
     });
+    wallet.notify.historyClient = historyAt(wallet.core, servers.history);
+    await wallet.notify.initialize();
     wallet.notify.on("notify_subscription", (event) => wallet.subscribed.push(event));
     wallet.notify.on("notify_message", (event) => wallet.received.push(event));
     wallet.notify.on("notify_update", (event) => wallet.updated.push(event));
@@ -68,13 +87,10 @@ export class AugustWallet {
   }
 
   async #rebuildFromHistory() {
-    const history = new HistoryClient(this.core, servers.history);
-    await history.registerTags({ tags: HISTORY_TAGS, relayUrl: servers.relay }, servers.history);
+    const history = historyAt(this.core, servers.history);
+    await history.registerTags({ tags: HISTORY_TAGS, relayUrl: servers.relay });
     const [topic] = this.sync.storeMap.keys;
-    const page = await history.getMessages(
-      { topic, direction: "forward", messageCount: 200 },
-      servers.history,
-    );
+    const page = await history.getMessages({ topic, direction: "forward", messageCount: 200 });
     await page.injectIntoRelayer();
   }
 

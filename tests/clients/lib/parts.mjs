@@ -6,10 +6,10 @@ import { Core as Core212 } from "core-2.12";
 import { Core as Core225 } from "core-2.25";
 
 export const servers = {
-  relay: process.env.RELAY_URL,
-  keys: process.env.KEYS_URL,
-  history: process.env.HISTORY_URL,
-  cast: process.env.CAST_URL,
+  relay: process.env.TARGET_RELAY_URL,
+  keys: process.env.TARGET_KEYS_URL,
+  history: process.env.TARGET_HISTORY_URL,
+  cast: process.env.TARGET_CAST_URL,
 };
 export const projectId = process.env.PROJECT_ID ?? "client-tests";
 
