@@ -19,11 +19,12 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import services as accounts
-from accounts.models import Device, User
 from dashboard import appearance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from accounts.models import Device, User
 
 ACCESS_RULE = "access_rule"
 

@@ -25,18 +25,22 @@ class StyledForm(forms.Form):
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         for name, field in self.fields.items():
-            if isinstance(field.widget, (forms.RadioSelect, forms.CheckboxInput)):
+            if isinstance(
+                field.widget, forms.RadioSelect | forms.CheckboxSelectMultiple
+            ):
                 continue
-            attributes = field.widget.attrs
-            attributes.setdefault("class", "input")
-            described = []
+            field.widget.attrs.setdefault("class", "input")
             if field.help_text:
-                described.append(f"id_{name}_hint")
-            if self.is_bound and name in self.errors:
+                field.widget.attrs["aria-describedby"] = f"id_{name}_hint"
+
+    def full_clean(self) -> None:
+        super().full_clean()
+        for name in self._errors or ():
+            if name in self.fields:
+                attributes = self.fields[name].widget.attrs
+                hint = attributes.get("aria-describedby", "")
                 attributes["aria-invalid"] = "true"
-                described.append(f"id_{name}_error")
-            if described:
-                attributes["aria-describedby"] = " ".join(described)
+                attributes["aria-describedby"] = f"{hint} id_{name}_error".strip()
 
 
 class ProjectForm(StyledForm):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from castserver.models import Project
 from relay import steps as records
-from subscriptions.models import SubscribeAttempt
+from subscriptions.models import DappDocument, SubscribeAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,9 +46,7 @@ STEPS: Final = (
     (19, WX, "Stores the subscription"),
     (20, WX, "Subscribes to the notify topic"),
 )
-LAST: Final = 20
-# From here on the attempt is done for W1; what follows are other devices.
-SETTLED_STEP: Final = 17
+SENDS_TO: Final = {5: CAST, 13: W1, 18: WX}
 
 _STATE_WORDS: Final = {
     "resolving": ("Looking at the dapp's documents", "accent"),
@@ -75,6 +74,8 @@ class StepRow:
     text: str
     state: str
     acts: list[Act]
+    # Where what this step sends over the relay goes.
+    sends_to: str = ""
     since_start_ms: float | None = None
 
     @property
@@ -85,6 +86,7 @@ class StepRow:
 @dataclass(frozen=True, slots=True)
 class AttemptPage:
     attempt: SubscribeAttempt
+    name: str
     steps: list[StepRow]
     words: str
     tone: str
@@ -117,7 +119,24 @@ def attempt_page(attempt: SubscribeAttempt) -> AttemptPage:
         for record in records.of_run(attempt.response_topic):
             recorded.setdefault(record.step, []).append(record)
     words, tone = _STATE_WORDS[attempt.state]
-    return AttemptPage(attempt, _rows(attempt, recorded), words, tone)
+    return AttemptPage(
+        attempt=attempt,
+        name=attempt.metadata.get("name") or name_of(attempt.dapp_url),
+        steps=_rows(attempt, recorded),
+        words=words,
+        tone=tone,
+    )
+
+
+def name_of(dapp_url: str) -> str:
+    """What the dapp calls itself, as far as anybody here knows before it was read."""
+    documents = DappDocument.objects.filter(url=dapp_url).exclude(name="")
+    projects = Project.objects.filter(url=dapp_url)
+    found = (
+        documents.values_list("name", flat=True).first()
+        or projects.values_list("name", flat=True).first()
+    )
+    return found or dapp_url.partition("://")[2]
 
 
 def _rows(
@@ -142,6 +161,7 @@ def _rows(
                     Act(record.actor, record.at, _wire_lines(record.wire))
                     for record in found
                 ],
+                sends_to=SENDS_TO.get(number, ""),
                 since_start_ms=max(since, 0) if since is not None else None,
             )
         )

@@ -48,7 +48,7 @@ def device_cards(
     devices.sort(key=lambda device: device.pk != this)
     keys = [device.pk for device in devices]
     identity: dict[UUID, list[IdentityKey]] = {}
-    own_keys = IdentityKey.objects.filter(device__in=keys, unregister_wanted_at=None)
+    own_keys = IdentityKey.objects.filter(device__in=keys, retired_at=None)
     for identity_key in own_keys.select_related("account"):
         identity.setdefault(identity_key.device_id, []).append(identity_key)
     started = dict(
