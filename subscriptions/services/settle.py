@@ -178,6 +178,7 @@ def _settle(
         [attempt.pk], State.REQUESTED, new, settled_at=now, last_step=last, reason=""
     ):
         return
+    attempt.state = new
     keep_notify_keys([value], account_id=attempt.account_id)
     row = _kept(attempt, settlement)
     SubscribeAttempt.objects.filter(pk=attempt.pk).update(subscription=row)
