@@ -83,7 +83,7 @@ def device_group(device_id: UUID) -> str:
 # --- recording ------------------------------------------------------------------------
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record_events(drafts: Sequence[EventDraft]) -> None:
     """Number and keep the events of one state change; announce them on commit.
 
