@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from castserver.views import documents, keys, notifications, webhooks
 from castserver.views.api import api
@@ -21,7 +21,7 @@ def _guard(patterns: list[URLPattern | URLResolver]) -> list[URLPattern | URLRes
     return patterns
 
 
-_api_patterns, _api_app, _api_namespace = api.urls
+_api_patterns, _, _ = api.urls
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path(
@@ -43,5 +43,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
         documents.notify_config,
         name="notify-config",
     ),
-    path("cast/", (_guard(_api_patterns), _api_app, _api_namespace)),
+    path("cast/", include(_guard(_api_patterns))),
 ]

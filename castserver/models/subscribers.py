@@ -49,8 +49,11 @@ class Subscriber(models.Model):
     subscription_hash = models.CharField(
         max_length=64, help_text="sha256 of the last subscriptionAuth or updateAuth"
     )
-    last_iat = models.BigIntegerField(help_text="of the last accepted word, seconds")
-    identity_did = models.CharField(max_length=64)
+    # The account's last accepted word: as the wallet's clock dates it, as ours does,
+    # and whose it was.
+    last_iat = models.BigIntegerField(help_text="seconds")
+    last_word_at = models.DateTimeField()
+    identity_did = models.CharField("did:key", max_length=64)
     is_later_generation = models.BooleanField(default=False)
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -85,6 +88,16 @@ class Subscriber(models.Model):
 
     def is_live(self, now: datetime) -> bool:
         return self.deleted_at is None and now < self.expires_at
+
+    def last_iat_for(self, identity_did: str) -> int:
+        """What a further word of ``identity_did`` must not be older than.
+
+        One device has one clock, right or wrong. Another one must not be locked out by
+        it, so for that the last word is no later than when we heard it.
+        """
+        if identity_did == self.identity_did:
+            return self.last_iat
+        return min(self.last_iat, int(self.last_word_at.timestamp()))
 
 
 class Answer(models.Model):

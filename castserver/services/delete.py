@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from walletconnect.notify.parties import DappIdentity
     from walletconnect.relay.frames import Publication
 
-ENDED_COLUMNS: Final = ("deleted_at", "delete_reason", "delete_iat", "last_iat")
+ENDED_COLUMNS: Final = (
+    "deleted_at",
+    "delete_reason",
+    "delete_iat",
+    "last_iat",
+    "last_word_at",
+)
 
 
 def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
@@ -78,16 +84,17 @@ def _answer(asked: TopicRequest) -> Accepted:
         subscription_hash=row.subscription_hash,
         iv=entropy.iv(),
         now=clock.now_s(),
-        last_iat=row.last_iat,
+        last_iat=row.last_iat_for(asked.identity_did),
         others=asked.others,
     )
-    # No clock of a wallet may forbid the account to come back.
-    row.last_iat = min(answer.iat, clock.now_s())
+    row.last_iat = answer.iat
+    row.last_word_at = clock.now()
     return Accepted(asked.message, answer.publish, row.project_id, row)
 
 
 def _end(asked: TopicRequest) -> list[Subscriber]:
-    iat = asked.subscriber.last_iat
+    # No clock of a wallet may forbid the account to come back.
+    iat = min(asked.subscriber.last_iat, clock.now_s())
     ended = asked.standing.end(asked.subscriber, iat=iat)
     has_left = not asked.standing.live
     for row in ended:

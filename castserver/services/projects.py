@@ -26,7 +26,7 @@ from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl
-from walletconnect.notify.values import MOST_TYPES, require_scope_name
+from walletconnect.notify.scope import require_scope_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -211,8 +211,10 @@ def _write_types(project: Project, types: Sequence[TypeDraft]) -> None:
 
 
 def _check_types(types: Sequence[TypeDraft]) -> None:
-    if not 1 <= len(types) <= MOST_TYPES:
-        raise Invalid(f"a dapp offers 1 to {MOST_TYPES} types", field="types")
+    # No more than a subscription may enable.
+    most = settings.LIMITS.scopes_per_subscription
+    if not 1 <= len(types) <= most:
+        raise Invalid(f"a dapp offers 1 to {most} types", field="types")
     if len({draft.name for draft in types}) != len(types):
         raise Invalid("a dapp offers each type once", field="types")
     for draft in types:

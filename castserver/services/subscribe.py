@@ -256,7 +256,8 @@ def _settle(
     row.app = answer.app
     row.expires_at = datetime.fromtimestamp(answer.expiry, UTC)
     row.subscription_hash = answer.subscription_hash
-    row.last_iat = min(answer.iat, clock.now_s())
+    row.last_iat = answer.iat
+    row.last_word_at = clock.now()
     row.identity_did = batch.identities.claim_of(message).did
     row.is_later_generation = answer.is_later
     if len(standing.live) > MOST_TOPICS:
@@ -283,6 +284,7 @@ RENEWED_COLUMNS: Final = (
     "expires_at",
     "subscription_hash",
     "last_iat",
+    "last_word_at",
     "identity_did",
     "is_later_generation",
 )

@@ -33,6 +33,7 @@ CHANGED_COLUMNS = (
     "expires_at",
     "subscription_hash",
     "last_iat",
+    "last_word_at",
     "app",
     "identity_did",
     "is_later_generation",
@@ -69,14 +70,15 @@ def _answer(asked: TopicRequest) -> Accepted:
         identity=asked.cacao,
         iv=entropy.iv(),
         now=clock.now_s(),
-        last_iat=row.last_iat,
+        last_iat=row.last_iat_for(asked.identity_did),
         others=asked.others,
     )
     _check(answer, asked)
     row.scope = list(answer.scope)
     row.expires_at = datetime.fromtimestamp(answer.expiry, UTC)
     row.subscription_hash = answer.subscription_hash
-    row.last_iat = min(answer.iat, clock.now_s())
+    row.last_iat = answer.iat
+    row.last_word_at = clock.now()
     row.app = answer.app
     row.identity_did = asked.identity_did
     row.is_later_generation = is_did_web(answer.app)

@@ -116,7 +116,7 @@ api = CastAPI(
     title="Cast Server",
     version="1.0.0",
     description=DESCRIPTION,
-    urls_namespace="cast",
+    urls_namespace="castserver",
     docs=Swagger({"persistAuthorization": False, "validatorUrl": None}),
     parser=StrictParser(),
     auth=ProjectAuth(),
@@ -225,20 +225,32 @@ def served(
             for version in versions
             for project in ("/{project_id}", "")
         ]
-        for number, path in enumerate(paths):
-            has_project = "{project_id}" in path
+        # Without the project first: `/v0/notify` is no project called v0.
+        for path in sorted(paths, key=_names_project):
+            is_documented = path == paths[0]
             api.api_operation(
                 [method],
                 path,
                 response={**response, **ERRORS},
-                include_in_schema=number == 0,
+                include_in_schema=is_documented,
                 openapi_extra={"parameters": [IDEMPOTENCY_KEY] if idempotent else []},
-                operation_id=function.__name__ if number == 0 else None,
+                operation_id=function.__name__ if is_documented else None,
+                url_name=_url_name(tail, versions[0]) if is_documented else None,
                 **options,
-            )(_with_project_id(function) if has_project else function)
+            )(_with_project_id(function) if _names_project(path) else function)
         return function
 
     return register
+
+
+def _url_name(tail: str, version: str) -> str:
+    """``castserver:notify``, ``castserver:notify-v1``, ``castserver:webhooks-one``."""
+    name = tail.replace("/{webhook_id}", "-one")
+    return f"{name}-{version}" if version else name
+
+
+def _names_project(path: str) -> bool:
+    return "{project_id}" in path
 
 
 def _with_project_id(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,8 +23,7 @@ def open_keychain(db, redis_client):
 
 @pytest.fixture(autouse=True)
 def own_urls(settings):
-    """The dapp side's own addresses; the pages of others are not under test here."""
-    settings.ROOT_URLCONF = "castserver.urls"
+    settings.ROOT_URLCONF = "tests.castserver.urls"
 
 
 @pytest.fixture

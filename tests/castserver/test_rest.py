@@ -1,0 +1,545 @@
+"""The REST API: every form of it that callers know, who may call it, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from django.test import Client
+
+from castserver.models import IdempotentCall, Notification, Project, Webhook
+from castserver.services.projects import add_secret, create_project, revoke_secret
+from groundwork import clock
+from groundwork.limits import Bucket
+from tests.castserver.conftest import Caller, notification
+from tests.castserver.world import counts, deliver, open_all, sent
+from walletconnect.identity.did import public_key_of
+
+STRANGER = "eip155:1:0x000000000000000000000000000000000000dEaD"
+
+
+# --- keys -----------------------------------------------------------------------------
+
+
+def test_subscribe_topic_in_all_spellings(api, project):
+    authentication = public_key_of(project.authentication_did).hex()
+    expected = {
+        "publicKey": project.public_key_x,
+        "identityPublicKey": authentication,
+        "subscribeTopicPublicKey": project.public_key_x,
+        "authenticationKey": authentication,
+        "subscribeKey": project.public_key_x,
+        "subscribeTopic": project.subscribe_topic,
+    }
+    assert api.get("subscribe-topic").json() == expected
+    assert api.post("subscribe-topic").json() == expected
+    assert api.post("subscribe-topic", {"dappUrl": project.url}).json() == expected
+    assert api.post("subscribe-topic", {"appDomain": "dapp.example.org"}).json() == (
+        expected
+    )
+    assert api.get("authentication-key").json() == {"publicKey": authentication}
+
+
+def test_subscribe_topic_sets_the_address_and_keeps_the_keys(api, project):
+    answer = api.post("subscribe-topic", {"dappUrl": "https://new.example.org/"})
+    assert answer.json()["publicKey"] == project.public_key_x
+    project.refresh_from_db()
+    assert project.url == "https://new.example.org"
+    api.post("subscribe-topic", {"appDomain": "newer.example.org"})
+    project.refresh_from_db()
+    assert project.url == "https://newer.example.org"
+    api.post("subscribe-topic", {"appDomain": "localhost:7204"})
+    project.refresh_from_db()
+    assert project.url == "http://localhost:7204"
+
+
+def test_another_dapps_address_is_taken(api):
+    create_project("Other", url="https://other.example.org")
+    answer = api.post("subscribe-topic", {"dappUrl": "https://other.example.org"})
+    assert answer.status_code == 409
+    assert answer.json()["field"] == "url"
+
+
+def test_a_changed_secret_changes_no_key(api, project):
+    before = api.get("subscribe-topic").json()
+    secret = add_secret(project)
+    revoke_secret(project, project.secrets.order_by("pk").first().pk)
+    assert api.get("subscribe-topic").status_code == 401
+    assert Caller(project, secret).get("subscribe-topic").json() == before
+
+
+# --- notify ---------------------------------------------------------------------------
+
+
+def test_notify_answers_with_both_names(api, alice, project):
+    alice.subscribe(project)
+    answer = api.post(
+        "notify",
+        {"notification": notification(), "accounts": [str(alice.account), STRANGER]},
+    )
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "sent": [str(alice.account)],
+        "failed": [],
+        "notFound": [STRANGER],
+        "not_found": [STRANGER],
+    }
+
+
+def test_icon_and_url_may_be_absent_or_null(api, alice, project):
+    subscription = alice.subscribe(project)
+    for change in ({}, {"icon": None, "url": None}):
+        body = {"type": "alerts", "title": "t", "body": "b"} | change
+        answer = api.post(
+            "notify", {"notification": body, "accounts": [str(alice.account)]}
+        )
+        assert answer.json()["sent"] == [str(alice.account)]
+    assert len(open_all(subscription.sym_key, 4002)) == 2
+
+
+def test_notify_v1_takes_several(api, alice, bob, project):
+    alice.subscribe(project)
+    bob.subscribe(project)
+    client = Caller(project, api.secret, prefix=f"/cast/v1/{project.pk}")
+    calls = [
+        {"notification": notification(), "accounts": [str(alice.account)]},
+        {
+            "notification": notification(title="Two"),
+            "accounts": [str(bob.account)],
+            "notification_id": "two",
+        },
+    ]
+    first = client.post("notify", calls).json()
+    assert first["sent"] == [str(alice.account), str(bob.account)]
+    client.post("notify", calls[1:])
+    assert Notification.objects.count() == 2
+    assert len(sent(tag=4002)) == 2
+
+
+def test_notify_names_at_most_500_accounts_in_all(api, project):
+    accounts = [f"eip155:1:0x{number:040x}" for number in range(251)]
+    client = Caller(project, api.secret, prefix=f"/cast/v1/{project.pk}")
+    call = {"notification": notification(), "accounts": accounts}
+    before = counts()
+    assert client.post("notify", [call, call]).status_code == 422
+    assert counts() == before
+    assert client.post("notify", [call]).status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["/cast", "/cast/v0", "/cast/{id}", "/cast/v0/{id}"])
+def test_the_project_may_be_named_or_not(project, secret, prefix):
+    caller = Caller(project, secret, prefix=prefix.format(id=project.pk))
+    assert caller.get("subscribers").json() == []
+    assert caller.get("subscribe-topic").status_code == 200
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    assert caller.post("notify", body).json()["notFound"] == [STRANGER]
+
+
+def test_too_many_calls_get_429(api, settings):
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, notify_project=Bucket(2, 0.01)
+    )
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    statuses = [api.post("notify", body).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    answer = api.post("notify", body)
+    assert int(answer["Retry-After"]) > 0
+    assert answer["X-RateLimit-Limit"] == "2"
+    assert Notification.objects.count() == 2
+
+
+def test_a_dapp_in_a_browser_may_call(api):
+    answer = api.call("OPTIONS", "notify")
+    assert answer.status_code == 204
+    assert answer["Access-Control-Allow-Origin"] == "*"
+    assert "Authorization" in answer["Access-Control-Allow-Headers"]
+    assert api.get("subscribers")["Access-Control-Allow-Origin"] == "*"
+
+
+# --- who may --------------------------------------------------------------------------
+
+CALLS = [
+    ("GET", "subscribe-topic"),
+    ("POST", "subscribe-topic"),
+    ("GET", "authentication-key"),
+    ("POST", "notify"),
+    ("GET", "subscribers"),
+    ("POST", "register-webhook"),
+    ("GET", "webhooks"),
+    ("PUT", "webhooks/0"),
+    ("DELETE", "webhooks/0"),
+    ("GET", "welcome-notification"),
+    ("POST", "welcome-notification"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Basic x"])
+def test_without_the_secret_nothing_is_told(project, method, path, header):
+    headers = {} if header is None else {"Authorization": header}
+    answer = Client().generic(method, f"/cast/{project.pk}/{path}", headers=headers)
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == "Bearer"
+    assert answer.json()["reason"]
+
+
+def test_charlie_cannot_use_our_project_with_his_own_secret(project):
+    _, foreign = create_project("Other", url="https://other.example.org")
+    answer = Caller(project, foreign).get("subscribers")
+    unknown = Client().get(
+        "/cast/" + "0" * 32 + "/subscribers",
+        headers={"Authorization": f"Bearer {foreign}"},
+    )
+    # Forbidden and absent look the same.
+    assert answer.status_code == unknown.status_code == 401
+    assert answer.json()["detail"] == unknown.json()["detail"]
+
+
+def test_guessing_secrets_is_slowed_down(project, settings):
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, failed_sign_in=Bucket(3, 0.01)
+    )
+    caller = Caller(project, "wrong")
+    statuses = [caller.get("subscribers").status_code for _ in range(4)]
+    assert statuses == [401, 401, 401, 429]
+
+
+def test_the_time_of_the_last_use_is_noted(api, project):
+    api.get("subscribers")
+    assert project.secrets.get().last_used_at is not None
+
+
+# --- malformed ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        '"x"',
+        "{'a': 1}",
+        '{"notification": NaN}',
+        '{"notification": "\\ud800"}',
+        '{"notification": {}, "accounts": []}',
+        json.dumps({"notification": notification(title=5), "accounts": []}),
+        json.dumps({"notification": notification(title="x" * 65), "accounts": []}),
+        json.dumps({"notification": notification(title="a\u0000b"), "accounts": []}),
+        json.dumps({"notification": notification(body="a\u0000b"), "accounts": []}),
+        json.dumps({"notification": notification(), "accounts": "x"}),
+        json.dumps({"notification": notification(), "accounts": [5]}),
+        json.dumps({"notification": notification(), "accounts": ["a\u0000"]}),
+        json.dumps({"notification": notification(type="a b"), "accounts": []}),
+        b"\xff\xfe",
+    ],
+)
+def test_a_malformed_call_is_the_callers_fault(api, raw):
+    before = counts()
+    answer = api.post("notify", raw=raw)
+    assert answer.status_code in {400, 422}
+    assert answer["Content-Type"].startswith("application/problem+json")
+    value = answer.json()
+    assert value["status"] == answer.status_code
+    assert value["error"] == value["reason"] == value["detail"]
+    assert counts() == before
+
+
+def test_a_deep_body_is_refused_before_it_is_read(api, settings):
+    deep = "[" * 33 + "]" * 33
+    answer = api.post("notify", raw=deep)
+    assert (answer.status_code, "deep" in answer.json()["detail"]) == (400, True)
+    # Brackets in a text are text.
+    body = {"notification": notification(body="[" * 200), "accounts": []}
+    assert api.post("notify", body).status_code == 200
+
+
+def test_a_long_body_is_refused_before_it_is_read(api, settings):
+    answer = api.post("notify", raw="x" * (settings.LIMITS.json_body_bytes + 1))
+    assert answer.status_code == 413
+
+
+def test_unknown_paths_and_methods(api, project):
+    assert api.get("nothing").status_code == 404
+    answer = api.call("DELETE", "notify")
+    assert answer.status_code == 405
+    assert "POST" in answer["Allow"]
+
+
+# --- idempotency ----------------------------------------------------------------------
+
+
+def test_a_repeated_call_gets_the_first_answer(api, alice, project, settings):
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, notify_project=Bucket(1, 0.01)
+    )
+    alice.subscribe(project)
+    body = {"notification": notification(), "accounts": [str(alice.account)]}
+    headers = {"Idempotency-Key": "one"}
+    first = api.post("notify", body, headers=headers)
+    second = api.post("notify", body, headers=headers)
+    assert first.content == second.content
+    assert second["Idempotent-Replayed"] == "true"
+    assert len(sent(tag=4002)) == 1
+    # A repeat spends no quota, another key does.
+    other = api.post("notify", body, headers={"Idempotency-Key": "two"})
+    assert other.status_code == 429
+
+
+def test_a_key_is_for_one_body(api, project):
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    headers = {"Idempotency-Key": "one"}
+    api.post("notify", body, headers=headers)
+    body["notification"]["title"] = "Other"
+    answer = api.post("notify", body, headers=headers)
+    assert answer.status_code == 422
+    assert Notification.objects.count() == 1
+
+
+def test_a_call_that_is_still_running_is_409(api, project):
+    from castserver.services.idempotency import _reserve, request_digest
+
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    raw = json.dumps(body)
+    digest = request_digest(b"POST", b"notify", raw.encode())
+    assert _reserve(project, "one", digest=digest) is not None
+    headers = {"Idempotency-Key": "one"}
+    assert api.post("notify", raw=raw, headers=headers).status_code == 409
+    # Cut off: when its lease is over, a repeat does the work.
+    IdempotentCall.objects.update(leased_until=clock.now())
+    assert api.post("notify", raw=raw, headers=headers).status_code == 200
+
+
+def test_a_key_is_forgotten_after_a_day(api, project):
+    from datetime import timedelta
+
+    from castserver.services.idempotency import forget_old
+
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    headers = {"Idempotency-Key": "one"}
+    api.post("notify", body, headers=headers)
+    assert forget_old() == 0
+    with clock.frozen(clock.now() + timedelta(hours=25)):
+        body["notification"]["title"] = "Other"
+        assert api.post("notify", body, headers=headers).status_code == 200
+        assert forget_old() == 0
+    assert Notification.objects.count() == 2
+
+
+def test_what_failed_may_be_tried_again_under_its_key(api, project):
+    headers = {"Idempotency-Key": "one"}
+    body = {"events": ["subscribed"], "webhook": "http://10.0.0.1/x"}
+    assert api.post("register-webhook", body, headers=headers).status_code == 422
+    body["webhook"] = "https://hooks.example.org"
+    assert api.post("register-webhook", body, headers=headers).status_code == 201
+
+
+def test_two_projects_share_no_keys(api, project):
+    other, secret = create_project("Other", url="https://other.example.org")
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    headers = {"Idempotency-Key": "one"}
+    api.post("notify", body, headers=headers)
+    body["notification"]["title"] = "Other"
+    assert (
+        Caller(other, secret).post("notify", body, headers=headers).status_code == 200
+    )
+
+
+def test_a_replayed_webhook_shows_its_secret_again_and_seals_it(api, project):
+    body = {"events": ["subscribed"], "webhook": "https://hooks.example.org"}
+    headers = {"Idempotency-Key": "one"}
+    first = api.post("register-webhook", body, headers=headers).json()
+    assert api.post("register-webhook", body, headers=headers).json() == first
+    assert Webhook.objects.count() == 1
+    kept = bytes(IdempotentCall.objects.get().answer)
+    assert first["secret"].encode() not in kept
+
+
+# --- webhooks -------------------------------------------------------------------------
+
+
+def test_webhooks_are_registered_listed_changed_and_deleted(api, project):
+    body = {
+        "events": ["subscribed", "unsubscribed"],
+        "webhook": "https://a.example.org",
+    }
+    answer = api.post("register-webhook", body)
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made["secret"].startswith("whsec_")
+    assert api.get("webhooks").json() == {
+        made["id"]: {
+            "url": "https://a.example.org",
+            "webhook": "https://a.example.org",
+            "events": ["subscribed", "unsubscribed"],
+        }
+    }
+    change = {"events": ["subscribed"], "url": "https://b.example.org"}
+    assert api.put(f"webhooks/{made['id']}", change).status_code == 204
+    assert api.get("webhooks").json()[made["id"]]["webhook"] == "https://b.example.org"
+    for _ in range(2):
+        assert api.delete(f"webhooks/{made['id']}").status_code == 204
+    assert api.get("webhooks").json() == {}
+    assert api.put(f"webhooks/{made['id']}", change).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/x",
+        "https://example.org:8443/x",
+        "https://user:pw@example.org",
+        "ftp://example.org",
+        "nonsense",
+        "https://",
+        "https://example.org/" + "x" * 255,
+    ],
+)
+def test_webhooks_go_to_the_public_only(api, url):
+    body = {"events": ["subscribed"], "webhook": url}
+    answer = api.post("register-webhook", body)
+    assert answer.status_code == 422
+    assert Webhook.objects.count() == 0
+
+
+@pytest.mark.parametrize("events", [[], ["other"], ["subscribed", 5], "subscribed"])
+def test_webhooks_hear_of_known_events_only(api, events):
+    body = {"events": events, "webhook": "https://example.org"}
+    assert api.post("register-webhook", body).status_code == 422
+
+
+def test_webhooks_are_bounded(api, settings):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, webhooks_per_project=1)
+    body = {"events": ["subscribed"], "webhook": "https://example.org"}
+    assert api.post("register-webhook", body).status_code == 201
+    assert api.post("register-webhook", body).status_code == 429
+
+
+def test_charlies_webhooks_are_not_ours(api, project):
+    other, secret = create_project("Other", url="https://other.example.org")
+    charlie = Caller(other, secret)
+    body = {"events": ["subscribed"], "webhook": "https://example.org"}
+    made = api.post("register-webhook", body).json()["id"]
+    assert charlie.get("webhooks").json() == {}
+    assert charlie.put(f"webhooks/{made}", body).status_code == 404
+    assert charlie.delete(f"webhooks/{made}").status_code == 204
+    assert Webhook.objects.count() == 1
+
+
+# --- subscribers, welcome, links ------------------------------------------------------
+
+
+def test_subscribers_v1_tells_the_types(api, alice, project):
+    alice.subscribe(project)
+    client = Caller(project, api.secret, prefix=f"/cast/v1/{project.pk}")
+    spelled = str(alice.account).lower()
+    answer = client.post("subscribers", {"accounts": [spelled, STRANGER, "rubbish"]})
+    assert answer.json() == {
+        spelled: {"notification_types": ["alerts", "news", "gm_hourly"]}
+    }
+    assert client.post("subscribers", {"accounts": []}).status_code == 422
+
+
+def test_welcome_is_sent_once_to_a_new_subscriber(api, alice, project):
+    assert api.get("welcome-notification").json() is None
+    welcome = {
+        "enabled": True,
+        "type": "news",
+        "title": "Welcome",
+        "body": "Good to have you",
+        "url": None,
+    }
+    client = Caller(project, api.secret, prefix=f"/cast/v0/{project.pk}")
+    assert client.post("welcome-notification", welcome).status_code == 204
+    assert api.get("welcome-notification").json() == welcome
+    first = alice.subscribe(project)
+    second = alice.subscribe(project)
+    assert len(open_all(first.sym_key, 4002)) == 1
+    assert open_all(second.sym_key, 4002) == []
+
+
+def test_welcome_respects_the_scope_and_the_switch(api, alice, bob, project):
+    from walletconnect.notify.scope import ScopeMap
+
+    welcome = {"enabled": True, "type": "news", "title": "W", "body": "b"}
+    api.post("welcome-notification", welcome)
+    alice.subscribe(project, scope=ScopeMap())
+    api.post("welcome-notification", welcome | {"enabled": False})
+    bob.subscribe(project)
+    assert sent(tag=4002) == []
+
+
+def test_a_link_is_followed_and_counted(api, alice, project):
+    from castserver.models import Delivery
+
+    Project.objects.update(counts_clicks=True)
+    subscription = alice.subscribe(project)
+    body = {"notification": notification(), "accounts": [str(alice.account)]}
+    api.post("notify", body)
+    delivery = Delivery.objects.get()
+    from tests.castserver.world import claims_of
+
+    [request] = open_all(subscription.sym_key, 4002)
+    link = claims_of(request.params["messageAuth"])["msg"]["url"]
+    assert link.endswith(f"/cast/v1/notification/{delivery.pk}")
+    answer = Client().get(f"/cast/v1/notification/{delivery.pk}")
+    assert (answer.status_code, answer["Location"]) == (307, notification()["url"])
+    Client().get(f"/cast/v1/notification/{delivery.pk}")
+    delivery.refresh_from_db()
+    assert delivery.open_count == 2
+    for unknown in ("x", "00000000-0000-7000-8000-000000000000"):
+        answer = Client().get(f"/cast/v1/notification/{unknown}")
+        assert answer.status_code == 404
+
+
+def test_health_needs_no_secret():
+    assert Client().get("/cast/health").json() == {"status": "ok"}
+
+
+def test_the_description_tells_every_call_and_its_errors():
+    schema = Client().get("/cast/openapi.json").json()
+    assert schema["openapi"].startswith("3.1")
+    paths = set(schema["paths"])
+    for tail in (
+        "subscribe-topic",
+        "authentication-key",
+        "notify",
+        "subscribers",
+        "register-webhook",
+        "webhooks",
+        "webhooks/{webhook_id}",
+        "welcome-notification",
+    ):
+        assert f"/cast/{{project_id}}/{tail}" in paths
+    for tail in ("notify", "subscribers", "mark-all-as-read"):
+        assert f"/cast/v1/{{project_id}}/{tail}" in paths
+    refused = schema["paths"]["/cast/{project_id}/notify"]["post"]["responses"]["422"]
+    assert list(refused["content"]) == ["application/problem+json"]
+
+
+def test_addresses_have_names():
+    from django.urls import reverse
+
+    assert reverse("castserver:notify", args=["p"]) == "/cast/p/notify"
+    assert (
+        reverse("castserver:subscribe-topic", args=["p"]) == "/cast/p/subscribe-topic"
+    )
+    assert reverse("castserver:notify-v1", args=["p"]) == "/cast/v1/p/notify"
+
+
+def test_the_description_page_uses_local_files_only():
+    page = Client().get("/cast/docs").content.decode()
+    assert "https://" not in page
+    assert "/static/ninja/" in page
+
+
+def test_a_message_to_everyone_is_not_lost_between_two_calls(api, alice, project):
+    """Same account twice in one call and twice in a row: one message per call."""
+    subscription = alice.subscribe(project)
+    body = {"notification": notification(), "accounts": [str(alice.account)] * 3}
+    assert api.post("notify", body).json()["sent"] == [str(alice.account)]
+    api.post("notify", body)
+    assert len(open_all(subscription.sym_key, 4002)) == 2
+    deliver()
