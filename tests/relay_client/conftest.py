@@ -247,6 +247,7 @@ def test_environment(**changes: str) -> dict[str, str]:
         "SECRET_KEY": "s" * 50,
         "KEYCHAIN_KEYS": ",".join(settings.KEYCHAIN_KEYS),
         "NOTIFYWEB_DEMO": "1",
+        "PROJECT_ID": "test",
         "NOTIFYWEB_SUPERVISED": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": str(BASE),

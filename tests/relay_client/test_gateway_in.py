@@ -21,7 +21,7 @@ from tests.relay_client.conftest import (
 )
 from walletconnect.crypto.keys import SymKey
 
-QUEUE = settings.CELERY_TASK_DEFAULT_QUEUE
+QUEUE = f"celery:{settings.CELERY_TASK_DEFAULT_QUEUE}"
 
 
 def hear(*topics: str, party: Party = Party.WALLET) -> None:
