@@ -12,6 +12,7 @@ from relay import services as relay
 from relay.models import OutboxMessage, Party
 from syncstore import services
 from syncstore.models import Store, StoreEntry, StoreUpdate
+from tests.syncstore.archive import Archive
 from tests.syncstore.people import Person, make_person
 from walletconnect.crypto.envelope import open_envelope, seal
 from walletconnect.crypto.keys import SymKey
@@ -105,3 +106,12 @@ def published_on(peer: Peer) -> list[StoreSet | StoreDelete]:
     return [
         parse_update(rpc.parse(open_envelope(row.message, peer.key))) for row in rows
     ]
+
+
+@pytest.fixture
+def archive(settings):
+    made = Archive()
+    settings.HISTORY_SERVER_URL = made.url
+    settings.HISTORY_SERVER_IS_OURS = False
+    yield made
+    made.close()

@@ -1,0 +1,141 @@
+"""An account comes to this server: its store is rebuilt from History."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from groundwork import clock
+from syncstore import registry, services
+from syncstore.models import ColdStart, StoreEntry, StoreUpdate
+from tests.syncstore.conftest import last_ids_of, log_of, state_of
+from walletconnect.sync.store import StoreDelete, StoreSet, StoreState
+
+
+@pytest.fixture
+def cold_start(store):
+    return ColdStart.objects.get(account=store.account)
+
+
+def many(count: int) -> list[StoreSet | StoreDelete]:
+    drawn = random.Random(5)
+    return [
+        StoreDelete(f"k{drawn.randrange(60)}", each)
+        if drawn.random() < 0.2
+        else StoreSet(f"k{drawn.randrange(60)}", f"v{each}", each)
+        for each in range(1, count + 1)
+    ]
+
+
+def test_everything_that_history_kept_is_replayed(archive, peer, store, cold_start):
+    updates = many(450)
+    archive.keep(store.topic, *(peer.message(each)[0] for each in updates))
+    assert services.cold_start(cold_start.pk) is True
+    expected = StoreState(updates)
+    assert state_of(store) == expected.entries
+    assert last_ids_of(store) == expected.last_ids
+    cold_start.refresh_from_db()
+    assert cold_start.state == ColdStart.State.DONE
+    assert (cold_start.found, cold_start.replayed) == (450, 450)
+    assert {source for *_, source in log_of(store)} == {"history"}
+    assert len(archive.asked) == 3
+    assert {query["direction"] for query in archive.asked} == {"backward"}
+
+
+def test_what_the_mailbox_brought_meanwhile_makes_no_difference(
+    archive, peer, store, cold_start
+):
+    updates = many(50)
+    archive.keep(store.topic, *(peer.message(each)[0] for each in updates))
+    peer.send(*updates[20:])
+    services.cold_start(cold_start.pk)
+    assert state_of(store) == StoreState(updates).entries
+
+
+def test_doing_it_again_changes_nothing(archive, peer, store, cold_start):
+    archive.keep(store.topic, peer.message(StoreSet("k", "v", 1))[0])
+    services.cold_start(cold_start.pk)
+    before = list(StoreEntry.objects.values())
+    assert services.cold_start(cold_start.pk) is False, "it is done"
+    services.restart_cold_start(store.account)
+    assert services.cold_start(cold_start.pk) is True
+    assert list(StoreEntry.objects.values()) == before
+    assert StoreUpdate.objects.count() == 1
+
+
+def test_two_workers_replay_once(archive, peer, store, cold_start):
+    ColdStart.objects.update(next_attempt_at=clock.now() + services_lease())
+    assert services.cold_start(cold_start.pk) is False
+    assert not archive.asked
+
+
+def services_lease():
+    from syncstore.services.cold_start import LEASE
+
+    return LEASE
+
+
+def test_a_history_server_that_is_away_is_asked_again(archive, peer, store, cold_start):
+    archive.keep(store.topic, peer.message(StoreSet("k", "v", 1))[0])
+    archive.status = 503
+    assert services.cold_start(cold_start.pk) is False
+    cold_start.refresh_from_db()
+    assert cold_start.state == ColdStart.State.RUNNING
+    assert "503" in cold_start.reason
+    assert cold_start.next_attempt_at > clock.now()
+    assert services.due_cold_starts() == []
+    archive.status = 200
+    ColdStart.objects.update(next_attempt_at=clock.now())
+    assert services.due_cold_starts() == [cold_start.pk]
+    assert services.cold_start(cold_start.pk) is True
+    cold_start.refresh_from_db()
+    assert cold_start.reason == ""
+    assert state_of(store) == {"k": "v"}
+
+
+def test_rubbish_in_the_archive_is_left_out(archive, peer, store, cold_start):
+    archive.keep(
+        store.topic,
+        "not base64 !",
+        peer.seal("not json")[0],
+        peer.message(StoreSet("k", "v", 1))[0],
+        peer.seal("{}")[0],
+    )
+    services.cold_start(cold_start.pk)
+    assert state_of(store) == {"k": "v"}
+
+
+def test_a_live_account_hears_live_updates_before_the_replay(
+    archive, peer, store, cold_start
+):
+    peer.send(StoreSet("k", "live", 10))
+    archive.keep(store.topic, peer.message(StoreSet("k", "old", 5))[0])
+    services.cold_start(cold_start.pk)
+    assert state_of(store) == {"k": "live"}
+
+
+def test_the_stores_owner_goes_on_once_after_the_replay(
+    archive, peer, store, cold_start, monkeypatch
+):
+    told = []
+    monkeypatch.setitem(
+        registry._rebuilt_hooks, store.name, lambda each: told.append(each) or []
+    )
+    archive.status = 503
+    services.cold_start(cold_start.pk)
+    assert told == []
+    archive.status = 200
+    ColdStart.objects.update(next_attempt_at=clock.now())
+    services.cold_start(cold_start.pk)
+    services.cold_start(cold_start.pk)
+    assert told == [store]
+
+
+def test_the_log_is_pruned_but_keeps_what_stands(peer, store):
+    from datetime import timedelta
+
+    peer.send(StoreSet("k", "old", 1), StoreSet("k", "new", 2))
+    StoreUpdate.objects.update(at=clock.now() - timedelta(days=100))
+    assert services.prune_updates() == 1
+    assert [line.rpc_id for line in StoreUpdate.objects.all()] == [2]
