@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.json_values import dump_json, stringify
+from walletconnect.json_values import dump_json
 from walletconnect.relay.rpc import (
     JsonRpcError,
     JsonRpcRequest,
@@ -112,9 +112,9 @@ def test_parameters_do_not_show():
     assert "secret" not in shown
 
 
-def test_hashed_text_is_javascripts():
+def test_a_text_to_be_hashed_is_javascripts():
     # The right side was printed by Node from the same object.
     value = {"b": "é😀\u2028", "a": '"\\/\n\x1b\x7f', "n": 1, "t": True, "z": None}
-    assert stringify({**value, "l": [1, "x"]}) == (
+    assert dump_json({**value, "l": [1, "x"]}) == (
         '{"b":"é😀\u2028","a":"\\"\\\\/\\n\\u001b\x7f","n":1,"t":true,"z":null,"l":[1,"x"]}'
     )

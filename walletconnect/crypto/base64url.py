@@ -10,24 +10,23 @@ from binascii import a2b_base64, b2a_base64
 
 from walletconnect.json_values import malformed
 
-_TO_STANDARD = str.maketrans("-_", "+/")
-_TO_URL = str.maketrans("+/", "-_")
-
 
 def encode_base64url(content: bytes) -> str:
-    text = b2a_base64(content, newline=False).decode()
-    return text.translate(_TO_URL).rstrip("=")
+    text = b2a_base64(content, newline=False).decode("ascii")
+    # Three replacements are many times faster than one translation table.
+    return text.rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def decode_base64url(text: str) -> bytes:
     if "+" in text or "/" in text:
         raise malformed("base64url")
-    padded = text.translate(_TO_STANDARD) + "=" * (-len(text) % 4)
+    padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
     try:
         content = a2b_base64(padded, strict_mode=True)
     except ValueError:
         raise malformed("base64url") from None
     # Only the last quantum can hold stray bits.
-    if encode_base64url(content[len(content) // 3 * 3 :]) != text[len(text) // 4 * 4 :]:
+    tail = len(text) % 4
+    if tail and encode_base64url(content[len(content) // 3 * 3 :]) != text[-tail:]:
         raise malformed("base64url")
     return content

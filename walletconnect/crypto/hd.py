@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from coincurve import PrivateKey
+from coincurve import PublicKey
 from mnemonic import Mnemonic
 
 from walletconnect.errors import LocalProtocolError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HARDENED: Final = 2**31
+
+# Of secp256k1: private keys are added modulo this.
+_GROUP_ORDER: Final = 2**256 - 0x14551231950B75FC4402DA1732FC9BEBF
 
 
 @cache
@@ -43,30 +46,32 @@ def seed_of(mnemonic: str) -> bytes:
 class HdKey:
     """A node of the BIP-32 tree. It has no `repr` of its own on purpose."""
 
-    private_key: bytes = field(repr=False)
-    chain_code: bytes = field(repr=False)
+    private_key: bytes
+    chain_code: bytes
 
     @classmethod
     def from_seed(cls, seed: bytes) -> HdKey:
         digest = hmac.digest(b"Bitcoin seed", seed, "sha512")
         return cls(digest[:32], digest[32:])
 
-    def child(self, index: int) -> HdKey:
-        """The child at `index`; hardened from 2**31 on, as BIP-32 says."""
+    def derive(self, path: Iterable[int]) -> HdKey:
+        """The node below this one at `path`; an index from 2**31 on is hardened."""
+        node = self
+        for index in path:
+            node = node._child(index)
+        return node
+
+    def _child(self, index: int) -> HdKey:
         if not 0 <= index < 2**32:
             raise LocalProtocolError("a BIP-32 index has 32 bits")
-        parent = PrivateKey(self.private_key)
         if index < HARDENED:
-            head = parent.public_key.format()
+            head = PublicKey.from_valid_secret(self.private_key).format()
         else:
             head = b"\x00" + self.private_key
         digest = hmac.digest(self.chain_code, head + index.to_bytes(4, "big"), "sha512")
-        # add() is the sum modulo the group order. A zero or overflowing key raises
-        # there; that happens once in 2**127 and has no other answer.
-        return HdKey(parent.add(digest[:32]).secret, digest[32:])
-
-    def derive(self, path: Iterable[int]) -> HdKey:
-        node = self
-        for index in path:
-            node = node.child(index)
-        return node
+        tweak = int.from_bytes(digest[:32], "big")
+        key = (tweak + int.from_bytes(self.private_key, "big")) % _GROUP_ORDER
+        if tweak >= _GROUP_ORDER or key == 0:
+            # Once in 2**127; BIP-32 then skips the index, and the clients fail too.
+            raise LocalProtocolError("this BIP-32 index has no key")
+        return HdKey(key.to_bytes(32, "big"), digest[32:])

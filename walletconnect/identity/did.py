@@ -105,7 +105,7 @@ class AccountId:
         return AccountId(self.namespace, self.reference, address)
 
     def same_as(self, other: AccountId) -> bool:
-        return self.key == other.key
+        return self == other or self.key == other.key
 
 
 def did_pkh(account: AccountId) -> str:
