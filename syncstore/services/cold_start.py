@@ -20,6 +20,7 @@ from accounts.services import EventDraft, record_events
 from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
+from history import client
 from history.client import HistoryUnavailable
 from keychain.services import Holder, sym_keys
 from syncstore import registry
@@ -29,12 +30,15 @@ from syncstore.services.archive import archived_pages
 from syncstore.services.enable import COLD_START_TASK
 from walletconnect.crypto.keys import Topic
 from walletconnect.notify.cold_start import replay_store
+from walletconnect.relay.methods import Tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from accounts.models import Account
 
+# What a device that joins later needs, kept beyond its TTL from now on.
+ARCHIVED: Final = (Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE)
 LEASE: Final = timedelta(minutes=10)
 APPLY_TOGETHER: Final = 1_000
 FIRST_DELAY_S: Final = 5.0
@@ -55,6 +59,7 @@ def cold_start(pk: int) -> bool:
     if row is None:
         return False
     try:
+        client.register(ARCHIVED)
         for store in row.account.stores.order_by("pk"):
             _replay(row, store)
     except HistoryUnavailable as error:

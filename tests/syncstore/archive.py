@@ -15,6 +15,7 @@ class Archive:
     def __init__(self) -> None:
         self.kept: dict[str, list[str]] = {}
         self.status = 200
+        self.registrations = 0
         self.asked: list[dict[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -62,6 +63,13 @@ class Archive:
         archive = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                archive.registrations += 1
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 query = {name: each[0] for name, each in parse_qs(parts.query).items()}
