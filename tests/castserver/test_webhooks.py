@@ -1,0 +1,337 @@
+"""Events for dapps: signed, in time, again when they failed, and never for ever."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from email.utils import format_datetime
+
+import pytest
+from standardwebhooks import Webhook as Signature
+from standardwebhooks import WebhookVerificationError
+
+from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
+from castserver.services import webhook_delivery
+from castserver.services.projects import create_project
+from castserver.services.webhook_delivery import (
+    LEASE,
+    SCHEDULE,
+    SLOTS_PER_PROJECT,
+    deliver_due_webhooks,
+)
+from castserver.services.webhooks import (
+    SubscriberEvent,
+    WebhookEvent,
+    delete_webhook,
+    enable_webhook,
+    queue_events,
+    queue_test_event,
+    register_webhook,
+    replay,
+    rotate_secret,
+)
+from groundwork import clock
+from tests.castserver.receiver import Receiver
+
+ACCOUNT = "eip155:1:0xE4b19AfEc63c68F59a07B24a77a5c291a83bc836"
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def loopback_is_allowed(settings):
+    settings.OUTBOUND_ALLOW = ["127.0.0.1"]
+
+
+@pytest.fixture
+def registered(project, receiver):
+    return register_webhook(
+        project, receiver.url, events=["subscribed", "unsubscribed"]
+    )
+
+
+def event(project, kind=WebhookEvent.SUBSCRIBED, account=ACCOUNT):
+    return SubscriberEvent(project.pk, project.url, kind, account)
+
+
+def after(**delta):
+    return clock.frozen(clock.now() + timedelta(**delta))
+
+
+def test_an_event_arrives_signed(project, registered, receiver):
+    webhook, secret = registered
+    [delivery] = queue_events([event(project)])
+    assert deliver_due_webhooks() == 1
+    [found] = receiver.received
+    assert found.headers["webhook-id"] == str(delivery.pk)
+    assert found.headers["content-type"] == "application/json"
+    value = Signature(secret).verify(found.body, found.headers)
+    assert value == {
+        "id": str(webhook.pk),
+        "event": "subscribed",
+        "account": ACCOUNT,
+        "dappUrl": project.url,
+    }
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.last_status) == ("delivered", 200)
+    assert delivery.delivered_at is not None
+    assert deliver_due_webhooks() == 0
+
+
+def test_a_forged_body_does_not_verify(project, registered, receiver):
+    _, secret = registered
+    queue_events([event(project)])
+    deliver_due_webhooks()
+    [found] = receiver.received
+    with pytest.raises(WebhookVerificationError):
+        Signature(secret).verify(found.body + b" ", found.headers)
+
+
+def test_only_wanted_events_are_queued(project, receiver):
+    register_webhook(project, receiver.url, events=["unsubscribed"])
+    assert queue_events([event(project)]) == []
+    assert len(queue_events([event(project, WebhookEvent.UNSUBSCRIBED)])) == 1
+
+
+def test_each_failure_waits_longer_and_the_id_stays(project, registered, receiver):
+    receiver.answers = [(500, {})] * len(SCHEDULE)
+    [delivery] = queue_events([event(project)])
+    at = clock.now()
+    for number, wait in enumerate(SCHEDULE, start=1):
+        with clock.frozen(at):
+            assert deliver_due_webhooks() == 1
+            delivery.refresh_from_db()
+            assert (delivery.state, delivery.attempts) == ("due", number)
+            delay = delivery.next_attempt_at - clock.now()
+            assert wait * 0.79 <= delay <= wait * 1.21
+            assert deliver_due_webhooks() == 0
+        at = delivery.next_attempt_at
+    with clock.frozen(at):
+        assert deliver_due_webhooks() == 1
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts) == ("delivered", 10)
+    assert {each.headers["webhook-id"] for each in receiver.received} == {
+        str(delivery.pk)
+    }
+    assert len({each.headers["webhook-timestamp"] for each in receiver.received}) == 10
+    tries = WebhookAttempt.objects.filter(delivery=delivery).order_by("number")
+    assert [each.status for each in tries] == [500] * 9 + [200]
+
+
+def test_after_the_last_attempt_it_is_failed_and_visible(project, registered, receiver):
+    receiver.answers = [(500, {})] * 10
+    [delivery] = queue_events([event(project)])
+    for _ in range(10):
+        delivery.refresh_from_db()
+        with clock.frozen(max(delivery.next_attempt_at, clock.now())):
+            deliver_due_webhooks()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.reason) == ("failed", "answered 500")
+    with after(days=30):
+        assert deliver_due_webhooks() == 0
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_honoured(project, registered, receiver, as_date):
+    with clock.frozen(clock.now().replace(microsecond=0)):
+        text = format_datetime(clock.now() + timedelta(hours=1)) if as_date else "3600"
+        receiver.answers = [(429, {"Retry-After": text})]
+        [delivery] = queue_events([event(project)])
+        deliver_due_webhooks()
+        delivery.refresh_from_db()
+        assert delivery.next_attempt_at - clock.now() == timedelta(hours=1)
+
+
+@pytest.mark.parametrize("text", ["never", "-5", "99999999999999", ""])
+def test_a_strange_retry_after_is_not(project, registered, receiver, text):
+    receiver.answers = [(503, {"Retry-After": text})]
+    [delivery] = queue_events([event(project)])
+    deliver_due_webhooks()
+    delivery.refresh_from_db()
+    assert delivery.next_attempt_at - clock.now() < timedelta(hours=25)
+
+
+def test_gone_disables_the_webhook(project, registered, receiver):
+    webhook, _ = registered
+    receiver.answers = [(410, {})]
+    first, second = queue_events([event(project), event(project)])
+    WebhookDelivery.objects.filter(pk=second.pk).update(
+        next_attempt_at=clock.now() + timedelta(hours=1)
+    )
+    deliver_due_webhooks()
+    webhook.refresh_from_db()
+    assert webhook.disabled_at is not None
+    states = set(WebhookDelivery.objects.values_list("state", flat=True))
+    assert states == {"failed", "cancelled"}
+    assert queue_events([event(project)]) == []
+    enable_webhook(webhook)
+    assert len(queue_events([event(project)])) == 1
+    assert first.pk != second.pk
+
+
+def test_five_dead_days_disable_the_webhook(project, registered, receiver):
+    webhook, _ = registered
+    receiver.answers = [(500, {})] * 10
+    queue_events([event(project)])
+    deliver_due_webhooks()
+    with after(days=4):
+        queue_events([event(project)])
+        deliver_due_webhooks()
+        webhook.refresh_from_db()
+        assert webhook.disabled_at is None
+    with after(days=5, minutes=1):
+        queue_events([event(project)])
+        deliver_due_webhooks()
+    webhook.refresh_from_db()
+    assert "5 days" in webhook.disabled_reason
+
+
+def test_one_success_ends_the_dead_days(project, registered, receiver):
+    webhook, _ = registered
+    receiver.answers = [(500, {}), (200, {}), (500, {})]
+    queue_events([event(project)])
+    deliver_due_webhooks()
+    webhook.refresh_from_db()
+    assert webhook.failing_since is not None
+    with after(days=6):
+        queue_events([event(project)])
+        assert deliver_due_webhooks() == 2
+        webhook.refresh_from_db()
+        assert webhook.disabled_at is None
+
+
+def test_a_redirect_is_not_followed(project, registered, receiver):
+    receiver.answers = [(302, {"Location": receiver.url})]
+    [delivery] = queue_events([event(project)])
+    deliver_due_webhooks()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.last_status) == ("due", 302)
+    assert len(receiver.received) == 1
+
+
+def test_an_address_that_turned_inward_is_not_reached(
+    project, registered, receiver, settings
+):
+    settings.OUTBOUND_ALLOW = []
+    [delivery] = queue_events([event(project)])
+    deliver_due_webhooks()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.last_status) == ("due", None)
+    assert delivery.reason
+    assert receiver.received == []
+
+
+def test_nobody_listening_is_a_failed_attempt(project):
+    webhook, _ = register_webhook(
+        project, "http://127.0.0.1:1/hook", events=["subscribed"]
+    )
+    [delivery] = queue_events([event(project)])
+    deliver_due_webhooks()
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.last_status) == ("due", None)
+    webhook.refresh_from_db()
+    assert webhook.failing_since is not None
+
+
+def test_a_deleted_webhook_hears_nothing_more(project, registered, receiver):
+    webhook, _ = registered
+    queue_events([event(project)])
+    delete_webhook(project, str(webhook.pk))
+    assert deliver_due_webhooks() == 0
+    assert receiver.received == []
+
+
+def test_a_worker_that_died_leaves_its_events_to_the_next(
+    project, registered, receiver
+):
+    [delivery] = queue_events([event(project)])
+    assert len(webhook_delivery._claim()) == 1
+    assert deliver_due_webhooks() == 0
+    with clock.frozen(clock.now() + LEASE):
+        assert deliver_due_webhooks() == 1
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts) == ("delivered", 2)
+
+
+def test_an_outcome_that_comes_after_its_lease_changes_nothing(
+    project, registered, receiver
+):
+    receiver.answers = [(500, {})]
+    [delivery] = queue_events([event(project)])
+    late = webhook_delivery._prepare(webhook_delivery._claim())
+    outcomes = webhook_delivery._send_all(late)
+    with clock.frozen(clock.now() + LEASE):
+        assert deliver_due_webhooks() == 1
+        webhook_delivery._record(outcomes)
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts) == ("delivered", 2)
+    assert Webhook.objects.get().failing_since is None
+
+
+def test_one_project_does_not_take_every_slot(project, registered, receiver):
+    other, _ = create_project("Other", url="https://other.example.org")
+    register_webhook(other, receiver.url, events=["subscribed"])
+    queue_events([event(project)] * (SLOTS_PER_PROJECT + 3))
+    queue_events([event(other)])
+    claimed = webhook_delivery._claim()
+    projects = WebhookDelivery.objects.filter(pk__in=claimed).values_list(
+        "webhook__project_id", flat=True
+    )
+    assert sorted(projects) == sorted([project.pk] * SLOTS_PER_PROJECT + [other.pk])
+    assert webhook_delivery._claim() == []
+
+
+def test_during_a_day_both_secrets_sign(project, registered, receiver):
+    webhook, old = registered
+    new = rotate_secret(webhook)
+    assert new != old
+    queue_events([event(project)])
+    deliver_due_webhooks()
+    [found] = receiver.received
+    for secret in (old, new):
+        Signature(secret).verify(found.body, found.headers)
+    with after(hours=25):
+        queue_events([event(project)])
+        deliver_due_webhooks()
+        headers = receiver.received[-1].headers
+        assert len(headers["webhook-signature"].split()) == 1
+
+
+def test_a_finished_event_can_be_replayed(project, registered, receiver):
+    [delivery] = queue_events([event(project)])
+    deliver_due_webhooks()
+    delivery.refresh_from_db()
+    replay(delivery)
+    assert deliver_due_webhooks() == 1
+    ids = [each.headers["webhook-id"] for each in receiver.received]
+    assert ids == [str(delivery.pk)] * 2
+
+
+def test_a_test_event_says_that_it_is_one(project, registered, receiver):
+    webhook, _ = registered
+    queue_test_event(webhook)
+    deliver_due_webhooks()
+    assert json.loads(receiver.received[0].body)["event"] == "test"
+
+
+def test_without_its_secret_nothing_is_sent(project, registered, receiver):
+    from keychain import services as keychain
+
+    webhook, _ = registered
+    keychain.forget(keychain.Holder.CAST, [f"webhook {webhook.pk}"])
+    [delivery] = queue_events([event(project)])
+    deliver_due_webhooks()
+    delivery.refresh_from_db()
+    assert (delivery.state, receiver.received) == ("due", [])
+    assert "secret" in delivery.reason
+
+
+def test_subscribing_does_not_wait_for_the_dapp(project, alice, registered):
+    """The event is a row in the transaction; sending it is another matter."""
+    alice.subscribe(project)
+    [delivery] = WebhookDelivery.objects.all()
+    assert (delivery.state, delivery.attempts) == ("due", 0)
