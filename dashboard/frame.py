@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from accounts.models import Device
     from dashboard.access import MemberRequest
 
-# Name of the page's section, label, icon.
+# Name of the page's section, label, what a narrow bar leaves out of it, icon.
 SECTIONS = (
-    ("inbox", "Inbox", "inbox"),
-    ("subscription-list", "Subscriptions", "bell"),
-    ("discover", "Discover", "compass"),
-    ("device-list", "Devices & sync", "monitor-smartphone"),
-    ("console", "Console", "square-terminal"),
+    ("inbox", "Inbox", "", "inbox"),
+    ("subscription-list", "Subscriptions", "", "bell"),
+    ("discover", "Discover", "", "compass"),
+    ("device-list", "Devices", "& sync", "monitor-smartphone"),
+    ("console", "Console", "", "square-terminal"),
 )
 # Above this a number says nothing more.
 MOST_COUNTED = 999
@@ -35,6 +35,7 @@ MOST_COUNTED = 999
 class NavigationItem:
     name: str
     label: str
+    more: str
     icon: str
     url: str
     current: bool
@@ -97,12 +98,13 @@ def frame_of(request: MemberRequest, section: str) -> Frame:
             NavigationItem(
                 name=name,
                 label=label,
+                more=more,
                 icon=icon,
                 url=reverse(f"dashboard:{name}")
                 + (suffix if name != "console" else ""),
                 current=name == section,
             )
-            for name, label, icon in SECTIONS
+            for name, label, more, icon in SECTIONS
         ],
         unread=unread_number(request.user.pk),
         generation=str(request.user.event_generation),

@@ -196,6 +196,8 @@ def type_choices(
     """The types of the subscription, then those the dapp offers since."""
     offered: list[dict[str, Any]] = document.types if document else []
     titles = {each["name"]: each.get("title") or each["name"] for each in offered}
+    # The dapp's own order; the database keeps an object's members in another.
+    places = {each["name"]: place for place, each in enumerate(offered)}
     pending = subscription.pending_update
     asked: dict[str, Any] | None = pending["scope"] if pending else None
 
@@ -211,7 +213,9 @@ def type_choices(
             str(setting.get("description", "")),
             enabled=bool(setting.get("enabled")),
         )
-        for name, setting in subscription.scope.items()
+        for name, setting in sorted(
+            subscription.scope.items(), key=lambda item: places.get(item[0], len(places))
+        )
     ]
     added = [
         choice(each["name"], str(each.get("description", "")), enabled=False)
@@ -236,15 +240,21 @@ def _stations(
     )
     written = list(updates[:20])
     for update in written:
-        source = (
-            f"by {update.device.name}"
-            if update.device
-            else f"from {update.get_source_display().lower()}"
-        )
-        stations.append(Station(f"Written to Sync {source}", update.at, update.note))
+        words = f"Written to Sync {_written_by(update)}"
+        stations.append(Station(words, update.at, update.note))
     if written:
         stations += _devices_that_have(written[0])
     return sorted(stations, key=lambda station: station.at or clock.now())
+
+
+def _written_by(update: StoreUpdate) -> str:
+    if update.device:
+        return f"by {update.device.name}"
+    return {
+        StoreUpdate.Source.DEVICE: "on this server",
+        StoreUpdate.Source.RELAY: "by another wallet",
+        StoreUpdate.Source.HISTORY: "earlier, read from history",
+    }[StoreUpdate.Source(update.source)]
 
 
 def _beginning(

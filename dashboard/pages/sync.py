@@ -82,7 +82,7 @@ class UpdateRow:
         return {
             "relay": "another wallet",
             "history": "history",
-            "device": "a device that is gone",
+            "device": "this server",
         }[self.update.source]
 
 
