@@ -60,6 +60,11 @@ def has_control_characters(text: str) -> bool:
     return not text.isprintable() and _CONTROL.search(text) is not None
 
 
+def plain_line(text: str, *, longest: int) -> str:
+    """`text` cut and made one line, for what is shown or kept but not trusted."""
+    return _CONTROL.sub(" ", text[:longest])
+
+
 def require_object(value: JsonValue, what: str) -> JsonObject:
     if not isinstance(value, dict):
         raise malformed(what)
@@ -67,8 +72,8 @@ def require_object(value: JsonValue, what: str) -> JsonObject:
 
 
 def require_text(value: JsonValue, what: str, *, longest: int) -> str:
-    """A string of at most `longest` characters; controls are for `require_line`."""
-    if not isinstance(value, str):
+    """A string of at most `longest` characters, without NUL: no database keeps that."""
+    if not isinstance(value, str) or "\x00" in value:
         raise malformed(what)
     if len(value) > longest:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{what} is too long")

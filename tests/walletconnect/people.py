@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
-from walletconnect.identity.cacao import Cacao, build_message, identity_payload
+from walletconnect.identity.cacao import (
+    Cacao,
+    CacaoPayload,
+    build_message,
+    identity_payload,
+)
 from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
 from walletconnect.notify.parties import DappIdentity, WalletIdentity
 from walletconnect.notify.values import Metadata, NotificationType, ScopeMap
@@ -39,8 +45,16 @@ class Wallet:
             nonce="00" * 32,
             now=NOW - 1000,
         )
+        self.cacao = self.sign(payload)
+
+    def sign(self, payload: CacaoPayload) -> Cacao:
         signature = sign_eip191(build_message(payload), self.private_key)
-        self.cacao = Cacao.signed(payload, signature)
+        return Cacao.signed(payload, signature)
+
+    def allowing(self, statement: str, domain: str = "dapp.example.org") -> Cacao:
+        """The CACAO of a wallet of the later generation: its statement permits."""
+        made = replace(self.cacao.payload, statement=statement, domain=domain)
+        return self.sign(made)
 
 
 class Dapp:

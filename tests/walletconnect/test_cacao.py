@@ -146,6 +146,8 @@ def test_no_field_may_hold_a_control_character(field, letter):
 def test_the_cacao_names_exactly_one_key():
     for field in ("statement", "domain", "request_id"):
         assert refusal(signed(**{field: WX.identity_key.did})) is ErrorCode.MALFORMED
+    hidden = "https://x.example/?k=did%3Akey%3A" + WX.identity_key.did[8:]
+    assert refusal(signed(request_id=hidden)) is ErrorCode.MALFORMED
     two = (W1.identity_key.did, WX.identity_key.did)
     assert refusal(signed(resources=two)) is ErrorCode.MALFORMED
     assert refusal(signed(resources=())) is ErrorCode.MALFORMED
@@ -156,6 +158,9 @@ def test_the_key_is_in_the_first_place_that_holds_one():
     key = W1.identity_key.did
     url = f"https://dapp.example.org?walletconnect_identity_key={key}"
     in_query = signed(aud=url, resources=(KEYS_SERVER,))
+    encoded = signed(aud=url.replace(":", "%3A").replace("https%3A", "https:"))
+    assert replace(encoded.payload, resources=None).identity_key == key
+    assert encoded.verify(now=NOW) == W1.account
     in_uri = signed(aud="https://x.example", uri=url, resources=(KEYS_SERVER,))
     in_aud = signed(aud=key, resources=(KEYS_SERVER,))
     for cacao in (in_query, in_uri, in_aud, signed()):
@@ -276,6 +281,8 @@ def test_a_statement_is_a_permission():
         signed(statement=LIMITED_STATEMENT, domain="dapp.example.org")
     )
     assert one.allows("dapp.example.org")
+    assert one.allows("dapp.example.org/dapps/shop")
+    assert not one.allows("dapp.example.org.evil.example")
     assert not one.allows("other.example.org")
     assert not one.allows(None)
     every = authorization_of(signed(statement=ALL_APPS_STATEMENT))

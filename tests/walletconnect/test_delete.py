@@ -16,6 +16,7 @@ from tests.walletconnect.people import (
     iv,
 )
 from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.authorization import LIMITED_STATEMENT
 from walletconnect.notify.claims import DeleteAuth, DeleteResponseAuth
 from walletconnect.notify.delete import answer_delete, request_delete
 from walletconnect.notify.methods import DELETE
@@ -118,9 +119,11 @@ def test_a_delete_older_than_the_last_request_is_refused():
 
 def test_the_later_generation_names_the_account_and_is_told_what_remains():
     later = {"app": "did:web:dapp.example.org", "mjv": "1"}
-    response = arrived(
-        answer(request_with(sub=W1.account.did, **later)).publish, SUBSCRIPTION.sym_key
+    answered = answer(
+        request_with(sub=W1.account.did, **later),
+        identity=W1.allowing(LIMITED_STATEMENT),
     )
+    response = arrived(answered.publish, SUBSCRIPTION.sym_key)
     auth = DeleteResponseAuth.read(response.result["responseAuth"], now=NOW)
     assert (auth.sub, auth.sbs) == (W1.account.did, ())
     assert refusal(request_with(sub=BOB.account.did, **later)) is ErrorCode.MISMATCH

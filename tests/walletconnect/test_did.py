@@ -143,6 +143,7 @@ def test_an_app_url_and_its_did(url, text, did):
         "https://dapp.example.org\\@evil.example",
         "https://dapp.example.org/dapps/../admin",
         "https://[::1",
+        "https://d\u00e4pp.example.org",
         "https://" + "a" * 3000,
         None,
     ],

@@ -20,12 +20,10 @@ from tests.walletconnect.people import (
 )
 from tests.walletconnect.vectors import load
 from walletconnect.crypto.envelope import Envelope
-from walletconnect.crypto.ethereum import sign_eip191
 from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT, LIMITED_STATEMENT
-from walletconnect.identity.cacao import Cacao, build_message
 from walletconnect.identity.did import DidWebDocument
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.later import (
@@ -81,13 +79,8 @@ def told(domain: str, account=W1.account) -> ServerSubscription:
 MINE = (told("dapp.example.org"), told("other.example.org"))
 
 
-def allowing(statement: str, domain: str = "dapp.example.org") -> Cacao:
-    payload = replace(W1.cacao.payload, statement=statement, domain=domain)
-    return Cacao.signed(payload, sign_eip191(build_message(payload), W1.private_key))
-
-
-EVERYTHING = allowing(ALL_APPS_STATEMENT)
-ONE_APP = allowing(LIMITED_STATEMENT)
+EVERYTHING = W1.allowing(ALL_APPS_STATEMENT)
+ONE_APP = W1.allowing(LIMITED_STATEMENT)
 
 
 def ask(app=None, wallet=W1):
@@ -288,7 +281,7 @@ def test_a_device_asks_for_a_page_and_gets_it():
 def test_a_page_is_for_the_account_and_what_it_signed_for():
     assert read_page(get_request(), identity=ONE_APP).aft is None
     for changes in (
-        {"identity": allowing(LIMITED_STATEMENT, "other.example.org")},
+        {"identity": W1.allowing(LIMITED_STATEMENT, "other.example.org")},
         {"identity": BOB.cacao},
         {"account": BOB.account},
     ):

@@ -37,6 +37,7 @@ from walletconnect.crypto.envelope import Envelope
 from walletconnect.crypto.ethereum import sign_eip191
 from walletconnect.crypto.keys import KeyPair, SymKey, hash_text
 from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.authorization import ALL_APPS_STATEMENT, LIMITED_STATEMENT
 from walletconnect.identity.cacao import Cacao, build_message
 from walletconnect.identity.did import public_key_of
 from walletconnect.identity.jwt import DidJwt
@@ -305,7 +306,13 @@ def test_the_later_generation_is_answered_in_its_own_way():
         (),
         NOW,
     )
-    answered = answer(asked, request=request, known_sym_key=known, others=[other])
+    answered = answer(
+        asked,
+        request=request,
+        identity=W1.allowing(LIMITED_STATEMENT),
+        known_sym_key=known,
+        others=[other],
+    )
     assert answered.is_later
     assert answered.sym_key_p == known
     assert answered.notify_topic == known.topic
@@ -318,6 +325,13 @@ def test_the_later_generation_is_answered_in_its_own_way():
     assert auth.sbs[1].sym_key == known
     assert auth.sbs[1].scope == ("alerts",)
     assert auth.sbs[1].app_authentication_key == DAPP.key.did
+
+
+def test_the_later_generation_needs_the_accounts_permission_for_the_app():
+    request = request_with(app="did:web:dapp.example.org", mjv="1")
+    for identity in (W1.cacao, W1.allowing(LIMITED_STATEMENT, "other.example.org")):
+        assert refusal(request=request, identity=identity) is ErrorCode.UNAUTHORIZED
+    answer(request=request, identity=W1.allowing(ALL_APPS_STATEMENT, "wallet.example"))
 
 
 def test_the_august_generation_gets_a_fresh_key_even_if_it_is_known():

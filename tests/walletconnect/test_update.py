@@ -17,6 +17,7 @@ from tests.walletconnect.people import (
 )
 from walletconnect.crypto.keys import hash_text
 from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.authorization import LIMITED_STATEMENT
 from walletconnect.notify.claims import UpdateAuth, UpdateResponseAuth
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE, UPDATE
 from walletconnect.notify.update import answer_update, request_update, settle_update
@@ -125,7 +126,8 @@ def test_an_older_request_does_not_undo_a_newer_one():
 
 def test_the_later_generation_is_told_its_subscriptions():
     request = request_with(app="did:web:dapp.example.org", mjv="1")
-    response = arrived(answer(request).publish, SUBSCRIPTION.sym_key)
+    allowed = W1.allowing(LIMITED_STATEMENT)
+    response = arrived(answer(request, identity=allowed).publish, SUBSCRIPTION.sym_key)
     auth = UpdateResponseAuth.read(response.result["responseAuth"], now=NOW)
     assert auth.sub == W1.account.did
     assert [each.scope for each in auth.sbs] == [("alerts",)]

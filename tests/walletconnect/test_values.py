@@ -68,6 +68,7 @@ def changed(path: str, value) -> dict:
         ("metadata.name", "x" * 257),
         ("metadata.name", "a\x00b"),
         ("metadata.url", "x" * 2049),
+        ("metadata.description", "a\x00b"),
         ("metadata.icons", ...),
         ("metadata.icons", [1]),
         ("metadata.icons", ["x"] * 17),
@@ -349,3 +350,18 @@ def test_the_core_stays_pure():
         source = path.read_text()
         assert not any(each in source for each in banned), path
         assert len(source.splitlines()) < 400, path
+
+
+def test_every_departure_is_on_the_page():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "protocol.md").read_text()
+    for path in (root / "walletconnect").rglob("*.py"):
+        head = path.read_text().split('"""')[1]
+        if "Departure" in head:
+            module = ".".join(path.with_suffix("").parts[-2:])
+            assert f"| `{module}` |" in page, module
+
+
+def test_every_module_says_what_it_is_for():
+    for path in (Path(__file__).parents[2] / "walletconnect").rglob("*.py"):
+        assert path.read_text().startswith('"""'), path

@@ -57,7 +57,10 @@ class AppAuthorization:
 
     def allows(self, domain: str | None) -> bool:
         """Whether the key may manage `domain`; None asks for all apps at once."""
-        return self.all_apps or (domain is not None and domain in self.domains)
+        if self.all_apps or domain is None:
+            return self.all_apps
+        # What is said of a host is said of the apps in its folders.
+        return any(f"{domain}/".startswith(f"{each}/") for each in self.domains)
 
     def require(self, domain: str | None) -> None:
         if not self.allows(domain):

@@ -20,7 +20,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from walletconnect.crypto.ethereum import recover_eip191
 from walletconnect.errors import ErrorCode, RemoteProtocolError
@@ -266,7 +266,8 @@ class Cacao:
             )
         if self.payload.version != VERSION:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao version")
-        named = set(_DID_KEY.findall(dump_json(self.payload.to_value())))
+        # Also where a URL hides it behind percent signs.
+        named = set(_DID_KEY.findall(unquote(dump_json(self.payload.to_value()))))
         if named != {self.identity_key}:
             raise malformed("cacao: more than one did:key")
 

@@ -20,7 +20,6 @@ from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import (
     JsonObject,
     JsonValue,
-    has_control_characters,
     malformed,
     parse_object,
     require_object,
@@ -136,7 +135,8 @@ class AppUrl:
         """`url` without user, query or fragment; a trailing slash is dropped."""
         if not isinstance(url, str) or len(url) > _LONGEST_URL:
             raise malformed("app url")
-        if has_control_characters(url) or " " in url or "\\" in url:
+        # An address of other letters is written in punycode and percent signs.
+        if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
             raise malformed("app url")
         try:
             parts = urlsplit(url)
@@ -236,13 +236,12 @@ class DidWebDocument:
         methods = members.get("verificationMethod")
         if not isinstance(methods, list):
             raise malformed("did.json")
-        did = members.get("id")
         key_agreement = _referenced(members, "keyAgreement", methods) or _at(methods, 0)
         authentication = _referenced(members, "authentication", methods) or _at(
             methods, 1
         )
         return cls(
-            did=did if isinstance(did, str) else "",
+            did=_plain_id(members.get("id")),
             key_agreement=_jwk_key(key_agreement, "X25519"),
             authentication=_jwk_key(authentication, "Ed25519"),
         )
@@ -275,6 +274,12 @@ class DidWebDocument:
                 "x": encode_base64url(public_key),
             },
         }
+
+
+def _plain_id(value: JsonValue) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_URL:
+        return ""
+    return value if value.isprintable() else ""
 
 
 def _at(methods: list[JsonValue], position: int) -> JsonValue:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.authorization import authorization_of
 from walletconnect.identity.did import (
     DID_WEB,
     AccountId,
@@ -133,6 +134,7 @@ def read_auth(
     elif is_did_web(auth.app):
         account = account_of(auth.sub)
     identity.vouch_for(auth.iss, account, now=now)
+    require_authorization(identity, auth.app)
     return auth, account
 
 
@@ -140,6 +142,12 @@ def require_app(app: str, url: str) -> None:
     """The claim `app` means the dapp at `url`, in whichever spelling."""
     if app != url and not AppUrl.parse(url).is_named_by(app):
         raise RemoteProtocolError(ErrorCode.MISMATCH, "claim app does not fit")
+
+
+def require_authorization(identity: Cacao, app: str) -> None:
+    """In the later generation the account must have authorized the key for `app`."""
+    if is_did_web(app):
+        authorization_of(identity).require(AppUrl.of_did(app).domain)
 
 
 def require_account(account: AccountId, expected: AccountId) -> None:

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from walletconnect.identity.authorization import authorization_of
-from walletconnect.identity.did import is_did_web
 from walletconnect.notify.answers import publish_result, token_of_request
-from walletconnect.notify.later import domain_of
 from walletconnect.notify.later_claims import (
     GetNotificationsAuth,
     GetNotificationsResponseAuth,
@@ -22,7 +19,11 @@ from walletconnect.notify.later_claims import (
     MarkReadResponseAuth,
 )
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
-from walletconnect.notify.parties import require_account, require_app
+from walletconnect.notify.parties import (
+    require_account,
+    require_app,
+    require_authorization,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +52,7 @@ def _read_later(
     require_app(auth.app, str(dapp.url))
     require_account(auth.account, account)
     identity.vouch_for(auth.iss, account, now=now)
-    if is_did_web(auth.app):
-        authorization_of(identity).require(domain_of(auth.app))
+    require_authorization(identity, auth.app)
     return auth
 
 

@@ -251,7 +251,7 @@ class NotifyMessage:
             type=_lenient(members, "type", LONGEST_TYPE),
             icon=_lenient(members, "icon", LONGEST_URL),
             url=_lenient(members, "url", LONGEST_URL),
-            id=message_id[:LONGEST_NAME] if isinstance(message_id, str) else None,
+            id=None if message_id is None else _lenient(members, "id", LONGEST_NAME),
             sent_at=sent_at if type(sent_at) is int else None,
             is_read=is_read if isinstance(is_read, bool) else None,
         )
@@ -277,4 +277,4 @@ class NotifyMessage:
 
 def _lenient(members: JsonObject, name: str, longest: int) -> str:
     value = members.get(name)
-    return value[:longest] if isinstance(value, str) else ""
+    return value[:longest].replace("\x00", "") if isinstance(value, str) else ""

@@ -47,7 +47,8 @@ class Publication:
     @classmethod
     def from_params(cls, params: JsonObject) -> Publication:
         message = params.get("message")
-        if not isinstance(message, str):
+        # base64, or empty; other text would have other lengths in bytes.
+        if not isinstance(message, str) or not message.isascii() or "\x00" in message:
             raise malformed("message")
         if len(message) > LONGEST_MESSAGE:
             raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")

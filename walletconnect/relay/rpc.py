@@ -19,6 +19,7 @@ from walletconnect.json_values import (
     dump_json,
     malformed,
     parse_object,
+    plain_line,
 )
 
 RpcId: TypeAlias = int | str
@@ -103,7 +104,7 @@ def acknowledged_id(rpc_id: RpcId) -> RpcId:
 
 
 def _read_id(value: JsonValue) -> RpcId | None:
-    if isinstance(value, str) and len(value) <= _LONGEST_ID:
+    if isinstance(value, str) and len(value) <= _LONGEST_ID and value.isprintable():
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -127,8 +128,8 @@ def _read_error(rpc_id: RpcId | None, error: JsonValue) -> JsonRpcError:
     message = error.get("message")
     if not isinstance(code, int) or isinstance(code, bool):
         raise _fault("JSON-RPC error", rpc_id)
-    reason = message[:_LONGEST_REASON] if isinstance(message, str) else ""
-    return JsonRpcError(rpc_id, code, reason)
+    reason = message if isinstance(message, str) else ""
+    return JsonRpcError(rpc_id, code, plain_line(reason, longest=_LONGEST_REASON))
 
 
 def _fault(what: str, rpc_id: RpcId | None) -> RemoteProtocolError:
