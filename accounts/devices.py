@@ -2,12 +2,14 @@
 
 reliability.md, item 16. A device lives as long as its session: idle for at most
 ``SESSION_COOKIE_AGE``, in all for ``SESSION_ABSOLUTE_AGE`` since its wallet last signed.
-Revoking ends the session, closes open sockets through the device's group, and has its
-identity keys unregistered.
+However a device ends, its session is deleted and open sockets are closed through its group.
+Revoking unregisters its identity keys as well; signing out or staying away too long leaves
+the account one key, so that the inbox goes on working for its owner.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
@@ -19,12 +21,12 @@ from django.db.models import Q
 from accounts.audit import audit, one_line
 from accounts.events import EventDraft, device_group, record_events, send_to_groups
 from accounts.models import Device
-from accounts.registry import devices_were_revoked
+from accounts.registry import devices_were_revoked, sessions_have_ended
 from accounts.sessions import session_digest
 from groundwork import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from uuid import UUID
 
@@ -185,14 +187,42 @@ def rename_device(device: Device, name: str) -> None:
     record_events([device_changed(device)])
 
 
+# --- the end of a device --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """Why devices end: what is audited, and who above is asked to act on it."""
+
+    action: str
+    tell: Callable[[list[Device]], None]
+
+
+REVOKED: Final = _Ending("device.revoked", devices_were_revoked)
+SIGNED_OUT: Final = _Ending("device.signed-out", sessions_have_ended)
+EXPIRED: Final = _Ending("device.expired", sessions_have_ended)
+
+
 def revoke_device(device: Device, *, by: Device | None) -> bool:
-    """End the device's session and its identity keys; False if it was revoked before."""
+    """End the device's session and its identity keys; False if it was over before."""
     return bool(revoke_devices([device.pk], by=by))
 
 
-@transaction.atomic
 def revoke_devices(device_ids: Iterable[UUID], *, by: Device | None) -> list[Device]:
-    """As ``revoke_device``, for many. Returns those that were not revoked before."""
+    """As ``revoke_device``, for many. Returns those that were not over before."""
+    return _end(device_ids, REVOKED, by=by)
+
+
+def sign_out_device(device: Device) -> bool:
+    """End the device's session. Unlike revoking, this leaves the inbox at work: the
+    account's last identity key goes on acknowledging and renewing."""
+    return bool(_end([device.pk], SIGNED_OUT, by=device))
+
+
+@transaction.atomic
+def _end(
+    device_ids: Iterable[UUID], ending: _Ending, *, by: Device | None
+) -> list[Device]:
     devices = list(
         Device.objects.active()
         .select_for_update(of=("self",))
@@ -209,20 +239,19 @@ def revoke_devices(device_ids: Iterable[UUID], *, by: Device | None) -> list[Dev
         device.session_digest = ""
     Device.objects.bulk_update(devices, ["revoked_at", "revoked_by", "session_digest"])
     Session.objects.filter(session_key__in=digests).delete()
-    devices_were_revoked(devices)
-    _note_revoked(devices, by)
+    ending.tell(devices)
+    for device in devices:
+        actor = device.user if by is None else by.user
+        audit(ending.action, actor=actor, device=device, detail=device.name)
+    record_events([device_changed(device) for device in devices])
+    _announce_end(devices, "" if by is None else by.name)
     return devices
 
 
-def _note_revoked(devices: list[Device], by: Device | None) -> None:
-    for device in devices:
-        actor = device.user if by is None else by.user
-        audit("device.revoked", actor=actor, device=device, detail=device.name)
-    record_events([device_changed(device) for device in devices])
-    name = "" if by is None else by.name
+def _announce_end(devices: list[Device], by: str) -> None:
     messages = {
         device_group(device.pk): DeviceRevoked(
-            type="device.revoked", device=str(device.pk), by=name
+            type="device.revoked", device=str(device.pk), by=by
         )
         for device in devices
     }
@@ -238,14 +267,12 @@ def revoke_other_devices(device: Device) -> list[Device]:
 
 
 def expire_devices() -> int:
-    """Revoke devices whose sessions are over or never began; for the sweep."""
+    """End devices whose sessions are over, revoke those that never began; a sweep."""
     now = clock.now()
     idle = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
     oldest = now - timedelta(seconds=settings.SESSION_ABSOLUTE_AGE)
-    over = Device.objects.active().filter(
-        Q(last_seen_at__lte=idle)
-        | Q(proved_at__lte=oldest)
-        | Q(session_digest="", proved_at__lte=now - UNBOUND_FOR)
-    )
-    ids = over.order_by("pk").values_list("pk", flat=True)[:EXPIRED_TOGETHER]
-    return len(revoke_devices(ids, by=None))
+    active = Device.objects.active().order_by("pk").values_list("pk", flat=True)
+    never = active.filter(session_digest="", proved_at__lte=now - UNBOUND_FOR)
+    over = active.filter(Q(last_seen_at__lte=idle) | Q(proved_at__lte=oldest))
+    revoked = revoke_devices(never[:EXPIRED_TOGETHER], by=None)
+    return len(revoked) + len(_end(over[:EXPIRED_TOGETHER], EXPIRED, by=None))

@@ -12,17 +12,25 @@ from typing import TypeAlias
 
 from accounts.models import Account, Device
 
-WhenRevoked: TypeAlias = Callable[[list[Device]], None]
+WhenDevicesEnd: TypeAlias = Callable[[list[Device]], None]
 BeforeRemoval: TypeAlias = Callable[[Account], None]
 
-_when_devices_revoked: list[WhenRevoked] = []
+_when_devices_revoked: list[WhenDevicesEnd] = []
+_when_sessions_end: list[WhenDevicesEnd] = []
 _before_account_removal: list[BeforeRemoval] = []
 
 
-def when_devices_are_revoked(function: WhenRevoked) -> WhenRevoked:
+def when_devices_are_revoked(function: WhenDevicesEnd) -> WhenDevicesEnd:
     """Have ``function`` called with the devices that have just been revoked."""
     if function not in _when_devices_revoked:
         _when_devices_revoked.append(function)
+    return function
+
+
+def when_sessions_end(function: WhenDevicesEnd) -> WhenDevicesEnd:
+    """Have ``function`` called with devices that signed out or were away too long."""
+    if function not in _when_sessions_end:
+        _when_sessions_end.append(function)
     return function
 
 
@@ -35,6 +43,11 @@ def before_account_removal(function: BeforeRemoval) -> BeforeRemoval:
 
 def devices_were_revoked(devices: list[Device]) -> None:
     for function in _when_devices_revoked:
+        function(devices)
+
+
+def sessions_have_ended(devices: list[Device]) -> None:
+    for function in _when_sessions_end:
         function(devices)
 
 

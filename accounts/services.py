@@ -11,6 +11,7 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
 from django.utils.crypto import salted_hmac
 
@@ -27,6 +28,7 @@ from accounts.devices import (
     revoke_device,
     revoke_devices,
     revoke_other_devices,
+    sign_out_device,
     touch_device,
 )
 from accounts.events import (
@@ -53,6 +55,7 @@ from accounts.registry import (
     account_will_be_removed,
     before_account_removal,
     when_devices_are_revoked,
+    when_sessions_end,
 )
 from accounts.sessions import session_digest
 from groundwork import clock
@@ -91,10 +94,13 @@ __all__ = [
     "revoke_other_devices",
     "send_to_groups",
     "session_digest",
+    "sign_out_device",
+    "start_generation",
     "tombstone_digest",
     "touch_device",
     "user_group",
     "when_devices_are_revoked",
+    "when_sessions_end",
 ]
 
 KEEP_EVENTS = timedelta(days=30)
@@ -218,6 +224,21 @@ def apply_tombstones(digests: Iterable[str]) -> int:
     for account in gone:
         remove_account(account, by=None)
     return len(gone)
+
+
+@transaction.atomic
+def start_generation() -> int:
+    """After a restore: no browser cursor and no session of before holds any more.
+
+    Browsers fetch everything anew, and people sign in again.
+    """
+    User.objects.update(event_generation=uuid.uuid4())
+    Session.objects.all().delete()
+    devices = revoke_devices(
+        Device.objects.active().values_list("pk", flat=True), by=None
+    )
+    audit("database.restored", detail=f"{len(devices)} devices were signed out")
+    return len(devices)
 
 
 # --- the sweep ------------------------------------------------------------------------

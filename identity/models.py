@@ -56,7 +56,11 @@ class InviteRegistration(models.Model):
 
 class IdentityKeyQuerySet(models.QuerySet["IdentityKey"]):
     def active(self) -> IdentityKeyQuerySet:
-        return self.filter(retired_at=None, device__revoked_at=None)
+        return self.filter(retired_at=None)
+
+    def left_behind(self) -> IdentityKeyQuerySet:
+        """Active ones of devices whose session is over."""
+        return self.active().filter(device__revoked_at__isnull=False)
 
 
 class IdentityKey(models.Model):

@@ -32,9 +32,6 @@ PERIODIC = (
     Periodic("accounts.prune", DAY, "drop what sign-ins and removals left behind"),
     Periodic("identity.retry_registrations", MINUTE, "register identity keys again"),
     Periodic("identity.prune", 10 * MINUTE, "forget resolved identities past use"),
-    Periodic("identity.prune", 10 * MINUTE, "forget sign-ins that never came back"),
-    Periodic("accounts.expire_devices", MINUTE, "end sessions that are over"),
-    Periodic("accounts.prune", 24 * HOUR, "drop account events nobody will ask for"),
     Periodic("history.prune_messages", HOUR, "drop archived messages past their time"),
     Periodic("subscriptions.expire_attempts", 30, "end subscribe attempts unanswered"),
     Periodic(

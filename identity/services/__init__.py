@@ -7,6 +7,7 @@ from identity.services.device_keys import (
     add_identity_key,
     retire_keys_of_account,
     retire_keys_of_devices,
+    retire_spare_keys_of_devices,
     signing_identities,
     signing_identity,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "resolve_identity",
     "retire_keys_of_account",
     "retire_keys_of_devices",
+    "retire_spare_keys_of_devices",
     "retry_registrations",
     "signing_identities",
     "signing_identity",

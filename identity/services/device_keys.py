@@ -81,6 +81,7 @@ def add_identity_key(device: Device, account: Account, cacao: Cacao) -> Identity
     audit("identity-key.made", device=device, account=account, subject=did)
     if settings.KEYS_SERVER_IS_OURS:
         keys_server.keep(cacao)
+        retire_superseded(account.pk)
     else:
         enqueue_on_commit(REGISTER_TASK, row.pk)
     return row
@@ -133,8 +134,32 @@ def _identity(row: IdentityKey, key: SecretIdentityKey) -> SigningIdentity:
 
 def retire_keys_of_devices(devices: list[Device]) -> None:
     """The devices were revoked: their keys sign nothing more and are unregistered."""
-    ids = [device.pk for device in devices]
-    retire(IdentityKey.objects.filter(device_id__in=ids, retired_at=None))
+    retire(IdentityKey.objects.active().filter(device__in=devices))
+
+
+def retire_spare_keys_of_devices(devices: list[Device]) -> None:
+    """The devices' sessions are over: their keys go, but not the account's last one.
+
+    The inbox goes on while its owner is away: it acknowledges and renews. What was
+    kept for that goes when somebody signs in again.
+    """
+    accounts = (
+        IdentityKey.objects.active()
+        .filter(device__in=devices)
+        .values_list("account_id", flat=True)
+    )
+    for account_id in set(accounts):
+        retire_superseded(account_id)
+
+
+def retire_superseded(account_id: int) -> None:
+    """Retire keys of ended sessions, if another registered key can sign instead."""
+    keys = IdentityKey.objects.active().filter(account_id=account_id)
+    spare = keys.left_behind()
+    if not keys.exclude(pk__in=spare).filter(registered_at__isnull=False).exists():
+        newest = spare.order_by(F("registered_at").desc(nulls_last=True)).first()
+        spare = spare.exclude(pk=newest.pk) if newest else spare
+    retire(spare)
 
 
 def retire_keys_of_account(account: Account) -> None:

@@ -6,6 +6,8 @@ import logging
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db import transaction
+
 from accounts.models import SignInRequest
 from accounts.services import audit
 from groundwork import clock
@@ -41,9 +43,11 @@ def register_identity_key(pk: int) -> None:
         _put_off(row, error)
         return
     # Retired meanwhile: then it was unregistered behind this, or will be.
-    IdentityKey.objects.filter(pk=pk, registered_at=None).update(
-        registered_at=clock.now(), next_attempt_at=None, reason=""
-    )
+    with transaction.atomic():
+        IdentityKey.objects.filter(pk=pk, registered_at=None).update(
+            registered_at=clock.now(), next_attempt_at=None, reason=""
+        )
+        device_keys.retire_superseded(row.account_id)
 
 
 def unregister_identity_key(pk: int) -> None:

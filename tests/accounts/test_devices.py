@@ -179,6 +179,40 @@ def test_revoking_unregisters_the_identity_key():
     assert key.retired_at is not None
 
 
+def test_signing_out_ends_the_session_but_not_the_inbox(
+    django_capture_on_commit_callbacks, listen_to
+):
+    device = sign_in(ALICE)
+    ear = listen_to(f"device.{device.pk}")
+    with django_capture_on_commit_callbacks(execute=True):
+        assert accounts.sign_out_device(device)
+    assert accounts.device_of_session(device.session) is None
+    assert len(ear.heard()) == 1
+    assert device.identity_keys.get().retired_at is None
+    assert not accounts.sign_out_device(device)
+    assert AuditEntry.objects.filter(action="device.signed-out").count() == 1
+
+
+def test_a_device_that_is_over_leaves_no_key_if_another_one_can_sign():
+    away, here = sign_in(ALICE), sign_in(ALICE)
+    Device.objects.filter(pk=away.pk).update(
+        last_seen_at=clock.now() - timedelta(days=8)
+    )
+    assert accounts.expire_devices() == 1
+    assert away.identity_keys.get().retired_at is not None
+    assert here.identity_keys.get().retired_at is None
+
+
+def test_the_last_key_is_kept_until_somebody_signs_in_again():
+    first, second = sign_in(ALICE), sign_in(ALICE)
+    Device.objects.update(last_seen_at=clock.now() - timedelta(days=8))
+    assert accounts.expire_devices() == 2
+    assert first.identity_keys.get().retired_at is not None
+    assert second.identity_keys.get().retired_at is None
+    sign_in(ALICE)
+    assert second.identity_keys.get().retired_at is not None
+
+
 def test_revoking_twice_is_revoking_once():
     first, second = sign_in(ALICE), sign_in(ALICE)
     assert accounts.revoke_device(second, by=first)
@@ -206,6 +240,19 @@ def test_a_user_who_was_locked_out_has_no_device():
     device.user.is_active = False
     device.user.save()
     assert accounts.device_of_session(device.session) is None
+
+
+def test_after_a_restore_every_session_and_cursor_is_void():
+    alice, bob = sign_in(ALICE), sign_in(BOB)
+    heads = [accounts.head_of(device.user_id) for device in (alice, bob)]
+    assert accounts.start_generation() == 2
+    for device, head in zip((alice, bob), heads, strict=True):
+        assert accounts.device_of_session(device.session) is None
+        missed = accounts.catch_up(
+            device.user, head.sequence, generation=head.generation
+        )
+        assert missed.refetch
+    assert not Session.objects.exists()
 
 
 def test_a_device_that_nobody_bound_is_no_way_in():
