@@ -85,8 +85,8 @@ def revoke_others(request: MemberRequest) -> HttpResponse:
 @member
 @require_POST
 def sign_out(request: MemberRequest) -> HttpResponse:
-    """Sign out: the device is over, as if it had been revoked from elsewhere."""
-    accounts.revoke_device(request.device, by=request.device)
+    """Sign out: the session is over, the inbox goes on receiving and renewing."""
+    accounts.sign_out_device(request.device)
     logout(request)
     return HttpResponseRedirect(reverse("dashboard:landing"))
 
