@@ -18,6 +18,7 @@ from relay.server.store import StoreUnavailable, Unread
 if TYPE_CHECKING:
     from collections.abc import Iterable, Set
 
+    from relay.server.acks import Acknowledgements
     from relay.server.store import Store
     from relay.server.values import Draft
 
@@ -29,8 +30,16 @@ COUNT_EVERY_S = 0.25
 
 
 class Depth:
-    def __init__(self, store: Store, *, messages: int, size: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        acknowledgements: Acknowledgements,
+        *,
+        messages: int,
+        size: int,
+    ) -> None:
         self._store = store
+        self._acknowledgements = acknowledgements
         self._most_messages = messages
         self._most_bytes = size
         self._unread: OrderedDict[str, Unread] = OrderedDict()
@@ -76,6 +85,7 @@ class Depth:
 
     async def _count(self, topics: Set[str]) -> None:
         try:
+            await self._acknowledgements.settle()
             counted = await self._store.unread(topics, most=self._most_messages)
         except StoreUnavailable as error:
             # The limit protects the service; it must not be what breaks it.

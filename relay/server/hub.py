@@ -50,6 +50,7 @@ class Hub:
         self.nodes = Nodes(redis_url, self.log, self.counts)
         self.depth = Depth(
             self.store,
+            self.acknowledgements,
             messages=limits.relay_queue_messages,
             size=limits.relay_queue_bytes,
         )

@@ -18,7 +18,7 @@ from prometheus_client.process_collector import ProcessCollector
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from relay.server.admission import Hello, NotAdmitted
-from relay.server.connection import Allowance, ClientConnection, WebSocketOutlet, read
+from relay.server.connection import ClientConnection, Reader, WebSocketOutlet
 from relay.server.counts import RelayCollector
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ class Listener:
         connection.outlet = outlet
         session = self._hub.connect(connection.client, outlet)
         try:
-            allowance = Allowance(self._hub.limits.relay_frames)
-            await read(connection, session, allowance)
+            await Reader(connection, session, self._hub.limits.relay_frames).read()
         finally:
             self._hub.disconnect(session)
             outlet.forget()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 # Close codes, protocol.md 8.1. All of these make clients connect again; 3000 never
 # appears here, because current clients take it for the end.
 GOING_AWAY = 1001
+INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013
 
 

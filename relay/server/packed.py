@@ -57,17 +57,29 @@ def bigints(values: Sequence[int]) -> PackedArray:
     )
 
 
-def texts(values: Iterable[str | None]) -> PackedArray:
-    parts: list[bytes] = []
-    count = 0
+def texts(values: Iterable[str]) -> PackedArray:
+    encoded = list(map(str.encode, values))
+    count = len(encoded)
+    if not count:
+        return PackedArray(_empty(0, 0, TEXT_OID))
+    lengths = set(map(len, encoded))
+    if len(lengths) == 1:
+        # Topics, digests, client ids: one separator does for all.
+        separator = _length(lengths.pop())
+        members = separator + separator.join(encoded)
+    else:
+        members = b"".join([_length(len(each)) + each for each in encoded])
+    return PackedArray(_header(1, 0, TEXT_OID, count, 1) + members)
+
+
+def optional_texts(values: Sequence[str | None]) -> PackedArray:
+    if not values:
+        return PackedArray(_empty(0, 0, TEXT_OID))
+    parts = []
     for value in values:
-        count += 1
         if value is None:
             parts.append(_NULL)
         else:
             encoded = value.encode()
-            parts.append(_length(len(encoded)))
-            parts.append(encoded)
-    if not count:
-        return PackedArray(_empty(0, 0, TEXT_OID))
-    return PackedArray(_header(1, 1, TEXT_OID, count, 1) + b"".join(parts))
+            parts.append(_length(len(encoded)) + encoded)
+    return PackedArray(_header(1, 1, TEXT_OID, len(values), 1) + b"".join(parts))

@@ -64,7 +64,7 @@ def _bounded(
     """
 
     @functools.wraps(call)
-    async def bounded(store: Store, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def bounded(store: Store, /, *args: P.args, **kwargs: P.kwargs) -> R:
         task = asyncio.create_task(call(store, *args, **kwargs))
         store.note(task)
         done, _ = await asyncio.wait({task}, timeout=LONGEST_CALL_S)
@@ -146,7 +146,7 @@ class Store:
             "message_ids": packed.texts(columns[1]),
             "messages": packed.texts(columns[2]),
             "tags": packed.bigints(columns[3]),
-            "attestations": packed.texts(columns[4]),
+            "attestations": packed.optional_texts(columns[4]),
             "publishers": packed.texts(columns[5]),
             "published_at": packed.bigints(columns[6]),
             "expires_at": packed.bigints(columns[7]),

@@ -158,8 +158,10 @@ class WireClient:
 
     async def until(self, condition: Callable[[], Any]) -> Any:
         async with asyncio.timeout(PATIENCE_S), self._changed:
-            await self._changed.wait_for(condition)
-        return condition()
+            await self._changed.wait_for(lambda: condition() or self._reader.done())
+        found = condition()
+        assert found, f"the connection ended: {self.socket.close_code}"
+        return found
 
     async def close(self) -> None:
         await self.socket.close()
@@ -184,7 +186,16 @@ class WireClient:
                     self.frames.append(frame)
                     self._changed.notify_all()
         except ConnectionClosed:
-            return
+            pass
+        finally:
+            asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._waking = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _take(self, frame: dict[str, Any]) -> None:
         params = frame["params"]
