@@ -33,8 +33,8 @@ class SizedAdmin(ReadOnlyAdmin):
     readonly_fields = ("size",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request).defer("message")
-        return rows.annotate(message_size=Length("message"))
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.defer("message").annotate(message_size=Length("message"))
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Looking is for staff; acting is for those who may change the rows."""

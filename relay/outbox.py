@@ -145,7 +145,7 @@ def subscribe(
                 run,
                 step,
                 actor=_TOPIC_STEP_ACTORS[step],
-                wire=_TOPIC_STEP_WIRE | {"topic": topics[0]},
+                wire=_TOPIC_STEP_WIRE,
                 account_id=account_id,
                 actor_key=actor_key,
             ).to_value()

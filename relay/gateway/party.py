@@ -17,12 +17,12 @@ from relay.gateway.connection import RelayRefused, RelaySilent, open_connection
 from relay.gateway.inbox import InboxWriter
 from relay.gateway.keys import client_key
 from relay.gateway.publisher import Publisher
+from relay.gateway.running import cancel, first_to_end, until_done
 from relay.gateway.topics import TopicKeeper
 from relay.gateway.wakes import Waker
 from relay.outbox import outbox_channel, topics_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
     from datetime import datetime
 
     from relay.gateway.connection import RelayAddress, RelayConnection
@@ -113,9 +113,7 @@ class PartyGateway:
                 async with self._around.database.party_lock(self.party) as lock:
                     back_off.reset()
                     key = await self._around.django.run(client_key, self.party)
-                    await _first_to_end(
-                        self._keep_lock(lock), self._stay_connected(key)
-                    )
+                    await first_to_end(self._keep_lock(lock), self._stay_connected(key))
             except TROUBLE as error:
                 logger.warning(
                     "%s lost its lock: %s", self.party.value, type(error).__name__
@@ -183,12 +181,12 @@ class PartyGateway:
             asyncio.create_task(self._find_overdue()),
         ]
         try:
-            await _until_done(writing, reading)
+            await until_done(writing, reading)
             reading[0].cancel()
             await inbox.store_collected()
             await connection.close()
         finally:
-            await _cancel([*writing, *reading])
+            await cancel([*writing, *reading])
 
     async def _publish(self, publisher: Publisher) -> None:
         while not self._around.stopping.is_set():
@@ -235,31 +233,3 @@ def _is_refusal(error: Exception) -> bool:
     if isinstance(error, ConnectionClosed):
         return error.rcvd is not None and error.rcvd.code == REFUSED
     return isinstance(error, InvalidStatus) and error.response.status_code in REFUSALS
-
-
-async def _first_to_end(*coroutines: Coroutine[None, None, None]) -> None:
-    """Run together; the first that ends, by itself or by an exception, ends all."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await _cancel(tasks)
-
-
-async def _until_done(
-    tasks: Sequence[asyncio.Task[None]], companions: Sequence[asyncio.Task[None]]
-) -> None:
-    """Wait until ``tasks`` are done; a failure of any, or of a companion, is raised."""
-    pending = {*tasks, *companions}
-    while not all(task.done() for task in tasks):
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

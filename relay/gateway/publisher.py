@@ -8,7 +8,6 @@ relay does not take now holds back its own topic and no other.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
 from relay.gateway.connection import RelayRefused
+from relay.gateway.running import all_of
 from relay.models import OutboxMessage
 from walletconnect.crypto.keys import Topic
 from walletconnect.relay.frames import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from relay.gateway.connection import RelayConnection
     from relay.gateway.database import Database
     from relay.models import Party
+    from walletconnect.json_values import JsonObject
 
 logger = logging.getLogger(__name__)
 
@@ -184,9 +185,12 @@ class Publisher:
         chunks = plan(Row(*each) for each in found)
         failpoint("gateway.outbox.before_publish")
         round_ = Round([], [])
-        await asyncio.gather(*(self._publish(chunk, round_) for chunk in chunks))
-        failpoint("gateway.outbox.before_mark")
-        await self._mark(round_)
+        try:
+            await all_of(self._publish(chunk, round_) for chunk in chunks)
+        finally:
+            # Also when the line was cut: what was taken is not sent again.
+            failpoint("gateway.outbox.before_mark")
+            await self._mark(round_)
         failpoint("gateway.outbox.after_mark")
         return True
 
@@ -196,9 +200,7 @@ class Publisher:
             return
         batch = BatchPublish(tuple(row.to_publication() for row in chunk))
         try:
-            await self._connection.request(
-                RelayMethod.BATCH_PUBLISH.wire, batch.to_params()
-            )
+            await self._call(RelayMethod.BATCH_PUBLISH, batch.to_params())
         except RelayRefused as refusal:
             if refusal.code in NOT_NOW:
                 round_.rejected += [_rejection(row, refusal) for row in chunk]
@@ -214,16 +216,12 @@ class Publisher:
         by_topic: dict[str, list[Row]] = {}
         for row in chunk:
             by_topic.setdefault(row.topic, []).append(row)
-        await asyncio.gather(
-            *(self._publish_topic(rows, round_) for rows in by_topic.values())
-        )
+        await all_of(self._publish_topic(rows, round_) for rows in by_topic.values())
 
     async def _publish_topic(self, rows: Sequence[Row], round_: Round) -> None:
         for row in rows:
             try:
-                await self._connection.request(
-                    RelayMethod.PUBLISH.wire, row.to_publication().to_params()
-                )
+                await self._call(RelayMethod.PUBLISH, row.to_publication().to_params())
             except RelayRefused as refusal:
                 rejection = _rejection(row, refusal)
                 round_.rejected.append(rejection)
@@ -231,6 +229,10 @@ class Publisher:
                     return
             else:
                 round_.sent.append(row.pk)
+
+    async def _call(self, method: RelayMethod, params: JsonObject) -> None:
+        if not await self._connection.request(method.wire, params):
+            raise RelayRefused(int(RelayErrorCode.INTERNAL), "not accepted")
 
     async def _mark(self, round_: Round) -> None:
         now = clock.now()

@@ -6,7 +6,6 @@ ended. A confirmation counts only if the row has not changed since it was read.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeAlias
@@ -15,6 +14,7 @@ from groundwork import clock
 from groundwork.failpoints import failpoint
 from relay import steps
 from relay.gateway.connection import RelayRefused
+from relay.gateway.running import all_of
 from relay.steps import StepDraft
 from walletconnect.relay.frames import (
     LONGEST_BATCH,
@@ -177,7 +177,7 @@ class TopicKeeper:
         done: list[Row] = []
         for start in range(0, len(singles), WINDOW):
             window = singles[start : start + WINDOW]
-            answers = await asyncio.gather(*(self._call_one(each) for each in window))
+            answers = await all_of(self._call_one(each) for each in window)
             done += [row for row in answers if row is not None]
         return done
 
@@ -217,7 +217,9 @@ class TopicKeeper:
     async def _record_steps(self, rows: Sequence[Row]) -> None:
         now = clock.now()
         drafts = [
-            StepDraft.from_value(value, at=now)
+            StepDraft.from_value(
+                value | {"wire": value["wire"] | {"topic": row.topic}}, at=now
+            )
             for row in rows
             for value in row.steps
             if row.confirmed_at is None

@@ -265,7 +265,7 @@ class Program:
         self.log = log
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
-                [sys.executable, "manage.py", *arguments],
+                [sys.executable, *arguments],
                 cwd=BASE,
                 env=test_environment(**environment),
                 stdout=output,
@@ -278,7 +278,9 @@ class Program:
         return self._popen.poll()
 
     def kill(self) -> None:
-        self._popen.kill()
+        """At once, with whatever it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait(10)
 
     def terminate(self) -> int:
@@ -296,14 +298,16 @@ def start_program(transactional_db, redis_client, tmp_path):
     running = []
 
     def start(*arguments: str, **environment: str) -> Program:
-        program = Program(tmp_path / f"{arguments[0]}.log", *arguments, **environment)
+        if not arguments[0].startswith("-"):
+            arguments = ("manage.py", *arguments)
+        log = tmp_path / f"{len(running)}.log"
+        program = Program(log, *arguments, **environment)
         running.append(program)
         return program
 
     yield start
     for program in running:
-        if program.code is None:
-            program.kill()
+        program.kill()
 
 
 def free_port() -> int:

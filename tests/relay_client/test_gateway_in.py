@@ -6,6 +6,7 @@ import json
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from groundwork import entropy
 from relay import outbox, services
@@ -381,3 +382,42 @@ def test_a_topic_of_a_run_records_its_step_when_the_relay_confirmed_it(
     assert step.wire == {"method": "irn_subscribe", "topic": key.topic}
     wait_for(all_confirmed)
     assert TopicSubscription.objects.get().steps == []
+
+
+def test_a_database_that_drops_all_connections_costs_no_message(
+    start_gateway, recording_relay
+):
+    start_gateway(recording_relay.url)
+    wait_for(recording_relay.clients)
+    key = make_key()
+    hear(key.topic)
+    wait_for(all_confirmed)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE application_name = 'notifyweb gateway'"
+            " AND datname = current_database()"
+        )
+        assert cursor.fetchone()[0] >= 2
+    outbox.publish_all(Party.WALLET, [Publication(key.topic, "AAAA", TAG, 300)])
+    wait_for(lambda: states(OutboxMessage) == ["sent"])
+    wait_for(recording_relay.clients)
+    text = envelope(key)
+
+    def is_stored():
+        # As a mailbox would: again and again until it is acknowledged.
+        recording_relay.deliver(key.topic, [text], tag=TAG)
+        return recording_relay.acknowledged
+
+    wait_for(is_stored)
+    assert InboxMessage.objects.count() == 1
+
+
+def test_wake_ups_are_heard_again_after_redis_cut_the_line(
+    start_gateway, recording_relay, redis_client
+):
+    start_gateway(recording_relay.url)
+    wait_for(recording_relay.clients)
+    wait_for(lambda: redis_client.pubsub_numsub("wake:outbox.wallet")[0][1] == 1)
+    redis_client.client_kill_filter(_type="pubsub")
+    wait_for(lambda: redis_client.pubsub_numsub("wake:outbox.wallet")[0][1] == 1)

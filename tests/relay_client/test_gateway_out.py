@@ -331,3 +331,26 @@ def test_an_empty_publication_is_published_too(start_gateway, recording_relay):
     start_gateway(recording_relay.url)
     wait_for(all_sent)
     assert recording_relay.published[0]["message"] == ""
+
+
+def test_what_a_relay_took_before_it_cut_the_line_is_not_sent_again(
+    start_gateway, recording_relay
+):
+    """A relay that knows no batches and throttles: each connection gets a bit further."""
+    recording_relay.unknown_methods = {"batchPublish"}
+    calls = []
+
+    def throttle(method, params):
+        if method == "publish":
+            calls.append(params["message"])
+            if len(calls) % 40 == 0:
+                return "cut"
+        return None
+
+    recording_relay.on_call = throttle
+    keys = [make_key() for _ in range(20)]
+    outbox.publish_all(Party.WALLET, [publication(keys[n % 20], n) for n in range(100)])
+    start_gateway(recording_relay.url)
+    wait_for(all_sent)
+    assert len(recording_relay.published) == 100
+    assert len(calls) < 200

@@ -1,0 +1,50 @@
+"""Ways to run coroutines together. A failure is raised as itself, and nothing runs on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Sequence
+
+T = TypeVar("T")
+
+
+async def all_of(coroutines: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """All results, in order; the first failure ends the others."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await cancel(tasks)
+
+
+async def first_to_end(*coroutines: Coroutine[None, None, None]) -> None:
+    """Run together; the first that ends, by itself or by an exception, ends all."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await cancel(tasks)
+
+
+async def until_done(
+    tasks: Sequence[asyncio.Task[None]], companions: Sequence[asyncio.Task[None]]
+) -> None:
+    """Wait until ``tasks`` are done; a failure of any, or of a companion, is raised."""
+    pending = {*tasks, *companions}
+    while not all(task.done() for task in tasks):
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+
+async def cancel(tasks: Iterable[asyncio.Task[T]]) -> None:
+    """Cancel and wait until each has really ended."""
+    found = [task for task in tasks if not task.done()]
+    for task in found:
+        task.cancel()
+    await asyncio.gather(*found, return_exceptions=True)

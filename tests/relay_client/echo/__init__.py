@@ -1,0 +1,1 @@
+"""An app whose handler answers every message, for tests with real workers."""
