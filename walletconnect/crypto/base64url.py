@@ -10,23 +10,26 @@ from binascii import a2b_base64, b2a_base64
 
 from walletconnect.json_values import malformed
 
+# `str.replace` twice is several times faster than any translation table.
+
 
 def encode_base64url(content: bytes) -> str:
     text = b2a_base64(content, newline=False).decode("ascii")
-    # Three replacements are many times faster than one translation table.
     return text.rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def decode_base64url(text: str) -> bytes:
     if "+" in text or "/" in text:
         raise malformed("base64url")
-    padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+    tail = len(text) % 4
+    padding = "=" * (-tail % 4)
     try:
-        content = a2b_base64(padded, strict_mode=True)
+        content = a2b_base64(
+            text.replace("-", "+").replace("_", "/") + padding, strict_mode=True
+        )
     except ValueError:
         raise malformed("base64url") from None
     # Only the last quantum can hold stray bits.
-    tail = len(text) % 4
     if tail and encode_base64url(content[len(content) // 3 * 3 :]) != text[-tail:]:
         raise malformed("base64url")
     return content

@@ -34,6 +34,7 @@ class EnvelopeType(IntEnum):
     SENDER_KEY = 1
 
 
+_TYPES = {each.value: each for each in EnvelopeType}
 _LEAST_LENGTH = {
     EnvelopeType.SHARED_KEY: 1 + IV_LENGTH + TAG_LENGTH,
     EnvelopeType.SENDER_KEY: 1 + KEY_LENGTH + IV_LENGTH + TAG_LENGTH,
@@ -57,10 +58,7 @@ class Envelope:
     @classmethod
     def decode(cls, text: str) -> Envelope:
         raw = _decode_base64(text)
-        try:
-            envelope_type = EnvelopeType(raw[0]) if raw else None
-        except ValueError:
-            envelope_type = None
+        envelope_type = _TYPES.get(raw[0]) if raw else None
         if envelope_type is None or len(raw) < _LEAST_LENGTH[envelope_type]:
             raise _unreadable()
         if envelope_type is EnvelopeType.SHARED_KEY:

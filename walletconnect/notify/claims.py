@@ -31,9 +31,9 @@ from walletconnect.json_values import (
     JsonObject,
     JsonValue,
     dump_json,
-    has_control_characters,
     malformed,
     require_integer,
+    require_line,
     require_object,
 )
 from walletconnect.notify.scope import join_scope, split_scope
@@ -87,13 +87,9 @@ def _read_time(value: JsonValue) -> int:
 
 def _read_line(value: JsonValue) -> str:
     # Seven of these per token: no detour through the general readers.
-    if (
-        not isinstance(value, str)
-        or len(value) > LONGEST_URL
-        or has_control_characters(value)
-    ):
-        raise malformed("claim")
-    return value
+    if isinstance(value, str) and len(value) <= LONGEST_URL and value.isprintable():
+        return value
+    return require_line(value, "claim", longest=LONGEST_URL)
 
 
 def _read_object(value: JsonValue) -> JsonObject:

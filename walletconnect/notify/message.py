@@ -196,7 +196,9 @@ def receive_message(
     )
     auth = MessageAuth.from_claims(jwt.claims)
     require_app(auth.app, app)
-    require_account(auth.account, account)
+    if auth.aud != account.did:
+        # Another spelling, the later generation, or another account.
+        require_account(auth.account, account)
     return ReceivedMessage(
         message=auth.message,
         request_id=request.id,
