@@ -364,10 +364,8 @@ def client_key(request: HttpRequest) -> str:
 
 
 def _too_many(request: HttpRequest, verdict: limits.Verdict) -> HttpResponse:
-    return render(
-        request,
-        "429.html",
-        {"retry_after": verdict.retry_after},
-        status=429,
-        headers=verdict.headers(),
-    )
+    context = {"retry_after": verdict.retry_after}
+    response = render(request, "429.html", context, status=429)
+    for name, value in verdict.headers().items():
+        response.headers[name] = value
+    return response

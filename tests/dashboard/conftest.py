@@ -1,0 +1,201 @@
+"""Alice in two browsers, Charlie who must see nothing, and a dapp on a port.
+
+Pages are asked for as a browser asks: cookies, forms with their tokens, redirects.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from accounts.models import Account, Device, User
+from keychain.services import ensure_canary
+from tests.people import ALICE, BOB, CHARLIE, CHROME_WINDOWS, FIREFOX_MAC, Wallet
+from tests.subscriptions.conftest import subscribed as subscribe_at
+from tests.subscriptions.world import Dapp, deliver
+
+TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+
+
+class Browser:
+    """A browser session: one device once it has signed in. Forms need their token."""
+
+    def __init__(self, user_agent: str = FIREFOX_MAC) -> None:
+        self.client = Client(
+            enforce_csrf_checks=True,
+            HTTP_HOST="localhost:8000",
+            HTTP_USER_AGENT=user_agent,
+            HTTP_ACCEPT="text/html",
+            raise_request_exception=True,
+        )
+        self.token = ""
+
+    def get(self, path: str, **headers):
+        return self._read(self.client.get(path, headers=headers))
+
+    def post(self, path: str, headers=None, **fields):
+        form = {"csrfmiddlewaretoken": self.token, **fields}
+        return self._read(self.client.post(path, form, headers=headers or {}))
+
+    def press(self, path: str, **fields):
+        """Send a form as the page's script does: rows come back, not a page."""
+        return self.post(path, headers={"HX-Request": "true"}, **fields)
+
+    def follow(self, response):
+        while response.status_code in (301, 302):
+            response = self.get(response.headers["Location"])
+        return response
+
+    def _read(self, response):
+        if found := TOKEN.search(response.text):
+            self.token = found.group(1)
+        return response
+
+    # Signing in ---------------------------------------------------------------------
+
+    def begin(self, address: str, **fields):
+        self.get("/signin")
+        return self.post(
+            "/signin/begin", **({"address": address, "signer": "elsewhere"} | fields)
+        )
+
+    def sign(self, wallet: Wallet, path: str = "/signin/text/1") -> str:
+        return wallet.sign(self.get(path).text)
+
+    def sign_in(self, wallet: Wallet, *, sync: bool = False) -> Browser:
+        self.follow(self.begin(wallet.address))
+        there = self.post("/signin/prove", signature=self.sign(wallet))
+        assert there.status_code == 302, there.text
+        if sync:
+            path = there.headers["Location"]
+            self.get(path)
+            account = path.partition("account=")[2]
+            signature = self.sign(wallet, f"/signin/text/2?account={account}")
+            assert self.post(path, signature=signature).status_code == 302
+        return self
+
+    @property
+    def session_key(self) -> str:
+        return self.client.cookies[settings.SESSION_COOKIE_NAME].value
+
+    @property
+    def device(self) -> Device:
+        from accounts.services import device_of_session
+
+        device = device_of_session(self.session_key)
+        assert device is not None
+        return device
+
+
+@dataclass
+class Person:
+    """What the dapp's side of the tests wants to know of somebody."""
+
+    wallet: Wallet
+    browsers: list[Browser] = field(default_factory=list)
+
+    @property
+    def browser(self) -> Browser:
+        return self.browsers[0]
+
+    @property
+    def account(self) -> Account:
+        return self.wallet.row()
+
+    @property
+    def user(self) -> User:
+        return self.account.user
+
+    @property
+    def device(self) -> Device:
+        return self.browser.device
+
+    def get(self, path: str, **headers):
+        return self.browser.get(path, **headers)
+
+    def post(self, path: str, **fields):
+        return self.browser.post(path, **fields)
+
+    def press(self, path: str, **fields):
+        return self.browser.press(path, **fields)
+
+
+@pytest.fixture(autouse=True)
+def open_keychain(db, redis_client):
+    ensure_canary()
+
+
+@pytest.fixture
+def alice() -> Person:
+    browsers = [Browser(FIREFOX_MAC), Browser(CHROME_WINDOWS)]
+    return Person(ALICE, [each.sign_in(ALICE, sync=True) for each in browsers])
+
+
+@pytest.fixture
+def bob() -> Person:
+    return Person(BOB, [Browser().sign_in(BOB)])
+
+
+@pytest.fixture
+def charlie() -> Person:
+    return Person(CHARLIE, [Browser().sign_in(CHARLIE)])
+
+
+@pytest.fixture
+def stranger() -> Browser:
+    return Browser()
+
+
+@pytest.fixture
+def dapp():
+    made = Dapp()
+    made.config = {
+        "version": 1,
+        "name": "Acme DAO",
+        "description": "Proposals and alerts",
+        "types": [
+            {"name": "alerts", "description": "Urgent"},
+            {"name": "news", "description": "What is new"},
+        ],
+    }
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def subscription(alice, dapp):
+    return subscribe_at(alice, dapp)
+
+
+@pytest.fixture
+def tell(alice, dapp, subscription):
+    """``tell(title="…")``: the dapp sends Alice a notification, which arrives."""
+    from subscriptions.models import NotifyMessageRecord
+
+    def tell(**texts):
+        (row,) = deliver(dapp.notification(alice.account, **texts))
+        assert row.state == "handled", row.reason
+        return NotifyMessageRecord.objects.order_by("-pk")[0]
+
+    return tell
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def words(response) -> str:
+    """What a page says, without its markup."""
+    parser = _Text()
+    parser.feed(response.text)
+    return " ".join(" ".join(parser.words).split())

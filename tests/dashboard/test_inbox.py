@@ -1,0 +1,190 @@
+"""The inbox: what is shown, what is done with it, and that text stays text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from dashboard.pages.inbox import PAGE
+from dashboard.pages.message import safe_link
+from subscriptions.models import NotifyMessageRecord
+from tests.dashboard.conftest import words
+
+
+def titles(page) -> list[str]:
+    return re.findall(r'message__title truncate" href="[^"]*">([^<]*)</a>', page.text)
+
+
+def test_an_empty_inbox_says_what_to_do(bob):
+    page = words(bob.get("/inbox"))
+    assert "Subscribe to a dapp to begin" in page
+
+
+def test_unread_is_the_first_tab_and_newest_come_first(alice, tell):
+    first, second = tell(title="First"), tell(title="Second")
+    assert titles(alice.get("/inbox")) == ["Second", "First"]
+    alice.get(f"/inbox/{first.pk}")
+    assert titles(alice.get("/inbox")) == ["Second"]
+    assert titles(alice.get("/inbox?tab=all")) == ["Second", "First"]
+    alice.press("/inbox/act", act=f"archive:{second.pk}")
+    assert titles(alice.get("/inbox?tab=all")) == ["First"]
+    assert titles(alice.get("/inbox?tab=archived")) == ["Second"]
+
+
+def test_opening_reads_it_on_every_device(alice, tell):
+    record = tell()
+    first, second = alice.browsers
+    assert "is-unread" in second.get("/inbox?tab=all").text
+    first.get(f"/inbox/{record.pk}")
+    assert "is-unread" not in second.get("/inbox?tab=all").text
+    record.refresh_from_db()
+    assert record.read_by == first.device
+
+
+def test_loading_a_page_anew_reads_nothing(alice, tell):
+    record = tell()
+    alice.get(f"/inbox/{record.pk}", **{"X-Refetch": "1"})
+    record.refresh_from_db()
+    assert record.read_at is None
+
+
+def test_why_it_came_and_the_proof_are_shown(alice, dapp, tell):
+    record = tell(type="alerts")
+    page = words(alice.get(f"/inbox/{record.pk}"))
+    assert "You allowed alerts (Urgent) from" in page
+    assert "on Firefox · Mac" in page
+    assert dapp.key.did in page
+    assert "by the dapp's authentication key" in page
+    assert record.message_auth in page
+
+
+@pytest.mark.parametrize("field", ["title", "body"])
+def test_text_from_a_dapp_is_text(alice, tell, field):
+    tell(**{field: "<script>alert(1)</script> <b>bold</b> & {{ 7|add:7 }}"})
+    page = alice.get("/inbox")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+    assert "<script>alert" not in page.text
+    assert "{{ 7|add:7 }}" in page.text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://acme.example/p/1", True),
+        ("https://elsewhere.example/", True),
+        ("http://acme.example/", False),
+        ("javascript:alert(1)", False),
+        ("https://acme.example@evil.example/", False),
+        ("https:\\\\evil.example", False),
+        ("data:text/html,hi", False),
+        ("//evil.example", False),
+        ("", False),
+    ],
+)
+def test_only_https_links_are_shown(url, shown):
+    assert bool(safe_link(url, dapp_url="https://acme.example")) is shown
+
+
+def test_a_dapp_on_this_machine_may_link_to_itself():
+    own = "http://localhost:8000/dapps/acme"
+    assert safe_link(own + "/p", dapp_url=own) == own + "/p"
+    assert not safe_link("http://localhost:9000/", dapp_url=own)
+
+
+def test_a_link_to_another_host_is_warned_of(alice, tell):
+    page = alice.get(f"/inbox/{tell(url='https://elsewhere.example/').pk}")
+    assert "Open elsewhere.example" in words(page)
+    assert "which is not the dapp's own domain" in words(page)
+    assert 'rel="noopener noreferrer"' in page.text
+
+
+def test_an_action_answers_with_the_row_and_a_way_back(alice, tell):
+    record = tell()
+    answer = alice.press("/inbox/act", act=f"read:{record.pk}")
+    assert answer.text.startswith("\n<li") or "<li" in answer.text[:200]
+    assert 'data-unread="no"' in answer.text
+    assert 'id="unread-count"' in answer.text
+    assert f"unread:{record.pk}" in answer.headers["HX-Trigger"]
+    alice.press("/inbox/act", act=f"unread:{record.pk}")
+    record.refresh_from_db()
+    assert record.read_at is None
+
+
+def test_without_script_an_action_goes_back_to_the_page(alice, tell):
+    record = tell()
+    answer = alice.post(
+        "/inbox/act", act=f"archive:{record.pk}", next="/inbox?tab=all"
+    )
+    assert answer.headers["Location"] == "/inbox?tab=all"
+    assert "Archived." in words(alice.get("/inbox?tab=all"))
+
+
+def test_many_are_chosen_at_once(alice, tell):
+    records = [tell(title=f"Number {number}") for number in range(3)]
+    answer = alice.press(
+        "/inbox/act", act="archive:chosen", chosen=[r.pk for r in records[:2]]
+    )
+    assert "2 notifications: archived." in answer.headers["HX-Trigger"]
+    assert titles(alice.get("/inbox")) == ["Number 2"]
+
+
+@pytest.mark.parametrize("act", ["", "explode:1", "read", "read:", "read:abc", "read:0"])
+def test_an_action_that_is_none_changes_nothing(alice, tell, act):
+    record = tell()
+    assert alice.press("/inbox/act", act=act).status_code in (400, 404)
+    record.refresh_from_db()
+    assert record.read_at is None
+
+
+def test_filters_are_in_the_address(alice, dapp, tell):
+    tell(title="Vote now", type="alerts")
+    tell(title="New blog post", type="news", body="About the vote")
+    assert titles(alice.get("/inbox?q=vote")) == ["New blog post", "Vote now"]
+    assert titles(alice.get("/inbox?q=vote+now")) == ["Vote now"]
+    assert titles(alice.get("/inbox?type=news")) == ["New blog post"]
+    assert titles(alice.get(f"/inbox?dapp={dapp.url}")) == ["New blog post", "Vote now"]
+    assert titles(alice.get("/inbox?dapp=https://other.example")) == []
+    assert "Nothing here matches" in words(alice.get("/inbox?q=nowhere"))
+    assert titles(alice.get(f"/inbox?account={alice.account.pk}")) != []
+
+
+@pytest.mark.parametrize(
+    "query", ["tab=%00", "before=abc", "before=99999999999999999999", "type=%27%22", "q=%25_"]
+)
+def test_any_address_is_answered(alice, tell, query):
+    tell()
+    assert alice.get(f"/inbox?{query}").status_code == 200
+
+
+def test_older_ones_are_a_page_further(alice, tell):
+    newest = tell(title="Newest")
+    copies = [
+        NotifyMessageRecord(
+            subscription=newest.subscription,
+            rpc_id=number + 1,
+            type="alerts",
+            title=f"Old {number}",
+            body="",
+            message_auth="",
+            published_at=newest.published_at.replace(year=2020),
+            received_at=newest.received_at,
+        )
+        for number in range(PAGE)
+    ]
+    NotifyMessageRecord.objects.bulk_create(copies)
+    page = alice.get("/inbox")
+    assert len(titles(page)) == PAGE
+    (older,) = re.findall(r'href="\?before=(\d+)"', page.text)
+    rest = alice.get(f"/inbox?before={older}")
+    assert titles(rest) == ["Old 0"]
+    assert "Load older" not in words(rest)
+
+
+def test_the_number_of_queries_does_not_grow_with_the_inbox(
+    alice, tell, django_assert_max_num_queries
+):
+    for number in range(5):
+        tell(title=f"Number {number}")
+    with django_assert_max_num_queries(14):
+        alice.get("/inbox")

@@ -1,0 +1,206 @@
+"""Two texts, signed anywhere. The pages work without a script: signatures are pasted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from accounts.models import Account, Device, SignInRequest
+from groundwork import clock
+from syncstore.models import Store
+from tests.dashboard.conftest import Browser, words
+from tests.people import ALICE, ALICE_SECOND, BOB
+
+
+def test_both_texts_are_signed_and_the_inbox_opens(stranger):
+    stranger.sign_in(ALICE, sync=True)
+    page = stranger.get("/inbox")
+    assert page.status_code == 200
+    assert f"Sync is on for {ALICE.row().short}." in words(page)
+    assert Store.objects.filter(account=ALICE.row()).count() == 1
+    assert stranger.device.name == "Firefox · Mac"
+
+
+def test_sync_can_wait_and_the_inbox_says_that_it_is_off(stranger):
+    stranger.sign_in(ALICE)
+    assert "Sync is off" in words(stranger.get("/inbox"))
+    assert not Store.objects.exists()
+
+
+def test_where_somebody_wanted_to_go_is_kept(stranger):
+    there = stranger.get("/devices").headers["Location"]
+    stranger.get(there)
+    stranger.follow(
+        stranger.post(
+            "/signin/begin", address=ALICE.address, signer="elsewhere", next="/devices"
+        )
+    )
+    stranger.post("/signin/prove", signature=stranger.sign(ALICE))
+    share = f"/signin/share?account={ALICE.row().pk}"
+    assert 'href="/devices">Skip for now' in stranger.get(share).text
+
+
+def test_the_session_gets_another_key(stranger):
+    stranger.begin(ALICE.address)
+    before = stranger.session_key
+    stranger.get("/signin/prove")
+    stranger.post("/signin/prove", signature=stranger.sign(ALICE))
+    assert stranger.session_key != before
+
+
+def test_the_text_names_the_host_that_the_browser_shows(stranger):
+    stranger.begin(ALICE.address)
+    text = stranger.get("/signin/text/1").text
+    assert text.startswith("localhost:8000 wants you to sign in")
+    assert f"- {SignInRequest.objects.get().identity_did}" in text
+
+
+@pytest.mark.parametrize(
+    "address", ["0x12", "bob.eth", "", "0x" + "g" * 40, ALICE.address.swapcase()]
+)
+def test_an_address_that_is_none_is_said_beside_the_field(stranger, address):
+    page = stranger.begin(address)
+    assert page.status_code == 422
+    assert 'aria-invalid="true"' in page.text
+    assert not SignInRequest.objects.exists()
+
+
+def test_another_signer_is_named(stranger):
+    stranger.follow(stranger.begin(ALICE.address))
+    page = stranger.post("/signin/prove", signature=stranger.sign(BOB))
+    assert page.status_code == 422
+    assert "This signature is from" in words(page)
+    assert not Device.objects.exists()
+
+
+@pytest.mark.parametrize("pasted", ["", "hello", "0x12", "{", '{"sig": 4}', "0x" + "0" * 130])
+def test_what_is_no_signature_signs_nobody_in(stranger, pasted):
+    stranger.follow(stranger.begin(ALICE.address))
+    page = stranger.post("/signin/prove", signature=pasted)
+    assert page.status_code == 422
+    assert not Device.objects.exists()
+
+
+def test_a_text_that_is_too_old_can_be_made_anew(stranger):
+    stranger.follow(stranger.begin(ALICE.address))
+    signature = stranger.sign(ALICE)
+    with clock.frozen(clock.now() + timedelta(minutes=11)):
+        page = stranger.post("/signin/prove", signature=signature)
+    assert page.status_code == 422
+    assert "more than ten minutes old" in words(page)
+    assert "Make a new text" in words(page)
+    assert f'value="{ALICE.address}"' in page.text
+
+
+def test_a_text_belongs_to_one_browser(stranger):
+    stranger.follow(stranger.begin(ALICE.address))
+    signature = stranger.sign(ALICE)
+    other = Browser()
+    other.follow(other.begin(ALICE.address))
+    page = other.post("/signin/prove", signature=signature)
+    assert page.status_code == 422
+    assert not Device.objects.exists()
+
+
+def test_the_same_signature_does_not_serve_twice(stranger):
+    stranger.follow(stranger.begin(ALICE.address))
+    signature = stranger.sign(ALICE)
+    stranger.post("/signin/prove", signature=signature)
+    stranger.get("/inbox")
+    page = stranger.post("/signin/prove", signature=signature)
+    assert page.status_code in (302, 422)
+    assert Device.objects.count() == 1
+
+
+def test_the_demo_wallet_is_refused_where_there_is_no_demo(stranger, settings):
+    settings.DEMO = False
+    assert stranger.begin(ALICE.address, signer="demo").status_code == 404
+    assert "Demo wallet" not in words(stranger.get("/signin"))
+    settings.DEMO = True
+    assert stranger.begin(ALICE.address, signer="demo").status_code == 302
+    assert "Demo wallet" in words(stranger.get("/signin"))
+
+
+def test_an_unknown_signer_is_not_there(stranger):
+    assert stranger.begin(ALICE.address, signer="oracle").status_code == 404
+
+
+def test_another_account_joins_the_same_inbox(alice):
+    browser = alice.browser
+    browser.follow(browser.begin(ALICE_SECOND.address))
+    there = browser.post("/signin/prove", signature=browser.sign(ALICE_SECOND))
+    assert there.status_code == 302
+    assert {each.address for each in alice.user.accounts.all()} == {
+        ALICE.account,
+        ALICE_SECOND.account,
+    }
+    assert Device.objects.active().filter(user=alice.user).count() == 2
+
+
+def test_an_account_with_an_inbox_of_its_own_is_not_taken_over(alice, bob):
+    browser = alice.browser
+    browser.follow(browser.begin(BOB.address))
+    page = browser.post("/signin/prove", signature=browser.sign(BOB))
+    assert page.status_code == 422
+    assert "already has an inbox of its own" in words(page)
+    assert Account.objects.get(address=BOB.account).user == bob.user
+
+
+def test_a_wallet_that_signs_differently_changes_nothing(alice):
+    store = Store.objects.get()
+    path = f"/signin/share?account={alice.account.pk}"
+    alice.get(path)
+    page = alice.post(path, signature=BOB.sign(alice.get("/signin/text/2?account=" + str(alice.account.pk)).text))
+    assert page.status_code == 422
+    store.refresh_from_db()
+    assert Store.objects.get() == store
+
+
+def test_a_signature_of_another_text_does_not_turn_sync_on(stranger):
+    stranger.sign_in(ALICE)
+    path = f"/signin/share?account={ALICE.row().pk}"
+    stranger.get(path)
+    page = stranger.post(path, signature=ALICE.sign("another text"))
+    assert page.status_code == 422
+    assert "does not fit" in words(page)
+    assert not Store.objects.exists()
+
+
+def test_upper_case_and_short_signatures_lead_to_the_same_store(alice, stranger):
+    """The key comes from the very text of the signature, so its form is made one."""
+    stranger.sign_in(ALICE)
+    path = f"/signin/share?account={ALICE.row().pk}"
+    stranger.get(path)
+    signature = ALICE.sign(stranger.get(f"/signin/text/2?account={ALICE.row().pk}").text)
+    pasted = signature[2:].upper()
+    assert stranger.post(path, signature=pasted).status_code == 302
+    assert Store.objects.count() == 1
+
+
+def test_too_many_wrong_signatures_have_to_wait(stranger):
+    stranger.follow(stranger.begin(ALICE.address))
+    for _ in range(30):
+        assert stranger.post("/signin/prove", signature="0x12").status_code == 422
+    page = stranger.post("/signin/prove", signature="0x12")
+    assert page.status_code == 429
+    assert int(page.headers["Retry-After"]) > 0
+
+
+def test_too_many_texts_have_to_wait(stranger):
+    stranger.get("/signin")
+    answers = [
+        stranger.post("/signin/begin", address=ALICE.address, signer="elsewhere")
+        for _ in range(61)
+    ]
+    assert answers[-1].status_code == 429
+
+
+def test_signing_out_ends_the_device(alice):
+    browser = alice.browser
+    device = browser.device
+    browser.get("/inbox")
+    browser.post("/signout")
+    device.refresh_from_db()
+    assert device.revoked_at is not None
+    assert browser.get("/inbox").status_code == 302
