@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 KEPT_FOR: Final = timedelta(hours=24)
 LEASE: Final = timedelta(seconds=60)
-LONGEST_KEY: Final = 255
+KEY: Final = re.compile(r"[!-~]{1,255}")
 
 JsonAnswer: TypeAlias = "dict[str, object] | list[object] | None"
 
@@ -73,8 +74,8 @@ def once(
 
     What ``work`` raises is not an answer that is kept: the key is free again.
     """
-    if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable() or not key.isascii():
-        raise Invalid("an Idempotency-Key is 1 to 255 ASCII characters")
+    if not KEY.fullmatch(key):
+        raise Invalid("an Idempotency-Key is 1 to 255 visible ASCII characters")
     reserved = _reserve(project, key, digest=digest)
     if reserved is None:
         return _earlier(project, key, digest=digest)

@@ -55,7 +55,7 @@ IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "required": False,
     "description": "A repeat with the same key and body gets the first answer.",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$"},
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 
 

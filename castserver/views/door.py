@@ -89,14 +89,12 @@ def json_depth(body: bytes) -> int:
 
 
 class StrictParser(Parser):
-    """JSON as JavaScript reads it: no NaN, no lone surrogates, no NUL in texts."""
+    """JSON as JavaScript reads it: no NaN, no lone surrogates."""
 
     def parse_body(self, request: HttpRequest) -> dict[str, Any]:
         most = settings.LIMITS.json_depth
         if json_depth(request.body) > most:
             raise _malformed(f"a body nests at most {most} deep")
-        if b"\\u0000" in request.body:
-            raise _malformed("texts carry no NUL character")
         try:
             return parse_json(request.body)  # type: ignore[return-value]
         except RemoteProtocolError:

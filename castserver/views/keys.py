@@ -12,7 +12,6 @@ from django.http import HttpRequest  # noqa: TC002  # read at run time
 
 from castserver.models import Project  # noqa: TC001
 from castserver.services import projects
-from castserver.services.errors import Invalid
 from castserver.views import schemas
 from castserver.views.api import project_of, served
 from walletconnect.identity.did import public_key_of
@@ -51,8 +50,6 @@ def post_subscribe_topic(
 ) -> Any:
     """With `dappUrl` or `appDomain` the dapp's address is set or changed."""
     project = project_of(request)
-    if address is not None and address.dappUrl and address.appDomain:
-        raise Invalid("give dappUrl or appDomain, not both")
     if address is not None and address.dappUrl:
         project = projects.set_url(project, address.dappUrl)
     elif address is not None and address.appDomain:

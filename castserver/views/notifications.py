@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from ninja import Body, Path  # noqa: TC002  # read at run time
 from pydantic import Field
 
 from castserver.services import read_state, subscriptions, welcome
-from castserver.services.errors import Invalid
+from castserver.services.errors import Invalid, Missing
 from castserver.services.idempotency import Outcome
 from castserver.services.notify import NotificationDraft, NotifyOutcome, notify
 from castserver.views import schemas
@@ -26,6 +26,23 @@ if TYPE_CHECKING:
 
 NotifyList = Annotated[list[schemas.NotifyIn], Field(max_length=100)]
 NOTIFY_ANSWERS = {200: schemas.NotifyOut, 409: schemas.Problem}
+
+
+# First: otherwise `notification` would be taken for the id of a project.
+@api.get(
+    "/v1/notification/{delivery_id}",
+    auth=None,
+    response={307: None, 404: schemas.Problem, 429: schemas.Problem},
+    operation_id="follow_link",
+    summary="Follow the link of a notification",
+)
+def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
+    """Redirects to the link, and counts. For projects that count clicks."""
+    throttled("notify_list", f"link {delivery_id}")
+    url = read_state.open_link(delivery_id)
+    if url is None:
+        raise Missing("that link was not found")
+    return HttpResponse(status=307, headers={"Location": url})
 
 
 @served(
@@ -173,22 +190,6 @@ def mark_all_as_read(request: HttpRequest) -> Any:
     """For every subscriber of the project."""
     read_state.mark_all_as_read(project_of(request))
     return HttpResponse(status=204)
-
-
-@api.get(
-    "/v1/notification/{delivery_id}",
-    auth=None,
-    response={307: None, 404: schemas.Problem, 429: schemas.Problem},
-    operation_id="follow_link",
-    summary="Follow the link of a notification",
-)
-def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
-    """Redirects to the link, and counts. For projects that count clicks."""
-    throttled("notify_list", f"link {delivery_id}")
-    url = read_state.open_link(delivery_id)
-    if url is None:
-        raise Http404("that link was not found")
-    return HttpResponse(status=307, headers={"Location": url})
 
 
 @api.get(

@@ -6,6 +6,7 @@ of different generations know a member by different names, answers carry all of 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
@@ -20,10 +21,10 @@ TYPE_NAME = r"^[A-Za-z0-9_./-]{1,36}$"
 HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
 HOST = rf"{HOST_LABEL}(\.{HOST_LABEL}){{0,3}}"
 PORT = r"(:(6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
-PATH = r"(/[A-Za-z0-9_.~-]+)*/?"
+PATH = r"(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?"
+QUERY = r"(\?[A-Za-z0-9_.~=&%+-]*)?"
 WEB_URL = rf"^https?://{HOST}{PORT}{PATH}$"
 DOMAIN = rf"^{HOST}{PORT}{PATH}$"
-LINK = r"^(https?://[^\x00-\x20\x7f-\x9f\u2028\u2029]+)?$"
 
 Line = Annotated[str, Field(pattern=LINE)]
 TypeName = Annotated[str, Field(pattern=TYPE_NAME, examples=["alerts"])]
@@ -61,7 +62,10 @@ class Problem(BaseModel):
 
 
 class SubscribeTopicIn(Value):
-    """The address of the dapp; without one the known address stays."""
+    """The address of the dapp, as ``dappUrl`` or else as ``appDomain``.
+
+    Without one the known address stays.
+    """
 
     dappUrl: Annotated[str, Field(max_length=200, pattern=WEB_URL)] | None = None
     appDomain: Annotated[str, Field(max_length=200, pattern=DOMAIN)] | None = None
@@ -149,7 +153,20 @@ class SubscriberOut(BaseModel):
 # --- webhooks -------------------------------------------------------------------------
 
 EventName = Literal["subscribed", "unsubscribed"]
-WebhookUrl = Annotated[str, Field(min_length=8, max_length=255)]
+
+
+def _webhook_pattern() -> str:
+    """What ``groundwork.outbound`` reaches, by its form."""
+    rest = f"{PATH}{QUERY}"
+    forms = [f"https://{HOST}(:443)?{rest}"]
+    hosts = (f"[{name}]" if ":" in name else name for name in settings.OUTBOUND_ALLOW)
+    exempt = "|".join(re.escape(host) for host in hosts)
+    if exempt:
+        forms.append(f"https?://({exempt}){PORT}{rest}")
+    return f"^({'|'.join(forms)})$"
+
+
+WebhookUrl = Annotated[str, Field(max_length=255, pattern=_webhook_pattern())]
 
 
 class WebhookIn(Value):
