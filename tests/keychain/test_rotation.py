@@ -146,9 +146,7 @@ def test_registering_a_column_twice_rotates_it_once():
     before = sealed_columns()
     for column in before:
         register_sealed_column(
-            SealedColumn(
-                column.model, column.column, column.context_of, column.related
-            )
+            SealedColumn(column.model, column.column, column.context_of, column.related)
         )
     assert len(sealed_columns()) == len(before)
 
