@@ -119,6 +119,7 @@ class Keeper:
         return code
 
     async def _spawn(self, output: int) -> asyncio.subprocess.Process:
+        door = self.program.door
         return await asyncio.create_subprocess_exec(
             *self.program.arguments,
             stdin=asyncio.subprocess.DEVNULL,
@@ -127,6 +128,7 @@ class Keeper:
             cwd=self.program.folder,
             env={**os.environ, **self.program.environment},
             start_new_session=True,
+            pass_fds=() if door is None else (door.fileno(),),
             preexec_fn=_die_with(os.getpid()),
         )
 

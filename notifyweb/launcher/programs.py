@@ -7,9 +7,11 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from groundwork import listening
 from notifyweb.command_line import SUPERVISED
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -27,6 +29,8 @@ class Program:
     stop_signal: int = signal.SIGTERM
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    # A socket that stays open over restarts, so that nobody is refused meanwhile.
+    door: socket.socket | None = None
 
 
 def _manage(base: Path, *arguments: str) -> tuple[str, ...]:
@@ -42,7 +46,8 @@ def prepare(base: Path, *, seed: bool) -> Program:
     return _child("prepare", _manage(base, *arguments))
 
 
-def programs(base: Path, *, with_relay: bool) -> list[Program]:
+def programs(base: Path, *, relay_door: socket.socket | None) -> list[Program]:
+    """All of them; without the embedded relay if there is no door for it."""
     found = [
         _child("web", _manage(base, "daphne")),
         _child("gateway", _manage(base, "gateway")),
@@ -52,15 +57,19 @@ def programs(base: Path, *, with_relay: bool) -> list[Program]:
         ),
         _child("beat", _celery("beat")),
     ]
-    if with_relay:
-        found.insert(1, _child("relay", _manage(base, "relay")))
+    if relay_door is not None:
+        found.insert(1, _child("relay", _manage(base, "relay"), door=relay_door))
     return found
 
 
-def _child(name: str, arguments: tuple[str, ...]) -> Program:
+def _child(
+    name: str, arguments: tuple[str, ...], *, door: socket.socket | None = None
+) -> Program:
     environment = {
         SUPERVISED: "1",
         "PYTHONUNBUFFERED": "1",
         "NOTIFYWEB_PROCESS": name,
     }
-    return Program(name, arguments, environment=environment)
+    if door is not None:
+        environment[listening.VARIABLE] = str(door.fileno())
+    return Program(name, arguments, environment=environment, door=door)

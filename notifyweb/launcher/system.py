@@ -28,17 +28,18 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 SLOW_START_S = 45.0
+BACKLOG = 512
 
 
 def run() -> int:
     """Everything, until a signal comes. The exit code of ``manage.py run``."""
     private_folder(settings.DATA_DIR)
     with _only_launcher():
-        check_ports()
+        relay_door = check_ports()
         services = embedded_services()
         if services:
             prepare_folders(settings.PLACES)
-        return asyncio.run(System(Console(), services).run())
+        return asyncio.run(System(Console(), services, relay_door).run())
 
 
 @contextlib.contextmanager
@@ -58,7 +59,8 @@ def _only_launcher() -> Iterator[None]:
         os.close(handle)
 
 
-def check_ports() -> None:
+def check_ports() -> socket.socket | None:
+    """Refuse ports that are taken. The relay's is held open from now on."""
     wanted = {"NOTIFYWEB_PORT": settings.PORT}
     if settings.EMBEDDED_RELAY:
         wanted["NOTIFYWEB_RELAY_PORT"] = settings.RELAY_PORT
@@ -67,27 +69,39 @@ def check_ports() -> None:
             f"NOTIFYWEB_PORT and NOTIFYWEB_RELAY_PORT are both {settings.PORT}; "
             "give them different numbers."
         )
-    for name, port in wanted.items():
-        _check_port(name, port)
+    doors = {name: _open_door(name, port) for name, port in wanted.items()}
+    # Daphne opens its own: browsers come back by themselves.
+    doors.pop("NOTIFYWEB_PORT").close()
+    return doors.get("NOTIFYWEB_RELAY_PORT")
 
 
-def _check_port(name: str, port: int) -> None:
+def _open_door(name: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.BIND else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((settings.BIND, port))
-        except OSError as error:
-            raise SettingError(
-                f"Port {port} on {settings.BIND} cannot be used ({error.strerror}); "
-                f"end the program that holds it or set {name} to another port."
-            ) from None
+    door = socket.socket(family, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((settings.BIND, port))
+        if name == "NOTIFYWEB_RELAY_PORT":
+            door.listen(BACKLOG)
+    except OSError as error:
+        door.close()
+        raise SettingError(
+            f"Port {port} on {settings.BIND} cannot be used ({error.strerror}); "
+            f"end the program that holds it or set {name} to another port."
+        ) from None
+    return door
 
 
 class System:
     """The processes of one machine and their order."""
 
-    def __init__(self, console: Console, services: Sequence[Service]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        services: Sequence[Service],
+        relay_door: socket.socket | None,
+    ) -> None:
+        self._relay_door = relay_door
         self._console = console
         self._lease = Lease(settings.PLACES, services)
         self._has_services = bool(services)
@@ -147,9 +161,7 @@ class System:
             self._console.say("the database was not prepared; see the lines above")
             return code
         with self._console.phase("processes are up"):
-            found = programs.programs(
-                settings.BASE_DIR, with_relay=settings.EMBEDDED_RELAY
-            )
+            found = programs.programs(settings.BASE_DIR, relay_door=self._relay_door)
             for program in found:
                 keeper = Keeper(program, self._console)
                 self._keepers.append(keeper)
@@ -200,6 +212,8 @@ class System:
     async def _shut_down(self) -> None:
         self._stop.set()
         self._console.say("stopping")
+        if self._relay_door is not None:
+            self._relay_door.close()
         await asyncio.gather(*(k.stop(hurry=self._hurry) for k in self._keepers))
         await asyncio.gather(*(s.stop(hurry=self._hurry) for s in self._services))
         for task in self._tasks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -48,14 +48,18 @@ class Listener:
         GCCollector(registry=self._registry)
         self._server: Server | None = None
 
-    async def open(self, host: str, port: int) -> int:
-        """Listen; the port, which is the given one unless that was 0."""
+    async def open(
+        self, host: str, port: int, *, handed: socket.socket | None = None
+    ) -> int:
+        """Listen, or take over a socket that does; the port."""
+        where: dict[str, Any] = {"host": host, "port": port}
+        if handed is not None:
+            where = {"sock": handed}
         # The library reports every handshake that a port scanner breaks off.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         self._server = await serve(
             self._serve,
-            host,
-            port,
+            **where,
             create_connection=ClientConnection,
             process_request=self._admit,
             compression=None,

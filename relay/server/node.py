@@ -11,6 +11,7 @@ from relay.server.hub import Hub
 from relay.server.listener import Listener
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
     from typing import Any
 
@@ -31,8 +32,12 @@ async def run_node(
     redis_url: str,
     limits: Limits,
     listening: Callable[[int], None],
+    handed: socket.socket | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. ``listening`` is told the port."""
+    """Serve until SIGTERM or SIGINT. ``listening`` is told the port.
+
+    With ``handed``, a socket that listens already, ``host`` and ``port`` do not count.
+    """
     hub = Hub(database=database, redis_url=redis_url, limits=limits)
     listener = Listener(hub)
     stop = asyncio.Event()
@@ -40,7 +45,7 @@ async def run_node(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await hub.open()
-    listening(await listener.open(host, port))
+    listening(await listener.open(host, port, handed=handed))
     await _either(stop, hub.broken)
     # Clients are answered before they are told to go elsewhere.
     await hub.finish()

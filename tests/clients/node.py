@@ -40,13 +40,20 @@ class Scenario:
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._stderr: list[str] = []
-        for target in (self._read_facts, self._read_errors):
-            threading.Thread(target=target, daemon=True).start()
+        readers = (self._read_facts, self._read_errors)
+        self._readers = [threading.Thread(target=reader) for reader in readers]
+        for thread in self._readers:
+            thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._process.kill()
         self._process.wait()
+        for reader in self._readers:
+            reader.join()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
 
     def tell(self, word: str) -> None:
         assert self._process.stdin is not None

@@ -8,6 +8,7 @@ import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from groundwork.listening import handed_socket
 from relay.server.node import RelayBroken, run_node
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Command(BaseCommand):
                     redis_url=settings.REDIS_URL,
                     limits=settings.LIMITS,
                     listening=self._tell_port,
+                    handed=handed_socket(),
                 )
             )
         except RelayBroken:

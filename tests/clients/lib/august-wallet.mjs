@@ -33,9 +33,9 @@ const HISTORY_TAGS = ["4002", "5000", "5002"];
 
 export class AugustWallet {
   /** Starts a wallet for `key`: identity registered, sync on, listening. */
-  static async start(key, { name, core = "2.10", rebuild = false, projectId } = {}) {
+  static async start(key, { name, core = "2.10", rebuild = false } = {}) {
     const wallet = new AugustWallet(key, name);
-    wallet.core = makeCore(core, projectId ? { projectId } : {});
+    wallet.core = makeCore(core);
     wallet.identityKeys = new IdentityKeys(wallet.core, servers.keys);
     wallet.notify = new NotifyClient({
       core: wallet.core,
@@ -115,9 +115,5 @@ export class AugustWallet {
   enabledTypes(topic) {
     const scope = this.subscription(topic)?.scope ?? {};
     return Object.keys(scope).filter((type) => scope[type].enabled).sort();
-  }
-
-  async stop() {
-    await this.core.relayer.transportClose();
   }
 }

@@ -1,0 +1,113 @@
+"""A browser session without a browser: the forms and pages of a device, over HTTP.
+
+For tests that need one more device of an account beside real wallets. It sees what a person
+sees (pages, redirects, texts to sign) and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from html import unescape
+
+import httpx
+
+from walletconnect.crypto.ethereum import sign_eip191
+
+FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
+PATIENCE_S = 30.0
+POLL_S = 0.1
+
+
+class BrowserDevice:
+    """One signed-in session. ``private_key`` is the wallet's, 32 bytes."""
+
+    def __init__(self, base_url: str, account: str, private_key: bytes) -> None:
+        self.account = account
+        self._private_key = private_key
+        self._client = httpx.Client(
+            base_url=base_url, follow_redirects=True, timeout=30, trust_env=False
+        )
+
+    def __enter__(self) -> BrowserDevice:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._client.close()
+
+    # Signing in -----------------------------------------------------------
+
+    def sign_in(self) -> BrowserDevice:
+        """Both signatures: the login with the identity key, then Sync."""
+        self._get("/signin")
+        self._post("/signin/begin", signer="elsewhere", address=self.account)
+        shared = self._post("/signin/prove", signature=self._sign("/signin/text/1"))
+        account_pk = shared.url.params["account"]
+        text = f"/signin/text/2?account={account_pk}"
+        self._post(
+            f"/signin/share?account={account_pk}", signature=self._sign(text)
+        )
+        self.account_pk = account_pk
+        return self
+
+    def _sign(self, path: str) -> str:
+        return sign_eip191(self._get(path).text, self._private_key)
+
+    # What a person does ---------------------------------------------------
+
+    def subscribe(self, dapp_url: str, types: list[str]) -> str:
+        """Press Subscribe; the path of the attempt's page."""
+        page = self._post(
+            "/discover/subscribe", url=dapp_url, account=self.account_pk, type=types
+        )
+        return page.url.path
+
+    def update(self, topic: str, types: list[str]) -> None:
+        self._post(f"/subscriptions/{topic}/update", type=types)
+
+    def unsubscribe(self, topic: str) -> None:
+        self._post(f"/subscriptions/{topic}/delete")
+
+    # What a person sees ---------------------------------------------------
+
+    def topics(self) -> set[str]:
+        """The subscriptions on the list, by topic."""
+        page = self._get("/subscriptions").text
+        return set(re.findall(r"/subscriptions/([0-9a-f]{64})\b", page))
+
+    def inbox(self) -> str:
+        return unescape(self._get("/inbox?tab=all").text)
+
+    def enabled_types(self, topic: str) -> set[str]:
+        page = self._get(f"/subscriptions/{topic}").text
+        return {
+            name
+            for box in re.findall(r"<input[^>]+>", page)
+            if 'name="type"' in box and re.search(r"\bchecked\b", box)
+            for name in re.findall(r'value="([^"]+)"', box)
+        }
+
+    def waits_for(self, what: str, see: object) -> None:
+        """Look until ``see()`` is true, as a person would who trusts the live page."""
+        assert callable(see)
+        deadline = time.monotonic() + PATIENCE_S
+        while not see():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the browser device never saw {what}")
+            time.sleep(POLL_S)
+
+    # HTTP -----------------------------------------------------------------
+
+    def _get(self, path: str) -> httpx.Response:
+        return self._read(self._client.get(path))
+
+    def _post(self, path: str, **fields: object) -> httpx.Response:
+        form = {"csrfmiddlewaretoken": self._token, **fields}
+        headers = {"Referer": str(self._client.base_url)}
+        return self._read(self._client.post(path, data=form, headers=headers))
+
+    def _read(self, page: httpx.Response) -> httpx.Response:
+        page.raise_for_status()
+        if token := FORM_TOKEN.search(page.text):
+            self._token = token.group(1)
+        return page
