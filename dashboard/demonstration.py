@@ -180,15 +180,23 @@ class Demonstration:
 
     def _wanted_steps(self) -> set[int]:
         """All twenty; of a dapp whose server is elsewhere, those that we can see."""
-        here = self.project is not None
-        return {step for step in Step if here or step.actor is not Actor.CAST}
+        return {step for step in Step if self._is_ours(step)}
+
+    def _is_ours(self, step: int) -> bool:
+        return self.project is not None or Step(step).actor is not Actor.CAST
 
     def _show_new_steps(
         self, attempt: SubscribeAttempt, seen: set[tuple[int, str]]
     ) -> None:
         if not attempt.response_topic:
             return
+        # In the order of the numbers, as far as there is no gap: the relay may confirm
+        # a topic (7, 17) a moment after a later step was taken.
+        complete = {0} | {step for step, _ in seen}
         for record in steps.of_run(attempt.response_topic):
+            if record.step - 1 not in complete and self._is_ours(record.step - 1):
+                return
+            complete.add(record.step)
             if (record.step, record.actor_key) not in seen:
                 seen.add((record.step, record.actor_key))
                 self.tell(_sight(record))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from keychain.services import ensure_canary
 from subscriptions import services
-from subscriptions.models import SubscribeAttempt, Subscription
 from tests.subscriptions.world import Dapp, Person, deliver, sign_in
+
+if TYPE_CHECKING:
+    from subscriptions.models import SubscribeAttempt, Subscription
 
 
 @pytest.fixture(autouse=True)

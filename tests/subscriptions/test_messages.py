@@ -103,7 +103,7 @@ def test_a_batch_of_many_accounts_and_messages_costs_few_statements(
     for person in (alice, bob):
         subscribed(person, dapp)
         messages += [dapp.notification(person.account) for _ in range(50)]
-    random.Random(7).shuffle(messages)
+    random.Random(7).shuffle(messages)  # noqa: S311
     with django_assert_max_num_queries(60):
         deliver(*messages)
     assert NotifyMessageRecord.objects.count() == 100
@@ -140,7 +140,9 @@ def test_a_message_of_another_dapp_is_not_kept(alice, dapp, subscription):
     assert row.state == "refused"
 
 
-def test_a_message_on_a_topic_without_subscription_is_not_kept(alice, dapp, subscription):
+def test_a_message_on_a_topic_without_subscription_is_not_kept(
+    alice, dapp, subscription
+):
     stray = SymKey(b"p" * 32)
     put_sym_keys(Holder.WALLET, [stray])
     (row,) = deliver(dapp.notification(alice.account, sym_key=stray))

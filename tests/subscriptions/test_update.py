@@ -205,9 +205,7 @@ def test_nobody_renews_for_an_account_that_is_signed_out_everywhere(
     assert not sent(4008)
 
 
-def test_a_subscription_past_its_end_ends_here_but_not_in_the_store(
-    synced_alice, dapp
-):
+def test_a_subscription_past_its_end_ends_here_but_not_in_the_store(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     Subscription.objects.update(expiry=clock.now_s() - 1)
     assert services.expire_subscriptions() == 1

@@ -246,7 +246,14 @@ class Dapp:
         return made.publish.topic, made.publish.message, made.publish.tag
 
     def notification(
-        self, account: Account, *, key=None, request_id=None, now=None, sym_key=None, **texts
+        self,
+        account: Account,
+        *,
+        key=None,
+        request_id=None,
+        now=None,
+        sym_key=None,
+        **texts,
     ) -> tuple[str, str, int]:
         """A notification for an account, as a message to deliver."""
         note = NotifyMessage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,10 +16,12 @@ from syncstore.models import Store, StoreEntry, StoreUpdate
 from tests.syncstore.archive import Archive
 from tests.syncstore.people import Person, make_person
 from walletconnect.crypto.envelope import open_envelope, seal
-from walletconnect.crypto.keys import SymKey
 from walletconnect.relay import rpc
 from walletconnect.relay.methods import Tag
 from walletconnect.sync.store import StoreDelete, StoreSet, parse_update, publish_update
+
+if TYPE_CHECKING:
+    from walletconnect.crypto.keys import SymKey
 
 
 @pytest.fixture

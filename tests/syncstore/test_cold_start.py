@@ -19,7 +19,7 @@ def cold_start(store):
 
 
 def many(count: int) -> list[StoreSet | StoreDelete]:
-    drawn = random.Random(5)
+    drawn = random.Random(5)  # noqa: S311
     return [
         StoreDelete(f"k{drawn.randrange(60)}", each)
         if drawn.random() < 0.2

@@ -47,7 +47,11 @@ def test_the_signature_leads_to_the_store_of_the_shipped_client(case, alice):
 def test_it_listens_to_the_store_and_rebuilds_it_from_history(alice):
     (store,) = services.enable_sync(alice.account, alice.sync_signature, alice.device)
     wanted = TopicSubscription.objects.get()
-    assert (wanted.party, wanted.topic, wanted.state) == ("wallet", store.topic, "wanted")
+    assert (wanted.party, wanted.topic, wanted.state) == (
+        "wallet",
+        store.topic,
+        "wanted",
+    )
     cold_start = ColdStart.objects.get(account=alice.account)
     assert cold_start.state == ColdStart.State.RUNNING
     assert cold_start.next_attempt_at is not None
@@ -146,6 +150,6 @@ def test_the_signature_is_kept_nowhere(alice):
     secrets = [alice.sync_signature[2:66], alice.private_key.hex()]
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names():
-            cursor.execute(f'SELECT t::text FROM "{table}" AS t')
+            cursor.execute(f'SELECT t::text FROM "{table}" AS t')  # noqa: S608
             text = "\n".join(row for (row,) in cursor.fetchall())
             assert not any(secret in text for secret in secrets), table

@@ -12,7 +12,6 @@ from syncstore import registry
 from syncstore.models import DeviceCursor, StoreUpdate
 from syncstore.registry import AppliedUpdate, Consequences
 from tests.syncstore.conftest import log_of, state_of
-from walletconnect.relay.methods import Tag
 from walletconnect.sync.store import LONGEST_KEY, LONGEST_VALUE, StoreDelete, StoreSet
 
 
