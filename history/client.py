@@ -96,7 +96,7 @@ def messages(
             count=count - len(page.messages),
             origin=page.next_id,
         )
-        if not rest.messages:
+        if not rest.messages or rest.messages[0] in page.messages:
             break
         page = replace(
             page, messages=page.messages + rest.messages, next_id=rest.next_id

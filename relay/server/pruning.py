@@ -9,20 +9,20 @@ from groundwork import clock
 BATCH = 5_000
 
 _PRUNE_CURSORS = """
-WITH some AS (
+WITH part AS (
     SELECT topic, client, through FROM relay_mailboxcursor
     WHERE (topic, client) > (%(topic)s, %(client)s)
     ORDER BY topic, client LIMIT %(batch)s
 ), gone AS (
-    DELETE FROM relay_mailboxcursor mailbox USING some
-    WHERE mailbox.topic = some.topic AND mailbox.client = some.client
+    DELETE FROM relay_mailboxcursor mailbox USING part
+    WHERE mailbox.topic = part.topic AND mailbox.client = part.client
       AND NOT EXISTS (
           SELECT FROM relay_publishedmessage message
-          WHERE message.topic = some.topic AND message.id <= mailbox.through
+          WHERE message.topic = part.topic AND message.id <= mailbox.through
             AND message.expires_at > %(now)s
       )
 )
-SELECT topic, client FROM some ORDER BY topic DESC, client DESC LIMIT 1
+SELECT topic, client FROM part ORDER BY topic DESC, client DESC LIMIT 1
 """
 
 _PRUNE_ACKNOWLEDGEMENTS = """

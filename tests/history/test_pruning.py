@@ -1,0 +1,118 @@
+"""What is thrown away, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from groundwork import clock
+from history import services
+from history.tasks import prune_messages
+from relay.models import Acknowledgement, MailboxCursor, PublishedMessage
+from tests.history.conftest import topic
+
+pytestmark = pytest.mark.django_db
+
+
+def kept():
+    return set(PublishedMessage.objects.values_list("message", flat=True))
+
+
+def test_messages_past_their_ttl_go_and_others_stay(publish):
+    on = topic()
+    publish(on, ["over"], tag=4000, ttl=-1)
+    publish(on, ["not over"], tag=4000)
+
+    assert prune_messages() == 1
+
+    assert kept() == {"not over"}
+
+
+def test_messages_of_archived_tags_stay_for_ever(publish):
+    services.archive([5000])
+    publish(topic(), ["sync set"], tag=5000, ttl=-1_000_000)
+    publish(topic(), ["sync delete"], tag=5002, ttl=-1)
+
+    prune_messages()
+
+    assert kept() == {"sync set"}
+
+
+def test_before_anybody_asked_for_an_archive_there_is_none(publish):
+    publish(topic(), ["sync set"], tag=5000, ttl=-1)
+
+    prune_messages()
+
+    assert kept() == set()
+
+
+def test_many_go_in_batches(publish, monkeypatch):
+    monkeypatch.setattr(services, "PRUNE_BATCH", 7)
+    publish(topic(), [f"{n}" for n in range(30)], tag=4000, ttl=-1)
+
+    assert prune_messages() == 30
+
+
+def test_pruning_again_finds_nothing(publish):
+    publish(topic(), ["over"], tag=4000, ttl=-1)
+
+    assert [prune_messages(), prune_messages()] == [1, 0]
+
+
+def test_cursors_and_acknowledgements_go_with_what_they_are_about(publish):
+    live, over, archived = topic(), topic(), topic()
+    services.archive([5000])
+    [row] = publish(live, ["live"], tag=4000)
+    [gone] = publish(over, ["over"], tag=4000, ttl=-1)
+    [old] = publish(archived, ["archived"], tag=5000, ttl=-1)
+    for message in (row, gone, old):
+        MailboxCursor.objects.create(
+            topic=message.topic, client="did:key:z", through=message.id
+        )
+        Acknowledgement.objects.create(
+            topic=message.topic, client="did:key:z", published_id=message.id
+        )
+
+    prune_messages()
+
+    assert [each.topic for each in MailboxCursor.objects.all()] == [live]
+    assert [each.topic for each in Acknowledgement.objects.all()] == [live]
+
+
+def test_a_cursor_before_what_is_kept_goes(publish):
+    on = topic()
+    publish(on, ["over"], tag=4000, ttl=-1)
+    MailboxCursor.objects.create(topic=on, client="did:key:z", through=1)
+    publish(on, ["kept"], tag=4000)
+
+    prune_messages()
+
+    assert not MailboxCursor.objects.exists()
+
+
+def test_all_cursors_are_looked_at(publish, monkeypatch):
+    from relay.server import pruning
+
+    monkeypatch.setattr(pruning, "BATCH", 3)
+    topics = sorted(topic() for _ in range(10))
+    live = topics[5]
+    [row] = publish(live, ["live"], tag=4000)
+    MailboxCursor.objects.bulk_create(
+        [
+            MailboxCursor(topic=each, client="did:key:z", through=row.id)
+            for each in topics
+        ]
+    )
+
+    prune_messages()
+
+    assert [each.topic for each in MailboxCursor.objects.all()] == [live]
+
+
+def test_the_clock_decides(publish):
+    from datetime import timedelta
+
+    publish(topic(), ["text"], tag=4000, ttl=60)
+    with clock.frozen(clock.now() + timedelta(seconds=59)):
+        assert prune_messages() == 0
+    with clock.frozen(clock.now() + timedelta(seconds=61)):
+        assert prune_messages() == 1
