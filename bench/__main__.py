@@ -10,7 +10,10 @@ from bench.report import Report
 # Each module has ``run(report, seconds)``: it adds to the report what it measured, in
 # about that time. A module that needs services starts them (`bench.surroundings`).
 MODULES = {
+    "sync": "bench.sync",
     "relay": "bench.relay",
+    "pipeline": "bench.pipeline",
+    "notify": "bench.notify",
 }
 DEFAULT_SECONDS = 45
 

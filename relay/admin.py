@@ -33,8 +33,9 @@ class SizedAdmin(ReadOnlyAdmin):
     readonly_fields = ("size",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.defer("message").annotate(message_size=Length("message"))
+        rows: QuerySet[Any] = super().get_queryset(request).defer("message")
+        sized: QuerySet[Any] = rows.annotate(message_size=Length("message"))
+        return sized
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Looking is for staff; acting is for those who may change the rows."""

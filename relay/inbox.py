@@ -19,9 +19,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from groundwork import clock
+from relay.binding import column_cursor
 from relay.models import InboxMessage, Party
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ INSERT INTO relay_inboxmessage
 SELECT %(party)s, topic, message_id, message, tag, published_at, %(now)s,
     'due', 0, %(now)s::timestamptz - interval '1 hour', ''
 FROM unnest(
-    %(topics)s::text[], %(message_ids)s::text[], %(messages)s::text[],
-    %(tags)s::int[], %(published)s::bigint[]
+    %(topics)b::text[], %(message_ids)b::text[], %(messages)b::text[],
+    %(tags)b::int[], %(published)b::bigint[]
 ) WITH ORDINALITY AS received (topic, message_id, message, tag, published_at, place)
 ORDER BY place
 ON CONFLICT (party, topic, message_id) DO NOTHING
@@ -95,7 +96,7 @@ RETURNING claimed.id, party, topic, message_id, message, tag, published_at,
 
 _LOCK = """
 SELECT id FROM relay_inboxmessage
-WHERE id = ANY(%(ids)s) AND state = 'due' AND leased_until = %(lease)s
+WHERE id = ANY(%(ids)b) AND state = 'due' AND leased_until = %(lease)s
 ORDER BY id FOR UPDATE
 """
 
@@ -103,7 +104,7 @@ _HANDLED = """
 UPDATE relay_inboxmessage SET
     state = 'handled', message = '', reason = '', handled_at = %(now)s,
     leased_until = NULL
-WHERE id = ANY(%(ids)s)
+WHERE id = ANY(%(ids)b)
 """
 
 _SETTLE = """
@@ -111,8 +112,8 @@ UPDATE relay_inboxmessage AS settled SET
     state = fresh.state, reason = fresh.reason, attempts = fresh.attempts,
     next_attempt_at = fresh.next_attempt_at, leased_until = NULL
 FROM unnest(
-    %(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(attempts)s::int[],
-    %(next_attempts)s::timestamptz[]
+    %(ids)b::bigint[], %(states)b::text[], %(reasons)b::text[], %(attempts)b::int[],
+    %(next_attempts)b::timestamptz[]
 ) AS fresh (id, state, reason, attempts, next_attempt_at)
 WHERE settled.id = fresh.id AND settled.state = 'due'
     AND settled.leased_until = %(lease)s
@@ -165,7 +166,7 @@ def insert(party: Party, received: Iterable[Received]) -> list[int]:
     storable = [each for each in received if each.is_storable()]
     if not storable:
         return []
-    with connection.cursor() as cursor:
+    with column_cursor() as cursor:
         cursor.execute(INSERT, insert_parameters(party, storable, now=clock.now()))
         return [pk for (pk,) in cursor.fetchall()]
 
@@ -201,7 +202,7 @@ def claim(limit: int = BATCH) -> Batch:
     now = clock.now()
     lease = now + LEASE
     parameters: dict[str, Any] = {"now": now, "lease": lease, "limit": limit}
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), column_cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", _CLAIM_LOCK)
         cursor.execute(_CLAIM_ABANDONED, parameters)
         found = cursor.fetchall()
@@ -220,7 +221,7 @@ def lock(ids: Sequence[int], lease: datetime) -> set[int]:
 
     Fewer than were claimed means that the lease ran out and another worker has them.
     """
-    with connection.cursor() as cursor:
+    with column_cursor() as cursor:
         cursor.execute(_LOCK, {"ids": list(ids), "lease": lease})
         return {pk for (pk,) in cursor.fetchall()}
 
@@ -243,14 +244,14 @@ def mark_handled(ids: Sequence[int]) -> None:
     """In the transaction of the effect. The envelope has done its work and goes."""
     if not ids:
         return
-    with connection.cursor() as cursor:
+    with column_cursor() as cursor:
         cursor.execute(_HANDLED, {"ids": list(ids), "now": clock.now()})
 
 
 def settle(settlements: Sequence[Settlement], lease: datetime) -> None:
     if not settlements:
         return
-    with connection.cursor() as cursor:
+    with column_cursor() as cursor:
         cursor.execute(
             _SETTLE,
             {

@@ -20,19 +20,32 @@ from psycopg.types.json import Jsonb
 from groundwork import clock
 from groundwork.failpoints import failpoint
 from groundwork.wake import wake
-from relay.models import OutboxMessage, Party
+from relay.binding import column_cursor
+from relay.models import Party
 from relay.steps import StepDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
 _TOPIC = re.compile(r"[0-9a-f]{64}")
-_ENVELOPE = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 # What each step on a relay topic is called in the record of a run.
 _TOPIC_STEP_ACTORS: Final = {7: "W1", 17: "W1", 20: "Wx"}
 _TOPIC_STEP_WIRE: Final = {"method": "irn_subscribe"}
+
+_INSERT = """
+INSERT INTO relay_outboxmessage
+    (party, topic, message_id, message, tag, ttl, prompt, state, attempts,
+     next_attempt_at, reason, created_at)
+SELECT %(party)s, topic, message_id, message, tag, ttl, prompt, 'due', 0,
+    %(now)s, '', %(now)s
+FROM unnest(
+    %(topics)b::text[], %(message_ids)b::text[], %(messages)b::text[],
+    %(tags)b::int[], %(ttls)b::int[], %(prompts)b::bool[]
+) WITH ORDINALITY AS given (topic, message_id, message, tag, ttl, prompt, place)
+ORDER BY place
+RETURNING id
+"""
 
 _WANT = """
 INSERT INTO relay_topicsubscription AS kept
@@ -72,7 +85,7 @@ class Publication:
         """Refuse what no relay would take, while the caller can still see why."""
         if not _TOPIC.fullmatch(self.topic):
             raise ValueError("a topic is 64 lower-case hex digits")
-        if not _ENVELOPE.fullmatch(self.message):
+        if not (self.message.isascii() and self.message.isprintable()):
             raise ValueError("a message is base64 text")
         if len(self.message) > settings.LIMITS.relay_message_bytes:
             raise ValueError(f"a message of {len(self.message)} bytes is too large")
@@ -90,35 +103,41 @@ def topics_channel(party: Party) -> str:
     return f"topics.{Party(party).value}"
 
 
-def publish_all(
-    party: Party, publications: Iterable[Publication]
-) -> list[OutboxMessage]:
-    """Store messages to publish, in this order per topic, in the caller's transaction."""
-    now = clock.now()
-    rows = []
-    for publication in publications:
-        publication.check()
-        rows.append(_row(party, publication, now=now))
-    if not rows:
+def publish_all(party: Party, publications: Iterable[Publication]) -> list[int]:
+    """Store messages to publish, in this order per topic, in the caller's transaction.
+
+    The answer is the keys of the new rows, in the order given.
+    """
+    given = list(publications)
+    if not given:
         return []
-    stored = OutboxMessage.objects.bulk_create(rows)
+    for publication in given:
+        publication.check()
+    with column_cursor() as cursor:
+        cursor.execute(_INSERT, _insert_parameters(party, given))
+        keys = [pk for (pk,) in cursor.fetchall()]
     failpoint("outbox.before_commit")
     wake(outbox_channel(party))
-    return stored
+    return keys
 
 
-def _row(party: Party, publication: Publication, *, now: datetime) -> OutboxMessage:
-    return OutboxMessage(
-        party=Party(party),
-        topic=publication.topic,
-        message_id=hashlib.sha256(publication.message.encode()).hexdigest(),
-        message=publication.message,
-        tag=int(publication.tag),
-        ttl=publication.ttl,
-        prompt=publication.prompt,
-        next_attempt_at=now,
-        created_at=now,
-    )
+def _insert_parameters(
+    party: Party, publications: Sequence[Publication]
+) -> dict[str, Any]:
+    return {
+        "party": Party(party).value,
+        "now": clock.now(),
+        "topics": [each.topic for each in publications],
+        "message_ids": [_digest(each.message) for each in publications],
+        "messages": [each.message for each in publications],
+        "tags": [int(each.tag) for each in publications],
+        "ttls": [each.ttl for each in publications],
+        "prompts": [each.prompt for each in publications],
+    }
+
+
+def _digest(message: str) -> str:
+    return hashlib.sha256(message.encode()).hexdigest()
 
 
 def subscribe(

@@ -44,6 +44,7 @@ ANSWER_TIMEOUT_S: Final = 30.0
 PING_INTERVAL_S: Final = 25.0
 PING_TIMEOUT_S: Final = 30.0
 FRAME_QUEUE: Final = 256
+ACKS_PER_WRITE: Final = 200
 GOING_AWAY: Final = 1001
 NONCE_BYTES: Final = 32
 
@@ -103,10 +104,12 @@ class RelayConnection:
             self._waiting.pop(request.id, None)
 
     async def acknowledge(self, request_ids: list[RpcId]) -> None:
-        for request_id in request_ids:
-            await self._websocket.send(
-                rpc.JsonRpcResult(request_id, result=True).to_json()
-            )
+        """Answer deliveries, many frames to one write."""
+        for start in range(0, len(request_ids), ACKS_PER_WRITE):
+            async with self._websocket.send_context():
+                for request_id in request_ids[start : start + ACKS_PER_WRITE]:
+                    answer = rpc.JsonRpcResult(request_id, result=True).to_json()
+                    self._websocket.protocol.send_text(answer.encode())
 
     async def read(
         self, on_request: Callable[[JsonRpcRequest], Awaitable[None]]

@@ -78,7 +78,7 @@ ORDER BY id LIMIT %(limit)s
 _SENT = """
 UPDATE relay_outboxmessage
 SET state = 'sent', reason = '', sent_at = %(now)s
-WHERE id = ANY(%(ids)s) AND state = 'due'
+WHERE id = ANY(%(ids)b) AND state = 'due'
 """
 
 _NOT_SENT = """
@@ -86,8 +86,8 @@ UPDATE relay_outboxmessage AS kept SET
     state = fresh.state, reason = fresh.reason, attempts = fresh.attempts,
     next_attempt_at = fresh.next_attempt_at
 FROM unnest(
-    %(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(attempts)s::int[],
-    %(next_attempts)s::timestamptz[]
+    %(ids)b::bigint[], %(states)b::text[], %(reasons)b::text[], %(attempts)b::int[],
+    %(next_attempts)b::timestamptz[]
 ) AS fresh (id, state, reason, attempts, next_attempt_at)
 WHERE kept.id = fresh.id AND kept.state = 'due'
 """

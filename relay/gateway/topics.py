@@ -60,7 +60,7 @@ WHERE party = %(party)s AND topic = ANY(%(topics)s)
 
 _CONFIRM = """
 UPDATE relay_topicsubscription AS kept SET confirmed_at = %(now)s, steps = '[]'
-FROM unnest(%(topics)s::text[], %(changed)s::timestamptz[]) AS heard (topic, changed_at)
+FROM unnest(%(topics)b::text[], %(changed)b::timestamptz[]) AS heard (topic, changed_at)
 WHERE kept.party = %(party)s AND kept.topic = heard.topic
     AND kept.changed_at = heard.changed_at AND kept.confirmed_at IS NULL
 """
@@ -140,7 +140,8 @@ class TopicKeeper:
             ],
         )
         await self._confirm(heard)
-        await self._doubt([row for row in rows if row not in heard])
+        done = {row.topic for row in heard}
+        await self._doubt([row for row in rows if row.topic not in done])
 
     async def _unsubscribe(self, rows: Sequence[Row]) -> None:
         calls = [self._unsubscription(row) for row in rows]

@@ -21,7 +21,7 @@ from django.conf import settings
 
 from groundwork import entropy
 from keychain import services as keychain
-from relay import dispatch, services
+from relay import dispatch, outbox, services
 from relay.models import InboxMessage, OutboxMessage, Party
 from relay.outbox import Publication
 from tests.relay_client.recording_relay import RecordingRelay
@@ -83,6 +83,12 @@ def publication(key: SymKey, number: int = 1, **changes) -> Publication:
     return Publication(key.topic, envelope(key, number), **values)
 
 
+def publish(party: Party, publications: list[Publication]) -> list[OutboxMessage]:
+    """Into the outbox; the rows."""
+    pks = outbox.publish_all(party, publications)
+    return list(OutboxMessage.objects.filter(pk__in=pks).order_by("id"))
+
+
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -127,8 +133,6 @@ class Handler:
         found = self.on_run(messages)
         self.seen += messages
         if self.effect_key is not None:
-            from relay import outbox
-
             outbox.publish_all(
                 self.party,
                 [publication(self.effect_key, each.payload.id) for each in messages],

@@ -16,6 +16,7 @@ from tests.relay_client.conftest import (
     TAG,
     envelope,
     make_key,
+    publish,
     received,
     states,
     wait_for,
@@ -208,7 +209,7 @@ def peer(start_relay, start_gateway):
             self.gateway = start_gateway(self.url, (Party.CAST,))
 
         def publish(self, key: SymKey, *numbers: int) -> list[str]:
-            rows = outbox.publish_all(
+            rows = publish(
                 Party.CAST,
                 [Publication(key.topic, envelope(key, n), TAG, 300) for n in numbers],
             )

@@ -17,6 +17,7 @@ from tests.relay_client.conftest import (
     free_port,
     make_key,
     publication,
+    publish,
     published_numbers,
     states,
     wait_for,
@@ -155,7 +156,7 @@ def test_what_is_never_taken_fails_at_once_with_its_reason(
     start_gateway, recording_relay, code, text
 ):
     key = make_key()
-    rows = outbox.publish_all(Party.WALLET, [publication(key, n) for n in range(3)])
+    rows = publish(Party.WALLET, [publication(key, n) for n in range(3)])
     bad = rows[1].message
     recording_relay.on_call = refuse(
         code, text, when=lambda message: message["message"] == bad
@@ -167,7 +168,7 @@ def test_what_is_never_taken_fails_at_once_with_its_reason(
 
 def test_a_transient_error_is_final_only_after_the_ttl(start_gateway, recording_relay):
     key = make_key()
-    young, old = outbox.publish_all(
+    young, old = publish(
         Party.WALLET, [publication(key, 1), publication(make_key(), 2)]
     )
     OutboxMessage.objects.filter(pk=old.pk).update(
@@ -193,7 +194,7 @@ def test_a_line_cut_after_publishing_repeats_the_same_bytes(
         return None
 
     recording_relay.on_call = cut_once
-    [row] = outbox.publish_all(Party.WALLET, [publication(key)])
+    [row] = publish(Party.WALLET, [publication(key)])
     start_gateway(recording_relay.url)
     wait_for(all_sent)
     sent = [

@@ -13,7 +13,7 @@ from groundwork import entropy
 from relay import outbox
 from relay.models import OutboxMessage, Party, TopicSubscription
 from relay.outbox import Publication
-from tests.relay_client.conftest import digest, make_key, publication
+from tests.relay_client.conftest import digest, make_key, publication, publish
 from walletconnect.crypto.keys import SymKey
 
 pytestmark = pytest.mark.usefixtures("canary")
@@ -29,7 +29,7 @@ class Undo(Exception):
 def test_messages_are_stored_byte_for_byte_in_their_order():
     key = make_key()
     publications = [publication(key, n, prompt=n == 2, ttl=30 + n) for n in range(3)]
-    rows = outbox.publish_all(Party.CAST, publications)
+    rows = publish(Party.CAST, publications)
     stored = list(OutboxMessage.objects.order_by("id"))
     assert [row.pk for row in rows] == [row.pk for row in stored]
     for row, given in zip(stored, publications, strict=True):
@@ -54,7 +54,8 @@ def test_nothing_stays_of_a_transaction_that_is_undone():
     [
         {"topic": "ab"},
         {"topic": TOPIC.upper()},
-        {"message": "not base64"},
+        {"message": "é"},
+        {"message": "a\0"},
         {"message": "A" * (512 * 1024 + 1)},
         {"ttl": 0},
         {"ttl": 2_592_001},

@@ -23,6 +23,7 @@ from tests.relay_client.conftest import (
     envelope,
     make_key,
     publication,
+    publish,
     received,
     states,
 )
@@ -143,7 +144,7 @@ def test_handled_messages_are_not_replayed():
 
 def test_what_waits_can_be_cancelled_and_what_failed_be_published_again():
     key = make_key()
-    first, second = outbox.publish_all(Party.CAST, [publication(key), publication(key)])
+    first, second = publish(Party.CAST, [publication(key), publication(key)])
     assert services.cancel([first.pk]) == 1
     assert states(OutboxMessage) == ["failed", "due"]
     assert OutboxMessage.objects.get(pk=first.pk).reason == "cancelled"
@@ -228,7 +229,7 @@ def test_the_admin_shows_sizes_and_no_message(pages, handler, settings):
     key = make_key()
     text = envelope(key)
     services.receive(Party.WALLET, [received(key, text)])
-    [row] = outbox.publish_all(Party.CAST, [publication(key)])
+    [row] = publish(Party.CAST, [publication(key)])
     for model, hidden in (("inboxmessage", text), ("outboxmessage", row.message)):
         listing = pages.get(f"/admin/relay/{model}/")
         assert key.topic in listing.text
@@ -242,7 +243,7 @@ def test_an_administrator_replays_and_cancels_and_it_is_audited(pages, handler):
     from accounts.models import AuditEntry
 
     key = make_key()
-    [row] = outbox.publish_all(Party.CAST, [publication(key)])
+    [row] = publish(Party.CAST, [publication(key)])
     answer = pages.post(
         "/admin/relay/outboxmessage/",
         {"action": "cancel", "_selected_action": [row.pk]},
