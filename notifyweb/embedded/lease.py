@@ -150,6 +150,7 @@ def _comes_up(
             return False
         time.sleep(POLL_S)
     running.kill()
+    running.wait()
     return False
 
 

@@ -14,6 +14,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ UNPRIVILEGED_USER = "nobody"
 # Numbers of linux/capability.h. Containers often keep the second one only.
 CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 CONNECT_TIMEOUT_S = 2
+LAST_BACKENDS_S = 5.0
 
 
 @functools.cache
@@ -109,6 +111,28 @@ class Postgres:
         _own(self.places.postgres_run)
         if not (self.places.cluster / "PG_VERSION").exists():
             self._initialise()
+        self._forget_killed_server()
+
+    def _forget_killed_server(self) -> None:
+        """Remove the lock files of a server that was killed and whose number lives on.
+
+        As a zombie nobody waits for, or taken by another program after a restart of
+        the machine: PostgreSQL then believes that the server still runs. It stands in
+        its data directory, and so do its backends, which go soon after it: as long as
+        a living process does, the files stay.
+        """
+        lock = self.places.cluster / "postmaster.pid"
+        deadline = time.monotonic() + LAST_BACKENDS_S
+        while lock.exists() and Path("/proc/self/cwd").exists():
+            if not _stands_anybody_in(self.places.cluster):
+                socket = self.places.postgres_run / f".s.PGSQL.{POSTGRES_PORT}"
+                socket.unlink(missing_ok=True)
+                socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
+                lock.unlink()
+            elif time.monotonic() > deadline:
+                return
+            else:
+                time.sleep(0.05)
 
     def _initialise(self) -> None:
         # Made beside its place and moved there when whole: a kill leaves no half.
@@ -188,6 +212,18 @@ class Postgres:
                 *("stop", "-D", str(self.places.cluster), "-m", "fast", "-w"),
                 *("-t", "15", "-s"),
             )
+
+
+def _stands_anybody_in(folder: Path) -> bool:
+    where = folder.resolve()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if (entry / "cwd").readlink() == where:
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 def _exists(connection: psycopg.Connection, table: str, column: str, name: str) -> bool:

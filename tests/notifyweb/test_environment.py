@@ -1,0 +1,170 @@
+"""Settings from the environment: read right, or refused in one sentence."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from notifyweb import environment as env
+from notifyweb.environment import SettingError
+from tests.system import BASE, clean_environment
+
+SECRETS = ("secret_key", "keychain_keys")
+KEY = base64.b64encode(bytes(32)).decode()
+
+
+def manage(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=BASE,
+        env=clean_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NOTIFYWEB_PORT", "eight"),
+        ("NOTIFYWEB_PORT", "0"),
+        ("NOTIFYWEB_RELAY_PORT", "70000"),
+        ("NOTIFYWEB_PUBLIC_URL", "example.com"),
+        ("NOTIFYWEB_PUBLIC_URL", "http://[::1"),
+        ("NOTIFYWEB_RELAY_PUBLIC_URL", "http://relay.example"),
+        ("NOTIFYWEB_DEMO", "maybe"),
+        ("NOTIFYWEB_LIMITS", "history_page=many"),
+        ("NOTIFYWEB_LIMITS", "no_such_limit=1"),
+        ("NOTIFYWEB_LIMITS", "notify_subscriber=3"),
+        ("NOTIFYWEB_LOG_LEVEL", "LOUD"),
+        ("DATABASE_URL", "mysql://localhost/notifyweb"),
+        ("DATABASE_URL", "postgres://localhost"),
+        ("REDIS_URL", "http://localhost"),
+        ("RELAY_URL", "https://relay.example"),
+        ("KEYCHAIN_KEYS", "k1:short"),
+        ("KEYCHAIN_KEYS", f"k1:{KEY},k1:{KEY}"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_and_code_two(tmp_path, name, value):
+    environment = {"NOTIFYWEB_DATA_DIR": str(tmp_path), name: value}
+    refused = manage("run", **environment)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(name)
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "KEYCHAIN_KEYS"])
+def test_secrets_are_required_with_a_database_of_ones_own(tmp_path, name):
+    given = {"SECRET_KEY": "x" * 50, "KEYCHAIN_KEYS": f"k1:{KEY}"}
+    del given[name]
+    refused = manage(
+        "run",
+        NOTIFYWEB_DATA_DIR=str(tmp_path),
+        DATABASE_URL="postgres://localhost/notifyweb",
+        **given,
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"{name} is required when DATABASE_URL is set")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lost_keychain_keys_are_not_replaced(tmp_path):
+    (tmp_path / "postgres").mkdir()
+    refused = manage("run", NOTIFYWEB_DATA_DIR=str(tmp_path))
+    assert refused.returncode == 2
+    assert "keychain_keys is missing" in refused.stderr
+    assert not (tmp_path / "keychain_keys").exists()
+
+
+def test_a_data_directory_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    refused = manage("run", NOTIFYWEB_DATA_DIR=str(tmp_path / "file" / "below"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("The data directory")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_secrets_are_made_once_and_for_their_owner_only(tmp_path):
+    tmp_path.chmod(0o755)
+    environment = {"NOTIFYWEB_DATA_DIR": str(tmp_path)}
+    assert manage("check", **environment).returncode == 0
+    first = [(tmp_path / name).read_text() for name in SECRETS]
+    assert manage("check", **environment).returncode == 0
+    assert [(tmp_path / name).read_text() for name in SECRETS] == first
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+    for name in SECRETS:
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / "secret_key"
+    path.write_text("x" * 50)
+    path.chmod(0o644)
+    with pytest.raises(SettingError, match="chmod 600"):
+        env.kept_secret(path, "fresh")
+
+
+def test_two_first_starts_agree_on_one_secret(tmp_path):
+    path = tmp_path / "secret_key"
+    assert env.kept_secret(path, "first") == "first"
+    env._write_once(path, "second")
+    assert env.kept_secret(path, "third") == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_database_url_is_taken_apart(monkeypatch):
+    monkeypatch.setenv(
+        "DATABASE_URL",
+        "postgresql://us%40er:p%3Aw@db.example:6432/name?sslmode=require",
+    )
+    found = env.database_address("DATABASE_URL")
+    assert (found.user, found.password) == ("us@er", "p:w")
+    assert (found.host, found.port, found.name) == ("db.example", 6432, "name")
+    assert found.options == (("sslmode", "require"),)
+    assert "p:w" not in repr(found)
+
+
+def test_a_database_on_a_socket_is_named_by_its_folder(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres:///name?host=/run/postgresql")
+    found = env.database_address("DATABASE_URL")
+    assert (found.host, found.name) == ("/run/postgresql", "name")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", ("dummy.EmailBackend", "", 25)),
+        ("console:", ("console.EmailBackend", "", 25)),
+        ("smtp://mail.example", ("smtp.EmailBackend", "mail.example", 25)),
+        ("smtp+tls://u:p@mail.example", ("smtp.EmailBackend", "mail.example", 587)),
+        ("smtps://mail.example:4650", ("smtp.EmailBackend", "mail.example", 4650)),
+    ],
+)
+def test_a_mail_url_is_taken_apart(monkeypatch, url, expected):
+    monkeypatch.setenv("EMAIL_URL", url)
+    found = env.mail_address("EMAIL_URL")
+    backend, host, port = expected
+    assert found.backend.endswith(backend)
+    assert (found.host, found.port) == (host, port)
+
+
+def test_the_first_keychain_key_comes_first():
+    other = base64.b64encode(bytes([1]) * 32).decode()
+    keys = env.keychain_keys("KEYCHAIN_KEYS", f"new:{other}, old:{KEY}")
+    assert [key.partition(":")[0] for key in keys] == ["new", "old"]
+
+
+def test_an_old_python_is_told_so():
+    source = Path(BASE / "manage.py").read_text()
+    script = source.replace("sys.version_info < OLDEST_PYTHON", "True")
+    refused = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("notifyweb needs Python 3.11 or later")
