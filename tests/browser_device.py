@@ -1,22 +1,47 @@
 """A browser session without a browser: the forms and pages of a device, over HTTP.
 
-For tests that need one more device of an account beside real wallets. It sees what a person
-sees (pages, redirects, texts to sign) and nothing else.
+For tests that need one more device of an account beside real wallets, or the owner of a
+dapp at the console. It sees what a person sees (pages, redirects, texts to sign) and
+nothing else.
 """
 
 from __future__ import annotations
 
 import re
 import time
+from dataclasses import dataclass
 from html import unescape
+from typing import TYPE_CHECKING
 
 import httpx
 
 from walletconnect.crypto.ethereum import sign_eip191
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 PATIENCE_S = 30.0
 POLL_S = 0.1
+
+
+def wait_for(what: str, see: Callable[[], object]) -> None:
+    """Look until ``see()`` is true; after a while give up on ``what``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not see():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"gave up waiting for {what}")
+        time.sleep(POLL_S)
+
+
+@dataclass(frozen=True)
+class OwnDapp:
+    """A project as its owner gets to know it when it is made."""
+
+    project_id: str
+    secret: str
+    slug: str
+    url: str
 
 
 class BrowserDevice:
@@ -44,9 +69,7 @@ class BrowserDevice:
         shared = self._post("/signin/prove", signature=self._sign("/signin/text/1"))
         account_pk = shared.url.params["account"]
         text = f"/signin/text/2?account={account_pk}"
-        self._post(
-            f"/signin/share?account={account_pk}", signature=self._sign(text)
-        )
+        self._post(f"/signin/share?account={account_pk}", signature=self._sign(text))
         self.account_pk = account_pk
         return self
 
@@ -87,14 +110,24 @@ class BrowserDevice:
             for name in re.findall(r'value="([^"]+)"', box)
         }
 
-    def waits_for(self, what: str, see: object) -> None:
-        """Look until ``see()`` is true, as a person would who trusts the live page."""
-        assert callable(see)
-        deadline = time.monotonic() + PATIENCE_S
-        while not see():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"the browser device never saw {what}")
-            time.sleep(POLL_S)
+    # At the console -------------------------------------------------------
+
+    def make_dapp(self, name: str, types: dict[str, str]) -> OwnDapp:
+        """Create a project that is hosted here; the secret is on this page only."""
+        lines = "\n".join(f"{name}: {text}" for name, text in types.items())
+        page = self._post("/console/project/new", name=name, types=lines).text
+        slug = _found(r'/console/([^/"]+)/send', page)
+        return OwnDapp(
+            project_id=_found(r"<dt>Project id</dt><dd[^>]*>(\w+)<", page),
+            secret=_found(r'id="project-secret"[^>]*>(\w+)<', page),
+            slug=slug,
+            url=f"{str(self._client.base_url).rstrip('/')}/dapps/{slug}",
+        )
+
+    def receipts(self, slug: str) -> int:
+        """How many messages of a dapp were acknowledged, as its overview says."""
+        page = self._get(f"/console/{slug}").text
+        return int(_found(r"<b>(\d+)</b><span[^>]*>received by a wallet", page))
 
     # HTTP -----------------------------------------------------------------
 
@@ -111,3 +144,9 @@ class BrowserDevice:
         if token := FORM_TOKEN.search(page.text):
             self._token = token.group(1)
         return page
+
+
+def _found(pattern: str, page: str) -> str:
+    found = re.search(pattern, page)
+    assert found is not None, f"no {pattern} on the page:\n{page}"
+    return unescape(found.group(1))

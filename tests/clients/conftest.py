@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import secrets
 import shutil
 import subprocess
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser_device import BrowserDevice
 from tests.clients.node import HERE, Scenario
+from walletconnect.crypto.ethereum import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.browser_device import OwnDapp
     from tests.system import System
 
 STAMP = HERE / "node_modules" / ".installed"
@@ -34,7 +36,8 @@ def npm_packages() -> None:
     if STAMP.exists() and STAMP.read_text() == digest:
         return
     subprocess.run(
-        ["npm", "ci", "--omit=optional", "--no-audit", "--no-fund"],
+        # Whichever npm is installed.
+        ["npm", "ci", "--omit=optional", "--no-audit", "--no-fund"],  # noqa: S607
         cwd=HERE,
         check=True,
         capture_output=True,
@@ -42,34 +45,28 @@ def npm_packages() -> None:
     STAMP.write_text(digest)
 
 
-@dataclass(frozen=True)
-class Dapp:
-    """A project on the Cast Server under test."""
-
-    project_id: str
-    secret: str
-    slug: str
-    url: str
+@pytest.fixture(scope="session")
+def owner(system: System) -> Iterator[BrowserDevice]:
+    """Somebody at the console who owns the dapps of the tests."""
+    key = secrets.token_bytes(32)
+    account = f"eip155:1:{address_of(key)}"
+    with BrowserDevice(system.base_url, account, key) as person:
+        yield person.sign_in()
 
 
 @pytest.fixture
-def dapp(system: System, request: pytest.FixtureRequest) -> Dapp:
+def dapp(owner: BrowserDevice, request: pytest.FixtureRequest) -> OwnDapp:
     name = request.node.name.replace("_", " ")[:60]
-    types = ["--type", "alerts:Something urgent", "--type", "news:News"]
-    done = system.manage("create_project", name, *types, "--json")
-    made = json.loads(done.stdout)
-    return Dapp(made["project_id"], made["project_secret"], made["slug"], made["url"])
+    return owner.make_dapp(name, {"alerts": "Something urgent", "news": "News"})
 
 
 @pytest.fixture
-def scenario(
-    system: System, npm_packages: None
-) -> Iterator[Callable[..., Scenario]]:
+def scenario(system: System, npm_packages: None) -> Iterator[Callable[..., Scenario]]:
     """``scenario("relay", "2.10")`` starts it against the system; ended with the test."""
     with ExitStack() as stack:
 
         def start(
-            name: str, *arguments: str, dapp: Dapp | None = None, **environment: str
+            name: str, *arguments: str, dapp: OwnDapp | None = None, **environment: str
         ) -> Scenario:
             target = {
                 "TARGET_RELAY_URL": system.relay_url,
@@ -77,15 +74,13 @@ def scenario(
                 "TARGET_HISTORY_URL": f"{system.base_url}/history",
                 "TARGET_CAST_URL": f"{system.base_url}/cast",
             }
-            running = Scenario(
-                name, arguments, target | _words_of(dapp) | environment
-            )
+            running = Scenario(name, arguments, target | _words_of(dapp) | environment)
             return stack.enter_context(running)
 
         yield start
 
 
-def _words_of(dapp: Dapp | None) -> dict[str, str]:
+def _words_of(dapp: OwnDapp | None) -> dict[str, str]:
     if dapp is None:
         return {}
     return {

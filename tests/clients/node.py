@@ -6,6 +6,7 @@ needs the test to act (restart the relay), waits for a word on its standard inpu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -14,7 +15,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 SECONDS = 120
@@ -30,8 +34,9 @@ class Scenario:
     facts: list[dict[str, Any]] = field(default_factory=list)
 
     def __enter__(self) -> Scenario:
+        script = str(HERE / "scenarios" / f"{self.name}.mjs")
         self._process = subprocess.Popen(
-            ["node", str(HERE / "scenarios" / f"{self.name}.mjs"), *self.arguments],
+            ["node", script, *self.arguments],  # noqa: S607  # whichever is installed
             env={**os.environ, **self.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -53,25 +58,31 @@ class Scenario:
             reader.join()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
-            pipe.close()
+            # A word that the scenario did not live to hear is lost with it.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
     def tell(self, word: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(f"{word}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._end(f"could not hear {word!r}") from None
 
     def wait_for(self, did: str) -> dict[str, Any]:
         """The fact named ``did``; fails with the scenario's own words if it never comes."""
         for fact in self._until_end():
             if fact.get("did") == did:
                 return fact
-        raise AssertionError(f"{self.name} ended before {did!r}: {self._complaint()}")
+        raise self._end(f"ended before {did!r}")
 
     def finish(self) -> list[str]:
         """Wait for the end, which has to be a good one; what was shown, in order."""
         for _ in self._until_end():
             pass
-        assert self._process.wait(10) == 0, self._complaint()
+        if self._process.wait(10):
+            raise self._end("ended badly")
         return [fact["did"] for fact in self.facts]
 
     def _until_end(self) -> Any:
@@ -80,13 +91,13 @@ class Scenario:
             try:
                 line = self._lines.get(timeout=max(0.1, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"{self.name} hangs: {self._complaint()}") from None
+                raise self._end("hangs") from None
             if line is None:
                 return
             fact = json.loads(line)
             self.facts.append(fact)
             if "failed" in fact:
-                raise AssertionError(f"{self.name}: {fact['failed']}")
+                raise self._end("failed")
             yield fact
 
     def _read_facts(self) -> None:
@@ -101,5 +112,17 @@ class Scenario:
         assert self._process.stderr is not None
         self._stderr.extend(self._process.stderr)
 
-    def _complaint(self) -> str:
-        return json.dumps(self.facts, ensure_ascii=False) + "\n" + "".join(self._stderr)
+    def _end(self, what: str) -> AssertionError:
+        """A failure with all that the scenario said, to the end if it ended."""
+        if self._process.poll() is not None:
+            for reader in self._readers:
+                reader.join()
+        facts = "\n".join(json.dumps(fact, ensure_ascii=False) for fact in self.facts)
+        rest = "".join(line for line in iter_now(self._lines) if line)
+        errors = "".join(self._stderr)
+        return AssertionError(f"{self.name} {what}\n{facts}\n{rest}\n{errors}")
+
+
+def iter_now(lines: queue.Queue[str | None]) -> Iterator[str | None]:
+    while not lines.empty():
+        yield lines.get_nowait()

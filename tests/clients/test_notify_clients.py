@@ -5,15 +5,18 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from standardwebhooks import Webhook
 
-from tests.browser_device import BrowserDevice
+from tests.browser_device import BrowserDevice, wait_for
+from tests.castserver.receiver import Receiver
 from walletconnect.crypto.ethereum import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.clients.conftest import Dapp
+    from tests.browser_device import OwnDapp
     from tests.clients.node import Scenario
     from tests.system import System
 
@@ -21,17 +24,62 @@ pytestmark = pytest.mark.system
 
 
 def test_two_wallets_go_through_the_twenty_steps(
-    scenario: Callable[..., Scenario], dapp: Dapp
+    scenario: Callable[..., Scenario],
+    dapp: OwnDapp,
+    owner: BrowserDevice,
+    system: System,
 ) -> None:
-    running = scenario("twenty-steps", dapp=dapp)
-    done = running.finish()
-    assert done[-1] == "deletion reaches Wx and the Cast Server"
-    shown = {step for fact in running.facts for step in fact.get("steps", [])}
-    assert shown == set(range(1, 21)) - {10}
+    with Receiver() as backend:
+        secret = register_webhook(system, dapp, backend.url)
+        running = scenario("twenty-steps", dapp=dapp)
+        account = running.wait_for("W1 subscribed")["account"]
+        event = heard(backend, 1, secret)
+        assert (
+            event.items()
+            >= {
+                "event": "subscribed",
+                "account": account,
+                "dappUrl": dapp.url,
+            }.items()
+        )
+        shown = {10}
+
+        running.wait_for("both received")
+        # Each wallet acknowledges for itself; the delivery counts once.
+        wait_for("a receipt", lambda: owner.receipts(dapp.slug))
+        assert owner.receipts(dapp.slug) == 1
+
+        assert running.finish()[-1] == "deletion reaches Wx and the Cast Server"
+        # The updates in between are no further subscriptions.
+        event = heard(backend, 2, secret)
+        assert (event["event"], event["account"]) == ("unsubscribed", account)
+    shown |= {step for fact in running.facts for step in fact.get("steps", [])}
+    assert shown == set(range(1, 21))
+
+
+def register_webhook(system: System, dapp: OwnDapp, url: str) -> str:
+    """As a dapp's backend does it; the secret that signs its events."""
+    answer = httpx.post(
+        f"{system.base_url}/cast/{dapp.project_id}/register-webhook",
+        headers={"Authorization": f"Bearer {dapp.secret}"},
+        json={"events": ["subscribed", "unsubscribed"], "webhook": url},
+        trust_env=False,
+    )
+    assert answer.status_code == 201, answer.text
+    secret: str = answer.json()["secret"]
+    return secret
+
+
+def heard(backend: Receiver, number: int, secret: str) -> dict[str, str]:
+    """The backend's event of that number, under a signature that verifies."""
+    wait_for(f"event {number}", lambda: len(backend.received) >= number)
+    found = backend.received[number - 1]
+    event: dict[str, str] = Webhook(secret).verify(found.body, found.headers)
+    return event
 
 
 def test_the_later_generation_works_unchanged(
-    scenario: Callable[..., Scenario], dapp: Dapp
+    scenario: Callable[..., Scenario], dapp: OwnDapp
 ) -> None:
     assert scenario("later-generation", dapp=dapp).finish() == [
         "two clients watch",
@@ -44,7 +92,7 @@ def test_the_later_generation_works_unchanged(
 
 
 def test_two_wallets_and_a_browser_device_are_one_account(
-    scenario: Callable[..., Scenario], dapp: Dapp, system: System
+    scenario: Callable[..., Scenario], dapp: OwnDapp, system: System
 ) -> None:
     key = secrets.token_bytes(32)
     account = f"eip155:1:{address_of(key)}"
@@ -55,29 +103,29 @@ def test_two_wallets_and_a_browser_device_are_one_account(
         running.tell("browser is ready")
 
         topic = running.wait_for("a wallet subscribed")["topic"]
-        browser.waits_for("the wallet's", lambda: topic in browser.topics())
+        wait_for("the wallet's", lambda: topic in browser.topics())
         assert browser.enabled_types(topic) == {"alerts", "news"}
         running.tell("browser has it")
 
         running.wait_for("wallets received")
-        browser.waits_for("the message", lambda: "For all three" in browser.inbox())
+        wait_for("the message", lambda: "For all three" in browser.inbox())
 
         browser.update(topic, ["alerts"])
         running.tell("browser turned news off")
         running.wait_for("scope went both ways")
         both = {"alerts", "news"}
-        browser.waits_for("news on", lambda: browser.enabled_types(topic) == both)
+        wait_for("news on", lambda: browser.enabled_types(topic) == both)
 
         browser.unsubscribe(topic)
         running.tell("browser left")
         running.wait_for("deletion by the browser reached the wallets")
 
         browser.subscribe(dapp.url, ["alerts", "news"])
-        browser.waits_for("its own", browser.topics)
+        wait_for("its own", browser.topics)
         running.tell("browser subscribed")
         running.wait_for("a subscription of the browser reached the wallets")
-        browser.waits_for("the second", lambda: "Second round" in browser.inbox())
+        wait_for("the second", lambda: "Second round" in browser.inbox())
 
         running.wait_for("a wallet left")
-        browser.waits_for("the end of it", lambda: not browser.topics())
+        wait_for("the end of it", lambda: not browser.topics())
     running.finish()

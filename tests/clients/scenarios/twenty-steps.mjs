@@ -1,5 +1,6 @@
 // The seed's twenty steps with two wallets of the August generation: W1 subscribes, Wx gets the
-// subscription through Sync, both receive; scope update, receipts and deletion from either.
+// subscription through Sync, both receive; scope update and deletion from either. The test plays the
+// dapp's backend and hears of it (step 10).
 import { AugustWallet } from "../lib/august-wallet.mjs";
 import { dapp, notify, subscribers } from "../lib/dapp.mjs";
 import { makeEthereumKey } from "../lib/parts.mjs";
@@ -11,7 +12,10 @@ scenario(async () => {
   const wx = await AugustWallet.start(key, "Wx");
 
   const topic = await w1.subscribe(dapp.metadata);
-  did("W1 subscribed", { steps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17] });
+  did("W1 subscribed", {
+    account: key.account,
+    steps: [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17],
+  });
   check((await subscribers()).includes(key.account), "the dapp lists the subscriber");
 
   await until("Wx has the subscription", () => wx.has(topic));
