@@ -46,7 +46,10 @@ class Store(models.Model):
 class StoreEntry(models.Model):
     """The present value of a key, or its tombstone."""
 
-    store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="entries")
+    # The unique constraint begins with the store: no index of its own.
+    store = models.ForeignKey(
+        Store, on_delete=models.CASCADE, related_name="entries", db_index=False
+    )
     key = models.CharField(max_length=KEY_LENGTH)
     last_id = models.BigIntegerField()
     is_deleted = models.BooleanField(default=False)
@@ -96,7 +99,9 @@ class StoreUpdate(models.Model):
         SET = "set"
         DELETE = "delete"
 
-    store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="updates")
+    store = models.ForeignKey(
+        Store, on_delete=models.CASCADE, related_name="updates", db_index=False
+    )
     key = models.CharField(max_length=KEY_LENGTH)
     action = models.CharField(max_length=8, choices=Action.choices)
     rpc_id = models.BigIntegerField()
@@ -105,7 +110,12 @@ class StoreUpdate(models.Model):
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     source = models.CharField(max_length=8, choices=Source.choices)
     device = models.ForeignKey(
-        Device, null=True, on_delete=models.SET_NULL, related_name="+"
+        Device,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
     )
     size = models.PositiveIntegerField(default=0, help_text="bytes of the envelope")
     published_at = models.BigIntegerField(null=True, help_text="milliseconds")
@@ -116,7 +126,13 @@ class StoreUpdate(models.Model):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["store", "-id"], name="store_update_newest_first")
+            models.Index(fields=["store", "-id"], name="store_update_newest_first"),
+            # Updates from elsewhere, nearly all of them, have no device.
+            models.Index(
+                fields=["device"],
+                name="store_update_by_device",
+                condition=models.Q(device__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -126,7 +142,9 @@ class StoreUpdate(models.Model):
 class DeviceCursor(models.Model):
     """How far a device is in a store: the last StoreUpdate that it has."""
 
-    store = models.ForeignKey(Store, on_delete=models.CASCADE, related_name="cursors")
+    store = models.ForeignKey(
+        Store, on_delete=models.CASCADE, related_name="cursors", db_index=False
+    )
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="cursors")
     update_pk = models.BigIntegerField(default=0)
     moved_at = models.DateTimeField()

@@ -81,6 +81,9 @@ class _Batch:
 
     last_ids: dict[tuple[int, str], int]
     log_repeats: bool
+    far_ahead: int = field(
+        default_factory=lambda: (clock.now_ms() + FAR_AHEAD_MS) * 1000
+    )
     winners: dict[tuple[int, str], Update] = field(default_factory=dict)
     lines: list[LogRow] = field(default_factory=list)
 
@@ -93,8 +96,19 @@ class _Batch:
         previous = self.last_ids.get(place)
         outcome = outcome_of(update.id, previous)
         if outcome is not Outcome.DUPLICATE or self.log_repeats:
-            line = _line(store, arrival, previous=previous, outcome=outcome)
-            self.lines.append(line)
+            self.lines.append(
+                LogRow(
+                    store_id=store.pk,
+                    key=update.key,
+                    action=action_of(update),
+                    rpc_id=update.id,
+                    previous_id=previous,
+                    outcome=outcome,
+                    reason=FAR_AHEAD if update.id > self.far_ahead else "",
+                    size=arrival.size,
+                    published_at=arrival.published_at,
+                )
+            )
         if outcome is Outcome.APPLIED:
             self.last_ids[place] = update.id
             self.winners[place] = update
@@ -202,36 +216,20 @@ def _tell(
 
 def _entry(store: Store, update: Update) -> EntryRow:
     if isinstance(update, StoreDelete):
-        return EntryRow(
-            store.pk, update.key, update.id, is_deleted=True, sealed_value=b""
-        )
+        return EntryRow(store.pk, update.key, update.id, is_deleted=True)
     sealed = seal(value_context(store, update.key), update.value.encode())
     return EntryRow(
-        store.pk, update.key, update.id, is_deleted=False, sealed_value=sealed
+        store.pk,
+        update.key,
+        update.id,
+        is_deleted=False,
+        sealed_value=EntryRow.encoded(sealed),
     )
 
 
 def action_of(update: Update) -> StoreUpdate.Action:
     deletes = isinstance(update, StoreDelete)
     return StoreUpdate.Action.DELETE if deletes else StoreUpdate.Action.SET
-
-
-def _line(
-    store: Store, arrival: Arrival, *, previous: int | None, outcome: Outcome
-) -> LogRow:
-    update = arrival.update
-    is_far_ahead = update.id > (clock.now_ms() + FAR_AHEAD_MS) * 1000
-    return LogRow(
-        store_id=store.pk,
-        key=update.key,
-        action=action_of(update),
-        rpc_id=update.id,
-        previous_id=previous,
-        outcome=StoreUpdate.Outcome(outcome.value),
-        reason=FAR_AHEAD if is_far_ahead else "",
-        size=arrival.size,
-        published_at=arrival.published_at,
-    )
 
 
 def _refused_line(store: Store, arrival: RefusedArrival) -> LogRow:

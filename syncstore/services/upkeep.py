@@ -32,6 +32,6 @@ def prune_updates() -> int:
     while True:
         with connection.cursor() as cursor:
             cursor.execute(_PRUNE, [before, PRUNE_TOGETHER])
-            pruned += cursor.rowcount
+            pruned += int(cursor.rowcount)
             if cursor.rowcount < PRUNE_TOGETHER:
                 return pruned
