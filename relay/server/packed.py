@@ -46,6 +46,11 @@ def register(context: AdaptContext) -> None:
     context.adapters.register_dumper(PackedArray, PackedArrayDumper)
 
 
+def bigint(value: int) -> bytes:
+    """Not an array: one number in the same form."""
+    return value.to_bytes(8, "big", signed=True)
+
+
 def bigints(values: Sequence[int]) -> PackedArray:
     count = len(values)
     if not count:

@@ -163,7 +163,7 @@ class Publishing:
         messages = [
             KeptMessage(id_, draft.topic, draft.publisher, draft)
             for id_, draft in enumerate(drafts, first)
-            if id_ in appended.new
+            if appended.new is None or id_ in appended.new
         ]
         self._counts.kept += len(messages)
         self._counts.repeated += len(drafts) - len(messages)

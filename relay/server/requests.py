@@ -21,6 +21,7 @@ from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.json_values import require_object, take_list
 from walletconnect.relay.frames import (
     LONGEST_BATCH,
+    PREFIXES,
     BatchFetch,
     BatchPublish,
     BatchReceive,
@@ -32,7 +33,6 @@ from walletconnect.relay.frames import (
     RelayMethod,
     Subscribe,
     Unsubscribe,
-    split_method,
     subscription_id,
 )
 
@@ -56,11 +56,10 @@ def carry_out(session: Session, request: JsonRpcRequest) -> None:
     """Answer the request: at once, or when what it needs is done."""
     answer = session.answers.expect(request.id)
     try:
-        prefix, name = split_method(request.method)
-        session.method_prefix = prefix
-        method = METHODS.get(name)
-        if method is None:
+        known = METHODS_BY_NAME.get(request.method)
+        if known is None:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
+        session.method_prefix, method = known
         method(session, answer, request.params)
     except RemoteProtocolError as error:
         refuse(session, answer, RelayError.of(error))
@@ -95,11 +94,8 @@ def batch_publish(session: Session, answer: Answer, params: JsonObject) -> None:
 
 def _draft(session: Session, publication: Publication, params: JsonObject) -> Draft:
     message = publication.message
-    limits = session.hub.limits
-    if len(message) > limits.relay_message_bytes:
+    if len(message.encode()) > session.hub.limits.relay_message_bytes:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
-    if "\0" in message:
-        raise RemoteProtocolError(ErrorCode.MALFORMED, "malformed message")
     now = clock.now_ms()
     attestation = params.get("attestation")
     kept = isinstance(attestation, str) and 0 < len(attestation) <= LONGEST_ATTESTATION
@@ -116,7 +112,7 @@ def _draft(session: Session, publication: Publication, params: JsonObject) -> Dr
 
 
 def _submit(session: Session, answer: Answer, drafts: list[Draft]) -> None:
-    size = sum(len(draft.message) for draft in drafts)
+    size = sum([len(draft.message) for draft in drafts])
     done = partial(_published, session, answer)
     session.hub.publishing.submit(Submission(drafts, size, done))
 
@@ -254,4 +250,10 @@ METHODS: dict[RelayMethod, Method] = {
     RelayMethod.FETCH_MESSAGES: fetch,
     RelayMethod.BATCH_FETCH_MESSAGES: batch_fetch,
     RelayMethod.BATCH_RECEIVE: batch_receive,
+}
+
+METHODS_BY_NAME = {
+    prefix + name: (prefix, method)
+    for prefix in PREFIXES
+    for name, method in METHODS.items()
 }

@@ -6,13 +6,15 @@ Arrays arrive packed (``relay.server.packed``); times are milliseconds.
 from __future__ import annotations
 
 # A log that starts anew begins at the present microsecond (`genesis`): numbers do not
-# repeat, also when the table was emptied under a running relay.
+# repeat, also when the table was emptied under a running relay. Parameters, in order:
+# genesis, count, now, topics, message ids, messages, tags, attestations, publishers,
+# times of publishing and of expiry. Answers the number before the first, and which numbers
+# became messages, or null for all of them.
 APPEND = """
 WITH log AS (
-    INSERT INTO relay_relaylog AS log (id, head)
-    VALUES (1, %(genesis)s::bigint + %(count)s::bigint)
-    ON CONFLICT (id) DO UPDATE SET head = log.head + %(count)s::bigint
-    RETURNING head - %(count)s::bigint AS base
+    INSERT INTO relay_relaylog AS log (id, head) VALUES (1, $1::bigint + $2::bigint)
+    ON CONFLICT (id) DO UPDATE SET head = log.head + $2::bigint
+    RETURNING head - $2::bigint AS base
 ), appended AS (
     INSERT INTO relay_publishedmessage AS kept
         (id, topic, message_id, message, tag, attestation, publisher,
@@ -20,21 +22,23 @@ WITH log AS (
     SELECT log.base + draft.number, draft.topic, draft.message_id, draft.message,
            draft.tag, draft.attestation, draft.publisher, draft.published_at,
            draft.expires_at
-    FROM log, unnest(
-        %(topics)s::text[], %(message_ids)s::text[], %(messages)s::text[],
-        %(tags)s::bigint[], %(attestations)s::text[], %(publishers)s::text[],
-        %(published_at)s::bigint[], %(expires_at)s::bigint[]
-    ) WITH ORDINALITY AS draft
+    FROM log, unnest($4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[],
+                     $9::text[], $10::bigint[], $11::bigint[]) WITH ORDINALITY AS draft
         (topic, message_id, message, tag, attestation, publisher, published_at,
          expires_at, number)
     ON CONFLICT ON CONSTRAINT published_message_is_unique DO UPDATE
     SET id = excluded.id, tag = excluded.tag, attestation = excluded.attestation,
         publisher = excluded.publisher, published_at = excluded.published_at,
         expires_at = excluded.expires_at
-    WHERE kept.expires_at <= %(now)s::bigint
+    WHERE kept.expires_at <= $3::bigint
     RETURNING kept.id
+), counted AS (
+    SELECT count(*) AS count, array_agg(id) AS ids FROM appended
 )
-SELECT log.base, (SELECT array_agg(id) FROM appended) FROM log
+SELECT log.base,
+       CASE WHEN counted.count < $2::bigint
+            THEN coalesce(array_to_string(counted.ids, ' '), '') END
+FROM log, counted
 """
 
 HEAD = "SELECT head FROM relay_relaylog WHERE id = 1"

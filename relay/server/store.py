@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from groundwork import clock
 from relay.server import packed, sql
+from relay.server.direct import DirectStatement
 from relay.server.values import Draft, KeptMessage, Page, Progress, Wanted, message_json
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Callable,
         Coroutine,
         Iterable,
+        Iterator,
         Mapping,
         Sequence,
     )
@@ -39,7 +41,8 @@ STATEMENT_TIMEOUT_MS = 3_000
 CONNECTION_WAIT_S = 2.0
 LONGEST_CALL_S = 4.0
 LAST_CALL_S = 1.0
-# One connection writes ticks, one acknowledgements, the others read mailboxes.
+# Beside the connection that writes ticks: one for acknowledgements, one for the log, the
+# others read mailboxes.
 POOL_SIZE = 6
 PAGE_ROWS = 500
 LOG_ROWS = 1_000
@@ -76,10 +79,11 @@ def _bounded(
 
 
 class Appended(NamedTuple):
-    """Draft n got number ``base + n`` (from 1); ``new`` are those that were no repeats."""
+    """Draft n got number ``base + n`` (from 1). ``new`` are the numbers that are no
+    repeats, None if that is all of them."""
 
     base: int
-    new: frozenset[int]
+    new: frozenset[int] | None
 
 
 class Unread(NamedTuple):
@@ -89,8 +93,15 @@ class Unread(NamedTuple):
 
 class Store:
     def __init__(self, database: Mapping[str, Any]) -> None:
+        arguments = _connection_arguments(database)
+        self._appending = DirectStatement(
+            arguments,
+            sql.APPEND,
+            connect_s=CONNECTION_WAIT_S,
+            answer_s=LONGEST_CALL_S,
+        )
         self._pool = AsyncConnectionPool(
-            kwargs=_connection_arguments(database),
+            kwargs=arguments,
             min_size=2,
             max_size=POOL_SIZE,
             timeout=CONNECTION_WAIT_S,
@@ -111,6 +122,7 @@ class Store:
             await asyncio.wait(self._under_way, timeout=LAST_CALL_S)
         for task in self._under_way:
             task.cancel()
+        self._appending.close()
         await self._pool.close()
 
     def note(self, call: asyncio.Task[Any]) -> None:
@@ -133,29 +145,32 @@ class Store:
                 row = await _one(connection, sql.BEGIN_LOG, genesis)
         return row[0] if row else 0
 
-    @_bounded
     async def append(self, drafts: Sequence[Draft]) -> Appended:
-        """Write and commit; no two drafts may have the same topic and message id."""
-        now = clock.now_ms()
+        """Write and commit; no two drafts may have the same topic and message id.
+
+        For one caller at a time.
+        """
         columns = list(zip(*drafts, strict=True))
-        arguments = {
-            "genesis": _genesis(),
-            "count": len(drafts),
-            "now": now,
-            "topics": packed.texts(columns[0]),
-            "message_ids": packed.texts(columns[1]),
-            "messages": packed.texts(columns[2]),
-            "tags": packed.bigints(columns[3]),
-            "attestations": packed.optional_texts(columns[4]),
-            "publishers": packed.texts(columns[5]),
-            "published_at": packed.bigints(columns[6]),
-            "expires_at": packed.bigints(columns[7]),
-        }
-        async with self._connection() as connection:
-            row = await _one(connection, sql.APPEND, arguments)
-        if row is None:
-            raise StoreUnavailable("the log did not move")
-        return Appended(row[0], frozenset(row[1] or ()))
+        parameters = [
+            packed.bigint(_genesis()),
+            packed.bigint(len(drafts)),
+            packed.bigint(clock.now_ms()),
+            packed.texts(columns[0]),
+            packed.texts(columns[1]),
+            packed.texts(columns[2]),
+            packed.bigints(columns[3]),
+            packed.optional_texts(columns[4]),
+            packed.texts(columns[5]),
+            packed.bigints(columns[6]),
+            packed.bigints(columns[7]),
+        ]
+        with _our_errors():
+            result = await self._appending.run(parameters)
+        base, new = result.get_value(0, 0), result.get_value(0, 1)
+        return Appended(
+            int(base or 0),
+            None if new is None else frozenset(map(int, new.split())),
+        )
 
     @_bounded
     async def page(self, client: str, wanted: Sequence[Wanted], *, budget: int) -> Page:
@@ -237,16 +252,22 @@ class Store:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        try:
+        with _our_errors():
             async with self._pool.connection() as connection:
                 yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise StoreUnavailable(type(error).__name__) from error
-        except psycopg.Error as error:
-            # Not an outage: a statement that this database does not understand, or a
-            # database that only reads after a failover.
-            logger.exception("a statement failed")
-            raise StoreUnavailable(type(error).__name__) from error
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise StoreUnavailable(type(error).__name__) from error
+    except psycopg.Error as error:
+        # Not an outage: a statement that this database does not understand, or a
+        # database that only reads after a failover.
+        logger.exception("a statement failed")
+        raise StoreUnavailable(type(error).__name__) from error
 
 
 def _genesis() -> int:

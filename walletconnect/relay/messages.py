@@ -47,10 +47,10 @@ class Publication:
     @classmethod
     def from_params(cls, params: JsonObject) -> Publication:
         message = params.get("message")
-        # base64, or empty; other text would have other lengths in bytes.
-        if not isinstance(message, str) or not message.isascii() or "\x00" in message:
+        # base64, or empty; but a relay carries what it is given, if a database can.
+        if not isinstance(message, str) or "\x00" in message:
             raise malformed("message")
-        if len(message) > LONGEST_MESSAGE:
+        if len(message) > LONGEST_MESSAGE or len(message.encode()) > LONGEST_MESSAGE:
             raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
         tag = params.get("tag")
         return cls(
