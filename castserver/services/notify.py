@@ -16,6 +16,7 @@ from django.db import transaction
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
 from castserver.services.delivery import (
     CHUNK,
+    Addressee,
     DueDelivery,
     Recipients,
     copy_deliveries,
@@ -103,7 +104,7 @@ class _Sorting:
     spellings: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     malformed: list[str] = field(default_factory=list)
-    wanted: dict[str, list[Subscriber]] = field(default_factory=dict)
+    wanted: dict[str, list[Addressee]] = field(default_factory=dict)
     served: set[str] = field(default_factory=set)
 
     @classmethod
@@ -118,11 +119,12 @@ class _Sorting:
                 sorting.spellings.setdefault(key, []).append(text)
         return sorting
 
-    def take(self, subscribers: Iterable[Subscriber], type_name: str) -> None:
-        for subscriber in subscribers:
-            key = subscriber.account_key
-            if type_name in subscriber.scope:
-                self.wanted.setdefault(key, []).append(subscriber)
+    def take(self, found: Iterable[tuple[Addressee, bool]]) -> None:
+        """Sort those who are subscribed by whether they allow the type."""
+        for addressee, allows in found:
+            key = addressee.account_key
+            if allows:
+                self.wanted.setdefault(key, []).append(addressee)
                 self.failed.pop(key, None)
             elif key not in self.wanted:
                 self.failed[key] = NOT_ALLOWED
@@ -168,21 +170,31 @@ def notify(
     """Send to these accounts; each ends in one list of the outcome."""
     draft.checked()
     sorting = _Sorting.of(accounts)
-    subscribers = (
-        Subscriber.objects.of(project.pk)
+    sorting.take(
+        (Addressee._make(row[:-1]), draft.type in row[-1])
+        for row in Subscriber.objects.of(project.pk)
         .live(clock.now())
         .of_accounts(sorting.spellings)
+        .values_list(*Addressee._fields, "scope")
     )
-    return _send(project, draft, sorting, subscribers=subscribers)
+    return _send(project, draft, sorting)
 
 
 def notify_everyone(project: Project, draft: NotificationDraft) -> NotifyOutcome:
     """Send to every subscriber that allows the type."""
     draft.checked()
-    live = list(Subscriber.objects.of(project.pk).live(clock.now()))
-    wanting = [each for each in live if draft.type in each.scope]
-    sorting = _Sorting.of(each.account for each in wanting)
-    return _send(project, draft, sorting, subscribers=wanting)
+    allowing = [
+        Addressee._make(row)
+        for row in Subscriber.objects.of(project.pk)
+        .live(clock.now())
+        .filter(scope__contains=[draft.type])
+        .values_list(*Addressee._fields)
+    ]
+    sorting = _Sorting()
+    for each in allowing:
+        sorting.spellings[each.account_key] = [each.account]
+    sorting.take((each, True) for each in allowing)
+    return _send(project, draft, sorting)
 
 
 def audience(project: Project, type_name: str) -> Audience:
@@ -196,13 +208,8 @@ def audience(project: Project, type_name: str) -> Audience:
 
 
 def _send(
-    project: Project,
-    draft: NotificationDraft,
-    sorting: _Sorting,
-    *,
-    subscribers: Iterable[Subscriber],
+    project: Project, draft: NotificationDraft, sorting: _Sorting
 ) -> NotifyOutcome:
-    sorting.take(subscribers, draft.type)
     with transaction.atomic():
         notification, is_new = _notification(project, draft)
         if not is_new:

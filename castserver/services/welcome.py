@@ -13,6 +13,7 @@ from django.db import transaction
 
 from castserver.models import Notification, Project, WelcomeNotification
 from castserver.services.delivery import (
+    Addressee,
     DueDelivery,
     Recipients,
     copy_deliveries,
@@ -91,7 +92,10 @@ def _send(welcome: WelcomeNotification, wanting: Sequence[Subscriber]) -> None:
     ids = zip(
         time_ordered_ids(len(wanting)), rpc_ids(len(wanting)), wanting, strict=True
     )
-    due = [DueDelivery(pk, rpc_id, each) for pk, rpc_id, each in ids]
+    due = [
+        DueDelivery(pk, rpc_id, Addressee.of(subscriber))
+        for pk, rpc_id, subscriber in ids
+    ]
     published = publish_deliveries(Recipients(welcome.project, notification, due))
     copy_deliveries(
         notification,

@@ -1,0 +1,180 @@
+"""Notify: one notification to many accounts, until every message is stored to be sent.
+
+performance.md, "Notify": all subscribers in one query, the constant part of the claims
+once, rows by COPY, chunks of a thousand. Beside it the cryptography alone, which no
+storage can undercut, and what the same costs account by account.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from bench.report import median, micro, milli, per_second
+from bench.surroundings import services
+
+if TYPE_CHECKING:
+    from bench.report import Report
+    from castserver.models import Project
+    from castserver.services import NotificationDraft
+
+ACCOUNTS = 10_000
+ONE_CALL = 500
+NAIVE = 200
+ROUNDS = 3
+PEER_MESSAGE_S = 238e-6
+GOAL_S = 1.0
+
+
+def run(report: Report, seconds: float) -> None:
+    # Limits are not what is measured: the same accounts are written to again and again.
+    with services(NOTIFYWEB_LIMITS="notify_subscriber=1000000+1000000/s"):
+        import django
+
+        django.setup()
+        from keychain.services import ensure_canary
+
+        ensure_canary()
+        _Bench(report).run(seconds)
+
+
+class _Bench:
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.project = _project()
+        self.accounts = _subscribe(self.project, ACCOUNTS)
+
+    def run(self, seconds: float) -> None:
+        rounds = ROUNDS if seconds >= 10 else 1
+        bare = median([self._bare() for _ in range(rounds)])
+        self.report.add(
+            "one message: claims, signature, envelope",
+            micro(bare),
+            ratio=f"{PEER_MESSAGE_S / bare:.1f}x the npm client's speed",
+        )
+        call = median([self._one_call() for _ in range(rounds)])
+        self.report.add(
+            f"POST notify with {ONE_CALL} accounts, all rows",
+            f"{milli(call)}, {micro(call / ONE_CALL)} each",
+            ratio=f"{call / ONE_CALL / bare:.1f}x the message alone",
+        )
+        large = median([self._everyone() for _ in range(rounds)])
+        self.report.add(
+            f"{ACCOUNTS:,} accounts, one worker, all rows",
+            f"{milli(large)}, {per_second(ACCOUNTS / large)}",
+            ratio=f"{large / GOAL_S:.2f} of the goal of {GOAL_S:.0f} s",
+        )
+        naive = self._naive()
+        self.report.add(
+            "account by account",
+            f"{micro(naive)} each",
+            ratio=f"{naive / (large / ACCOUNTS):.0f}x ours",
+        )
+
+    def _bare(self) -> float:
+        """Seconds per message: the cryptography, without anything kept."""
+        from groundwork import clock, entropy
+        from keychain.services import Holder, signing_key
+        from walletconnect.crypto.keys import SymKey
+        from walletconnect.identity.did import AccountId
+        from walletconnect.notify.message import MessageBatch, Recipient
+
+        key = signing_key(Holder.CAST, self.project.authentication_did)
+        recipients = [
+            Recipient(
+                account=AccountId.parse(account),
+                sym_key=SymKey(entropy.key_bytes()),
+                request_id=number + 1,
+                subscription_hash="0" * 64,
+            )
+            for number, account in enumerate(self.accounts)
+        ]
+        began = time.perf_counter()
+        batch = MessageBatch.august(
+            _draft().checked(), key, app=self.project.url, now=clock.now_s()
+        )
+        for recipient in recipients:
+            batch.publication(recipient, iv=entropy.iv())
+        return (time.perf_counter() - began) / len(recipients)
+
+    def _one_call(self) -> float:
+        from castserver.services import notify
+
+        began = time.perf_counter()
+        outcome = notify(self.project, _draft(), self.accounts[:ONE_CALL])
+        took = time.perf_counter() - began
+        assert len(outcome.sent) == ONE_CALL
+        return took
+
+    def _everyone(self) -> float:
+        from castserver.services import notify_everyone
+        from castserver.services.delivery import send_deliveries
+
+        began = time.perf_counter()
+        outcome = notify_everyone(self.project, _draft())
+        while send_deliveries(str(outcome.notification_id)):
+            pass
+        took = time.perf_counter() - began
+        assert len(outcome.sent) == ACCOUNTS
+        return took
+
+    def _naive(self) -> float:
+        from castserver.services import notify
+
+        began = time.perf_counter()
+        for account in self.accounts[:NAIVE]:
+            notify(self.project, _draft(), [account])
+        return (time.perf_counter() - began) / NAIVE
+
+
+def _draft() -> NotificationDraft:
+    from castserver.services import NotificationDraft
+
+    return NotificationDraft(
+        type="alerts",
+        title="A proposal is open",
+        body="x" * 200,
+        url="https://dapp.example.org/proposals/17",
+    )
+
+
+def _project() -> Project:
+    from castserver.services import TypeDraft, create_project
+
+    project, _ = create_project(
+        "Bench", url="https://dapp.example.org", types=[TypeDraft("alerts")]
+    )
+    return project
+
+
+def _subscribe(project: Project, count: int) -> list[str]:
+    """Subscribers as rows, as ``count`` subscribes would have left them."""
+    from castserver.models import Subscriber
+    from groundwork import clock, entropy
+    from keychain.services import Holder, put_sym_keys
+    from walletconnect.crypto.keys import SymKey
+
+    now = clock.now()
+    keys = [SymKey(entropy.key_bytes()) for _ in range(count)]
+    put_sym_keys(Holder.CAST, keys)
+    Subscriber.objects.bulk_create(
+        [
+            Subscriber(
+                project=project,
+                account=f"eip155:1:0x{number:040x}",
+                account_key=f"eip155:1:0x{number:040x}",
+                topic=key.topic,
+                scope=["alerts"],
+                app=project.url,
+                expires_at=now + timedelta(days=30),
+                subscription_hash="0" * 64,
+                last_iat=0,
+                last_word_at=now,
+                identity_did="",
+                created_at=now,
+            )
+            for number, key in enumerate(keys)
+        ]
+    )
+    return [f"eip155:1:0x{number:040x}" for number in range(count)]
