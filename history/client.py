@@ -14,8 +14,8 @@ from django.conf import settings
 from groundwork import clock, entropy, outbound
 from history import services
 from history.services import ArchivedMessage, Direction, HistoryPage
-from relay.gateway.keys import client_key
-from relay.models import Party
+from keychain import services as keychain
+from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import (
     JsonValue,
@@ -40,6 +40,7 @@ __all__ = [
     "register",
 ]
 
+KEY_NAME: Final = "history client"
 REGISTER_S: Final = 15.0
 MESSAGES_S: Final = 30.0
 LONGEST_ANSWER: Final = 32 * 1024 * 1024
@@ -57,7 +58,7 @@ def register(tags: Collection[int]) -> None:
         services.archive(tags)
         return
     token = make_client_auth(
-        client_key(Party.WALLET),
+        _client_key(),
         aud=settings.HISTORY_SERVER_URL,
         now=clock.now_s(),
         nonce=entropy.key_bytes(),
@@ -73,6 +74,16 @@ def register(tags: Collection[int]) -> None:
         },
         token=token,
     )
+
+
+def _client_key() -> IdentityKey:
+    """The relay-client key under which we are known to History Servers; made once."""
+    try:
+        seed = keychain.secret(keychain.Holder.RELAY, KEY_NAME)
+    except keychain.NotKept:
+        seed = entropy.key_bytes()
+        keychain.put_secret(keychain.Holder.RELAY, KEY_NAME, seed)
+    return IdentityKey.from_seed(seed)
 
 
 def messages(
