@@ -14,6 +14,8 @@ from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor, task
 
+from groundwork.listening import handed_socket
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -53,9 +55,14 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
 def serve(*, bind: str, port: int) -> None:
     from notifyweb.asgi import application
 
+    door = handed_socket()
     server = GracefulServer(
         application=application,
-        endpoints=build_endpoint_description_strings(host=bind, port=port),
+        endpoints=(
+            build_endpoint_description_strings(host=bind, port=port)
+            if door is None
+            else build_endpoint_description_strings(file_descriptor=door.fileno())
+        ),
         server_name="",
         # A browser sends acknowledgements, never more.
         websocket_max_message_size=FRAME_BYTES,

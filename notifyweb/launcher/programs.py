@@ -33,6 +33,19 @@ class Program:
     door: socket.socket | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The listening sockets of the system. Another relay needs none of ours."""
+
+    web: socket.socket
+    relay: socket.socket | None
+
+    def close(self) -> None:
+        self.web.close()
+        if self.relay is not None:
+            self.relay.close()
+
+
 def _manage(base: Path, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, str(base / "manage.py"), *arguments)
 
@@ -46,10 +59,10 @@ def prepare(base: Path, *, seed: bool) -> Program:
     return _child("prepare", _manage(base, *arguments))
 
 
-def programs(base: Path, *, relay_door: socket.socket | None) -> list[Program]:
+def programs(base: Path, *, doors: Doors) -> list[Program]:
     """All of them; without the embedded relay if there is no door for it."""
     found = [
-        _child("web", _manage(base, "daphne")),
+        _child("web", _manage(base, "daphne"), door=doors.web),
         _child("gateway", _manage(base, "gateway")),
         _child(
             "worker",
@@ -57,8 +70,8 @@ def programs(base: Path, *, relay_door: socket.socket | None) -> list[Program]:
         ),
         _child("beat", _celery("beat")),
     ]
-    if relay_door is not None:
-        found.insert(1, _child("relay", _manage(base, "relay"), door=relay_door))
+    if doors.relay is not None:
+        found.insert(1, _child("relay", _manage(base, "relay"), door=doors.relay))
     return found
 
 

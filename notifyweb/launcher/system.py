@@ -35,11 +35,11 @@ def run() -> int:
     """Everything, until a signal comes. The exit code of ``manage.py run``."""
     private_folder(settings.DATA_DIR)
     with _only_launcher():
-        relay_door = check_ports()
+        doors = open_doors()
         services = embedded_services()
         if services:
             prepare_folders(settings.PLACES)
-        return asyncio.run(System(Console(), services, relay_door).run())
+        return asyncio.run(System(Console(), services, doors).run())
 
 
 @contextlib.contextmanager
@@ -59,8 +59,12 @@ def _only_launcher() -> Iterator[None]:
         os.close(handle)
 
 
-def check_ports() -> socket.socket | None:
-    """Refuse ports that are taken. The relay's is held open from now on."""
+def open_doors() -> programs.Doors:
+    """Refuse ports that are taken; hold ours open from now on.
+
+    Whoever connects while the process behind a door is started again waits a moment
+    in its queue and is not refused.
+    """
     wanted = {"NOTIFYWEB_PORT": settings.PORT}
     if settings.EMBEDDED_RELAY:
         wanted["NOTIFYWEB_RELAY_PORT"] = settings.RELAY_PORT
@@ -70,9 +74,9 @@ def check_ports() -> socket.socket | None:
             "give them different numbers."
         )
     doors = {name: _open_door(name, port) for name, port in wanted.items()}
-    # Daphne opens its own: browsers come back by themselves.
-    doors.pop("NOTIFYWEB_PORT").close()
-    return doors.get("NOTIFYWEB_RELAY_PORT")
+    return programs.Doors(
+        web=doors["NOTIFYWEB_PORT"], relay=doors.get("NOTIFYWEB_RELAY_PORT")
+    )
 
 
 def _open_door(name: str, port: int) -> socket.socket:
@@ -81,8 +85,7 @@ def _open_door(name: str, port: int) -> socket.socket:
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((settings.BIND, port))
-        if name == "NOTIFYWEB_RELAY_PORT":
-            door.listen(BACKLOG)
+        door.listen(BACKLOG)
     except OSError as error:
         door.close()
         raise SettingError(
@@ -99,9 +102,9 @@ class System:
         self,
         console: Console,
         services: Sequence[Service],
-        relay_door: socket.socket | None,
+        doors: programs.Doors,
     ) -> None:
-        self._relay_door = relay_door
+        self._doors = doors
         self._console = console
         self._lease = Lease(settings.PLACES, services)
         self._has_services = bool(services)
@@ -161,7 +164,7 @@ class System:
             self._console.say("the database was not prepared; see the lines above")
             return code
         with self._console.phase("processes are up"):
-            found = programs.programs(settings.BASE_DIR, relay_door=self._relay_door)
+            found = programs.programs(settings.BASE_DIR, doors=self._doors)
             for program in found:
                 keeper = Keeper(program, self._console)
                 self._keepers.append(keeper)
@@ -212,8 +215,7 @@ class System:
     async def _shut_down(self) -> None:
         self._stop.set()
         self._console.say("stopping")
-        if self._relay_door is not None:
-            self._relay_door.close()
+        self._doors.close()
         await asyncio.gather(*(k.stop(hurry=self._hurry) for k in self._keepers))
         await asyncio.gather(*(s.stop(hurry=self._hurry) for s in self._services))
         for task in self._tasks:
