@@ -26,7 +26,7 @@ from walletconnect.sync.store import StoreDelete
 HASH = "ab" * 32
 
 
-def ask(wallet=W1):
+def ask(wallet=W1, **changes):
     return request_delete(
         SUBSCRIPTION,
         wallet.identity,
@@ -35,6 +35,7 @@ def ask(wallet=W1):
         update_id=8,
         iv=iv(),
         now=NOW,
+        **changes,
     )
 
 
@@ -69,6 +70,14 @@ def test_the_account_leaves_and_its_devices_learn_it_from_the_store():
     response = arrived(answered.publish, SUBSCRIPTION.sym_key)
     auth = DeleteResponseAuth.read(response.result["responseAuth"], now=NOW)
     assert (auth.sub, auth.aud) == (HASH, W1.identity_key.did)
+
+
+def test_the_account_may_leave_in_the_words_of_the_later_generation():
+    request = arrived(ask(later=True).publish, SUBSCRIPTION.sym_key)
+    auth = DeleteAuth.read(request.params["deleteAuth"], now=NOW)
+    assert (auth.app, auth.sub) == ("did:web:dapp.example.org", W1.account.did)
+    answered = answer(request, identity=W1.allowing(LIMITED_STATEMENT))
+    assert answered.webhook.event == "unsubscribed"
 
 
 def request_with(key=W1.identity_key, **changes) -> JsonRpcRequest:

@@ -29,6 +29,7 @@ from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.later import (
     WATCHER_LIFE,
     NotifyServer,
+    SubscriptionList,
     Watcher,
     announce_changes,
     answer_watch,
@@ -50,6 +51,7 @@ from walletconnect.notify.read_state import (
     answer_mark_read,
     read_get_notifications,
     read_mark_read,
+    request_mark_read,
 )
 from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.values import NotifyMessage
@@ -83,7 +85,7 @@ EVERYTHING = W1.allowing(ALL_APPS_STATEMENT)
 ONE_APP = W1.allowing(LIMITED_STATEMENT)
 
 
-def ask(app=None, wallet=W1):
+def ask(app=None, wallet=W1, **changes):
     return request_watch(
         DOCUMENT,
         wallet.identity,
@@ -92,6 +94,7 @@ def ask(app=None, wallet=W1):
         request_id=7,
         iv=iv(),
         now=NOW,
+        **changes,
     )
 
 
@@ -125,14 +128,17 @@ def test_a_watcher_is_told_everything_at_once():
     assert watcher.identity_did == W1.identity_key.did
     assert watcher.expires_at == NOW + 1 + WATCHER_LIFE
     response = arrived(answered.publish, watch.sym_key)
-    assert read_subscriptions(response, watch, W1.identity, now=NOW) == MINE
+    assert read_subscriptions(response, watch.pending, now=NOW) == SubscriptionList(
+        NOW + 1, MINE
+    )
 
 
 def test_a_watcher_of_one_app_is_told_of_that_app():
     watch = ask(DID_APP)
     answered = answer(watch, identity=ONE_APP)
     response = arrived(answered.publish, watch.sym_key)
-    assert read_subscriptions(response, watch, W1.identity, now=NOW) == MINE[:1]
+    listed = read_subscriptions(response, watch.pending, now=NOW)
+    assert listed.subscriptions == MINE[:1]
 
 
 def test_the_statement_that_was_signed_is_the_permission():
@@ -148,10 +154,10 @@ def test_the_statement_that_was_signed_is_the_permission():
 def test_a_watch_for_another_server_or_by_another_key_is_refused():
     assert refusal(topic=DAPP.key_pair_x.topic) is ErrorCode.MISMATCH
     assert refusal(identity=BOB.cacao) is ErrorCode.MISMATCH
-    other = replace(ask(), server_did=DAPP.key.did)
+    other = replace(ask().pending, server_did=DAPP.key.did)
     response = arrived(answer().publish, ask().sym_key)
     with pytest.raises(RemoteProtocolError):
-        read_subscriptions(response, other, W1.identity, now=NOW)
+        read_subscriptions(response, other, now=NOW)
 
 
 def test_changes_are_announced_on_the_same_topic():
@@ -162,21 +168,22 @@ def test_changes_are_announced_on_the_same_topic():
     )
     assert (published.topic, published.tag) == (watch.sym_key.topic, 4012)
     announcement = arrived(published, watch.sym_key)
-    assert read_subscriptions(announcement, watch, W1.identity, now=NOW) == MINE[1:]
+    listed = read_subscriptions(announcement, watch.pending, now=NOW)
+    assert listed == SubscriptionList(NOW + 2, MINE[1:])
     with pytest.raises(RemoteProtocolError):
-        read_subscriptions(announcement, watch, BOB.identity, now=NOW)
+        read_subscriptions(announcement, ask(wallet=BOB).pending, now=NOW)
 
 
 def test_a_list_with_another_accounts_subscription_is_refused():
     answered = answer(subscriptions=[told("dapp.example.org", BOB.account)])
     response = arrived(answered.publish, ask().sym_key)
     with pytest.raises(RemoteProtocolError):
-        read_subscriptions(response, ask(), W1.identity, now=NOW)
+        read_subscriptions(response, ask().pending, now=NOW)
 
 
 def test_a_refused_watch_is_told():
     with pytest.raises(RemoteProtocolError) as caught:
-        read_subscriptions(JsonRpcError(7, -1, "no"), ask(), W1.identity, now=NOW)
+        read_subscriptions(JsonRpcError(7, -1, "no"), ask().pending, now=NOW)
     assert caught.value.code is ErrorCode.REFUSED
 
 
@@ -298,6 +305,37 @@ def test_a_page_has_one_to_fifty_notifications(lmt):
     claims = DidJwt.parse(get_request().params["auth"]).claims
     with pytest.raises(RemoteProtocolError):
         GetNotificationsAuth.from_claims({**claims, "lmt": lmt})
+
+
+def test_a_wallet_says_what_was_read_so_that_the_server_believes_it():
+    asked = request_mark_read(
+        SUBSCRIPTION,
+        W1.identity,
+        ids=["a", "b"],
+        dapp_did=DAPP.key.did,
+        request_id=7,
+        iv=iv(),
+        now=NOW,
+    )
+    assert (asked.topic, asked.tag) == (SUBSCRIPTION.topic, 4016)
+    auth = read_mark_read(
+        arrived(asked, SUBSCRIPTION.sym_key),
+        DAPP.identity,
+        account=W1.account,
+        identity=EVERYTHING,
+        now=NOW + 1,
+    )
+    assert (auth.ids, auth.all) == (("a", "b"), False)
+
+
+def test_a_wallet_that_does_not_read_answers_is_told_of_its_own_changes():
+    watch = ask(mjv=None)
+    watcher = answer(watch).watcher
+    domain = "dapp.example.org"
+    to_tell = watchers_to_tell(
+        [watcher], W1.account, domain, source_did=watcher.identity_did, now=NOW
+    )
+    assert to_tell == [watcher]
 
 
 @pytest.mark.parametrize("wanted", [{"ids": ("a", "b")}, {"all": True}])

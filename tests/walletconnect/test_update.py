@@ -24,7 +24,7 @@ from walletconnect.notify.update import answer_update, request_update, settle_up
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
 
 
-def ask(enabled=("alerts",), wallet=W1):
+def ask(enabled=("alerts",), wallet=W1, **changes):
     return request_update(
         SUBSCRIPTION,
         wallet.identity,
@@ -33,6 +33,7 @@ def ask(enabled=("alerts",), wallet=W1):
         request_id=REQUEST_ID,
         iv=iv(),
         now=NOW,
+        **changes,
     )
 
 
@@ -131,6 +132,17 @@ def test_the_later_generation_is_told_its_subscriptions():
     auth = UpdateResponseAuth.read(response.result["responseAuth"], now=NOW)
     assert auth.sub == W1.account.did
     assert [each.scope for each in auth.sbs] == [("alerts",)]
+
+
+def test_w1_may_ask_in_the_words_of_the_later_generation():
+    asked = ask(later=True)
+    request = arrived(asked.publish, SUBSCRIPTION.sym_key)
+    auth = UpdateAuth.read(request.params["updateAuth"], now=NOW)
+    assert (auth.app, auth.mjv) == ("did:web:dapp.example.org", "1")
+    answered = answer(request, identity=W1.allowing(LIMITED_STATEMENT))
+    response = arrived(answered.publish, SUBSCRIPTION.sym_key)
+    updated = settle_update(asked.pending, response, SUBSCRIPTION, now=NOW + 2)
+    assert updated.scope.enabled == ("alerts",)
 
 
 def response_with(key=DAPP.key, rpc_id=REQUEST_ID, **changes):

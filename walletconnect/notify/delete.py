@@ -22,6 +22,7 @@ from walletconnect.identity.did import is_did_web
 from walletconnect.notify.answers import publish_request, publish_result
 from walletconnect.notify.claims import (
     DELETE_REASON,
+    LATER,
     DeleteAuth,
     DeleteResponseAuth,
 )
@@ -64,15 +65,18 @@ def request_delete(
     update_id: int,
     iv: bytes,
     now: int,
+    later: bool = False,
 ) -> DeleteRequest:
+    """Say farewell; `later` in the words of the later generation, as for an update."""
     delete_auth = DeleteAuth(
         iat=now,
         exp=now + DELETE.ttl,
         iss=wallet.key.did,
+        mjv=LATER if later else None,
         aud=dapp_did,
-        sub=DELETE_REASON,
+        sub=wallet.account.did if later else DELETE_REASON,
         ksu=wallet.keys_server_url,
-        app=subscription.app,
+        app=subscription.app_did if later else subscription.app,
     ).sign(wallet.key)
     publish = publish_request(
         DELETE,

@@ -70,13 +70,25 @@ class NotifyServer:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingWatch:
+    """What the wallet keeps: whom it asked, as whom, and which request it was.
+
+    The answer and every announcement after it are read against this.
+    """
+
+    request_id: RpcId
+    account: AccountId
+    identity_did: str
+    server_did: str
+
+
+@dataclass(frozen=True, slots=True)
 class WatchRequest:
     """`publish` the request, after subscribing to `sym_key.topic`."""
 
     publish: Publication
     sym_key: SymKey = field(repr=False)
-    request_id: RpcId
-    server_did: str
+    pending: PendingWatch
 
 
 def request_watch(
@@ -88,13 +100,18 @@ def request_watch(
     request_id: int,
     iv: bytes,
     now: int,
+    mjv: str | None = LATER,
 ) -> WatchRequest:
-    """Ask the Notify server of `document` for the subscriptions of `app`, or of all."""
+    """Ask the Notify server of `document` for the subscriptions of `app`, or of all.
+
+    Without `mjv` the server announces also what this identity has changed itself: for
+    a wallet that does not read the list in the answers to its own requests.
+    """
     token = WatchSubscriptionsAuth(
         iat=now,
         exp=now + WATCH.ttl,
         iss=wallet.key.did,
-        mjv=LATER,
+        mjv=mjv,
         sub=wallet.account.did,
         aud=document.authentication_did,
         ksu=wallet.keys_server_url,
@@ -110,7 +127,13 @@ def request_watch(
         sender=key_pair.public_key,
         iv=iv,
     )
-    return WatchRequest(publish, sym_key, request_id, document.authentication_did)
+    pending = PendingWatch(
+        request_id=request_id,
+        account=wallet.account,
+        identity_did=wallet.key.did,
+        server_did=document.authentication_did,
+    )
+    return WatchRequest(publish, sym_key, pending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,31 +271,38 @@ def announce_changes(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SubscriptionList:
+    """The full list, as the server knew it at `iat` (seconds)."""
+
+    iat: int
+    subscriptions: tuple[ServerSubscription, ...]
+
+
 def read_subscriptions(
     payload: JsonRpcRequest | JsonRpcResult | JsonRpcError,
-    watch: WatchRequest,
-    wallet: WalletIdentity,
+    pending: PendingWatch,
     *,
     now: int,
-) -> tuple[ServerSubscription, ...]:
-    """The list in the answer to a watch, or in an announcement after it."""
+) -> SubscriptionList:
+    """The list in the answer to a watch, or in an announcement after it, or raise."""
     if isinstance(payload, JsonRpcRequest):
         auth: SubscriptionsChangedAuth | WatchSubscriptionsResponseAuth = (
             SubscriptionsChangedAuth.read(
                 token_of_request(payload, CHANGED),
                 now=now,
-                iss=watch.server_did,
-                aud=wallet.key.did,
+                iss=pending.server_did,
+                aud=pending.identity_did,
             )
         )
     else:
         auth = WatchSubscriptionsResponseAuth.read(
-            token_of_answer(payload, WATCH, request_id=watch.request_id),
+            token_of_answer(payload, WATCH, request_id=pending.request_id),
             now=now,
-            iss=watch.server_did,
-            aud=wallet.key.did,
+            iss=pending.server_did,
+            aud=pending.identity_did,
         )
-    require_account(auth.account, wallet.account)
+    require_account(auth.account, pending.account)
     for subscription in auth.sbs:
-        require_account(subscription.account, wallet.account)
-    return auth.sbs
+        require_account(subscription.account, pending.account)
+    return SubscriptionList(auth.iat, auth.sbs)

@@ -4,6 +4,7 @@ Spec: clients/notify/notify-get-notifications.md, notify-mark-notifications-as-r
 2024; protocol.md, sections 10.1 to 10.3. Both travel on the notify topic.
 
     Notify server  read_get_notifications, answer_get_notifications
+    wallet         request_mark_read
     Notify server  read_mark_read, answer_mark_read
 """
 
@@ -11,7 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from walletconnect.notify.answers import publish_result, token_of_request
+from walletconnect.notify.answers import (
+    publish_request,
+    publish_result,
+    token_of_request,
+)
+from walletconnect.notify.claims import LATER
 from walletconnect.notify.later_claims import (
     GetNotificationsAuth,
     GetNotificationsResponseAuth,
@@ -31,8 +37,8 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.identity.cacao import Cacao
     from walletconnect.identity.did import AccountId
-    from walletconnect.notify.parties import DappIdentity
-    from walletconnect.notify.values import NotifyMessage
+    from walletconnect.notify.parties import DappIdentity, WalletIdentity
+    from walletconnect.notify.values import NotifyMessage, NotifySubscription
     from walletconnect.relay.frames import Publication
     from walletconnect.relay.rpc import JsonRpcRequest
 
@@ -108,6 +114,37 @@ def answer_get_notifications(
         {GET_NOTIFICATIONS.result: token},
         request_id=request.id,
         sym_key=sym_key_p,
+        iv=iv,
+    )
+
+
+def request_mark_read(
+    subscription: NotifySubscription,
+    wallet: WalletIdentity,
+    *,
+    ids: Sequence[str],
+    dapp_did: str,
+    request_id: int,
+    iv: bytes,
+    now: int,
+) -> Publication:
+    """Tell the server which notifications have been read, by the id in their `msg`."""
+    token = MarkReadAuth(
+        iat=now,
+        exp=now + MARK_READ.ttl,
+        iss=wallet.key.did,
+        mjv=LATER,
+        aud=dapp_did,
+        sub=wallet.account.did,
+        ksu=wallet.keys_server_url,
+        app=subscription.app_did,
+        ids=tuple(ids),
+    ).sign(wallet.key)
+    return publish_request(
+        MARK_READ,
+        token,
+        request_id=request_id,
+        sym_key=subscription.sym_key,
         iv=iv,
     )
 

@@ -25,6 +25,7 @@ from walletconnect.notify.answers import (
     token_of_request,
 )
 from walletconnect.notify.claims import (
+    LATER,
     UpdateAuth,
     UpdateResponseAuth,
 )
@@ -81,16 +82,21 @@ def request_update(
     request_id: int,
     iv: bytes,
     now: int,
+    later: bool = False,
 ) -> UpdateRequest:
-    """Ask for exactly the `enabled` types from now on; none at all is allowed."""
+    """Ask for exactly the `enabled` types from now on; none at all is allowed.
+
+    `later` says it in the words of the later generation, for a dapp that knows them.
+    """
     scope = subscription.scope.with_enabled(enabled)
     update_auth = UpdateAuth(
         iat=now,
         exp=now + UPDATE.ttl,
         iss=wallet.key.did,
+        mjv=LATER if later else None,
         aud=dapp_did,
         sub=wallet.account.did,
-        app=subscription.app,
+        app=subscription.app_did if later else subscription.app,
         ksu=wallet.keys_server_url,
         scp=scope.enabled,
     ).sign(wallet.key)

@@ -14,7 +14,7 @@ from typing import Final
 
 from walletconnect.crypto.keys import SymKey, Topic, parse_topic
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from walletconnect.identity.did import AccountId
+from walletconnect.identity.did import AccountId, AppUrl
 from walletconnect.json_values import (
     JsonObject,
     JsonValue,
@@ -140,6 +140,11 @@ class NotifySubscription:
     def app(self) -> str:
         """The claim `app`: the dapp URL as the wallet was given it."""
         return self.metadata.url
+
+    @property
+    def app_did(self) -> str:
+        """The claim `app` of the later generation: the same dapp as a did:web."""
+        return AppUrl.parse(self.app).did
 
     def is_expired(self, now: int) -> bool:
         return self.expiry <= now
