@@ -113,9 +113,7 @@ def test_an_action_answers_with_the_row_and_a_way_back(alice, tell):
 
 def test_without_script_an_action_goes_back_to_the_page(alice, tell):
     record = tell()
-    answer = alice.post(
-        "/inbox/act", act=f"archive:{record.pk}", next="/inbox?tab=all"
-    )
+    answer = alice.post("/inbox/act", act=f"archive:{record.pk}", next="/inbox?tab=all")
     assert answer.headers["Location"] == "/inbox?tab=all"
     assert "Archived." in words(alice.get("/inbox?tab=all"))
 
@@ -129,7 +127,9 @@ def test_many_are_chosen_at_once(alice, tell):
     assert titles(alice.get("/inbox")) == ["Number 2"]
 
 
-@pytest.mark.parametrize("act", ["", "explode:1", "read", "read:", "read:abc", "read:0"])
+@pytest.mark.parametrize(
+    "act", ["", "explode:1", "read", "read:", "read:abc", "read:0"]
+)
 def test_an_action_that_is_none_changes_nothing(alice, tell, act):
     record = tell()
     assert alice.press("/inbox/act", act=act).status_code in (400, 404)
@@ -150,7 +150,8 @@ def test_filters_are_in_the_address(alice, dapp, tell):
 
 
 @pytest.mark.parametrize(
-    "query", ["tab=%00", "before=abc", "before=99999999999999999999", "type=%27%22", "q=%25_"]
+    "query",
+    ["tab=%00", "before=abc", "before=99999999999999999999", "type=%27%22", "q=%25_"],
 )
 def test_any_address_is_answered(alice, tell, query):
     tell()

@@ -74,7 +74,9 @@ def test_another_signer_is_named(stranger):
     assert not Device.objects.exists()
 
 
-@pytest.mark.parametrize("pasted", ["", "hello", "0x12", "{", '{"sig": 4}', "0x" + "0" * 130])
+@pytest.mark.parametrize(
+    "pasted", ["", "hello", "0x12", "{", '{"sig": 4}', "0x" + "0" * 130]
+)
 def test_what_is_no_signature_signs_nobody_in(stranger, pasted):
     stranger.follow(stranger.begin(ALICE.address))
     page = stranger.post("/signin/prove", signature=pasted)
@@ -151,7 +153,12 @@ def test_a_wallet_that_signs_differently_changes_nothing(alice):
     store = Store.objects.get()
     path = f"/signin/share?account={alice.account.pk}"
     alice.get(path)
-    page = alice.post(path, signature=BOB.sign(alice.get("/signin/text/2?account=" + str(alice.account.pk)).text))
+    page = alice.post(
+        path,
+        signature=BOB.sign(
+            alice.get("/signin/text/2?account=" + str(alice.account.pk)).text
+        ),
+    )
     assert page.status_code == 422
     store.refresh_from_db()
     assert Store.objects.get() == store
@@ -172,7 +179,9 @@ def test_upper_case_and_short_signatures_lead_to_the_same_store(alice, stranger)
     stranger.sign_in(ALICE)
     path = f"/signin/share?account={ALICE.row().pk}"
     stranger.get(path)
-    signature = ALICE.sign(stranger.get(f"/signin/text/2?account={ALICE.row().pk}").text)
+    signature = ALICE.sign(
+        stranger.get(f"/signin/text/2?account={ALICE.row().pk}").text
+    )
     pasted = signature[2:].upper()
     assert stranger.post(path, signature=pasted).status_code == 302
     assert Store.objects.count() == 1

@@ -1,0 +1,483 @@
+"""The browser's socket, through the real ASGI application: what it is sent, and who is not."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import asynccontextmanager
+
+import pytest
+from channels.db import database_sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+from django.db import connections
+
+from accounts import services as accounts
+from accounts.models import AccountEvent, User
+from accounts.services import EventDraft, record_events
+from dashboard import consumers, live
+from dashboard.consumers import DeviceConsumer
+from subscriptions import services as subscriptions
+from subscriptions.models import NotifyMessageRecord
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ORIGIN = b"http://localhost:8000"
+NOTHING_S = 0.3
+
+
+def communicator(
+    browser=None, *, origin: bytes | None = ORIGIN
+) -> WebsocketCommunicator:
+    from notifyweb.asgi import application
+
+    headers = [] if origin is None else [(b"origin", origin)]
+    if browser is not None:
+        cookie = f"{settings.SESSION_COOKIE_NAME}={browser.session_key}"
+        headers.append((b"cookie", cookie.encode()))
+    return WebsocketCommunicator(application, "/ws/device/", headers=headers)
+
+
+async def let_go() -> None:
+    """Close what the communicator keeps open: it suspends Django's own closing."""
+    await database_sync_to_async(connections.close_all)()
+
+
+@asynccontextmanager
+async def socket(browser):
+    line = communicator(browser)
+    connected, _ = await line.connect(timeout=5)
+    assert connected
+    try:
+        yield line
+    finally:
+        await line.disconnect()
+        await let_go()
+
+
+@database_sync_to_async
+def cursor_of(person) -> dict:
+    head = accounts.head_of(person.user.pk)
+    return {
+        "type": "resume",
+        "generation": str(head.generation),
+        "sequence": head.sequence,
+    }
+
+
+@asynccontextmanager
+async def resumed(person, browser=None):
+    async with socket(browser or person.browser) as line:
+        await line.send_json_to(await cursor_of(person))
+        yield line
+
+
+async def next_events(line) -> dict:
+    frame = await line.receive_json_from(timeout=5)
+    assert frame["type"] == "events", frame
+    await line.send_json_to({"type": "ack", "sequence": frame["head"]})
+    return frame
+
+
+def html_of(frame: dict) -> str:
+    return "".join(each["html"] for each in frame["frames"])
+
+
+later = database_sync_to_async
+
+
+# --- who may --------------------------------------------------------------------------
+
+
+FOREIGN = [
+    None,
+    b"null",
+    b"http://evil.example",
+    b"https://localhost:8000",
+    b"http://localhost:8001",
+    b"http://localhost.evil.example:8000",
+]
+
+
+async def test_pages_of_other_origins_get_no_socket(alice):
+    for origin in FOREIGN:
+        connected, _ = await communicator(alice.browser, origin=origin).connect(
+            timeout=5
+        )
+        assert not connected, origin
+
+
+async def test_without_a_session_the_browser_is_told_to_sign_in():
+    line = communicator()
+    assert (await line.connect(timeout=5))[0]
+    frame = await line.receive_json_from(timeout=5)
+    assert frame["type"] == "revoked"
+    assert (await line.receive_output(timeout=5))["code"] == 4401
+
+
+STRANGE = [
+    "hello",
+    "[]",
+    "{}",
+    '{"type":"subscribe","group":"user.1"}',
+    '{"type":"resume"}',
+    '{"type":"resume","generation":4,"sequence":1}',
+    '{"type":"resume","generation":"x","sequence":"1"}',
+    '{"type":"ack","sequence":true}',
+    '{"type":"ack","sequence":1,"x":"' + "y" * 2000 + '"}',
+    "[" * 1000,
+]
+
+
+async def test_any_other_frame_closes_the_socket(alice):
+    for text in STRANGE:
+        async with socket(alice.browser) as line:
+            await line.send_to(text_data=text)
+            assert (await line.receive_output(timeout=5))["code"] == 4400, text
+    async with socket(alice.browser) as line:
+        await line.send_to(bytes_data=b"\x00")
+        assert (await line.receive_output(timeout=5))["code"] == 4400
+
+
+# --- what comes -----------------------------------------------------------------------
+
+
+async def test_a_notification_reaches_both_devices_as_a_row(alice, tell):
+    first, second = alice.browsers
+    async with resumed(alice, first) as one, resumed(alice, second) as other:
+        record = await later(tell)(title="Proposal 42")
+        for line in (one, other):
+            html = html_of(await next_events(line))
+            assert f'id="message-{record.pk}"' in html
+            assert "Proposal 42" in html
+            assert (
+                '<span class="count" id="unread-count" aria-label="unread">1</span>'
+                in html
+            )
+
+
+async def test_before_it_says_where_it_stands_nothing_is_sent(alice, tell):
+    async with socket(alice.browser) as line:
+        await later(tell)()
+        assert await line.receive_nothing(timeout=NOTHING_S)
+
+
+async def test_what_was_missed_comes_on_connecting_in_order(alice, tell):
+    resume = await cursor_of(alice)
+    records = [await later(tell)(title=f"Number {number}") for number in range(3)]
+    async with socket(alice.browser) as line:
+        await line.send_json_to(resume)
+        frame = await next_events(line)
+        assert frame["after"] == resume["sequence"]
+        assert frame["head"] == (await cursor_of(alice))["sequence"]
+        html = html_of(frame)
+        places = [html.index(f'id="message-{record.pk}"') for record in records]
+        assert places == sorted(places)
+
+
+async def test_changes_close_together_make_one_batch(alice, tell):
+    record = await later(tell)()
+    async with resumed(alice) as line:
+
+        @later
+        def many():
+            for _ in range(5):
+                subscriptions.mark_read([record], alice.device)
+                subscriptions.mark_unread([record], alice.device)
+
+        await many()
+        frames, rows = [], 0
+        last = (await cursor_of(alice))["sequence"]
+        while not frames or frames[-1]["head"] < last:
+            frames.append(await next_events(line))
+            rows += html_of(frames[-1]).count(f'id="message-{record.pk}"')
+        # Ten changes of one row: it is rendered once per batch, not once per change.
+        assert rows == len(frames) <= 10
+
+
+async def test_reading_here_is_seen_there(alice, tell):
+    record = await later(tell)()
+    first, second = alice.browsers
+    async with resumed(alice, second) as there:
+        await later(first.get)(f"/inbox/{record.pk}")
+        html = html_of(await next_events(there))
+        assert 'data-unread="no"' in html
+        assert 'id="unread-tab-count"></span>' in html
+
+
+async def test_unsubscribing_here_takes_the_row_away_there(alice, subscription):
+    first, second = alice.browsers
+    async with resumed(alice, second) as there:
+        await later(first.get)("/inbox")
+        await later(first.post)(f"/subscriptions/{subscription.topic}/delete")
+        gone = (
+            f'id="subscription-{subscription.pk}" data-list="subscriptions" data-gone'
+        )
+        html = ""
+        while gone not in html:
+            html += html_of(await next_events(there))
+
+
+async def test_other_peoples_events_never_arrive(alice, charlie, tell):
+    async with resumed(charlie) as line:
+        await later(tell)(title="For Alice")
+        await later(record_events)(
+            [
+                EventDraft(
+                    charlie.account.pk,
+                    "notify.message",
+                    "subscriptions.notifymessagerecord:1",
+                )
+            ]
+        )
+        frame = await next_events(line)
+        assert "For Alice" not in html_of(frame)
+        assert await line.receive_nothing(timeout=NOTHING_S)
+
+
+async def test_an_event_that_names_another_persons_row_shows_nothing(
+    alice, charlie, tell
+):
+    """Should a wrong subject ever be recorded, the row is looked for among one's own."""
+    record = await later(tell)(title="For Alice")
+    async with resumed(charlie) as line:
+        subjects = [
+            f"subscriptions.notifymessagerecord:{record.pk}",
+            f"subscriptions.subscription:{record.subscription_id}",
+            f"relay.run:{'0' * 64}",
+            "nonsense",
+        ]
+        drafts = [
+            EventDraft(charlie.account.pk, "notify.message", each) for each in subjects
+        ]
+        await later(record_events)(drafts)
+        html = html_of(await next_events(line))
+        assert "For Alice" not in html
+        assert "Acme" not in html
+
+
+# --- cursors --------------------------------------------------------------------------
+
+
+async def test_a_cursor_that_means_nothing_here_is_answered_with_refetch(alice):
+    resume = await cursor_of(alice)
+    for changes in (
+        {"generation": str(uuid.UUID(int=7))},
+        {"generation": "nonsense"},
+        {"sequence": 10**9},
+        {"sequence": -1},
+    ):
+        async with socket(alice.browser) as line:
+            await line.send_json_to(resume | changes)
+            frame = await line.receive_json_from(timeout=5)
+            assert (frame["type"], frame["head"]) == ("refetch", resume["sequence"])
+
+
+async def test_a_gap_is_answered_with_refetch(alice, tell):
+    resume = await cursor_of(alice)
+    await later(tell)()
+    await later(AccountEvent.objects.filter(sequence=resume["sequence"] + 1).delete)()
+    async with socket(alice.browser) as line:
+        await line.send_json_to(resume)
+        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+
+
+async def test_far_behind_the_page_is_loaded_anew(alice, monkeypatch):
+    monkeypatch.setattr(live, "TOO_FAR", 3)
+    resume = await cursor_of(alice)
+    drafts = [EventDraft(alice.account.pk, "sync.update", f"x:{n}") for n in range(4)]
+    await later(record_events)(drafts)
+    async with socket(alice.browser) as line:
+        await line.send_json_to(resume)
+        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+
+
+async def test_after_refetch_the_browser_goes_on_from_what_it_loaded(alice, tell):
+    async with socket(alice.browser) as line:
+        await line.send_json_to({"type": "resume", "generation": "old", "sequence": 3})
+        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+        page = await later(alice.get)("/inbox")
+        sequence = (await cursor_of(alice))["sequence"]
+        assert f'data-sequence="{sequence}"' in page.text
+        await line.send_json_to(await cursor_of(alice))
+        await later(tell)(title="Afterwards")
+        assert "Afterwards" in html_of(await next_events(line))
+
+
+async def test_a_new_generation_makes_every_cursor_invalid(alice):
+    """As after a restored backup: the numbers begin anew."""
+    resume = await cursor_of(alice)
+    await later(User.objects.filter(pk=alice.user.pk).update)(
+        event_generation=uuid.uuid4()
+    )
+    async with socket(alice.browser) as line:
+        await line.send_json_to(resume)
+        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+
+
+async def test_a_lost_hint_costs_a_heartbeat_and_nothing_else(alice, monkeypatch, tell):
+    monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
+
+    async def deaf(self, message):
+        """The hint is lost."""
+
+    monkeypatch.setattr(DeviceConsumer, "account_events", deaf)
+    async with resumed(alice) as line:
+        await later(tell)(title="Found anyway")
+        frame = {"type": "heartbeat"}
+        while frame["type"] == "heartbeat":
+            frame = await line.receive_json_from(timeout=5)
+        assert "Found anyway" in html_of(frame)
+
+
+async def test_heartbeats_carry_the_newest_number(alice, monkeypatch):
+    monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
+    resume = await cursor_of(alice)
+    async with resumed(alice) as line:
+        frame = await line.receive_json_from(timeout=5)
+    assert frame == {
+        "type": "heartbeat",
+        "head": resume["sequence"],
+        "generation": resume["generation"],
+    }
+
+
+async def test_a_browser_that_does_not_say_what_it_showed_is_closed(alice, monkeypatch):
+    monkeypatch.setattr(consumers, "WINDOW", 2)
+    monkeypatch.setattr(live, "BATCH", 2)
+    async with resumed(alice) as line:
+        drafts = [
+            EventDraft(alice.account.pk, "sync.update", f"x:{n}") for n in range(9)
+        ]
+        await later(record_events)(drafts)
+        output = await line.receive_output(timeout=5)
+        while output["type"] == "websocket.send":
+            output = await line.receive_output(timeout=5)
+        assert output["code"] == 1013
+
+
+async def test_a_browser_that_stays_silent_too_long_is_closed(alice, monkeypatch, tell):
+    monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(consumers, "ACK_WITHIN_S", 0.2)
+    async with resumed(alice) as line:
+        await later(tell)()
+        output = await line.receive_output(timeout=5)
+        while output["type"] == "websocket.send":
+            output = await line.receive_output(timeout=5)
+        assert output["code"] == 1013
+
+
+# --- ending ---------------------------------------------------------------------------
+
+
+async def test_a_revoked_device_is_told_which_device_did_it(alice):
+    first, second = alice.browsers
+    async with resumed(alice, second) as there:
+        gone, by = await later(lambda: (second.device, first.device))()
+        await later(accounts.revoke_device)(gone, by=by)
+        frame = await there.receive_json_from(timeout=5)
+        while frame["type"] != "revoked":
+            frame = await there.receive_json_from(timeout=5)
+        assert "This device was signed out" in frame["html"]
+        assert "Firefox · Mac" in frame["html"]
+        assert (await there.receive_output(timeout=5))["code"] == 4401
+
+
+async def test_a_revocation_whose_hint_was_lost_ends_the_socket_at_the_heartbeat(
+    alice, monkeypatch
+):
+    monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
+
+    async def deaf(self, message):
+        """The hint is lost."""
+
+    monkeypatch.setattr(DeviceConsumer, "device_revoked", deaf)
+    first, second = alice.browsers
+    async with resumed(alice, second) as there:
+        gone, by = await later(lambda: (second.device, first.device))()
+        await later(accounts.revoke_device)(gone, by=by)
+        output = await there.receive_output(timeout=5)
+        while output["type"] == "websocket.send":
+            output = await there.receive_output(timeout=5)
+        assert output["code"] == 4401
+
+
+# --- without a socket -----------------------------------------------------------------
+
+
+def test_polling_brings_the_same_frames(alice, tell):
+    head = accounts.head_of(alice.user.pk)
+    path = f"/live/events?generation={head.generation}&sequence={head.sequence}"
+    quiet = alice.get(path).json()
+    assert (quiet["type"], quiet["frames"], quiet["head"]) == (
+        "events",
+        [],
+        head.sequence,
+    )
+    record = tell(title="Polled")
+    frame = alice.get(path).json()
+    assert f'id="message-{record.pk}"' in html_of(frame)
+    assert frame["after"] == head.sequence
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?sequence=x", "?generation=%00&sequence=1", "?sequence=-4"]
+)
+def test_polling_with_nonsense_is_answered_with_refetch(alice, query):
+    assert alice.get(f"/live/events{query}").json()["type"] == "refetch"
+
+
+# --- state by events equals state by read ----------------------------------------------
+
+
+async def test_rows_by_events_equal_rows_of_the_page(alice, tell):
+    """Any mixture of changes: the last rendering of a row is the one of a fresh page."""
+    async with resumed(alice) as line:
+
+        @later
+        def change() -> list[NotifyMessageRecord]:
+            records = [tell(title=f"Number {number}") for number in range(4)]
+            subscriptions.mark_read(records[:2], alice.device)
+            subscriptions.mark_unread(records[:1], alice.device)
+            subscriptions.archive(records[2:3], alice.device)
+            subscriptions.unarchive(records[2:3], alice.device)
+            return records
+
+        records = await change()
+        last = (await cursor_of(alice))["sequence"]
+        seen: dict[str, str] = {}
+        head = 0
+        while head < last:
+            frame = await next_events(line)
+            head = frame["head"]
+            for row in html_of(frame).split("<li ")[1:]:
+                name = row.split('id="')[1].split('"')[0]
+                seen[name] = row.split("</li>")[0]
+    page = (await later(alice.get)("/inbox?tab=all")).text
+    for record in records:
+        row = page.split(f'id="message-{record.pk}"')[1].split("</li>")[0]
+        assert seen[f"message-{record.pk}"].split(f'id="message-{record.pk}"')[1] == row
+
+
+async def test_ten_tabs_share_one_rendering(alice, monkeypatch, tell):
+    made = []
+    real = consumers.hub._make
+
+    async def counted(key, cursor):
+        made.append(key)
+        return await real(key, cursor)
+
+    monkeypatch.setattr(consumers.hub, "_make", counted)
+    lines = [communicator(alice.browser) for _ in range(10)]
+    for line in lines:
+        await line.connect(timeout=5)
+        await line.send_json_to(await cursor_of(alice))
+    await asyncio.gather(*(line.receive_nothing(timeout=NOTHING_S) for line in lines))
+    made.clear()
+    await later(tell)(title="Once")
+    frames = await asyncio.gather(*(next_events(line) for line in lines))
+    assert all("Once" in html_of(frame) for frame in frames)
+    assert len(made) < 5
+    for line in lines:
+        await line.disconnect()
+    await let_go()
