@@ -97,7 +97,7 @@ PUBLISH = PUBLICATION.to_params()
         ({"topic": TOPIC.upper()}, RelayErrorCode.INVALID_PAYLOAD),
         ({"message": None}, RelayErrorCode.INVALID_PAYLOAD),
         ({"message": "AAAA\x00"}, RelayErrorCode.INVALID_PAYLOAD),
-        ({"message": "é"}, RelayErrorCode.INVALID_PAYLOAD),
+        ({"message": "é" * (256 * 1024 + 1)}, RelayErrorCode.INVALID_PAYLOAD),
         ({"message": "x" * (512 * 1024 + 1)}, RelayErrorCode.INVALID_PAYLOAD),
         ({"ttl": None}, RelayErrorCode.INVALID_PAYLOAD),
         ({"ttl": "30"}, RelayErrorCode.INVALID_PAYLOAD),
