@@ -118,15 +118,27 @@ class ArchivedTag(models.Model):
 
 
 class PartyClient(models.Model):
-    """The relay-client identity of a party; its key is in the keychain."""
+    """A relay-client identity of a party; its key is in the keychain.
 
-    party = models.CharField(max_length=8, choices=Party.choices, unique=True)
+    A relay bounds the topics of one client. A party with more has several clients, each
+    with a connection of its own, numbered by ``lane``; lane 0 is there always.
+    """
+
+    party = models.CharField(max_length=8, choices=Party.choices)
+    lane = models.PositiveSmallIntegerField(default=0)
     did = models.CharField(max_length=64)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     connected_since = models.DateTimeField(null=True, blank=True)
 
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["party", "lane"], name="party_client_is_unique"
+            )
+        ]
+
     def __str__(self) -> str:
-        return self.party
+        return f"{self.party} {self.lane}"
 
 
 class TopicSubscription(models.Model):
@@ -139,6 +151,8 @@ class TopicSubscription(models.Model):
     party = models.CharField(max_length=8, choices=Party.choices)
     topic = models.CharField(max_length=TOPIC_LENGTH)
     state = models.CharField(max_length=8, choices=State.choices, default=State.WANTED)
+    # Which client of the party hears it; the gateway decides.
+    lane = models.PositiveSmallIntegerField(null=True, blank=True)
     # Steps of the twenty (7, 17, 20) that are done once the relay has confirmed this
     # topic, as values of relay.steps.StepDraft. Several runs may wait for one topic.
     steps = models.JSONField(default=list, blank=True)
@@ -157,7 +171,12 @@ class TopicSubscription(models.Model):
                 fields=["party", "id"],
                 name="topic_subscription_pending",
                 condition=models.Q(confirmed_at=None),
-            )
+            ),
+            models.Index(
+                fields=["party", "id"],
+                name="topic_subscription_laneless",
+                condition=models.Q(lane=None),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -54,6 +54,8 @@ SELECT %(party)s, topic, 'wanted', %(steps)s, %(now)s, NULL
 FROM unnest(%(topics)s::text[]) AS topic ORDER BY topic
 ON CONFLICT (party, topic) DO UPDATE SET
     state = 'wanted',
+    -- One that was given up may find its lane full.
+    lane = CASE WHEN kept.state = 'wanted' THEN kept.lane END,
     steps = kept.steps || excluded.steps,
     changed_at = excluded.changed_at,
     confirmed_at = NULL

@@ -1,4 +1,4 @@
-"""The relay-client key of a party: an Ed25519 key of its own, made once."""
+"""The relay-client keys of a party: an Ed25519 key for each lane, made once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,30 @@ from walletconnect.crypto.signing import IdentityKey
 
 
 def client_key(party: Party) -> IdentityKey:
-    """The party's key; made at the first call, which holds the party's lock."""
-    known = PartyClient.objects.filter(party=party).first()
-    if known is not None:
-        return keychain.signing_key(keychain.Holder.RELAY, known.did)
+    """The key of the party's first lane, by which other servers know it, too."""
+    return client_keys(party)[0]
+
+
+def client_keys(party: Party) -> dict[int, IdentityKey]:
+    """The keys of all lanes that there are: at least one."""
+    clients = PartyClient.objects.filter(party=party).order_by("lane")
+    dids = {client.lane: client.did for client in clients}
+    if not dids:
+        return {0: add_client(party, 0)}
+    return {
+        lane: keychain.signing_key(keychain.Holder.RELAY, did)
+        for lane, did in dids.items()
+    }
+
+
+def add_client(party: Party, lane: int) -> IdentityKey:
+    """A key for a lane; if somebody else was quicker, that one's key."""
     key = IdentityKey.from_seed(entropy.key_bytes())
     with transaction.atomic():
-        keychain.put_signing_key(keychain.Holder.RELAY, key)
-        PartyClient.objects.create(party=party, did=key.did)
-    return key
+        client, is_new = PartyClient.objects.get_or_create(
+            party=party, lane=lane, defaults={"did": key.did}
+        )
+        if is_new:
+            keychain.put_signing_key(keychain.Holder.RELAY, key)
+            return key
+    return keychain.signing_key(keychain.Holder.RELAY, client.did)

@@ -27,7 +27,7 @@ from walletconnect.relay.frames import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from relay.gateway.connection import RelayConnection
     from relay.gateway.database import Database
@@ -72,6 +72,10 @@ WHERE party = %(party)s AND state = 'due'
     AND NOT EXISTS (
         SELECT 1 FROM held WHERE held.topic = due.topic AND held.first < due.id
     )
+    AND (NOT %(several)s OR %(lane)s = coalesce((
+        SELECT lane FROM relay_topicsubscription AS heard
+        WHERE heard.party = %(party)s AND heard.topic = due.topic
+    ), 0))
 ORDER BY id LIMIT %(limit)s
 """
 
@@ -91,6 +95,14 @@ FROM unnest(
 ) AS fresh (id, state, reason, attempts, next_attempt_at)
 WHERE kept.id = fresh.id AND kept.state = 'due'
 """
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOf:
+    """Which lane of how many."""
+
+    number: int
+    count: Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +175,22 @@ def plan(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 class Publisher:
-    """Publishes the outbox of one party over one connection."""
+    """Publishes the outbox of one party over the connection of one lane.
+
+    A relay hands a message to every client but its publisher. So what goes to a topic
+    that a lane hears, that lane publishes; lane 0 publishes the rest.
+    """
 
     def __init__(
-        self, party: Party, database: Database, *, connection: RelayConnection
+        self,
+        party: Party,
+        database: Database,
+        *,
+        connection: RelayConnection,
+        lanes: LaneOf,
     ) -> None:
         self._party = party
+        self._lanes = lanes
         self._database = database
         self._connection = connection
         # Until the relay says that it has no such method.
@@ -178,7 +200,13 @@ class Publisher:
         """One round; whether there was anything to publish."""
         found = await self._database.fetch(
             _DUE,
-            {"party": self._party.value, "now": clock.now(), "limit": ROUND_ROWS},
+            {
+                "party": self._party.value,
+                "now": clock.now(),
+                "limit": ROUND_ROWS,
+                "lane": self._lanes.number,
+                "several": self._lanes.count() > 1,
+            },
         )
         if not found:
             return False

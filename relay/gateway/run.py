@@ -14,8 +14,10 @@ from groundwork.heartbeat import beat
 from relay.gateway.connection import RelayAddress
 from relay.gateway.database import Database, DjangoThread
 from relay.gateway.inbox import TaskStarter
-from relay.gateway.party import HEARTBEAT_S, PartyGateway, Surroundings
+from relay.gateway.lane import Surroundings
+from relay.gateway.party import HEARTBEAT_S, PartyGateway
 from relay.gateway.wakes import WakeListener
+from relay.outbox import outbox_channel, topics_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +41,16 @@ class Gateway:
         self._stopping = asyncio.Event()
         self._database = Database(settings.DATABASES["default"])
         self._django = DjangoThread()
-        self._wakes = WakeListener(settings.REDIS_URL)
+        channels = [
+            f(party) for party in parties for f in (outbox_channel, topics_channel)
+        ]
+        self._wakes = WakeListener(settings.REDIS_URL, channels)
         around = Surroundings(
             address=RelayAddress(
                 settings.RELAY_URL, settings.PROJECT_ID or PROJECT_NAME
             ),
             largest_frame=FRAME_ALLOWANCE * settings.LIMITS.relay_frame_bytes,
+            topics_per_lane=settings.LIMITS.relay_topics_per_client * 9 // 10,
             database=self._database,
             django=self._django,
             starter=TaskStarter(self._django),

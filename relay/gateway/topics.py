@@ -43,13 +43,13 @@ WINDOW: Final = 50
 
 _WANTED = """
 SELECT topic, state, steps, changed_at, confirmed_at FROM relay_topicsubscription
-WHERE party = %(party)s AND state = 'wanted' AND topic > %(after)s
+WHERE party = %(party)s AND lane = %(lane)s AND state = 'wanted' AND topic > %(after)s
 ORDER BY topic LIMIT %(limit)s
 """
 
 _PENDING = """
 SELECT topic, state, steps, changed_at, confirmed_at FROM relay_topicsubscription
-WHERE party = %(party)s AND confirmed_at IS NULL
+WHERE party = %(party)s AND lane = %(lane)s AND confirmed_at IS NULL
 ORDER BY state = 'unwanted' DESC, id LIMIT %(limit)s
 """
 
@@ -92,10 +92,12 @@ class TopicKeeper:
         party: Party,
         database: Database,
         *,
+        lane: int,
         connection: RelayConnection,
         django: DjangoThread,
     ) -> None:
         self._party = party
+        self._lane = lane
         self._database = database
         self._connection = connection
         self._django = django
@@ -125,7 +127,12 @@ class TopicKeeper:
     async def _rows(self, statement: LiteralString, after: str) -> list[Row]:
         found = await self._database.fetch(
             statement,
-            {"party": self._party.value, "after": after, "limit": LONGEST_BATCH},
+            {
+                "party": self._party.value,
+                "lane": self._lane,
+                "after": after,
+                "limit": LONGEST_BATCH,
+            },
         )
         return [Row(*each) for each in found]
 

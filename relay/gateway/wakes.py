@@ -42,15 +42,19 @@ class Waker:
 
 
 class WakeListener:
-    """Hears the hints for all parties on one Redis connection."""
+    """Hears the hints for all loops on one Redis connection."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, channels: Iterable[str]) -> None:
         self._redis_url = redis_url
-        self._wakers: dict[bytes, Waker] = {}
+        self._wakers: dict[bytes, list[Waker]] = {
+            channel_name(channel).encode(): [] for channel in channels
+        }
 
     def waker(self, channel: str) -> Waker:
-        """The alarm of ``groundwork.wake.wake(channel)``; ask before ``run``."""
-        return self._wakers.setdefault(channel_name(channel).encode(), Waker())
+        """A new alarm for ``groundwork.wake.wake(channel)``."""
+        waker = Waker()
+        self._wakers[channel_name(channel).encode()].append(waker)
+        return waker
 
     async def run(self) -> None:
         while True:
@@ -77,5 +81,5 @@ class WakeListener:
 
     def _wake(self, channels: Iterable[bytes]) -> None:
         for channel in channels:
-            if channel in self._wakers:
-                self._wakers[channel].set()
+            for waker in self._wakers.get(channel, ()):
+                waker.set()

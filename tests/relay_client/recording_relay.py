@@ -34,6 +34,9 @@ class RecordingRelay:
         self.on_call = lambda method, params: None
         self.close_at_connect: int | None = None
         self.connects = 0
+        # Whose call is being answered, and which topics each client published to.
+        self.caller = ""
+        self.published_by: dict[str, set[str]] = {}
         self._connections: dict[ServerConnection, str] = {}
         self._loop = asyncio.new_event_loop()
         self._ready: Future[None] = Future()
@@ -142,6 +145,7 @@ class RecordingRelay:
             self.acknowledged.append(frame["id"])
             return
         self.frames.append(frame)
+        self.caller = self._connections[connection]
         method, params = frame["method"].removeprefix("irn_"), frame["params"]
         verdict = self.on_call(method, params)
         if method in self.unknown_methods:
@@ -179,6 +183,7 @@ class RecordingRelay:
         return True
 
     def _publish(self, params: dict) -> None:
+        self.published_by.setdefault(self.caller, set()).add(params["topic"])
         known = [(each["topic"], each["message"]) for each in self.published]
         if (params["topic"], params["message"]) not in known:
             self.published.append(params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -159,6 +160,59 @@ def test_topics_follow_the_rows_while_connected(start_gateway, recording_relay):
     hear(key.topic)
     wait_for(all_confirmed)
     assert set(recording_relay.subscribed) == {key.topic, other.topic}
+
+
+def test_more_topics_than_one_client_may_hear_are_spread_over_lanes(
+    start_gateway, recording_relay, settings
+):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, relay_topics_per_client=100)
+    heard: dict[str, set[str]] = {}
+
+    def count_topics(method, params):
+        # As a relay counts: by client.
+        if method == "batchSubscribe":
+            topics = heard.setdefault(recording_relay.caller, set())
+            if len(topics | set(params["topics"])) > 100:
+                return {"code": -32000, "message": "Subscriber limit exceeded"}
+            topics.update(params["topics"])
+        return None
+
+    recording_relay.on_call = count_topics
+    keys = [make_key() for _ in range(250)]
+    hear(*(key.topic for key in keys[:95]))
+    start_gateway(recording_relay.url)
+    wait_for(all_confirmed)
+    hear(*(key.topic for key in keys[95:]))
+    wait_for(all_confirmed)
+    assert sorted(len(topics) for topics in heard.values()) == [70, 90, 90]
+    assert set(recording_relay.subscribed) == {key.topic for key in keys}
+    assert len(recording_relay.clients()) == 3
+    # A topic is published by the client that hears it, which so hears no echo.
+    publish(
+        Party.WALLET,
+        [Publication(key.topic, envelope(key), TAG, 300) for key in keys],
+    )
+    wait_for(lambda: set(states(OutboxMessage)) == {"sent"})
+    for client, topics in heard.items():
+        assert recording_relay.published_by[client] == topics
+
+
+def test_a_topic_taken_up_again_finds_a_lane_with_room(
+    start_gateway, recording_relay, settings
+):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, relay_topics_per_client=10)
+    topics = [make_key().topic for _ in range(18)]
+    hear(*topics[:9])
+    start_gateway(recording_relay.url)
+    wait_for(all_confirmed)
+    outbox.unsubscribe(Party.WALLET, topics[:1])
+    hear(*topics[9:])
+    wait_for(all_confirmed)
+    hear(*topics[:1])
+    wait_for(all_confirmed)
+    lanes = TopicSubscription.objects.values_list("lane", flat=True)
+    assert sorted(lanes).count(0) == 9
+    assert set(recording_relay.subscribed) == set(topics)
 
 
 def test_a_refused_topic_stays_pending_and_is_asked_for_again(

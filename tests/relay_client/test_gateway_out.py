@@ -238,16 +238,16 @@ def test_a_relay_that_refuses_us_is_asked_again_but_not_at_once(
 ):
     recording_relay.close_at_connect = 3000
     pauses = []
-    from relay.gateway import party
+    from relay.gateway import lane
 
-    real = party.asyncio.sleep
+    real = lane.asyncio.sleep
 
     async def sleep(seconds):
         pauses.append(seconds)
         await real(min(seconds, 0.05))
 
-    monkeypatch.setattr(party.entropy, "jitter", lambda seconds, share=0.2: seconds)
-    monkeypatch.setattr(party.asyncio, "sleep", sleep)
+    monkeypatch.setattr(lane.entropy, "jitter", lambda seconds, share=0.2: seconds)
+    monkeypatch.setattr(lane.asyncio, "sleep", sleep)
     start_gateway(recording_relay.url)
     wait_for(lambda: recording_relay.connects >= 3)
     recording_relay.close_at_connect = None
