@@ -1,8 +1,8 @@
 """Relay nodes on one database act as one relay: each tells the others of its ticks.
 
-One Redis PUBLISH per tick carries the messages as ready JSON. Nothing depends on it
-arriving: numbers without gaps tell a node what it missed, and the table has it
-(`relay.server.publish_log`).
+A Redis PUBLISH carries the messages as ready JSON, of one tick or of all that were
+committed while the last one was on its way. Nothing depends on it arriving: numbers
+without gaps tell a node what it missed, and the table has it (`relay.server.publish_log`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections import deque
 from typing import TYPE_CHECKING
 
 import orjson
@@ -21,6 +20,8 @@ from redis.exceptions import RedisError
 from relay.server.values import KeptMessage, Tick
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis.asyncio.client import PubSub
 
     from relay.server.counts import Counts
@@ -33,8 +34,11 @@ TIMEOUT_S = 2.0
 # A silent link is asked for a sign of life after this, and given up after twice that.
 SILENCE_S = 5.0
 RETRY_S = 0.5
-# Ticks that wait for a slow Redis; older ones are dropped, for the others to read.
+# A lone node only says now and then that there is something: who joins reads the table.
+ALONE_S = 0.1
+# With more than this to tell, the others are told to read the table instead.
 LONGEST_QUEUE = 200
+LONGEST_TEXT = 4 * 1024 * 1024
 
 
 class Nodes:
@@ -55,7 +59,7 @@ class Nodes:
             socket_connect_timeout=TIMEOUT_S,
             max_connections=2,
         )
-        self._untold: deque[Tick] = deque(maxlen=LONGEST_QUEUE)
+        self._untold: list[Tick] = []
         self._something = asyncio.Event()
         self.is_up = False
         self.others = 0
@@ -68,39 +72,47 @@ class Nodes:
     # Telling
 
     def announce(self, tick: Tick) -> None:
-        self._untold.append(tick)
+        if self.others and len(self._untold) < LONGEST_QUEUE:
+            self._untold.append(tick)
         self._something.set()
 
     async def tell(self) -> None:
         """Publish ticks in their order; a single task, so that they stay in it."""
         while True:
             await self._something.wait()
+            if not self.others:
+                await asyncio.sleep(ALONE_S)
             self._something.clear()
-            while self._untold:
-                tick = self._untold.popleft()
-                try:
-                    await self._publish(tick)
-                except (RedisError, OSError):
-                    self._counts.node_ticks_lost += 1
-                    await asyncio.sleep(RETRY_S)
+            ticks, self._untold = self._untold, []
+            try:
+                heard = await self._redis.publish(CHANNEL, self._encode(ticks))
+                self.others = max(0, int(heard) - 1)
+            except (RedisError, OSError):
+                self._counts.node_ticks_lost += len(ticks)
+                await asyncio.sleep(RETRY_S)
 
-    async def _publish(self, tick: Tick) -> None:
-        # A lone node tells only the numbers; who joins meanwhile reads the table.
-        text = self._encode(tick, with_messages=self.others > 0)
-        heard = await self._redis.publish(CHANNEL, text)
-        self.others = max(0, int(heard) - 1)
+    def _encode(self, ticks: list[Tick]) -> bytes:
+        """Who speaks; the ticks as a line of JSON; their messages' own JSON behind it.
 
-    def _encode(self, tick: Tick, *, with_messages: bool) -> bytes:
-        """A line of JSON, then the messages' own JSON, one after the other."""
-        if not with_messages or tick.messages is None:
-            return b"%b [%d,%d]\n" % (self._id, tick.first, tick.last)
-        bodies = [message.json for message in tick.messages]
-        places = [
-            (message.id, message.topic, message.publisher, len(body))
-            for message, body in zip(tick.messages, bodies, strict=True)
+        Nothing behind the name means: look into the table.
+        """
+        if len(ticks) >= LONGEST_QUEUE:
+            return self._id
+        bodies = [message.json for tick in ticks for message in tick.messages]
+        if not ticks or sum(map(len, bodies)) > LONGEST_TEXT:
+            return self._id
+        told = [
+            (
+                tick.first,
+                tick.last,
+                [
+                    (each.id, each.topic, each.publisher, len(each.json))
+                    for each in tick[2]
+                ],
+            )
+            for tick in ticks
         ]
-        head = orjson.dumps([tick.first, tick.last, places])
-        return b"%b %b\n%b" % (self._id, head, b"".join(bodies))
+        return b"%b %b\n%b" % (self._id, orjson.dumps(told), b"".join(bodies))
 
     # Listening
 
@@ -138,19 +150,20 @@ class Nodes:
         node, _, rest = text.partition(b" ")
         if node == self._id:
             return
-        self._counts.node_ticks_received += 1
-        self._log.offer(_decode(rest))
+        if not rest:
+            self._log.look()
+        for tick in _decode(rest):
+            self._counts.node_ticks_received += 1
+            self._log.offer(tick)
 
 
-def _decode(text: bytes) -> Tick:
+def _decode(text: bytes) -> Iterator[Tick]:
     head, _, bodies = text.partition(b"\n")
-    first, last, *places = orjson.loads(head)
-    if not places:
-        return Tick(first, last, None)
-    messages = []
     start = 0
-    for id_, topic, publisher, length in places[0]:
-        body = bodies[start : start + length]
-        messages.append(KeptMessage(id_, topic, publisher, body))
-        start += length
-    return Tick(first, last, messages)
+    for first, last, places in orjson.loads(head) if head else ():
+        messages = []
+        for id_, topic, publisher, length in places:
+            body = bodies[start : start + length]
+            messages.append(KeptMessage(id_, topic, publisher, body))
+            start += length
+        yield Tick(first, last, messages)

@@ -55,7 +55,7 @@ class PublishLog:
         """A committed tick, of this node or another, as soon as it is known."""
         if self._seen is None or tick.last <= self._seen:
             return  # served from the table already, or before this node began
-        if tick.first == self._seen + 1 and tick.messages is not None:
+        if tick.first == self._seen + 1:
             self._deliver(tick)
             self._deliver_early()
         else:
@@ -105,12 +105,9 @@ class PublishLog:
         self._begun.set()
 
     async def _is_still_missing(self, head: int) -> bool:
-        if not self._some_are_bare() and len(self._early) < LONGEST_QUEUE:
+        if len(self._early) < LONGEST_QUEUE:
             await asyncio.sleep(PATIENCE_S)
         return self.seen < head
-
-    def _some_are_bare(self) -> bool:
-        return any(tick.messages is None for tick in self._early.values())
 
     async def _catch_up(self, head: int) -> None:
         """Serve (seen, head] from the table. What is offered meanwhile queues behind."""
@@ -129,7 +126,7 @@ class PublishLog:
 
     def _deliver(self, tick: Tick) -> None:
         self._seen = tick.last
-        self._topics.deliver(tick.messages or ())
+        self._topics.deliver(tick.messages)
 
     def _deliver_early(self) -> None:
         """Serve the ticks that waited, as far as they now follow."""
@@ -138,7 +135,7 @@ class PublishLog:
         for first in sorted(self._early):
             tick = self._early[first]
             if tick.last > self.seen:
-                if tick.first != self.seen + 1 or tick.messages is None:
+                if tick.first != self.seen + 1:
                     self._missing.set()
                     return
                 self._deliver(tick)

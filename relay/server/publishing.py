@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TICK_MESSAGES = 2_000
+TICK_BYTES = 8 * 1024 * 1024
 # Publications that wait for their tick; more are refused at once.
 LONGEST_QUEUE_BYTES = 64 * 1024 * 1024
 # Until then a database that is away is tried again. Clients wait ten seconds.
@@ -102,14 +103,16 @@ class Publishing:
                 self._idle.set()
 
     def _take(self) -> list[Submission]:
-        taken = 0
-        messages = 0
+        """What fits into a tick, but at least one."""
+        taken = messages = size = 0
         for submission in self._waiting:
             messages += len(submission.drafts)
-            if taken and messages > TICK_MESSAGES:
+            size += submission.size
+            if taken and (messages > TICK_MESSAGES or size > TICK_BYTES):
+                size -= submission.size
                 break
             taken += 1
-            self._waiting_bytes -= submission.size
+        self._waiting_bytes -= size
         batch = self._waiting[:taken]
         del self._waiting[:taken]
         return batch

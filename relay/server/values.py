@@ -73,13 +73,13 @@ def message_json(
 class Tick(NamedTuple):
     """What one commit added to the log: numbers ``first`` to ``last``.
 
-    ``messages`` are the new ones among them (a repeated text uses up its number and is
-    no message), or None if whoever told us of the tick left them out.
+    ``messages`` are the new ones among them: a repeated text uses up its number and is no
+    message.
     """
 
     first: int
     last: int
-    messages: list[KeptMessage] | None
+    messages: list[KeptMessage]
 
 
 class Wanted(NamedTuple):
