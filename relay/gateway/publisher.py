@@ -9,6 +9,7 @@ relay does not take now holds back its own topic and no other.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,8 @@ LEAST_PATIENCE_S: Final = 120
 LONGEST_REASON: Final = 200
 
 INVALID_PARAMS: Final = -32602
+# "requested ttl is above …": the code is that of every other handler error.
+ABOUT_TTL: Final = re.compile(r"\bttl\b", re.IGNORECASE)
 NEVER: Final = frozenset({int(RelayErrorCode.INVALID_PAYLOAD), INVALID_PARAMS})
 # Errors about us or the relay, not about the messages of the request.
 NOT_NOW: Final = frozenset(
@@ -133,7 +136,7 @@ class Rejection:
     text: str
 
     def is_final(self, now: datetime) -> bool:
-        if self.code in NEVER or "ttl" in self.text.lower():
+        if self.code in NEVER or ABOUT_TTL.search(self.text):
             return True
         patience = timedelta(seconds=max(self.row.ttl, LEAST_PATIENCE_S))
         return now >= self.row.created_at + patience

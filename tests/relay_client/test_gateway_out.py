@@ -174,7 +174,7 @@ def test_a_transient_error_is_final_only_after_the_ttl(start_gateway, recording_
     OutboxMessage.objects.filter(pk=old.pk).update(
         created_at=clock.now() - timedelta(seconds=301)
     )
-    recording_relay.on_call = refuse(-32000, "Mailbox limit exceeded")
+    recording_relay.on_call = refuse(-32000, "throttled: mailbox limit exceeded")
     start_gateway(recording_relay.url)
     wait_for(lambda: OutboxMessage.objects.get(pk=old.pk).state == "failed")
     wait_for(lambda: OutboxMessage.objects.get(pk=young.pk).attempts > 0)
