@@ -55,7 +55,6 @@ class Limits:
 
     relay_frame_bytes: int = MIB
     relay_message_bytes: int = 512 * KIB
-    relay_batch: int = 500
     relay_topics_per_client: int = 5_000
     relay_queue_messages: int = 1_000
     relay_queue_bytes: int = 16 * MIB
@@ -86,7 +85,6 @@ class Limits:
     document_bad_s: int = 120
     webhook_deadline_s: int = 15
     webhook_read_bytes: int = 64 * KIB
-    jwt_leeway_s: int = 120
     json_body_bytes: int = 256 * KIB
     json_depth: int = 32
     failed_sign_in: Bucket = Bucket(30, 1 / 60)

@@ -1,0 +1,191 @@
+"""What no single test of behaviour would notice: directions, names, pages, migrations."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+from django.db import models
+
+from notifyweb.celery import app as celery_app
+from notifyweb.schedule import PERIODIC
+from tests.system import BASE
+
+# From the top downwards; what shares a line does not know each other.
+LAYERS = (
+    ("notifyweb",),
+    ("dashboard",),
+    ("subscriptions", "castserver"),
+    ("syncstore",),
+    ("history", "identity"),
+    ("relay",),
+    ("keychain",),
+    ("accounts",),
+    ("groundwork",),
+    ("walletconnect",),
+)
+PACKAGES = [name for layer in LAYERS for name in layer]
+DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
+LONGEST_MODULE = 400
+BANNED = {"engine", "helper", "helpers", "util", "utils", "manager", "push"}
+OUTSIDE_SETTINGS = {
+    # Not for people: told to children by the launcher.
+    "NOTIFYWEB_SUPERVISED",
+    "NOTIFYWEB_PROCESS",
+    "NOTIFYWEB_LISTEN_FD",
+}
+
+
+def modules():
+    for package in PACKAGES:
+        for path in sorted((BASE / package).rglob("*.py")):
+            if "migrations" not in path.parts and "__pycache__" not in path.parts:
+                yield path
+
+
+MODULES = list(modules())
+
+
+def name_of(path):
+    return str(path.relative_to(BASE))
+
+
+def test_imports_go_downwards():
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run(
+        [program, "--no-cache"], cwd=BASE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_foreign_keys_point_downwards():
+    wrong = []
+    for model in apps.get_models():
+        if model._meta.app_label not in PACKAGES:
+            continue
+        for field in model._meta.get_fields():
+            if isinstance(field, models.ForeignKey | models.ManyToManyField):
+                target = field.related_model._meta.app_label
+                own = model._meta.app_label
+                if target in DEPTH and DEPTH[target] <= DEPTH[own] and target != own:
+                    wrong.append(f"{model._meta.label}.{field.name} -> {target}")
+    assert wrong == []
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing(capsys):
+    call_command("makemigrations", check=True, dry_run=True)
+    assert "No changes" in capsys.readouterr().out
+
+
+def test_migrations_have_names():
+    unnamed = [
+        name_of(path)
+        for package in PACKAGES
+        for path in (BASE / package).glob("migrations/[0-9]*.py")
+        if "_auto_" in path.name
+    ]
+    assert unnamed == []
+
+
+def test_every_periodic_task_is_registered():
+    celery_app.loader.import_default_modules()
+    missing = {entry.task for entry in PERIODIC} - set(celery_app.tasks)
+    assert missing == set()
+
+
+def test_every_task_says_its_app_and_what_it_does():
+    celery_app.loader.import_default_modules()
+    ours = {
+        name: task.__module__.partition(".")[0]
+        for name, task in celery_app.tasks.items()
+        if task.__module__.partition(".")[0] in PACKAGES
+    }
+    assert ours
+    for name, package in ours.items():
+        assert re.fullmatch(rf"{package}\.[a-z_]+", name), name
+
+
+def settings_read():
+    """Every environment variable that our code reads, by its name."""
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.update(re.findall(r"^NOTIFYWEB_[A-Z_]+$", node.value))
+            if isinstance(node, ast.Call) and is_reader(node.func):
+                found.update(a.value for a in node.args[:1] if hasattr(a, "value"))
+    return found - OUTSIDE_SETTINGS
+
+
+def is_reader(function):
+    return ast.unparse(function).startswith("env.") or (
+        ast.unparse(function) == "_secret"
+    )
+
+
+def test_every_setting_is_documented():
+    page = (BASE / "docs" / "settings.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE))
+    assert {name for name in settings_read() if isinstance(name, str)} == documented
+
+
+def test_every_limit_is_documented():
+    page = (BASE / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `([a-z_]+)`", page, re.MULTILINE))
+    assert rows == set(settings.LIMITS.__dataclass_fields__)
+
+
+def test_every_limit_is_held_somewhere():
+    unused = set(settings.LIMITS.__dataclass_fields__)
+    for path in MODULES:
+        if path != BASE / "groundwork" / "limits.py":
+            unused -= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    assert unused == set()
+
+
+def pinned(name):
+    lines = (BASE / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith(("#", "-r "))]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_and_comes_from_anywhere(name):
+    for line in pinned(name):
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.]+", line), line
+
+
+def test_every_package_we_import_has_its_reason():
+    page = (BASE / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE)
+    reasons = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    lines = pinned("requirements.txt") + pinned("requirements-dev.txt")
+    known = {line.partition("==")[0] for line in lines}
+    assert reasons <= known
+    assert reasons >= {"Django", "celery", "channels", "daphne", "redis", "websockets"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_short_and_says_what_for(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_MODULE
+    tree = ast.parse(text)
+    assert not tree.body or ast.get_docstring(tree)
+
+
+def test_names_avoid_words_that_say_nothing():
+    wrong = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                words = set(re.findall(r"[A-Z]?[a-z]+", node.name))
+                if {word.lower() for word in words} & BANNED:
+                    wrong.append(f"{name_of(path)}: {node.name}")
+    assert wrong == []
