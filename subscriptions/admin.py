@@ -1,0 +1,45 @@
+"""The wallet side in the admin: read-only. Keys are in the keychain, so none is here."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from accounts.admin import ReadOnlyAdmin
+from subscriptions.models import (
+    DappDocument,
+    NotifyMessageRecord,
+    SubscribeAttempt,
+    Subscription,
+)
+
+
+@admin.register(DappDocument)
+class DappDocumentAdmin(ReadOnlyAdmin):
+    list_display = ("url", "name", "fetched_at", "expires_at", "changed_keys", "reason")
+    search_fields = ("url", "name")
+
+
+@admin.register(SubscribeAttempt)
+class SubscribeAttemptAdmin(ReadOnlyAdmin):
+    list_display = ("dapp_url", "account", "state", "last_step", "created_at", "reason")
+    list_filter = ("state",)
+    search_fields = ("dapp_url", "account__address", "response_topic")
+    list_select_related = ("account",)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ReadOnlyAdmin):
+    list_display = ("dapp_url", "account", "topic", "added_by", "deleted_at")
+    list_filter = ("added_by",)
+    search_fields = ("dapp_url", "account__address", "topic")
+    list_select_related = ("account",)
+
+
+@admin.register(NotifyMessageRecord)
+class NotifyMessageRecordAdmin(ReadOnlyAdmin):
+    """Who got what when; what it says is for its reader, not for the operator's list."""
+
+    list_display = ("rpc_id", "subscription", "type", "published_at", "read_at")
+    search_fields = ("=rpc_id", "subscription__account__address")
+    list_select_related = ("subscription",)
+    hidden = ("title", "body", "icon", "url", "message_auth")

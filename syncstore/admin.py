@@ -1,0 +1,46 @@
+"""Sync stores in the admin: read-only; values hold keys and are not shown."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from accounts.admin import ReadOnlyAdmin
+from syncstore.models import ColdStart, DeviceCursor, Store, StoreEntry, StoreUpdate
+
+
+@admin.register(Store)
+class StoreAdmin(ReadOnlyAdmin):
+    list_display = ("name", "account", "topic", "last_id", "created_at")
+    search_fields = ("topic", "account__address")
+    list_select_related = ("account",)
+    hidden = ("signature_fingerprint",)
+
+
+@admin.register(StoreEntry)
+class StoreEntryAdmin(ReadOnlyAdmin):
+    list_display = ("key", "store", "last_id", "is_deleted", "updated_at")
+    search_fields = ("key", "store__topic", "store__account__address")
+    list_select_related = ("store",)
+    hidden = ("sealed_value",)
+
+
+@admin.register(StoreUpdate)
+class StoreUpdateAdmin(ReadOnlyAdmin):
+    list_display = ("key", "action", "rpc_id", "outcome", "source", "note", "at")
+    list_filter = ("outcome", "source", "action")
+    search_fields = ("key", "store__topic", "store__account__address")
+
+
+@admin.register(DeviceCursor)
+class DeviceCursorAdmin(ReadOnlyAdmin):
+    list_display = ("device", "store", "update_pk", "moved_at")
+    search_fields = ("store__topic", "store__account__address")
+    list_select_related = ("device", "store")
+
+
+@admin.register(ColdStart)
+class ColdStartAdmin(ReadOnlyAdmin):
+    list_display = ("account", "state", "found", "replayed", "attempts", "reason")
+    list_filter = ("state",)
+    search_fields = ("account__address",)
+    list_select_related = ("account",)
