@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from castserver.services.closing import close_project
 from castserver.services.demo import seed_demo
+from castserver.services.domain import Finding, check_domain
 from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
 from castserver.services.notify import (
     Audience,
@@ -40,6 +42,7 @@ __all__ = [
     "Audience",
     "CastError",
     "Failure",
+    "Finding",
     "Invalid",
     "Missing",
     "NotificationDraft",
@@ -51,6 +54,8 @@ __all__ = [
     "accounts_of",
     "add_secret",
     "audience",
+    "check_domain",
+    "close_project",
     "create_project",
     "delete_webhook",
     "describe",

@@ -12,28 +12,23 @@ from typing import TYPE_CHECKING, Final
 from castserver.models import Subscriber
 from castserver.services import requests
 from castserver.services.announcements import note_changes
-from castserver.services.ids import rpc_ids
-from castserver.services.publications import publish_all
+from castserver.services.farewells import say_farewell
 from castserver.services.requests import Accepted
 from castserver.services.topic_requests import TopicBatch
 from castserver.services.upkeep import drop_topics, gone_events
 from castserver.services.webhooks import queue_events
 from groundwork import clock, entropy
-from keychain.services import Holder, sym_keys
 from walletconnect.identity.authorization import authorization_of
-from walletconnect.identity.did import AccountId, AppUrl, is_did_web
-from walletconnect.notify.answers import publish_request
-from walletconnect.notify.claims import DELETE_REASON, DeleteAuth
+from walletconnect.identity.did import AppUrl, is_did_web
+from walletconnect.notify.claims import DELETE_REASON
 from walletconnect.notify.delete import answer_delete
 from walletconnect.notify.methods import DELETE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from castserver.services.topic_requests import TopicRequest
     from relay.dispatch import Inbound, NotHandled
-    from walletconnect.notify.parties import DappIdentity
-    from walletconnect.relay.frames import Publication
 
 ENDED_COLUMNS: Final = (
     "deleted_at",
@@ -62,9 +57,8 @@ def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
     Subscriber.objects.bulk_update(ended.values(), ENDED_COLUMNS)
     requests.keep_answers(accepted)
     answered = {each.message.topic for each in accepted}
-    _tell_older_topics(
-        [row for row in ended.values() if row.topic not in answered], batch.dapps
-    )
+    older = [row for row in ended.values() if row.topic not in answered]
+    say_farewell(older, batch.dapps, reason=DELETE_REASON)
     drop_topics([row.topic for row in ended.values()])
     queue_events(gone_events(list(ended.values())))
     note_changes((row, sources[pk]) for pk, row in ended.items())
@@ -103,39 +97,3 @@ def _end(asked: TopicRequest) -> list[Subscriber]:
         row.delete_iat = iat if has_left else None
         row.project = asked.subscriber.project
     return ended
-
-
-def _tell_older_topics(
-    rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity]
-) -> None:
-    """A delete from the dapp, for devices of the August generation that hold the topic."""
-    silent = [row for row in rows if not row.is_later_generation]
-    if silent:
-        publish_all(_farewells(silent, dapps))
-
-
-def _farewells(
-    rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity]
-) -> Iterable[Publication]:
-    keys = {
-        str(topic): key
-        for topic, key in sym_keys(Holder.CAST, [row.topic for row in rows]).items()
-    }
-    now = clock.now_s()
-    for row, request_id in zip(rows, rpc_ids(len(rows)), strict=True):
-        dapp = dapps.get(row.project_id)
-        sym_key = keys.get(row.topic)
-        if dapp is None or sym_key is None:
-            continue
-        token = DeleteAuth(
-            iat=now,
-            exp=now + DELETE.ttl,
-            iss=dapp.key.did,
-            aud=AccountId.parse(row.account).did,
-            sub=DELETE_REASON,
-            ksu="",
-            app=row.app,
-        ).sign(dapp.key)
-        yield publish_request(
-            DELETE, token, request_id=request_id, sym_key=sym_key, iv=entropy.iv()
-        )

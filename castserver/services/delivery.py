@@ -160,7 +160,7 @@ def _batch(
     notification = recipients.notification
     url = notification.url
     if _link_is_own(recipients):
-        url = f"{settings.CAST_SERVER_URL}/v1/notification/{delivery.pk}"
+        url = f"{settings.CAST_API_URL}/v1/notification/{delivery.pk}"
     message = NotifyMessage(
         title=notification.title,
         body=notification.body,

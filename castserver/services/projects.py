@@ -268,7 +268,10 @@ def project_of_secret(secret: str, *, project_id: str | None = None) -> Project:
         .filter(digest=token_digest(secret), revoked_at=None)
         .first()
     )
-    if found is None or project_id not in (None, found.project_id):
+    if found is None:
+        raise unknown
+    if project_id not in (None, found.project_id):
+        audit("project.refused", subject=found.project_id, detail=project_id or "")
         raise unknown
     _note_use(found)
     return found.project

@@ -34,6 +34,7 @@ def _keys(project: Project) -> dict[str, str]:
     "subscribe-topic",
     response={200: schemas.SubscribeTopicOut},
     summary="The key X to put into did.json",
+    tags=["Keys"],
 )
 def get_subscribe_topic(request: HttpRequest) -> Any:
     return _keys(project_of(request))
@@ -44,6 +45,7 @@ def get_subscribe_topic(request: HttpRequest) -> Any:
     "subscribe-topic",
     response={200: schemas.SubscribeTopicOut, 409: schemas.Problem},
     summary="The key X, and the address of the dapp",
+    tags=["Keys"],
 )
 def post_subscribe_topic(
     request: HttpRequest, address: schemas.SubscribeTopicIn | None = None
@@ -62,6 +64,7 @@ def post_subscribe_topic(
     "authentication-key",
     response={200: schemas.PublicKeyOut},
     summary="The key that signs notifications",
+    tags=["Keys"],
 )
 def get_authentication_key(request: HttpRequest) -> Any:
     return {

@@ -35,6 +35,7 @@ NOTIFY_ANSWERS = {200: schemas.NotifyOut, 409: schemas.Problem}
     response={307: None, 404: schemas.Problem, 429: schemas.Problem},
     operation_id="follow_link",
     summary="Follow the link of a notification",
+    tags=["Notifications"],
 )
 def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
     """Redirects to the link, and counts. For projects that count clicks."""
@@ -51,6 +52,7 @@ def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
     response=NOTIFY_ANSWERS,
     idempotent=True,
     summary="Send a notification",
+    tags=["Notifications"],
 )
 def post_notify(request: HttpRequest, call: schemas.NotifyIn) -> Any:
     """Every account ends in one list of the answer, spelled as it was given."""
@@ -65,6 +67,7 @@ def post_notify(request: HttpRequest, call: schemas.NotifyIn) -> Any:
     response=NOTIFY_ANSWERS,
     idempotent=True,
     summary="Send several notifications",
+    tags=["Notifications"],
 )
 def post_notify_v1(request: HttpRequest, calls: Body[NotifyList]) -> Any:
     """At most 500 accounts in all. A repeated `notification_id` adds accounts only."""
@@ -119,6 +122,7 @@ def _told(outcomes: list[NotifyOutcome]) -> dict[str, object]:
     "subscribers",
     response={200: list[str]},
     summary="All subscribed accounts",
+    tags=["Subscribers"],
 )
 def get_subscribers(request: HttpRequest) -> Any:
     return subscriptions.accounts_of(project_of(request))
@@ -130,6 +134,7 @@ def get_subscribers(request: HttpRequest) -> Any:
     versions=("v1",),
     response={200: dict[str, schemas.SubscriberOut]},
     summary="The types that accounts allow",
+    tags=["Subscribers"],
 )
 def post_subscribers(request: HttpRequest, asked: schemas.SubscribersIn) -> Any:
     """Accounts that are not subscribed are left out."""
@@ -145,6 +150,7 @@ def post_subscribers(request: HttpRequest, asked: schemas.SubscribersIn) -> Any:
     "welcome-notification",
     response={200: schemas.WelcomeValue | None},
     summary="What new subscribers are sent",
+    tags=["Notifications"],
 )
 def get_welcome_notification(request: HttpRequest) -> Any:
     found = welcome.welcome_of(project_of(request))
@@ -164,6 +170,7 @@ def get_welcome_notification(request: HttpRequest) -> Any:
     "welcome-notification",
     response={204: None},
     summary="Set what new subscribers are sent",
+    tags=["Notifications"],
 )
 def post_welcome_notification(request: HttpRequest, value: schemas.WelcomeValue) -> Any:
     welcome.set_welcome(
@@ -185,6 +192,7 @@ def post_welcome_notification(request: HttpRequest, value: schemas.WelcomeValue)
     versions=("v1",),
     response={204: None},
     summary="Mark all notifications as read",
+    tags=["Notifications"],
 )
 def mark_all_as_read(request: HttpRequest) -> Any:
     """For every subscriber of the project."""
@@ -198,6 +206,7 @@ def mark_all_as_read(request: HttpRequest) -> Any:
     response={200: schemas.Health},
     operation_id="health",
     summary="Whether the server answers",
+    tags=["Server"],
 )
 def health(request: HttpRequest) -> Any:
     return {"status": "ok"}

@@ -23,6 +23,7 @@ from castserver.views.repeats import answer_once
     response={201: schemas.RegisteredOut, 409: schemas.Problem},
     idempotent=True,
     summary="Register a webhook",
+    tags=["Webhooks"],
 )
 def register_webhook(request: HttpRequest, webhook: schemas.WebhookIn) -> Any:
     project = project_of(request)
@@ -41,6 +42,7 @@ def register_webhook(request: HttpRequest, webhook: schemas.WebhookIn) -> Any:
     "webhooks",
     response={200: dict[str, schemas.WebhookOut]},
     summary="All webhooks by id",
+    tags=["Webhooks"],
 )
 def list_webhooks(request: HttpRequest) -> Any:
     return {
@@ -54,6 +56,7 @@ def list_webhooks(request: HttpRequest) -> Any:
     "webhooks/{webhook_id}",
     response={204: None, 404: schemas.Problem},
     summary="Change a webhook",
+    tags=["Webhooks"],
 )
 def update_webhook(
     request: HttpRequest, webhook_id: Path[str], webhook: schemas.WebhookIn
@@ -69,6 +72,7 @@ def update_webhook(
     "webhooks/{webhook_id}",
     response={204: None},
     summary="Delete a webhook",
+    tags=["Webhooks"],
 )
 def delete_webhook(request: HttpRequest, webhook_id: Path[str]) -> Any:
     """Idempotent: deleting what is gone is no error."""

@@ -1,4 +1,4 @@
-"""A dapp's webhook receiver: a real HTTP server that answers as it is told."""
+"""A dapp's own web server: it takes webhooks and serves documents, as it is told."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ class Received:
 
 @dataclass
 class Receiver:
-    """``answers`` are used up in turn; then it answers 200."""
+    """``answers`` to POST are used up in turn; then it answers 200."""
 
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
 
     def __enter__(self) -> Receiver:
@@ -40,6 +42,15 @@ class Receiver:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
+            def do_GET(self) -> None:
+                found = receiver.files.get(self.path)
+                self.send_response(404 if found is None else 200)
+                for name, value in receiver.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(found or b"")))
+                self.end_headers()
+                self.wfile.write(found or b"")
+
             def log_message(self, *_: object) -> None:
                 """Silent."""
 
@@ -54,5 +65,9 @@ class Receiver:
         self._thread.join()
 
     @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
+        return f"{self.origin}/hook"
