@@ -15,7 +15,7 @@ MODULES = {
     "pipeline": "bench.pipeline",
     "notify": "bench.notify",
 }
-DEFAULT_SECONDS = 45
+DEFAULT_SECONDS = 30
 
 
 def main() -> None:
