@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 USUAL_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
-class _BodyTooLong(Exception):
-    """The request sent more than it may."""
-
-
 class BodyLimit:
     """Refuses a request body of more than ``max_bytes``, counted as it comes."""
 
@@ -45,20 +41,17 @@ class BodyLimit:
             nonlocal seen
             event = await receive()
             seen += len(event.get("body", b""))
-            if seen > self._max_bytes:
-                raise _BodyTooLong
-            return event
+            # To Django the caller has hung up: it drops what it read so far.
+            return {"type": "http.disconnect"} if seen > self._max_bytes else event
 
         async def noted_send(event: Event) -> None:
             nonlocal answered
             answered = True
             await send(event)
 
-        try:
-            await self._application(scope, counted_receive, noted_send)
-        except _BodyTooLong:
-            if not answered:
-                await self._refuse(send)
+        await self._application(scope, counted_receive, noted_send)
+        if seen > self._max_bytes and not answered:
+            await self._refuse(send)
 
     async def _refuse(self, send: Send) -> None:
         problem = Problem(

@@ -44,6 +44,14 @@ PERIODIC = (
         "subscriptions.recheck_documents", 10 * MINUTE, "read did.json of dapps again"
     ),
     Periodic(
+        "subscriptions.watch_accounts",
+        MINUTE,
+        "ask the Cast Server for the subscriptions of accounts, daily",
+    ),
+    Periodic(
+        "subscriptions.complete_listed", 30, "complete what the Cast Server has listed"
+    ),
+    Periodic(
         "subscriptions.replay_history", MINUTE, "read older notifications from History"
     ),
     Periodic(

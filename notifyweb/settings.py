@@ -57,7 +57,11 @@ HISTORY_SERVER_IS_OURS = not _other_history
 HISTORY_SHORT_PAGES_ASCENDING = env.flag(
     "NOTIFYWEB_HISTORY_SHORT_PAGES_ASCENDING", default=False
 )
-CAST_SERVER_URL = f"{PUBLIC_URL}/cast"
+# The Cast Server that our wallets watch, and the one that we are: two things.
+CAST_SERVER_URL = (
+    env.address("CAST_SERVER_URL", schemes=("http", "https")) or PUBLIC_URL
+)
+CAST_API_URL = f"{PUBLIC_URL}/cast"
 ALLOWED_KEYS_SERVERS = env.names(
     "NOTIFYWEB_ALLOWED_KEYS_SERVERS", ("https://keys.walletconnect.com",)
 )

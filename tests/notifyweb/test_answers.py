@@ -1,0 +1,165 @@
+"""What every answer carries, and what is answered when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import path
+
+from groundwork.problems import Problem, ProblemError
+from notifyweb import urls
+
+
+def away(request):
+    raise OperationalError("server closed the connection unexpectedly")
+
+
+def interface(request):
+    raise InterfaceError("connection already closed")
+
+
+def broken(request):
+    raise RuntimeError("SELECT secret FROM /srv/app/path.py")
+
+
+def refused(request):
+    problem = Problem("too-many", "Too many", 429, "Wait a little.")
+    raise ProblemError(problem, headers={"Retry-After": "7"})
+
+
+def posted(request):
+    return HttpResponse("done")
+
+
+urlpatterns = [
+    path("test/away", away),
+    path("test/interface", interface),
+    path("test/broken", broken),
+    path("test/refused", refused),
+    path("test/posted", posted),
+    *urls.urlpatterns,
+]
+handler400 = urls.handler400
+handler403 = urls.handler403
+handler404 = urls.handler404
+handler500 = urls.handler500
+
+
+@pytest.fixture(autouse=True)
+def _our_urls(settings):
+    settings.ROOT_URLCONF = __name__
+
+
+@pytest.fixture
+def browser():
+    return Client(raise_request_exception=False, headers={"Accept": "text/html"})
+
+
+@pytest.fixture
+def program():
+    return Client(raise_request_exception=False, headers={"Accept": "*/*"})
+
+
+def test_every_answer_carries_the_headers_of_a_careful_site(program):
+    headers = program.get("/healthz").headers
+    policy = headers["Content-Security-Policy"]
+    for directive in (
+        "default-src 'none'",
+        "script-src 'self'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "form-action 'self'",
+    ):
+        assert directive in policy
+    assert "unsafe" not in policy
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert "camera=()" in headers["Permissions-Policy"]
+
+
+def test_every_answer_carries_the_id_of_its_request(program):
+    first, second = (program.get("/healthz")["X-Request-Id"] for _ in range(2))
+    assert first != second
+    given = program.get("/healthz", headers={"X-Request-Id": "trace-12345678"})
+    assert given["X-Request-Id"] == "trace-12345678"
+
+
+@pytest.mark.parametrize("forged", ["short", "a" * 65, "line\tbreak", "<script>"])
+def test_an_id_that_could_do_harm_is_replaced(program, forged):
+    answer = program.get("/healthz", headers={"X-Request-Id": forged})
+    assert answer["X-Request-Id"] != forged
+
+
+@pytest.mark.parametrize("address", ["/test/away", "/test/interface"])
+def test_an_absent_database_is_503_with_retry_after(program, browser, address):
+    for client in (program, browser):
+        answer = client.get(address)
+        assert answer.status_code == 503
+        assert answer["Retry-After"] == "2"
+        assert b"connection" not in answer.content
+    assert program.get(address).json()["type"] == "urn:notifyweb:problem:database-away"
+    assert browser.get(address)["Content-Type"].startswith("text/html")
+
+
+def test_a_fault_of_ours_shows_nothing_of_its_cause(program, browser, caplog):
+    caplog.set_level(logging.CRITICAL, "django.request")
+    for client in (program, browser):
+        answer = client.get("/test/broken")
+        assert answer.status_code == 500
+        for hint in (b"SELECT", b"path.py", b"RuntimeError", b"Traceback", b"django"):
+            assert hint not in answer.content
+    problem = program.get("/test/broken").json()
+    assert problem["requestId"]
+
+
+def test_a_problem_raised_below_a_view_is_its_answer(program):
+    answer = program.get("/test/refused")
+    assert answer.status_code == 429
+    assert answer["Retry-After"] == "7"
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_an_unknown_address_is_a_page_or_a_problem(program, browser):
+    problem = program.get("/nothing/here")
+    assert problem.status_code == 404
+    assert problem["Content-Type"] == "application/problem+json"
+    page = browser.get("/nothing/here")
+    assert page.status_code == 404
+    assert page["Content-Type"].startswith("text/html")
+
+
+def test_a_foreign_form_is_refused():
+    careful = Client(enforce_csrf_checks=True)
+    answer = careful.post("/test/posted")
+    assert answer.status_code == 403
+    assert json.loads(answer.content)["type"] == "urn:notifyweb:problem:csrf"
+
+
+def test_a_foreign_host_name_is_refused(program, caplog):
+    caplog.set_level(logging.CRITICAL)
+    answer = program.get("/test/posted", headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+    assert b"evil" not in answer.content
+
+
+def test_alive_asks_nobody(program, django_assert_num_queries):
+    assert program.get("/healthz").json() == {"status": "ok"}
+
+
+def test_health_is_not_for_caches_and_takes_no_orders(program):
+    assert "no-store" in program.get("/healthz")["Cache-Control"]
+    assert program.post("/healthz").status_code == 405
+
+
+def test_metrics_are_in_the_prometheus_format(program):
+    answer = program.get("/metrics")
+    assert answer["Content-Type"].startswith("text/plain")
+    assert b"# HELP python_info" in answer.content
