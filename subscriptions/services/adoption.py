@@ -130,9 +130,6 @@ def _take(batch: _Batch, store: Store, update: AppliedUpdate, *, value: str) -> 
         batch.notes[update.key] = f"not adopted: {error}"
         return
     subscription = adoption.subscription
-    if "\x00" in value or "\\u0000" in value:
-        batch.notes[update.key] = "not adopted: malformed: a zero character"
-        return
     row = batch.known.get(update.key)
     joins = row is None or row.deleted_at is not None
     if joins and batch.room <= 0:

@@ -228,20 +228,15 @@ def _row(arrived: Arrived) -> dict[str, object]:
     return {
         "subscription_id": arrived.place[0],
         "rpc_id": arrived.place[1],
-        "notification_id": _storable(note.id or ""),
-        "type": _storable(note.type),
-        "title": _storable(note.title),
-        "body": _storable(note.body),
-        "icon": _storable(note.icon),
-        "url": _storable(note.url),
+        "notification_id": note.id or "",
+        "type": note.type,
+        "title": note.title,
+        "body": note.body,
+        "icon": note.icon,
+        "url": note.url,
         "message_auth": arrived.received.token,
         "published_at": _moment(arrived.published_at),
     }
-
-
-def _storable(text: str) -> str:
-    # PostgreSQL has no zero character in texts.
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _moment(milliseconds: int) -> datetime:

@@ -7,7 +7,7 @@ account, or has stolen it: what they send is checked like a stranger's.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from accounts.services import record_events
 from relay.dispatch import Declined, Inbound, NotHandled, Refused
@@ -18,6 +18,7 @@ from syncstore.services.apply import (
     RefusedArrival,
     apply_updates,
 )
+from walletconnect.crypto.envelope import IV_LENGTH, TAG_LENGTH
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.relay.rpc import JsonRpcPayload, JsonRpcRequest
 from walletconnect.sync.methods import DELETE
@@ -25,6 +26,9 @@ from walletconnect.sync.store import parse_update
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# Type byte, iv and tag.
+_ENVELOPE_HEAD: Final = 1 + IV_LENGTH + TAG_LENGTH
 
 
 def receive_updates(messages: list[Inbound]) -> Declined:
@@ -37,7 +41,11 @@ def receive_updates(messages: list[Inbound]) -> Declined:
         if store_pk is None:
             declined[message.pk] = Refused("no store has this topic")
             continue
-        arrival = arrival_of(message.payload, published_at=message.published_at)
+        arrival = arrival_of(
+            message.payload,
+            published_at=message.published_at,
+            size=envelope_size(message.payload),
+        )
         arrivals[store_pk].append(arrival)
         if isinstance(arrival, RefusedArrival):
             declined[message.pk] = Refused(arrival.reason)
@@ -56,10 +64,13 @@ def arrival_of(
         update = parse_update(payload)
     except RemoteProtocolError as error:
         return _refused(payload, str(error), size=size, published_at=published_at)
-    if "\x00" in update.key:
-        reason = "malformed: a key holds a zero character"
-        return _refused(payload, reason, size=size, published_at=published_at)
     return Arrival(update, size=size, published_at=published_at)
+
+
+def envelope_size(payload: JsonRpcPayload) -> int:
+    """How many bytes the payload's type 0 envelope has, base64 and all."""
+    sealed = _ENVELOPE_HEAD + len(payload.to_json().encode())
+    return 4 * -(-sealed // 3)
 
 
 def _refused(

@@ -26,6 +26,12 @@ def test_sets_and_deletes_arrive(peer, store):
     assert not OutboxMessage.objects.exists(), "nobody answers an update"
 
 
+def test_the_log_knows_the_size_of_the_envelope(peer, store):
+    message, tag = peer.message(StoreSet("k", "é" * 100, 1))
+    peer.deliver((message, tag))
+    assert StoreUpdate.objects.get().size == len(message)
+
+
 def test_the_same_message_twice_is_one_update(peer, store):
     message = peer.message(StoreSet("k", "v", 1))
     peer.deliver(message, message)
