@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from subscriptions.models import Subscription
 
 POLL_S: Final = 0.05
-USER_AGENTS: Final = (
-    "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0",
-    "Mozilla/5.0 (Windows NT 10.0) Chrome/130.0",
-)
+USER_AGENTS: Final = {
+    Actor.W1.value: "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0",
+    Actor.WX.value: "Mozilla/5.0 (Windows NT 10.0) Chrome/130.0",
+}
 TITLE: Final = "Hello from the demo"
 BODY: Final = "One notification, on every device of the account."
 
@@ -89,7 +89,9 @@ class Demonstration:
         self._enable_sync()
         subscription = self._subscribe()
         if self.project is not None:
-            self._notify(self.project, subscription)
+            record = self._notify(self.project, subscription)
+            self._show_arrival(record)
+            self._receipt(record)
 
     def clean_up(self) -> None:
         """Remove the account; the dapp is told that it left."""
@@ -110,8 +112,8 @@ class Demonstration:
 
     def _sign_in(self) -> None:
         self.private_key = entropy.key_bytes()
-        for user_agent in USER_AGENTS:
-            self.devices.append(self._device(user_agent))
+        for name in self._device_names:
+            self.devices.append(self._device(USER_AGENTS[name]))
         account = Account.objects.at(self._address).select_related("user").get()
         account.is_demo = True
         account.save(update_fields=["is_demo"])
@@ -149,7 +151,10 @@ class Demonstration:
             if state == ColdStart.State.DONE:
                 break
         self._show(
-            "sync", Actor.W1.value, "both devices share one store", topic=store.topic
+            "sync",
+            self._device_names[0],
+            "the devices of the account share one store",
+            topic=store.topic,
         )
 
     @property
@@ -176,7 +181,7 @@ class Demonstration:
                 return attempt.subscription
             if attempt.state in {attempt.State.REJECTED, attempt.State.EXPIRED}:
                 raise DemoFailed(f"the attempt is {attempt.state}: {attempt.reason}")
-        raise DemoFailed(_missing(wanted - {step for step, _ in seen}))
+        raise DemoFailed(missing(wanted - {step for step, _ in seen}))
 
     def _wanted_steps(self) -> set[int]:
         """All twenty; of a dapp whose server is elsewhere, those that we can see."""
@@ -199,11 +204,13 @@ class Demonstration:
             complete.add(record.step)
             if (record.step, record.actor_key) not in seen:
                 seen.add((record.step, record.actor_key))
-                self.tell(_sight(record))
+                self.tell(sight_of(record))
 
     # --- a notification -------------------------------------------------------------
 
-    def _notify(self, project: Project, subscription: Subscription) -> None:
+    def _notify(
+        self, project: Project, subscription: Subscription
+    ) -> NotifyMessageRecord:
         types = [name for name, each in subscription.scope.items() if each["enabled"]]
         draft = cast.NotificationDraft(
             type=types[0], title=TITLE, body=BODY, icon="", url=self.dapp_url
@@ -214,7 +221,9 @@ class Demonstration:
             reasons = [each.reason for each in outcome.failed] or ["not found"]
             raise DemoFailed(f"the notification was not sent: {'; '.join(reasons)}")
         self._show("notify", Actor.CAST.value, f"sends “{TITLE}”", type=types[0])
-        record = self._arrived(subscription)
+        return self._arrived(subscription)
+
+    def _show_arrival(self, record: NotifyMessageRecord) -> None:
         for name, device in zip(self._device_names, self.devices, strict=True):
             self._show(
                 "message",
@@ -223,7 +232,6 @@ class Demonstration:
                 at=record.received_at,
                 id=record.rpc_id,
             )
-        self._receipt(record)
 
     def _arrived(self, subscription: Subscription) -> NotifyMessageRecord:
         for _ in self._patiently("the notification"):
@@ -269,12 +277,12 @@ class Demonstration:
         self.tell(Sight(step, actor, text, at or clock.now(), wire))
 
 
-def _sight(record: StepRecord) -> Sight:
+def sight_of(record: StepRecord) -> Sight:
     text = Step(record.step).told
     return Sight(record.step, record.actor, text, record.at, dict(record.wire))
 
 
-def _missing(numbers: set[int]) -> str:
+def missing(numbers: set[int]) -> str:
     told = [f"step {number}: {Step(number).told}" for number in sorted(numbers)]
     return "not seen: " + "; ".join(told)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from dashboard.demonstration import DemoFailed, Demonstration, Sight
+from dashboard.node_demonstration import NodeDemonstration
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -28,12 +29,18 @@ class Command(BaseCommand):
             "--patience", type=float, default=60.0, help="seconds to wait for a step"
         )
         parser.add_argument(
+            "--with-node",
+            action="store_true",
+            help="let a wallet of the published npm packages play W1",
+        )
+        parser.add_argument(
             "--keep", action="store_true", help="do not remove the account afterwards"
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
         tell = self._as_json if options["json"] else self._as_text
-        demonstration = Demonstration(
+        kind = NodeDemonstration if options["with_node"] else Demonstration
+        demonstration = kind(
             tell, dapp_url=options["dapp"], patience_s=options["patience"]
         )
         try:
