@@ -87,7 +87,10 @@ def record(
 
 
 def record_all(drafts: Iterable[StepDraft]) -> None:
-    """Record steps, each once however often it is recorded, and tell live viewers."""
+    """Record steps, each once however often it is recorded, and tell live viewers.
+
+    Telling them locks rows of users: call this late in a transaction.
+    """
     found = [draft for draft in drafts if draft.run]
     if not found:
         return

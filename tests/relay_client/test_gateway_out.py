@@ -355,3 +355,19 @@ def test_what_a_relay_took_before_it_cut_the_line_is_not_sent_again(
     wait_for(all_sent)
     assert len(recording_relay.published) == 100
     assert len(calls) < 200
+
+
+def test_a_relay_that_no_longer_answers_is_left_and_connected_again(
+    start_gateway, recording_relay, monkeypatch
+):
+    from relay.gateway import connection as gateway_connection
+
+    monkeypatch.setattr(gateway_connection, "ANSWER_TIMEOUT_S", 0.5)
+    recording_relay.on_call = lambda method, params: (
+        "silence" if recording_relay.connects == 1 else None
+    )
+    outbox.publish_all(Party.WALLET, [publication(make_key())])
+    start_gateway(recording_relay.url)
+    wait_for(all_sent)
+    assert recording_relay.connects >= 2
+    assert len(recording_relay.published) == 1
