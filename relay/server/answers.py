@@ -41,7 +41,7 @@ def busy() -> RelayError:
     )
 
 
-def result_frame(request_id: RpcId, result: bytes) -> bytes:
+def result_frame(request_id: RpcId | None, result: bytes) -> bytes:
     """``result`` is JSON. The id keeps its type and its digits."""
     return b'{"id":%b,"jsonrpc":"2.0","result":%b}' % (orjson.dumps(request_id), result)
 
@@ -59,7 +59,7 @@ class Answer:
 
     __slots__ = ("_answers", "frame", "request_id", "sent")
 
-    def __init__(self, answers: Answers, request_id: RpcId) -> None:
+    def __init__(self, answers: Answers, request_id: RpcId | None) -> None:
         self._answers = answers
         self.request_id = request_id
         self.frame: bytes | None = None
@@ -83,7 +83,8 @@ class Answers:
         self._outlet = outlet
         self._open: deque[Answer] = deque()
 
-    def expect(self, request_id: RpcId) -> Answer:
+    def expect(self, request_id: RpcId | None) -> Answer:
+        """``request_id`` is None for a frame whose id could not be read."""
         answer = Answer(self, request_id)
         self._open.append(answer)
         return answer

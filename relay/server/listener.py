@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 REFUSED = 3000
 LONGEST_REASON = 120
 # Old clients end a connection that is silent for 31 seconds.
-PING_INTERVAL_S = 20
+PING_INTERVAL_S = 24
 PING_TIMEOUT_S = 30
 CLOSE_TIMEOUT_S = 5
 # A peer that vanished while we were writing to it answers no ping either.

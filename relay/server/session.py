@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from groundwork import clock
-from relay.server.answers import Answers, RelayError, error_frame
+from relay.server.answers import Answers, RelayError
 from relay.server.outlet import TRY_AGAIN_LATER
 from relay.server.requests import carry_out
 from relay.server.topics import TopicLink
@@ -71,7 +71,7 @@ class Session:
             payload = parse(frame)
         except RemoteProtocolError as error:
             self.hub.counts.requests_failed += 1
-            self.outlet.send(error_frame(error.request_id, RelayError.of(error)))
+            self.answers.expect(error.request_id).error(RelayError.of(error))
             return True
         if isinstance(payload, JsonRpcRequest):
             carry_out(self, payload)
