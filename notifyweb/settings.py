@@ -45,7 +45,8 @@ RELAY_PUBLIC_URL = env.address(
 _other_relay = env.address("RELAY_URL", schemes=("ws", "wss"))
 EMBEDDED_RELAY = not _other_relay
 _local_host = "127.0.0.1" if BIND in {"0.0.0.0", "::"} else BIND  # noqa: S104
-RELAY_URL = _other_relay or f"ws://{_local_host}:{RELAY_PORT}"
+_relay_host = env.text("NOTIFYWEB_RELAY_HOST", _local_host)
+RELAY_URL = _other_relay or f"ws://{_relay_host}:{RELAY_PORT}"
 PROJECT_ID = env.text("PROJECT_ID")
 _other_keys_server = env.address("KEYS_SERVER_URL", schemes=("http", "https"))
 KEYS_SERVER_URL = _other_keys_server or PUBLIC_URL
