@@ -1,4 +1,4 @@
-"""Upwards by registration: what other apps do when a device or an account goes.
+"""Upwards by registration: what other apps do when a device or an account comes or goes.
 
 ``accounts`` is below every app that keeps something for a device or an account. They
 register here, in ``AppConfig.ready``; their functions run in the transaction of the
@@ -14,10 +14,12 @@ from accounts.models import Account, Device
 
 WhenDevicesEnd: TypeAlias = Callable[[list[Device]], None]
 BeforeRemoval: TypeAlias = Callable[[Account], None]
+WhenProven: TypeAlias = Callable[[Account], None]
 
 _when_devices_revoked: list[WhenDevicesEnd] = []
 _when_sessions_end: list[WhenDevicesEnd] = []
 _before_account_removal: list[BeforeRemoval] = []
+_when_accounts_are_proven: list[WhenProven] = []
 
 
 def when_devices_are_revoked(function: WhenDevicesEnd) -> WhenDevicesEnd:
@@ -41,6 +43,13 @@ def before_account_removal(function: BeforeRemoval) -> BeforeRemoval:
     return function
 
 
+def when_accounts_are_proven(function: WhenProven) -> WhenProven:
+    """Have ``function`` called with an account that somebody has just signed in with."""
+    if function not in _when_accounts_are_proven:
+        _when_accounts_are_proven.append(function)
+    return function
+
+
 def devices_were_revoked(devices: list[Device]) -> None:
     for function in _when_devices_revoked:
         function(devices)
@@ -49,6 +58,11 @@ def devices_were_revoked(devices: list[Device]) -> None:
 def sessions_have_ended(devices: list[Device]) -> None:
     for function in _when_sessions_end:
         function(devices)
+
+
+def account_was_proven(account: Account) -> None:
+    for function in _when_accounts_are_proven:
+        function(account)
 
 
 def account_will_be_removed(account: Account) -> None:

@@ -48,6 +48,16 @@ def on_overheard(messages: list[Inbound]) -> Declined:
     return {message.pk: reason for message in messages}
 
 
+@handles(Party.WALLET, Tag.NOTIFY_WATCH_SUBSCRIPTIONS_RESPONSE)
+def on_notify_watch_subscriptions_response(messages: list[Inbound]) -> Declined:
+    return services.receive_lists(messages)
+
+
+@handles(Party.WALLET, Tag.NOTIFY_SUBSCRIPTIONS_CHANGED)
+def on_notify_subscriptions_changed(messages: list[Inbound]) -> Declined:
+    return services.receive_lists(messages)
+
+
 @on_applied(NOTIFY_SUBSCRIPTION_STORE)
 def on_store_applied(store: Store, applied: list[AppliedUpdate]) -> Consequences:
     return services.adopt(store, applied)

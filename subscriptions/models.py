@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
+from subscriptions.models_watch import WatchedServer
 from walletconnect.crypto.keys import Topic
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.subscribe import PendingSubscribe
@@ -243,6 +244,17 @@ class Subscription(models.Model):
     history_reason = models.CharField(
         "why the history is incomplete", max_length=REASON_LENGTH, blank=True
     )
+    # The Cast Server that ever listed it to us: what vanishes from its list is over.
+    listed_by = models.ForeignKey(
+        WatchedServer,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="subscriptions",
+    )
+    # A list brought or changed it: when to read what is missing of its dapp's documents,
+    # and to write it into the shared store if nobody else has. Empty: nothing to do.
+    complete_due_at = models.DateTimeField(null=True, blank=True)
     muted_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -269,6 +281,11 @@ class Subscription(models.Model):
                 condition=models.Q(history_due_at__isnull=False),
             ),
             models.Index(
+                fields=["complete_due_at"],
+                name="subscription_to_complete",
+                condition=models.Q(complete_due_at__isnull=False, deleted_at=None),
+            ),
+            models.Index(
                 fields=["dapp_url"],
                 name="subscription_without_dapp_key",
                 condition=models.Q(dapp_authentication_did="", deleted_at=None),
@@ -277,6 +294,11 @@ class Subscription(models.Model):
 
     def __str__(self) -> str:
         return f"{self.metadata.get('name') or self.dapp_url}"
+
+    @property
+    def speaks_later(self) -> bool:
+        """Whether its server knows the words of the later generation."""
+        return self.listed_by_id is not None
 
     def is_expired(self, now: datetime) -> bool:
         return self.expiry <= now.timestamp()

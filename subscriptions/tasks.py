@@ -76,3 +76,29 @@ def renew_subscriptions() -> None:
 def expire_subscriptions() -> None:
     """End subscriptions whose time is over."""
     services.expire_subscriptions()
+
+
+@shared_task(
+    name="subscriptions.watch_accounts",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def watch_accounts() -> None:
+    """Ask the Cast Server what accounts are subscribed to, where it is due."""
+    if services.watch_accounts():
+        watch_accounts.delay()
+
+
+@shared_task(
+    name="subscriptions.complete_listed",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def complete_listed() -> None:
+    """Give listed subscriptions their dapp's words and their place in the store."""
+    if services.complete_listed():
+        complete_listed.delay()

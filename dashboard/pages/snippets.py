@@ -23,7 +23,7 @@ class Snippet:
 
 
 def snippets_for(project: Project, secret: str = "") -> list[Snippet]:
-    url = f"{settings.CAST_SERVER_URL}/{project.pk}/notify"
+    url = f"{settings.CAST_API_URL}/{project.pk}/notify"
     first = project.types.first()
     body = {
         "notification": {

@@ -10,6 +10,7 @@ from identity.services.device_keys import (
     retire_spare_keys_of_devices,
     signing_identities,
     signing_identity,
+    watching_identities,
 )
 from identity.services.errors import (
     ForeignOrigin,
@@ -78,4 +79,5 @@ __all__ = [
     "signing_identities",
     "signing_identity",
     "unregister_identity_key",
+    "watching_identities",
 ]

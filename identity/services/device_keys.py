@@ -28,11 +28,13 @@ from identity.services import keys_server
 from identity.services.errors import KeysServerRefusal, NoIdentityKey
 from keychain import services as keychain
 from keychain.services import Holder
+from walletconnect.identity.authorization import authorization_of
+from walletconnect.identity.cacao import Cacao
 from walletconnect.identity.did import DID_KEY, AccountId
 from walletconnect.identity.jwt import sign_did_jwt
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from accounts.models import Account, Device
     from identity.models import IdentityKeyQuerySet
     from walletconnect.crypto.signing import IdentityKey as SecretIdentityKey
-    from walletconnect.identity.cacao import Cacao
 
 REGISTER_TASK: Final = "identity.register_identity_key"
 UNREGISTER_TASK: Final = "identity.unregister_identity_key"
@@ -121,6 +122,31 @@ def signing_identities(account_ids: Collection[int]) -> dict[int, SigningIdentit
     return {
         row.account_id: _identity(row, secrets[row.did])
         for row in rows
+        if row.did in secrets
+    }
+
+
+def watching_identities(preferred: Mapping[int, str]) -> dict[int, SigningIdentity]:
+    """For each account an identity that its owner lets see all apps.
+
+    The preferred one (account: did), as long as it may sign, because a Cast Server
+    counts watchers by their identity; else the newest. Others are left out.
+    """
+    keys = IdentityKey.objects.active().filter(
+        account_id__in=preferred, registered_at__isnull=False
+    )
+    chosen: dict[int, IdentityKey] = {}
+    for row in keys.order_by("created_at"):
+        known = chosen.get(row.account_id)
+        if known is not None and known.did == preferred[row.account_id]:
+            continue
+        if authorization_of(Cacao.from_json(row.cacao)).all_apps:
+            chosen[row.account_id] = row
+    dids = [row.did for row in chosen.values()]
+    secrets = keychain.signing_keys(Holder.IDENTITY, dids)
+    return {
+        account_id: _identity(row, secrets[row.did])
+        for account_id, row in chosen.items()
         if row.did in secrets
     }
 

@@ -23,6 +23,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.models import Device, SignInRequest, User
+from accounts.registry import account_was_proven
 from accounts.services import (
     add_device,
     audit,
@@ -223,6 +224,7 @@ def _sign_in(
     else:
         prove_device(device)
     add_identity_key(device, account, cacao)
+    account_was_proven(account)
     audit("sign-in", device=device, account=account)
     return device
 

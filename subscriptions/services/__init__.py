@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from subscriptions.services.adoption import adopt, announce_missing
 from subscriptions.services.attempts import expire_attempts, give_up
+from subscriptions.services.completing import complete_listed
 from subscriptions.services.dapps import learn_dapps, recheck_documents
 from subscriptions.services.deletes import (
     delete_subscription,
@@ -42,6 +43,7 @@ from subscriptions.services.updates import (
     settle_updates,
     update,
 )
+from subscriptions.services.watch import receive_lists, watch_accounts, watch_soon
 
 __all__ = [
     "AlreadySubscribed",
@@ -55,6 +57,7 @@ __all__ = [
     "adopt",
     "announce_missing",
     "archive",
+    "complete_listed",
     "delete_subscription",
     "expire_attempts",
     "expire_subscriptions",
@@ -66,6 +69,7 @@ __all__ = [
     "mark_read",
     "mark_unread",
     "receive_deletes",
+    "receive_lists",
     "receive_messages",
     "recheck_documents",
     "renew_subscriptions",
@@ -77,4 +81,6 @@ __all__ = [
     "subscribe",
     "unarchive",
     "update",
+    "watch_accounts",
+    "watch_soon",
 ]

@@ -115,6 +115,7 @@ def _farewell(row: Subscription, sym_key: SymKey, device: Device | None) -> Publ
         update_id=1,
         iv=entropy.iv(),
         now=clock.now_s(),
+        later=row.speaks_later,
     )
     return request.publish
 
@@ -302,4 +303,6 @@ def leave_before_removal(account: Account) -> None:
     topics = [row.topic for row in rows]
     topics += attempts.values_list("response_topic", flat=True)
     topics += account.stores.values_list("topic", flat=True)
+    watches = account.watches.exclude(response_topic="")
+    topics += watches.values_list("response_topic", flat=True)
     outbox.unsubscribe(Party.WALLET, topics)

@@ -167,6 +167,18 @@ def _read(url: str) -> Reading:
     return Reading(url, _good_for(answer), document, config)
 
 
+def read_did_document(url: str) -> Reading:
+    """The did.json below ``url`` alone: a server has one, and no types."""
+    limits = settings.LIMITS
+    bad = timedelta(seconds=entropy.jitter(limits.document_bad_s, share=0.1))
+    try:
+        answer = _fetch(AppUrl.parse(url).well_known("did.json"), "did.json")
+        document = _parsed("did.json", answer.body, DidWebDocument.from_value)
+    except _Unreadable as error:
+        return Reading(url, bad, reason=str(error), may_pass=error.may_pass)
+    return Reading(url, _good_for(answer), document)
+
+
 def _fetch(url: str, name: str) -> Response:
     limits = settings.LIMITS
     try:

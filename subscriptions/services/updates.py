@@ -133,6 +133,7 @@ def _ask(
         request_id=clock.payload_id(),
         iv=entropy.iv(),
         now=now,
+        later=row.speaks_later,
     )
     row.expect(request.pending, expires_at=now + methods.UPDATE.ttl)
     row.update_reason = ""

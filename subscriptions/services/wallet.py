@@ -53,17 +53,18 @@ def require_own(account: Account, device: Device) -> None:
 
 def wallet_identity(account: Account, device: Device | None) -> WalletIdentity:
     """Who signs for the account; ``identity.services.NoIdentityKey`` if nobody may."""
-    return _voice(account, identity.signing_identity(account, device=device))
+    return voice(account, identity.signing_identity(account, device=device))
 
 
 def wallet_identities(accounts: Iterable[Account]) -> dict[int, WalletIdentity]:
     """Who signs for each account, by its key; those nobody may sign for are left out."""
     by_pk = {account.pk: account for account in accounts}
     found = identity.signing_identities(list(by_pk))
-    return {pk: _voice(by_pk[pk], signer) for pk, signer in found.items()}
+    return {pk: voice(by_pk[pk], signer) for pk, signer in found.items()}
 
 
-def _voice(account: Account, signer: SigningIdentity) -> WalletIdentity:
+def voice(account: Account, signer: SigningIdentity) -> WalletIdentity:
+    """An identity of ours as the core knows it."""
     return WalletIdentity(
         account=AccountId.parse(account.address),
         key=signer.key,

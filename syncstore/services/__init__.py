@@ -22,6 +22,7 @@ from syncstore.services.upkeep import prune_updates
 from syncstore.services.write import (
     StoreKeyMissing,
     known_keys,
+    present_values,
     store_delete,
     store_set,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "known_keys",
     "lock_stores",
     "message_to_sign",
+    "present_values",
     "prune_updates",
     "receive_updates",
     "restart_cold_start",

@@ -97,6 +97,12 @@ def known_keys(store: Store, keys: Collection[str]) -> set[str]:
     return set(rows.values_list("key", flat=True))
 
 
+def present_values(store: Store, keys: Collection[str]) -> dict[str, str]:
+    """The values that now stand for ``keys``; absent and deleted ones are left out."""
+    values = {key: _value(row) for key, row in _entries(store, keys).items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def _locked(account_id: int, store_name: str) -> Store | None:
     return next(iter(lock_stores(account_id=account_id, name=store_name)), None)
 
