@@ -69,6 +69,8 @@ class Limits:
     notify_delete: Bucket = Bucket(10, 1 / HOUR)
     notify_update: Bucket = Bucket(100, 1)
     notify_list: Bucket = Bucket(100, 2)
+    cast_call: Bucket = Bucket(200, 20)
+    document_read: Bucket = Bucket(300, 30)
     sync_topic: Bucket = Bucket(500, 20)
     title_chars: int = 64
     body_chars: int = 255

@@ -24,6 +24,7 @@ from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMa
 from castserver.services.projects import project_of_secret
 from castserver.views import schemas
 from castserver.views.door import StrictParser
+from castserver.views.throttle import throttled
 from groundwork import limits
 from groundwork.clients import rate_key
 from groundwork.problems import Problem, ProblemError, problem_response
@@ -212,14 +213,17 @@ def served(
     response: dict[int, Any],
     versions: tuple[str, ...] = ("", "v0"),
     idempotent: bool = False,
+    limit: str | None = "cast_call",
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Serve a function at ``tail`` below every spelling of the project's path.
 
-    The first version with the project id is the one in the description.
+    The first version with the project id is the one in the description. ``limit`` names
+    the rate of calls per project; None if the function sees to it.
     """
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    def register(plain: Callable[..., Any]) -> Callable[..., Any]:
+        function = plain if limit is None else _limited(plain, limit)
         paths = [
             f"/{version}{project}/{tail}".replace("//", "/")
             for version in versions
@@ -238,9 +242,21 @@ def served(
                 url_name=_url_name(tail, versions[0]) if is_documented else None,
                 **options,
             )(_with_project_id(function) if _names_project(path) else function)
-        return function
+        return plain
 
     return register
+
+
+def _limited(function: Callable[..., Any], limit: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def view(request: HttpRequest, **values: Any) -> Any:
+        throttled(limit, project_of(request).pk)
+        return function(request, **values)
+
+    view.__signature__ = inspect.signature(  # type: ignore[attr-defined]
+        function, eval_str=True
+    )
+    return view
 
 
 def _url_name(tail: str, version: str) -> str:

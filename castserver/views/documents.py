@@ -17,6 +17,8 @@ from django.views.decorators.http import require_safe
 
 from castserver.models import Project
 from castserver.services import documents
+from castserver.views.throttle import throttled
+from groundwork.clients import rate_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +67,7 @@ def _hosted(slug: str) -> Project:
 def _document(
     request: HttpRequest, value: Mapping[str, object], *, modified: datetime | None
 ) -> HttpResponse:
+    throttled("document_read", rate_key(request))
     text = json.dumps(value, ensure_ascii=False).encode()
     etag = f'"{hashlib.sha256(text).hexdigest()[:32]}"'
     unchanged = etag in request.headers.get("If-None-Match", "")

@@ -51,6 +51,7 @@ def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
     "notify",
     response=NOTIFY_ANSWERS,
     idempotent=True,
+    limit=None,
     summary="Send a notification",
     tags=["Notifications"],
 )
@@ -66,6 +67,7 @@ def post_notify(request: HttpRequest, call: schemas.NotifyIn) -> Any:
     versions=("v1",),
     response=NOTIFY_ANSWERS,
     idempotent=True,
+    limit=None,
     summary="Send several notifications",
     tags=["Notifications"],
 )
@@ -81,12 +83,18 @@ def _notify(
     if sum(len(call.accounts) for call in calls) > most:
         raise Invalid(f"a call names at most {most} accounts", field="accounts")
 
+    rate: dict[str, str] = {}
+
     def work() -> Outcome:
-        throttled("notify_project", project.pk)
+        # In here, because a repeat spends no quota.
+        rate.update(throttled("notify_project", project.pk).headers())
         outcomes = [notify(project, _draft(call), call.accounts) for call in calls]
         return Outcome(200, _told(outcomes))
 
-    return answer_once(request, project, work=work)
+    response = answer_once(request, project, work=work)
+    for name, value in rate.items():
+        response[name] = value
+    return response
 
 
 def _draft(call: schemas.NotifyIn) -> NotificationDraft:

@@ -46,14 +46,17 @@ class Value(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457, with the words ``reason`` and ``error`` of the earlier servers."""
+    """RFC 9457, with the words ``reason`` and ``error`` of the earlier servers.
+
+    What is refused before it reaches this API (413, 503) comes without those two.
+    """
 
     type: str
     title: str
     status: int
     detail: str
-    reason: str
-    error: str
+    reason: str | None = None
+    error: str | None = None
     field: str | None = None
     requestId: str | None = None
 

@@ -65,7 +65,9 @@ def places(project):
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("operation", operations, ids=lambda each: each.label)
-def test_every_answer_is_as_described(operation, mode, application, places, secret):
+def test_every_answer_is_as_described(
+    operation, mode, application, places, secret, redis_client
+):
     operation.schema.app = operation.app = application
     known = {
         each.name: places[each.name]
@@ -87,7 +89,9 @@ def test_every_answer_is_as_described(operation, mode, application, places, secr
     )
     @given(case=strategy)
     def calls(case):
-        # Every call is a first one: a key that was used is refused, and rightly so.
+        # Every call is a first one: a key that was used is refused, and rightly so, and
+        # so is a caller who calls too often.
+        redis_client.flushall()
         IdempotentCall.objects.all().delete()
         case.call_and_validate(checks=CHECKS)
 

@@ -149,6 +149,27 @@ def test_too_many_calls_get_429(api, settings):
     assert Notification.objects.count() == 2
 
 
+def test_the_rate_that_is_left_is_told(api):
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    answer = api.post("notify", body)
+    assert (answer["X-RateLimit-Limit"], answer["X-RateLimit-Remaining"]) == (
+        "20",
+        "19",
+    )
+
+
+def test_every_other_call_has_a_rate_too(api, project, settings):
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, cast_call=Bucket(1, 0.01), document_read=Bucket(1, 0.01)
+    )
+    assert api.get("subscribers").status_code == 200
+    assert api.get("webhooks").status_code == 429
+    body = {"notification": notification(), "accounts": [STRANGER]}
+    assert api.post("notify", body).status_code == 200
+    path = f"/dapps/{project.slug}/.well-known/did.json"
+    assert [Client().get(path).status_code for _ in range(2)] == [200, 429]
+
+
 def test_a_dapp_in_a_browser_may_call(api):
     answer = api.call("OPTIONS", "notify")
     assert answer.status_code == 204
