@@ -147,7 +147,7 @@ def _document(report: DomainReport, path: str, name: str) -> Mapping[str, Any] |
         return None
     try:
         value = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         report.fail(name, "This is not a JSON object.", f"Serve valid JSON at {path}.")

@@ -9,16 +9,19 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
 from django.test import Client
 
-from accounts.models import Account, Device, User
 from keychain.services import ensure_canary
 from tests.people import ALICE, BOB, CHARLIE, CHROME_WINDOWS, FIREFOX_MAC, Wallet
 from tests.subscriptions.conftest import subscribed as subscribe_at
 from tests.subscriptions.world import Dapp, deliver
+
+if TYPE_CHECKING:
+    from accounts.models import Account, Device, User
 
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
@@ -125,6 +128,9 @@ class Person:
 
     def press(self, path: str, **fields):
         return self.browser.press(path, **fields)
+
+    def follow(self, response):
+        return self.browser.follow(response)
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 import pytest
-from django.test import Client
 from django.urls import URLPattern, reverse
 
 from dashboard import urls
 from dashboard.access import ACCESS_RULE, Rule
+
+if TYPE_CHECKING:
+    from django.test import Client
 
 SOME = {
     "pk": 4711,

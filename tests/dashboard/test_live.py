@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 from channels.db import database_sync_to_async
@@ -18,7 +19,9 @@ from accounts.services import EventDraft, record_events
 from dashboard import consumers, live
 from dashboard.consumers import DeviceConsumer
 from subscriptions import services as subscriptions
-from subscriptions.models import NotifyMessageRecord
+
+if TYPE_CHECKING:
+    from subscriptions.models import NotifyMessageRecord
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,7 +43,7 @@ def communicator(
 
 async def let_go() -> None:
     """Close what the communicator keeps open: it suspends Django's own closing."""
-    await database_sync_to_async(connections.close_all)()
+    await later(connections.close_all)()
 
 
 @asynccontextmanager
@@ -55,7 +58,17 @@ async def socket(browser):
         await let_go()
 
 
-@database_sync_to_async
+def later(function):
+    """Do what a web process or worker would do beside the socket; it must end."""
+
+    async def done(*args, **kwargs):
+        work = database_sync_to_async(function)(*args, **kwargs)
+        return await asyncio.wait_for(work, timeout=20)
+
+    return done
+
+
+@later
 def cursor_of(person) -> dict:
     head = accounts.head_of(person.user.pk)
     return {
@@ -81,9 +94,6 @@ async def next_events(line) -> dict:
 
 def html_of(frame: dict) -> str:
     return "".join(each["html"] for each in frame["frames"])
-
-
-later = database_sync_to_async
 
 
 # --- who may --------------------------------------------------------------------------

@@ -1,0 +1,244 @@
+"""The console: projects, secrets shown once, sending, webhooks; and whose they are."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from castserver.models import Notification, Project, Webhook
+from castserver.services.demo import seed_demo
+from castserver.services.projects import project_of_secret
+from tests.dashboard.conftest import words
+
+SECRET = re.compile(r'id="project-secret" tabindex="0">([^<]+)</pre>')
+
+
+@pytest.fixture
+def made(alice):
+    alice.get("/console/project/new")
+    page = alice.post(
+        "/console/project/new", name="Lumen", types="orders: Orders\nnews: News"
+    )
+    assert page.status_code == 200
+    return page
+
+
+@pytest.fixture
+def lumen(made) -> Project:
+    return Project.objects.get()
+
+
+def send(person, slug, **fields):
+    person.get(f"/console/{slug}/send")
+    entered = {"type": "orders", "title": "Filled", "body": "2.5 LUM", "audience": "me"}
+    return person.post(f"/console/{slug}/send", once="a", **(entered | fields))
+
+
+def test_the_secret_is_shown_once_and_works(alice, made, lumen):
+    (secret,) = SECRET.findall(made.text)
+    assert project_of_secret(secret) == lumen
+    assert secret in words(made)
+    assert secret not in alice.get("/console/lumen/keys").text
+    assert f"{secret[:8]}…" in alice.get("/console/lumen/keys").text
+
+
+def test_a_secret_is_in_no_session_and_no_redirect(alice, made):
+    (secret,) = SECRET.findall(made.text)
+    session = alice.browser.client.session
+    assert secret not in str(dict(session.items()))
+    assert "no-store" in made.headers["Cache-Control"]
+
+
+def test_secrets_are_added_and_revoked(alice, made, lumen):
+    (first,) = SECRET.findall(made.text)
+    (second,) = SECRET.findall(alice.post("/console/lumen/keys/secrets").text)
+    row = lumen.secrets.order_by("pk").first()
+    alice.post(f"/console/lumen/keys/secrets/{row.pk}/revoke")
+    assert project_of_secret(second) == lumen
+    with pytest.raises(Exception, match="do not fit"):
+        project_of_secret(first)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": ""}, "This field is required."),
+        ({"name": "x" * 65}, "at most 64 characters"),
+        ({"types": ":"}, "Name at least one type."),
+        ({"types": "a b: no"}, "A type's name has"),
+        ({"types": "a: x\na: y"}, "A dapp offers each type once."),
+        ({"url": "ftp://x.example"}, "A dapp's URL is https://host"),
+        ({"description": "a\nb"}, "Description is text on one line."),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_made(bob, fields, said):
+    bob.get("/console/project/new")
+    page = bob.post(
+        "/console/project/new", **({"name": "Lumen", "types": "news: News"} | fields)
+    )
+    assert page.status_code == 422
+    assert said in words(page)
+    assert 'aria-invalid="true"' in page.text
+    assert not Project.objects.exists()
+
+
+def test_an_address_is_one_projects(alice, bob, lumen):
+    for person, status in ((alice, 200), (bob, 422)):
+        person.get("/console/project/new")
+        answer = person.post(
+            "/console/project/new",
+            name="Other",
+            url="https://app.example",
+            types="news: News",
+        )
+        assert answer.status_code == status
+
+
+def test_types_and_texts_are_changed(alice, lumen):
+    alice.get("/console/lumen/types")
+    alice.post("/console/lumen/types", types="orders: All orders\nprice: A price")
+    assert [each.name for each in lumen.types.all()] == ["orders", "price"]
+    alice.post("/console/lumen/settings", name="Lumen X", description="d", icon="")
+    lumen.refresh_from_db()
+    assert lumen.name == "Lumen X"
+    assert "did:web:" in words(alice.get("/console/lumen/settings"))
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["", "/send", "/subscribers", "/types", "/keys", "/webhooks", "/settings"],
+)
+def test_a_project_is_its_owners(alice, charlie, lumen, page):
+    assert alice.get(f"/console/lumen{page}").status_code == 200
+    assert charlie.get(f"/console/lumen{page}").status_code == 404
+
+
+def test_a_notification_ends_on_a_page_with_its_result(alice, lumen):
+    answer = send(alice, "lumen")
+    page = words(alice.follow(answer))
+    assert "Filled" in page
+    assert "not a subscriber" in page
+    assert Notification.objects.get().title == "Filled"
+
+
+def test_a_form_that_is_sent_twice_sends_once(alice, lumen):
+    first = send(alice, "lumen")
+    second = send(alice, "lumen")
+    assert first.headers["Location"] == second.headers["Location"]
+    assert Notification.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"title": ""}, "This field is required."),
+        ({"title": "x" * 65}, "at most 64"),
+        ({"body": "x" * 256}, "at most 255"),
+        ({"type": "other"}, "Select a valid choice"),
+        ({"audience": "list", "accounts": ""}, "Name at least one account."),
+        (
+            {
+                "audience": "list",
+                "accounts": " ".join(f"eip155:1:0x{n:040x}" for n in range(501)),
+            },
+            "At most 500 accounts",
+        ),
+    ],
+)
+def test_a_notification_that_breaks_a_rule_is_not_sent(alice, lumen, fields, said):
+    page = send(alice, "lumen", **fields)
+    assert page.status_code == 422
+    assert said in words(page)
+    assert not Notification.objects.exists()
+
+
+def test_accounts_of_a_list_each_get_a_result(alice, lumen):
+    answer = send(alice, "lumen", audience="list", accounts="eip155:1:0x12, nonsense")
+    page = words(alice.follow(answer))
+    assert "not a subscriber" in page
+    assert "not a CAIP-10 account" in page
+
+
+def test_anothers_result_is_not_shown(alice, charlie, lumen):
+    path = send(alice, "lumen").headers["Location"]
+    assert charlie.get(path).status_code == 404
+
+
+def test_a_webhooks_secret_is_shown_once(alice, lumen, settings):
+    alice.get("/console/lumen/webhooks")
+    page = alice.post(
+        "/console/lumen/webhooks",
+        url="http://localhost:9/hook",
+        events=["subscribed"],
+    )
+    assert "whsec_" in page.text
+    again = alice.get("/console/lumen/webhooks")
+    assert "whsec_" not in again.text
+    assert "http://localhost:9/hook" in again.text
+
+
+def test_a_webhook_is_tried_and_deleted(alice, charlie, lumen):
+    alice.get("/console/lumen/webhooks")
+    alice.post(
+        "/console/lumen/webhooks", url="http://localhost:9/hook", events=["subscribed"]
+    )
+    webhook = Webhook.objects.get()
+    path = f"/console/lumen/webhooks/{webhook.pk}"
+    alice.post(path, act="test")
+    assert "test" in words(alice.get("/console/lumen/webhooks"))
+    charlie.get("/console")
+    assert charlie.post(path, act="delete").status_code == 404
+    alice.post(path, act="delete")
+    assert not Webhook.objects.exists()
+
+
+def test_a_webhook_that_may_not_be_is_refused_in_words(alice, lumen, settings):
+    settings.OUTBOUND_ALLOW = []
+    alice.get("/console/lumen/webhooks")
+    page = alice.post(
+        "/console/lumen/webhooks", url="http://10.0.0.1/", events=["subscribed"]
+    )
+    assert page.status_code == 422
+    assert not Webhook.objects.exists()
+
+
+# --- the demo dapp --------------------------------------------------------------------
+
+
+@pytest.fixture
+def demo(settings) -> Project:
+    settings.DEMO = True
+    return seed_demo()
+
+
+def test_the_demo_dapp_sends_to_ones_own_accounts_only(alice, bob, demo):
+    page = alice.get(f"/console/{demo.slug}/send")
+    assert "My own accounts" in words(page)
+    assert "Everyone" not in words(page)
+    refused = send(
+        alice, demo.slug, type="alerts", audience="list", accounts=bob.account.address
+    )
+    assert refused.status_code == 422
+    answer = send(alice, demo.slug, type="alerts")
+    assert "not a subscriber" in words(alice.follow(answer))
+    assert bob.get(answer.headers["Location"]).status_code == 404
+
+
+@pytest.mark.parametrize("page", ["/keys", "/types", "/webhooks", "/settings"])
+def test_the_demo_dapp_is_nobodys_to_change(alice, demo, page):
+    assert alice.get(f"/console/{demo.slug}{page}").status_code == 404
+
+
+def test_the_script_of_the_demo_ticks_itself(alice, demo):
+    page = alice.get("/demo").text
+    assert re.findall(r'id="script-\d" data-done="(\w+)"', page) == [
+        "yes", "yes", "no", "no", "no", "no", "no", "no",
+    ]  # fmt: skip
+
+
+def test_there_is_no_demo_outside_demo_mode(alice, settings):
+    settings.DEMO = False
+    assert alice.get("/demo").status_code == 404
+    assert alice.get("/join").status_code == 404
+    assert "/demo" not in alice.get("/inbox").text

@@ -1,0 +1,219 @@
+"""What every page keeps: no inline code, one heading, labelled fields, vendored files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.template.loader import render_to_string
+
+from castserver.services.projects import TypeDraft, create_project
+from dashboard.templatetags import look
+
+STATIC = Path(settings.BASE_DIR) / "static"
+PAGES = [
+    "/",
+    "/signin",
+    "/inbox",
+    "/inbox?tab=all",
+    "/subscriptions",
+    "/discover",
+    "/devices",
+    "/sync",
+    "/settings",
+    "/console",
+    "/console/project/new",
+    "/console/lumen",
+    "/console/lumen/send",
+    "/console/lumen/keys",
+    "/console/lumen/webhooks",
+    "/console/lumen/types",
+    "/console/lumen/subscribers",
+    "/console/lumen/settings",
+    "/nowhere",
+]
+VOID = {"meta", "link", "input", "br", "hr", "img", "wbr"}
+FOREIGN = {"path", "rect", "circle", "line", "polyline", "polygon", "ellipse"}
+
+
+class Page(HTMLParser):
+    """Collects what the rules are about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+        self.headings: list[str] = []
+        self.ids: list[str] = []
+        self.fields: list[dict] = []
+        self.labelled: set[str] = set()
+        self.open: list[str] = []
+        self.landmarks: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        found = dict(attributes)
+        self.faults += [
+            f"{tag} {name}"
+            for name in found
+            if name == "style" or name.startswith("on")
+        ]
+        if tag == "style" or (tag == "script" and "src" not in found):
+            self.faults.append(f"inline {tag}")
+        for name in ("src", "href", "action"):
+            if str(found.get(name, "")).startswith(("http://cdn", "//", "javascript:")):
+                self.faults.append(f"{tag} {name}={found[name]}")
+        if tag in {"h1", "h2"}:
+            self.headings.append(tag)
+        if tag in {"main", "header", "nav"}:
+            self.landmarks.append(tag)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "label" and "for" in found:
+            self.labelled.add(found["for"])
+        if tag in {"input", "select", "textarea"} and found.get("type") != "hidden":
+            inside = "label" in self.open
+            self.fields.append(found | {"inside": inside})
+        if tag not in VOID | FOREIGN:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID | FOREIGN:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID | FOREIGN:
+            return
+        if not self.open or self.open[-1] != tag:
+            self.faults.append(f"</{tag}> closes {self.open[-1:]}")
+        else:
+            self.open.pop()
+
+
+@pytest.fixture
+def visitor(alice, tell):
+    create_project("Lumen", types=[TypeDraft("news", "News")], owner=alice.user)
+    tell()
+    return alice
+
+
+def test_every_page_keeps_the_rules(visitor):
+    for path in PAGES:
+        page = Page()
+        page.feed(visitor.get(path).text)
+        assert not page.faults, (path, page.faults)
+        assert page.headings.count("h1") == 1, path
+        assert "main" in page.landmarks, path
+        assert len(page.ids) == len(set(page.ids)), (path, page.ids)
+        unnamed = [
+            each
+            for each in page.fields
+            if not (
+                each["inside"]
+                or each.get("aria-label")
+                or each.get("id") in page.labelled
+                or "hidden" in each
+            )
+        ]
+        # The hidden form that scripts fill in has no labels and is never shown.
+        assert [
+            e for e in unnamed if e.get("name") not in {"address", "signer", "wallet"}
+        ] == []
+
+
+def test_the_policy_admits_no_inline_code_and_no_other_site(visitor):
+    policy = visitor.get("/inbox").headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "style-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+def test_pages_load_nothing_from_elsewhere(visitor):
+    for path in PAGES:
+        text = visitor.get(path).text
+        assert not re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', text
+        )
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
+def test_error_pages_need_nothing(status):
+    """They are rendered when the database is away and there is no request."""
+    page = Page()
+    page.feed(render_to_string(f"{status}.html", {}))
+    assert not page.faults
+    assert page.headings.count("h1") == 1
+
+
+def test_vendored_files_are_what_they_were():
+    sums = (STATIC / "vendor" / "SHA256SUMS").read_text().splitlines()
+    assert sums
+    for line in sums:
+        digest, name = line.split()
+        content = (STATIC / "vendor" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest, name
+
+
+def test_every_vendored_file_has_its_licence_and_a_word():
+    words = (STATIC / "vendor" / "README.md").read_text()
+    for path in (STATIC / "vendor").glob("*.js"):
+        assert path.name in words
+        assert (STATIC / "vendor" / f"{path.name.partition('.')[0]}.LICENSE").exists()
+
+
+def test_scripts_use_nothing_that_the_policy_forbids():
+    for path in (STATIC / "js").glob("*.js"):
+        text = path.read_text()
+        assert not re.search(
+            r"\beval\(|new Function|\.setAttribute\(.style|https?://", text
+        ), path
+
+
+def test_styles_and_scripts_stay_small():
+    styles = sum(path.stat().st_size for path in (STATIC / "css").glob("*.css"))
+    scripts = sum(path.stat().st_size for path in (STATIC / "js").glob("*.js"))
+    assert styles < 60_000
+    assert scripts + (STATIC / "vendor" / "htmx.min.js").stat().st_size < 90_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "just now"),
+        (59, "just now"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (3600, "1 h ago"),
+        (86399, "23 h ago"),
+        (86400, "14 Jun"),
+        (400 * 86400, "11 May 2024"),
+        (-120, "in 2 min"),
+        (-7200, "in 2 h"),
+    ],
+)
+def test_times_are_said_in_words(seconds, words):
+    now = datetime(2025, 6, 15, 12, tzinfo=UTC)
+    assert look.words_for(now - timedelta(seconds=seconds), "ago", now=now) == words
+
+
+def test_days_are_said_in_words():
+    now = datetime(2025, 6, 15, 12, tzinfo=UTC)
+    said = [look.day_words(now - timedelta(days=n), now=now) for n in (0, 1, 2, 300)]
+    assert said == ["Today", "Yesterday", "Friday, 13 June", "19 August 2024"]
+
+
+def test_an_identicon_is_the_same_for_every_spelling():
+    address = "0x52908400098527886E0F7030069857D2E4169EE7"
+    assert look.identicon(address, 20) == look.identicon(address.lower(), 20)
+    assert look.identicon(address, 20) != look.identicon("0x" + "0" * 40, 20)
+
+
+def test_a_tile_of_a_strange_name_is_text():
+    assert "&lt;" in look.tile("<script>")
+    assert ">?<" in look.tile("   ")
