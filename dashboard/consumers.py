@@ -59,7 +59,7 @@ class Ack(TypedDict):
     sequence: int
 
 
-class DeviceConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+class DeviceConsumer(AsyncWebsocketConsumer):
     """One browser tab."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -35,7 +35,7 @@ class StyledForm(forms.Form):
 
     def full_clean(self) -> None:
         super().full_clean()
-        for name in self._errors or ():
+        for name in self.errors:
             if name in self.fields:
                 attributes = self.fields[name].widget.attrs
                 hint = attributes.get("aria-describedby", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from django.conf import settings
 from django.db.models import Exists, OuterRef
@@ -16,8 +16,17 @@ from subscriptions.models import NotifyMessageRecord
 from syncstore.models import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_stubs_ext import WithAnnotations
+
     from accounts.models import Device
     from dashboard.access import MemberRequest
+
+    class Sync(TypedDict):
+        is_synced: bool
+
+    SyncedAccount = WithAnnotations[Account, Sync]
 
 # Name of the page's section, label, what a narrow bar leaves out of it, icon.
 SECTIONS = (
@@ -47,7 +56,7 @@ class Frame:
     so that a change in between is sent again rather than missed."""
 
     device: Device
-    accounts: list[Account]
+    accounts: list[SyncedAccount]
     account: Account | None
     navigation: list[NavigationItem]
     unread: int
@@ -61,11 +70,11 @@ class Frame:
         return self.account.pk if self.account else None
 
 
-def accounts_of(user_id: int) -> list[Account]:
+def accounts_of(user_id: int) -> list[SyncedAccount]:
     """The person's accounts, oldest first, each knowing whether it has Sync."""
     stores = Store.objects.filter(account=OuterRef("pk"))
     found = Account.objects.of_user(user_id).annotate(is_synced=Exists(stores))
-    return list(found.order_by("pk"))
+    return cast("list[SyncedAccount]", list(found.order_by("pk")))
 
 
 def unread_number(user_id: int) -> int:
@@ -75,7 +84,9 @@ def unread_number(user_id: int) -> int:
     return rows[: MOST_COUNTED + 1].count()
 
 
-def chosen_account(request: MemberRequest, accounts: list[Account]) -> Account | None:
+def chosen_account(
+    request: MemberRequest, accounts: Sequence[Account]
+) -> Account | None:
     """The account that ``?account=`` names; another person's account is not there."""
     wanted = request.GET.get("account", "")
     if not wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import TruncDay
@@ -21,7 +21,14 @@ from subscriptions.models import (
 from syncstore.models import DeviceCursor, StoreUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from django_stubs_ext import WithAnnotations
+
+    class LastMessage(TypedDict):
+        last_message_at: datetime | None
+
+    DatedSubscription = WithAnnotations[Subscription, LastMessage]
 
 DAYS = 7
 
@@ -94,12 +101,11 @@ def subscription_rows(
     if only is not None:
         found = found.filter(pk__in=list(only))
     newest = NotifyMessageRecord.objects.filter(subscription=OuterRef("pk"))
-    newest = newest.order_by("-published_at", "-pk").values("published_at")[:1]
-    rows = list(
-        found.select_related("account", "device")
-        .annotate(last_message_at=Subquery(newest))
-        .order_by("-created_at", "-pk")
+    latest = newest.order_by("-published_at", "-pk").values("published_at")[:1]
+    dated = found.select_related("account", "device").annotate(
+        last_message_at=Subquery(latest)
     )
+    rows = cast("list[DatedSubscription]", list(dated.order_by("-created_at", "-pk")))
     keys = [row.pk for row in rows]
     unread = _unread(keys)
     per_day = _per_day(keys)
@@ -149,7 +155,7 @@ def _per_day(keys: list[int]) -> dict[int, list[int]]:
     return found
 
 
-def _synced(rows: list[Subscription]) -> set[tuple[int, str]]:
+def _synced(rows: Sequence[Subscription]) -> set[tuple[int, str]]:
     """Which of them stand in the account's shared store."""
     updates = StoreUpdate.objects.filter(
         store__account__in={row.account_id for row in rows},
@@ -214,7 +220,8 @@ def type_choices(
             enabled=bool(setting.get("enabled")),
         )
         for name, setting in sorted(
-            subscription.scope.items(), key=lambda item: places.get(item[0], len(places))
+            subscription.scope.items(),
+            key=lambda item: places.get(item[0], len(places)),
         )
     ]
     added = [
@@ -277,7 +284,7 @@ def _devices_that_have(update: StoreUpdate) -> list[Station]:
             store_id=update.store_id,
             device__revoked_at=None,
         )
-        .exclude(device_id=update.device_id)
+        .exclude(device=update.device)
         .select_related("device")
     )
     return [

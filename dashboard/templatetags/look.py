@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import lucide
 from django import template
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -71,7 +72,7 @@ def _identicon(address: str, size: int) -> str:
     """Six by six squares, left and right alike, from the hash of the address."""
     digest = hashlib.sha256(address.lower().encode()).digest()
     hue, other = digest[0] * 360 // 256, digest[1] * 360 // 256
-    squares = []
+    squares: list[str] = []
     for place in range(18):
         ink = digest[2 + place] % 5
         if ink < 2:
@@ -273,12 +274,12 @@ def bars(values: Sequence[int], label: str) -> SafeString:
 def query(context: template.Context, **changes: object) -> str:
     """The present address with other parameters; empty ones leave it."""
     request = context.get("request")
-    parameters = request.GET.copy() if request else {}
+    parameters = request.GET.copy() if request else QueryDict(mutable=True)
     for name, value in changes.items():
         parameters.pop(name, None)
         if value not in (None, ""):
             parameters[name] = str(value)
-    text = parameters.urlencode() if parameters else ""
+    text = parameters.urlencode()
     return f"?{text}" if text else "?"
 
 

@@ -61,7 +61,7 @@ def project_page(
     *,
     tab: str,
     status: int = 200,
-    **context: object,
+    **context: Any,
 ) -> HttpResponse:
     return page(
         request,
