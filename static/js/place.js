@@ -95,9 +95,13 @@ function writeDays(list) {
     last = day;
     const heading = document.createElement("li");
     heading.className = "day";
-    const words = document.createElement("h2");
+    const words = document.createElement("time");
+    words.dateTime = at.toISOString();
+    words.dataset.when = "day";
     words.textContent = dayWords(at);
-    heading.append(words);
+    const title = document.createElement("h2");
+    title.append(words);
+    heading.append(title);
     row.before(heading);
   }
 }
