@@ -1,0 +1,148 @@
+"""Backup and restore of the database with PostgreSQL's own tools.
+
+A dump is one consistent picture, taken while everything runs. The sealing keys are not
+in it. Restoring replaces everything or nothing: what was there waits in a schema beside
+until the dump is in.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+from psycopg.conninfo import make_conninfo
+
+from accounts import services as accounts
+from accounts.models import AccountTombstone
+from notifyweb.embedded.postgres import binaries
+from notifyweb.environment import SettingError
+from notifyweb.startup import closed_keychain, newer_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BEFORE = "before_restore"
+REMOVED = ".removed"
+
+
+def back_up(path: Path) -> int:
+    """Write the dump to ``path`` and removed accounts beside it; the dump's size."""
+    for taken in (path, removed_beside(path)):
+        if taken.exists():
+            raise SettingError(f"{taken} exists; name another file.")
+    draft = path.with_name(path.name + ".part")
+    try:
+        with _private(draft):
+            _run(
+                "pg_dump",
+                "--format=custom",
+                "--no-owner",
+                "--no-acl",
+                f"--file={draft}",
+            )
+        with _private(removed_beside(path)) as handle:
+            handle.write("".join(f"{digest}\n" for digest in sorted(_removed())))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path.stat().st_size
+
+
+def removed_beside(path: Path) -> Path:
+    return path.with_name(path.name + REMOVED)
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[Any]:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be written: {error.strerror}.") from None
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        yield file
+
+
+def restore(path: Path, removed: Path | None) -> tuple[int, int]:
+    """Replace the database by the dump: devices signed out, accounts removed again."""
+    digests = _removed()
+    for listed in filter(None, (removed, removed_beside(path))):
+        if listed.exists():
+            digests |= set(listed.read_text(encoding="ascii").split())
+        elif listed is removed:
+            raise SettingError(f"{listed} does not exist.")
+    if not path.is_file():
+        raise SettingError(f"{path} does not exist.")
+    _refuse_while_used()
+    with _put_aside():
+        _run("pg_restore", "--no-owner", "--no-acl", "--exit-on-error", str(path))
+        fault = newer_schema() or closed_keychain()
+        if fault:
+            raise SettingError(fault)
+    call_command("migrate", interactive=False, verbosity=0)
+    return accounts.start_generation(), accounts.apply_tombstones(digests)
+
+
+def _removed() -> set[str]:
+    """Removed accounts of the database as it is now; none if it is empty."""
+    try:
+        return set(AccountTombstone.objects.values_list("digest", flat=True))
+    except DatabaseError:
+        return set()
+
+
+def _refuse_while_used() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        (others,) = cursor.fetchone() or (0,)
+    if others:
+        raise SettingError(
+            f"{others} connections use the database; stop the system before restoring."
+        )
+
+
+@contextmanager
+def _put_aside() -> Iterator[None]:
+    """Make room, and put back what was there if the restore fails."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA IF EXISTS {BEFORE} CASCADE")
+        cursor.execute(f"ALTER SCHEMA public RENAME TO {BEFORE}")
+        # pg_dump takes a public schema of this owner for granted.
+        cursor.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
+    try:
+        yield
+    except BaseException:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA public CASCADE")
+            cursor.execute(f"ALTER SCHEMA {BEFORE} RENAME TO public")
+        raise
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA {BEFORE} CASCADE")
+
+
+def _run(program: str, *arguments: str) -> None:
+    at = settings.DATABASES["default"]
+    known = {"host": at["HOST"], "port": at["PORT"], "user": at["USER"]}
+    address = make_conninfo(
+        dbname=at["NAME"],
+        **{name: value for name, value in known.items() if value},
+        **dict(settings.DATABASE_ADDRESS.options),
+    )
+    done = subprocess.run(  # noqa: S603 - the wheel's binary, our arguments
+        [str(binaries() / program), f"--dbname={address}", *arguments],
+        env={**os.environ, "PGPASSWORD": at["PASSWORD"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = " ".join(done.stderr.split())[:300]
+        raise SettingError(f"{program} failed: {reason}")
