@@ -8,14 +8,18 @@ storage can undercut, and what the same costs account by account.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from bench.report import median, micro, milli, per_second
+from bench.report import micro, milli, per_second
 from bench.surroundings import services
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.report import Report
+    from bench.surroundings import Surroundings
     from castserver.models import Project
     from castserver.services import NotificationDraft
 
@@ -29,51 +33,84 @@ GOAL_S = 1.0
 
 def run(report: Report, seconds: float) -> None:
     # Limits are not what is measured: the same accounts are written to again and again.
-    with services(NOTIFYWEB_LIMITS="notify_subscriber=1000000+1000000/s"):
+    with services(NOTIFYWEB_LIMITS="notify_subscriber=1000000+1000000/s") as around:
         import django
 
         django.setup()
         from keychain.services import ensure_canary
 
         ensure_canary()
-        _Bench(report).run(seconds)
+        _Bench(report, around).run(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """Seconds: by the clock, of this process, of PostgreSQL."""
+
+    took: float
+    own: float
+    postgres: float
+
+    def cpu_each(self, count: int) -> str:
+        return f"CPU {micro(self.own / count)} + {micro(self.postgres / count)}"
 
 
 class _Bench:
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, around: Surroundings) -> None:
         self.report = report
+        self.around = around
         self.project = _project()
         self.accounts = _subscribe(self.project, ACCOUNTS)
 
     def run(self, seconds: float) -> None:
         rounds = ROUNDS if seconds >= 10 else 1
-        bare = median([self._bare() for _ in range(rounds)])
+        bare = self._measure(self._bare, rounds)
+        each = bare.took / ACCOUNTS
         self.report.add(
             "one message: claims, signature, envelope",
-            micro(bare),
-            ratio=f"{PEER_MESSAGE_S / bare:.1f}x the npm client's speed",
+            micro(each),
+            ratio=f"{PEER_MESSAGE_S / each:.1f}x the npm client's speed",
+            cpu=bare.cpu_each(ACCOUNTS),
         )
-        call = median([self._one_call() for _ in range(rounds)])
+        call = self._measure(self._one_call, rounds)
         self.report.add(
             f"POST notify with {ONE_CALL} accounts, all rows",
-            f"{milli(call)}, {micro(call / ONE_CALL)} each",
-            ratio=f"{call / ONE_CALL / bare:.1f}x the message alone",
+            f"{milli(call.took)}, {micro(call.took / ONE_CALL)} each",
+            ratio=f"{call.took / ONE_CALL / each:.1f}x the message alone",
+            cpu=call.cpu_each(ONE_CALL),
         )
-        large = median([self._everyone() for _ in range(rounds)])
+        large = self._measure(self._everyone, rounds)
         self.report.add(
             f"{ACCOUNTS:,} accounts, one worker, all rows",
-            f"{milli(large)}, {per_second(ACCOUNTS / large)}",
-            ratio=f"{large / GOAL_S:.2f} of the goal of {GOAL_S:.0f} s",
+            f"{milli(large.took)}, {per_second(ACCOUNTS / large.took)}",
+            ratio=f"{large.took / GOAL_S:.2f} of the goal of {GOAL_S:.0f} s",
+            cpu=large.cpu_each(ACCOUNTS),
         )
-        naive = self._naive()
+        naive = self._measure(self._naive, 1)
         self.report.add(
             "account by account",
-            f"{micro(naive)} each",
-            ratio=f"{naive / (large / ACCOUNTS):.0f}x ours",
+            f"{micro(naive.took / NAIVE)} each",
+            ratio=f"{naive.took / NAIVE / (large.took / ACCOUNTS):.0f}x ours",
+            cpu=naive.cpu_each(NAIVE),
         )
+        self.report.note("CPU: this process and PostgreSQL's, per account")
+
+    def _measure(self, work: Callable[[], float], rounds: int) -> _Cost:
+        costs = []
+        for _ in range(rounds):
+            own, postgres = time.process_time(), self.around.postgres_cpu()
+            took = work()
+            costs.append(
+                _Cost(
+                    took,
+                    time.process_time() - own,
+                    self.around.postgres_cpu() - postgres,
+                )
+            )
+        return sorted(costs, key=lambda cost: cost.took)[len(costs) // 2]
 
     def _bare(self) -> float:
-        """Seconds per message: the cryptography, without anything kept."""
+        """The cryptography of all messages, without anything kept."""
         from groundwork import clock, entropy
         from keychain.services import Holder, signing_key
         from walletconnect.crypto.keys import SymKey
@@ -96,7 +133,7 @@ class _Bench:
         )
         for recipient in recipients:
             batch.publication(recipient, iv=entropy.iv())
-        return (time.perf_counter() - began) / len(recipients)
+        return time.perf_counter() - began
 
     def _one_call(self) -> float:
         from castserver.services import notify
@@ -125,7 +162,7 @@ class _Bench:
         began = time.perf_counter()
         for account in self.accounts[:NAIVE]:
             notify(self.project, _draft(), [account])
-        return (time.perf_counter() - began) / NAIVE
+        return time.perf_counter() - began
 
 
 def _draft() -> NotificationDraft:

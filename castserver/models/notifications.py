@@ -49,14 +49,18 @@ class Delivery(models.Model):
     """A notification on its way to one subscriber; ends in a receipt.
 
     Ids are ordered by time: newest first is the order of the later generation's pages.
+    Ten thousand rows at a time are usual, so no index repeats what another begins with.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
     notification = models.ForeignKey(
-        Notification, on_delete=models.CASCADE, related_name="deliveries"
+        Notification,
+        on_delete=models.CASCADE,
+        related_name="deliveries",
+        db_index=False,
     )
     subscriber = models.ForeignKey(
-        Subscriber, on_delete=models.CASCADE, related_name="deliveries"
+        Subscriber, on_delete=models.CASCADE, related_name="deliveries", db_index=False
     )
     rpc_id = models.BigIntegerField("JSON-RPC id")
     created_at = models.DateTimeField()
@@ -94,7 +98,10 @@ class Undelivered(models.Model):
     """An account that a notification was meant for and did not go to, and why."""
 
     notification = models.ForeignKey(
-        Notification, on_delete=models.CASCADE, related_name="undelivered"
+        Notification,
+        on_delete=models.CASCADE,
+        related_name="undelivered",
+        db_index=False,
     )
     account = models.CharField(max_length=ACCOUNT_LENGTH)
     reason = models.CharField(max_length=200)
