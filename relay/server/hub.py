@@ -7,6 +7,7 @@ an `Outlet`, so that another front end would change nothing here.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -47,7 +48,9 @@ class Hub:
         self.store = Store(database)
         self.acknowledgements = Acknowledgements(self.store)
         self.log = PublishLog(self.store, self.topics, self.counts)
-        self.nodes = Nodes(redis_url, self.log, self.counts)
+        self.nodes = Nodes(
+            redis_url, _channel(database), log=self.log, counts=self.counts
+        )
         self.depth = Depth(
             self.store,
             self.acknowledgements,
@@ -170,3 +173,9 @@ class Hub:
             "redis_up": self.nodes.is_up,
             "other_nodes": self.nodes.others,
         }
+
+
+def _channel(database: Mapping[str, Any]) -> str:
+    """Nodes on one database hear each other; others on the same Redis do not."""
+    place = f"{database['HOST']}|{database['PORT']}|{database['NAME']}"
+    return f"relay:ticks:{hashlib.sha256(place.encode()).hexdigest()[:16]}"

@@ -5,6 +5,7 @@ Spec: protocol.md, 8.1 and 8.6.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from relay.server.admission import Hello, NotAdmitted
 from relay.server.connection import ClientConnection, Reader, WebSocketOutlet
 from relay.server.counts import RelayCollector
+from relay.server.outlet import GOING_AWAY
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -73,10 +75,16 @@ class Listener:
         found: int = next(iter(self._server.sockets)).getsockname()[1]
         return found
 
+    def stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close(close_connections=False)
+
     async def close(self) -> None:
         """Close every connection with 1001."""
+        self.stop_accepting()
         if self._server is not None:
-            self._server.close()
+            closing = [each.close(GOING_AWAY) for each in self._server.connections]
+            await asyncio.gather(*closing, return_exceptions=True)
             await self._server.wait_closed()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -86,10 +94,6 @@ class Listener:
             return self._health(connection)
         if path == "/metrics":
             return self._metrics(connection)
-        if self._hub.is_closing:
-            return connection.respond(
-                HTTPStatus.SERVICE_UNAVAILABLE, "The relay is stopping\n"
-            )
         hello = Hello.read(request.path, request.headers.get("Authorization"))
         try:
             _ours(connection).client = hello.admit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ async def run_node(
 
     With ``handed``, a socket that listens already, ``host`` and ``port`` do not count.
     """
+    _allow_many_connections()
     hub = Hub(database=database, redis_url=redis_url, limits=limits)
     listener = Listener(hub)
     stop = asyncio.Event()
@@ -47,6 +49,7 @@ async def run_node(
     await hub.open()
     listening(await listener.open(host, port, handed=handed))
     await _either(stop, hub.broken)
+    listener.stop_accepting()
     # Clients are answered before they are told to go elsewhere.
     await hub.finish()
     await listener.close()
@@ -60,3 +63,9 @@ async def _either(*events: asyncio.Event) -> None:
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
+
+
+def _allow_many_connections() -> None:
+    """Every connection is an open file; what is usual is enough for a thousand."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "relay:ticks"
 TIMEOUT_S = 2.0
 # A silent link is asked for a sign of life after this, and given up after twice that.
 SILENCE_S = 5.0
@@ -42,7 +41,12 @@ LONGEST_TEXT = 4 * 1024 * 1024
 
 
 class Nodes:
-    def __init__(self, redis_url: str, log: PublishLog, counts: Counts) -> None:
+    """``channel`` is that of all nodes on one database, and of no others."""
+
+    def __init__(
+        self, redis_url: str, channel: str, *, log: PublishLog, counts: Counts
+    ) -> None:
+        self._channel = channel
         self._id = uuid.uuid4().hex.encode()
         self._log = log
         self._counts = counts
@@ -85,10 +89,12 @@ class Nodes:
             self._something.clear()
             ticks, self._untold = self._untold, []
             try:
-                heard = await self._redis.publish(CHANNEL, self._encode(ticks))
+                heard = await self._redis.publish(self._channel, self._encode(ticks))
                 self.others = max(0, int(heard) - 1)
-            except (RedisError, OSError):
+            except Exception as error:
+                # Whatever goes wrong with Redis, this node serves its own clients.
                 self._counts.node_ticks_lost += len(ticks)
+                logger.info("the other nodes were not told: %r", error)
                 await asyncio.sleep(RETRY_S)
 
     def _encode(self, ticks: list[Tick]) -> bytes:
@@ -121,9 +127,10 @@ class Nodes:
         while True:
             try:
                 async with self._listening.pubsub() as link:
-                    await link.subscribe(CHANNEL)
+                    await link.subscribe(self._channel)
                     await self._hear(link)
-            except (RedisError, OSError, TimeoutError) as error:
+            except Exception as error:
+                # As above; and what was missed is read from the table.
                 if self.is_up:
                     logger.warning("the other nodes are out of hearing: %r", error)
             self.is_up = False

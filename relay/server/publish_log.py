@@ -91,10 +91,12 @@ class PublishLog:
             self._missing.set()
 
     def _database_is(self, *, up: bool, reason: str = "") -> None:
-        if up is not self.database_is_up:
-            logger.warning(
-                "the database is %s", "up" if up else "away", extra={"reason": reason}
-            )
+        if up is self.database_is_up:
+            return
+        if not up:
+            logger.warning("the database is away", extra={"reason": reason})
+        elif self._begun.is_set():
+            logger.warning("the database is back")
         self.database_is_up = up
 
     def _begin_at(self, head: int) -> None:

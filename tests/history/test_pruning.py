@@ -7,10 +7,22 @@ import pytest
 from groundwork import clock
 from history import services
 from history.tasks import prune_messages
-from relay.models import Acknowledgement, MailboxCursor, PublishedMessage
+from relay.models import (
+    Acknowledgement,
+    ArchivedTag,
+    MailboxCursor,
+    PublishedMessage,
+)
 from tests.history.conftest import topic
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _empty_log(db):
+    """Relay nodes of other tests write outside any test's transaction."""
+    for model in (PublishedMessage, MailboxCursor, Acknowledgement, ArchivedTag):
+        model.objects.all().delete()
 
 
 def kept():

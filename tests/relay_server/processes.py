@@ -53,7 +53,7 @@ class RelayProcess:
         self._process.send_signal(signal.SIGTERM)
 
     async def exit_code(self) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self._process.wait()
 
     @property

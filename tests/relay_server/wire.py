@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.client import ClientConnection
 
-PATIENCE_S = 10
+PATIENCE_S = 30
 
 
 class Refused(Exception):
