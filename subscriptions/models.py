@@ -14,7 +14,8 @@ from django.db import models
 from accounts.models import Account, Device
 from subscriptions.models_watch import WatchedServer
 from walletconnect.crypto.keys import Topic
-from walletconnect.identity.did import AccountId
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AccountId, AppUrl
 from walletconnect.notify.subscribe import PendingSubscribe
 from walletconnect.notify.update import PendingUpdate
 from walletconnect.notify.values import (
@@ -217,7 +218,7 @@ class Subscription(models.Model):
     metadata = models.JSONField(help_text="name, description, url, icons")
     scope = models.JSONField(help_text="{type: {description, enabled}}")
     expiry = models.BigIntegerField(help_text="seconds")
-    # Which dapp: metadata["url"], kept apart for joins and look-ups.
+    # Which dapp: metadata["url"] in its one spelling, for joins and look-ups.
     dapp_url = models.CharField(max_length=2048, db_index=True)
     # Empty until its did.json was read: one that came through Sync does not carry it.
     dapp_authentication_did = models.CharField(max_length=64, blank=True)
@@ -322,7 +323,7 @@ class Subscription(models.Model):
         self.metadata = value.metadata.to_value()
         self.scope = value.scope.to_value()
         self.expiry = value.expiry
-        self.dapp_url = value.metadata.url
+        self.dapp_url = one_spelling(value.metadata.url)
 
     def expect(self, pending: PendingUpdate, *, expires_at: int) -> None:
         """Remember an update that was asked for."""
@@ -346,6 +347,14 @@ class Subscription(models.Model):
             scope=ScopeMap.from_value(kept["scope"]),
             update_hash=kept["updateHash"],
         )
+
+
+def one_spelling(dapp_url: str) -> str:
+    """A dapp's URL as documents are kept by: other wallets may add a slash."""
+    try:
+        return str(AppUrl.parse(dapp_url))
+    except RemoteProtocolError:
+        return dapp_url
 
 
 # What ``take`` sets; for bulk updates.

@@ -121,6 +121,20 @@ def test_a_known_dapps_key_is_there_at_once(synced_alice, other, dapp):
     assert Subscription.objects.get().dapp_authentication_did == dapp.key.did
 
 
+def test_a_dapp_is_known_however_the_other_wallet_spells_it(synced_alice, other, dapp):
+    services.look_up_dapp(dapp.url)
+    value = other.subscription()
+    spelled = dataclasses.replace(
+        value.metadata, url=dapp.url.replace("localhost", "LOCALHOST") + "/"
+    )
+    other.announce(dataclasses.replace(value, metadata=spelled))
+    row = Subscription.objects.get()
+    assert (row.dapp_url, row.metadata["url"]) == (dapp.url, spelled.url)
+    assert row.dapp_authentication_did == dapp.key.did
+    deliver(dapp.notification(synced_alice.account, sym_key=value.sym_key))
+    assert NotifyMessageRecord.objects.count() == 1
+
+
 def test_new_types_and_a_new_life_are_taken_over(other):
     value = other.subscription()
     other.announce(value)

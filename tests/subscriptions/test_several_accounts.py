@@ -1,0 +1,71 @@
+"""A person with two accounts: each has its own store and subscriptions, both one inbox."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+
+from accounts.models import Account
+from identity import services as identity
+from subscriptions import services
+from subscriptions.models import NotifyMessageRecord, Subscription
+from syncstore.models import Store
+from syncstore.services import enable_sync
+from tests.subscriptions.conftest import subscribed
+from tests.subscriptions.world import Person, deliver
+from walletconnect.crypto.ethereum import address_of, sign_eip191
+
+SECOND_KEY = b"\x02" * 32
+
+
+@pytest.fixture
+def second(alice) -> Person:
+    """Alice's second account, added on her first device."""
+    address = f"eip155:1:{address_of(SECOND_KEY)}"
+    request = identity.begin_sign_in(
+        "second", account=address, origin=settings.PUBLIC_URL, user=alice.user
+    )
+    identity.complete_sign_in(
+        "second",
+        nonce=request.nonce,
+        signature=sign_eip191(request.message, SECOND_KEY),
+        user_agent="",
+        device=alice.device,
+    )
+    account = Account.objects.at(address).get()
+    return Person(alice.user, account, alice.devices, SECOND_KEY)
+
+
+def test_both_subscribe_to_one_dapp_and_read_one_inbox(alice, second, dapp):
+    for person in (alice, second):
+        subscribed(person, dapp)
+        deliver(dapp.notification(person.account, title=person.account.short))
+    mine = NotifyMessageRecord.objects.filter(
+        subscription__account__user=alice.user
+    ).order_by("pk")
+    assert [record.title for record in mine] == [
+        alice.account.short,
+        second.account.short,
+    ]
+    assert services.mark_read(mine, alice.devices[1]) == 2
+
+
+def test_each_account_has_a_store_of_its_own(alice, second, dapp):
+    for person in (alice, second):
+        enable_sync(person.account, person.sync_signature, alice.device)
+    assert Store.objects.values("topic").distinct().count() == 2
+    row = subscribed(second, dapp)
+    entries = {store.account: store.entries.count() for store in Store.objects.all()}
+    assert entries == {alice.account: 0, second.account: 1}
+    assert row.account == second.account
+
+
+def test_a_device_without_an_own_key_signs_with_the_accounts_newest(
+    alice, second, dapp
+):
+    """The second account was added on one device; the other may use it all the same."""
+    attempt = services.subscribe(second.account, dapp.url, device=alice.devices[1])
+    services.resolve_due()
+    deliver(dapp.answer())
+    attempt.refresh_from_db()
+    assert attempt.subscription == Subscription.objects.get()
