@@ -3,7 +3,7 @@
 .PHONY: run test check fmt bench demo
 .SILENT:
 
-PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input
+PIP := .venv/bin/python -m pip -qq --disable-pip-version-check --no-input
 
 run: .venv/.runtime
 	exec .venv/bin/python manage.py run
