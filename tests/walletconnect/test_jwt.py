@@ -209,7 +209,7 @@ def test_base64url_is_canonical_both_ways(content):
     assert "=" not in text
 
 
-@given(st.text(alphabet="abcdefAB01-_", max_size=12))
+@given(st.text(alphabet="abcdAB01-_=+/ ", max_size=12))
 def test_base64url_that_decodes_is_what_we_would_write(text):
     try:
         content = decode_base64url(text)

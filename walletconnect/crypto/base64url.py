@@ -19,7 +19,7 @@ def encode_base64url(content: bytes) -> str:
 
 
 def decode_base64url(text: str) -> bytes:
-    if "+" in text or "/" in text:
+    if "+" in text or "/" in text or "=" in text:
         raise malformed("base64url")
     tail = len(text) % 4
     padding = "=" * (-tail % 4)
