@@ -1,7 +1,9 @@
 """Which notifications a person has read or put away: one state for all devices.
 
 The protocol has no word for it in August 2023, so it lives in the database and reaches
-the other browsers as events. Records of other people are left out without a word.
+the other browsers as events. Clients of the later generation ask their server, so a server
+that speaks it is told what was read here (protocol.md, sections 10.1 and 10.2). Records of
+other people are left out without a word.
 """
 
 from __future__ import annotations
@@ -11,16 +13,26 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 
 from accounts.services import EventDraft, record_events
-from groundwork import clock
-from subscriptions.models import NotifyMessageRecord
-from subscriptions.services.wallet import READ, message_event
+from groundwork import clock, entropy
+from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.services.wallet import (
+    READ,
+    message_event,
+    notify_keys,
+    publish,
+    wallet_identities,
+)
+from walletconnect.crypto.keys import Topic
+from walletconnect.notify.later_claims import MOST_IDS
+from walletconnect.notify.read_state import request_mark_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from django.db.models import QuerySet
 
     from accounts.models import Device
+    from walletconnect.relay.frames import Publication
 
 # Beyond this many, browsers are told which subscriptions changed, not which records.
 TOLD_ONE_BY_ONE: Final = 50
@@ -31,6 +43,7 @@ def mark_read(records: Iterable[NotifyMessageRecord], device: Device) -> int:
     return _change(
         _own(records, device).filter(read_at=None),
         {"read_at": clock.now(), "read_by": device},
+        also=_tell_servers,
     )
 
 
@@ -67,7 +80,12 @@ def _own(
 
 
 @transaction.atomic
-def _change(rows: QuerySet[NotifyMessageRecord], values: dict[str, object]) -> int:
+def _change(
+    rows: QuerySet[NotifyMessageRecord],
+    values: dict[str, object],
+    *,
+    also: Callable[[list[int]], None] | None = None,
+) -> int:
     locked = rows.select_for_update(of=("self",)).order_by("pk")
     found = list(
         locked.values_list("pk", "subscription_id", "subscription__account_id")
@@ -77,6 +95,8 @@ def _change(rows: QuerySet[NotifyMessageRecord], values: dict[str, object]) -> i
     NotifyMessageRecord.objects.filter(pk__in=[pk for pk, _, _ in found]).update(
         **values
     )
+    if also is not None:
+        also([pk for pk, _, _ in found])
     record_events(_events(found))
     return len(found)
 
@@ -89,3 +109,49 @@ def _events(found: list[tuple[int, int, int]]) -> list[EventDraft]:
         EventDraft(account_id, READ, f"subscriptions.subscription:{owner}")
         for owner, account_id in owners.items()
     ]
+
+
+# --- telling the server ---------------------------------------------------------------
+
+
+def _tell_servers(record_pks: list[int]) -> None:
+    """Say what was read, one request for each subscription that knows the word."""
+    told = (
+        NotifyMessageRecord.objects.filter(
+            pk__in=record_pks,
+            subscription__deleted_at=None,
+            subscription__listed_by__isnull=False,
+        )
+        .exclude(notification_id="")
+        .exclude(subscription__dapp_authentication_did="")
+    )
+    ids: dict[int, list[str]] = {}
+    found = told.order_by("pk").values_list("subscription_id", "notification_id")
+    for owner, notification_id in found:
+        ids.setdefault(owner, []).append(notification_id)
+    if ids:
+        publish(_marks(ids))
+
+
+def _marks(ids: dict[int, list[str]]) -> Iterator[Publication]:
+    rows = list(
+        Subscription.objects.filter(pk__in=ids).select_related("account").order_by("pk")
+    )
+    keys = notify_keys(rows)
+    wallets = wallet_identities(row.account for row in rows)
+    for row in rows:
+        sym_key = keys.get(Topic(row.topic))
+        wallet = wallets.get(row.account_id)
+        if sym_key is None or wallet is None:
+            continue
+        value = row.with_key(sym_key)
+        for start in range(0, len(ids[row.pk]), MOST_IDS):
+            yield request_mark_read(
+                value,
+                wallet,
+                ids=ids[row.pk][start : start + MOST_IDS],
+                dapp_did=row.dapp_authentication_did,
+                request_id=clock.payload_id(),
+                iv=entropy.iv(),
+                now=clock.now_s(),
+            )

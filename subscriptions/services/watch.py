@@ -54,12 +54,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
+    from django.db.models import QuerySet
+
     from walletconnect.notify.parties import WalletIdentity
 
 WATCH_TASK: Final = "subscriptions.watch_accounts"
 WATCH_TOGETHER: Final = 200
-# Longer than reading the server's document takes; then another worker may try.
-LEASE: Final = timedelta(seconds=60)
+MOST_ATTEMPTS: Final = 100
 # The server forgets a watcher after a day; we ask again well before.
 RENEW_AFTER_S: Final = WATCHER_LIFE * 3 / 4
 LONGEST_RETRY_S: Final = 60 * 60.0
@@ -87,16 +88,20 @@ def watch_accounts() -> bool:
     _leave_other_servers(server)
     _renew_voices(server)
     _admit(server)
-    rows = _claim(server)
-    if not rows:
+    if not _due(server).exists():
         return False
     server = up_to_date(server)
     failpoint("watch.after_fetch")
-    if server.is_usable:
-        _ask(rows, server)
-    else:
-        _put_off(rows, server)
-    return len(rows) == WATCH_TOGETHER
+    if not server.is_usable:
+        _due(server).update(next_attempt_at=server.expires_at, reason=server.reason)
+        return False
+    return _ask(server) == WATCH_TOGETHER
+
+
+def _due(server: WatchedServer) -> QuerySet[AccountWatch]:
+    return AccountWatch.objects.filter(
+        server=server, next_attempt_at__lte=clock.now()
+    ).order_by("next_attempt_at")
 
 
 @transaction.atomic
@@ -149,28 +154,6 @@ def _admit(server: WatchedServer) -> None:
     )
 
 
-@transaction.atomic
-def _claim(server: WatchedServer) -> list[AccountWatch]:
-    now = clock.now()
-    rows = list(
-        AccountWatch.objects.select_for_update(of=("self",), skip_locked=True)
-        .filter(server=server, next_attempt_at__lte=now)
-        .order_by("next_attempt_at")[:WATCH_TOGETHER]
-    )
-    for row in rows:
-        row.next_attempt_at = now + LEASE
-        row.attempts = min(row.attempts + 1, 100)
-    AccountWatch.objects.bulk_update(rows, ["next_attempt_at", "attempts"])
-    return rows
-
-
-def _put_off(rows: Sequence[AccountWatch], server: WatchedServer) -> None:
-    until = server.expires_at or clock.now() + LEASE
-    AccountWatch.objects.filter(
-        pk__in=[row.pk for row in rows], next_attempt_at=rows[0].next_attempt_at
-    ).update(next_attempt_at=until, reason=server.reason, attempts=0)
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     row: AccountWatch
@@ -179,15 +162,12 @@ class _Asked:
 
 
 @transaction.atomic
-def _ask(claimed: Sequence[AccountWatch], server: WatchedServer) -> None:
+def _ask(server: WatchedServer) -> int:
+    """Ask for what is due, all in one transaction; how many accounts were due."""
     rows = list(
-        AccountWatch.objects.select_for_update(of=("self",))
-        .select_related("account")
-        .filter(
-            pk__in=[row.pk for row in claimed],
-            next_attempt_at=claimed[0].next_attempt_at,
-        )
-        .order_by("pk")
+        _due(server)
+        .select_for_update(of=("self",), skip_locked=True)
+        .select_related("account")[:WATCH_TOGETHER]
     )
     voices = _voices(rows)
     pairs = key_pairs(Holder.WALLET, [row.topic_of_key_pair for row in rows])
@@ -197,6 +177,8 @@ def _ask(claimed: Sequence[AccountWatch], server: WatchedServer) -> None:
         if row.account_id in voices
     ]
     now = clock.now()
+    for row in rows:
+        row.attempts = min(row.attempts + 1, MOST_ATTEMPTS)
     _fall_silent([row for row in rows if row.account_id not in voices], now)
     _keep_keys(asked)
     for each in asked:
@@ -205,6 +187,7 @@ def _ask(claimed: Sequence[AccountWatch], server: WatchedServer) -> None:
     publish(each.request.publish for each in asked)
     AccountWatch.objects.bulk_update(rows, _ASKED_FIELDS)
     failpoint("watch.before_commit")
+    return len(rows)
 
 
 _ASKED_FIELDS: Final = [
@@ -214,6 +197,7 @@ _ASKED_FIELDS: Final = [
     "response_topic",
     "rpc_id",
     "requested_at",
+    "attempts",
     "next_attempt_at",
     "reason",
 ]
