@@ -19,7 +19,7 @@ check: .venv/.development
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/python manage.py makemigrations --check --dry-run
+	NOTIFYWEB_DATA_DIR=.data-test .venv/bin/python manage.py makemigrations --check --dry-run
 
 fmt: .venv/.development
 	.venv/bin/ruff check --fix-only
