@@ -75,16 +75,22 @@ class Database:
             open=False,
             name="gateway",
         )
+        self._checking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
+        if self._checking is not None:
+            await asyncio.wait([self._checking])
         await self._pool.close()
 
     async def forget_broken(self) -> None:
         """Replace connections that did not survive; called when a session ended."""
-        await self._pool.check()
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._pool.check())
+        # A check that is cancelled would lose the connections that it holds.
+        await asyncio.shield(self._checking)
 
     async def fetch(
         self, statement: LiteralString, parameters: Params

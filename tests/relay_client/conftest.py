@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +25,8 @@ from keychain import services as keychain
 from relay import dispatch, outbox, services
 from relay.models import InboxMessage, OutboxMessage, Party
 from relay.outbox import Publication
+from relay.server.hub import Hub
+from relay.server.listener import Listener
 from tests.relay_client.recording_relay import RecordingRelay
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
@@ -34,7 +37,7 @@ TAG = 5900
 OTHER_TAG = 5902
 
 
-def wait_for(condition, *, seconds=20.0, what="the condition"):
+def wait_for(condition, *, seconds=60.0, what="the condition"):
     """Poll until ``condition`` is true; what it returned."""
     until = time.monotonic() + seconds
     while True:
@@ -312,6 +315,52 @@ def start_program(transactional_db, redis_client, tmp_path):
     yield start
     for program in running:
         program.kill()
+
+
+class LocalRelay:
+    """The real embedded relay in a thread of this process."""
+
+    def __init__(self) -> None:
+        self._port: Future[int] = Future()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        return f"ws://127.0.0.1:{self._port.result(20)}"
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if self._port.done():
+                raise
+            self._port.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        hub = Hub(
+            database=settings.DATABASES["default"],
+            redis_url=settings.REDIS_URL,
+            limits=settings.LIMITS,
+        )
+        listener = Listener(hub)
+        await hub.open()
+        self._port.set_result(await listener.open("127.0.0.1", 0))
+        await self._stop.wait()
+        await hub.finish()
+        await listener.close()
+        await hub.close()
+
+
+@pytest.fixture
+def local_relay(transactional_db, redis_client):
+    """The address of a real relay."""
+    with LocalRelay() as url:
+        yield url
 
 
 def free_port() -> int:

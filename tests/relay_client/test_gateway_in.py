@@ -253,23 +253,23 @@ def test_two_gateways_by_mistake_share_no_party(start_gateway, recording_relay):
 # --- against the real relay, with real kills ----------------------------------------------
 
 
+class Peer:
+    """The dapp side of a test: another client of the same relay."""
+
+    def __init__(self, url: str, start_gateway) -> None:
+        self.url = url
+        start_gateway(url, (Party.CAST,))
+
+    def publish(self, key: SymKey, *numbers: int) -> None:
+        outbox.publish_all(
+            Party.CAST,
+            [Publication(key.topic, envelope(key, n), TAG, 300) for n in numbers],
+        )
+
+
 @pytest.fixture
-def peer(start_relay, start_gateway):
-    """Another client of the same relay: the dapp side of this test."""
-
-    class Peer:
-        def __init__(self) -> None:
-            self.relay, self.url = start_relay()
-            self.gateway = start_gateway(self.url, (Party.CAST,))
-
-        def publish(self, key: SymKey, *numbers: int) -> list[str]:
-            rows = publish(
-                Party.CAST,
-                [Publication(key.topic, envelope(key, n), TAG, 300) for n in numbers],
-            )
-            return [row.message for row in rows]
-
-    return Peer()
+def peer(local_relay, start_gateway):
+    return Peer(local_relay, start_gateway)
 
 
 def test_what_one_party_publishes_the_other_receives(peer, start_gateway, handler):
@@ -362,16 +362,18 @@ def test_a_gateway_killed_while_publishing_delivers_each_message_once(
 
 
 def test_a_relay_that_is_killed_and_comes_back_changes_nothing(
-    peer, start_relay, start_gateway, handler
+    start_relay, start_gateway, handler
 ):
+    relay, url = start_relay()
+    peer = Peer(url, start_gateway)
     key = make_key()
     hear(key.topic)
-    start_gateway(peer.url)
+    start_gateway(url)
     wait_for(all_confirmed)
     peer.publish(key, *range(100))
-    peer.relay.kill()
+    relay.kill()
     peer.publish(key, *range(100, 200))
-    start_relay(int(peer.url.rpartition(":")[2]))
+    start_relay(int(url.rpartition(":")[2]))
     wait_for(stored(200), seconds=40)
     services.handle_due(20)
     assert handler.numbers() == list(range(200))
