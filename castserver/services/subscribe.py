@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 NO_PROJECT: Final = "no project has this subscribe topic"
 CROWDED: Final = "too many requests for this project"
 KEYS_CLOSED: Final = "the keys of the project do not open"
+CLIENT_LIMIT: Final = "subscribe_client"
 # Of one account at one dapp; the oldest goes first.
 MOST_TOPICS: Final = 20
 
@@ -151,8 +152,9 @@ def _measure(batch: Batch, messages: Sequence[Inbound]) -> None:
     """Which requests are beyond the rate of their project, or of their identity key."""
     by_project = limits.take_all("subscribe_project", [each.topic for each in messages])
     claimed = [each for each in messages if each.pk in batch.identities.claims]
+    # Looked at only: a forger who names somebody's key must not use up what is theirs.
     by_client = limits.take_all(
-        "subscribe_client", [batch.identities.claims[each.pk].did for each in claimed]
+        CLIENT_LIMIT, [batch.identities.claims[each.pk].did for each in claimed], cost=0
     )
     batch.crowded = {
         message.pk
@@ -162,7 +164,7 @@ def _measure(batch: Batch, messages: Sequence[Inbound]) -> None:
     batch.too_often = {
         message.pk
         for message, verdict in zip(claimed, by_client, strict=True)
-        if not verdict.allowed
+        if verdict.remaining < 1
     }
 
 
@@ -293,6 +295,9 @@ RENEWED_COLUMNS: Final = (
 def _write(batch: Batch, accepted: Sequence[Accepted]) -> None:
     if not accepted:
         return
+    limits.take_all(
+        CLIENT_LIMIT, [batch.identities.claim_of(each.message).did for each in accepted]
+    )
     failpoint("subscribe.12.before_rows")
     put_sym_keys(Holder.CAST, [answer.sym_key_p for _, answer in batch.answers])
     Subscriber.objects.bulk_create(batch.made)

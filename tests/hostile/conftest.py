@@ -1,0 +1,41 @@
+"""A dapp of ours with its subscribers, and a dapp elsewhere with ours: all doors open."""
+
+from __future__ import annotations
+
+import pytest
+
+from castserver.services.projects import TypeDraft, create_project
+from castserver.services.server_keys import public_keys
+from keychain.services import ensure_canary
+from tests.castserver.world import Wallet
+
+TYPES = (TypeDraft("alerts", "Urgent"), TypeDraft("news", "What is new"))
+
+
+@pytest.fixture(autouse=True)
+def open_keychain(db, redis_client):
+    ensure_canary()
+    # Made when somebody first asks: before anything is counted here.
+    public_keys()
+
+
+@pytest.fixture
+def project():
+    made, _ = create_project("Dapp", url="https://dapp.example.org", types=TYPES)
+    return made
+
+
+@pytest.fixture
+def other_project():
+    made, _ = create_project("Other", url="https://other.example.org", types=TYPES)
+    return made
+
+
+@pytest.fixture
+def alice():
+    return Wallet("alice").register()
+
+
+@pytest.fixture
+def bob():
+    return Wallet("bob").register()

@@ -1,0 +1,269 @@
+"""did-jwts that do not say what an honest wallet's say, in requests to the Cast Server.
+
+protocol.md, sections 3 and 5.3. Each differs from a genuine request in one place. All come in
+one batch, and each is answered for itself: one error in so many words, and nothing else
+changes. Genuine requests in the same batch are not held up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from castserver.models import Subscriber
+from groundwork import clock
+from groundwork.limits import Bucket
+from tests.castserver.world import Wallet, deliver, open_all
+from tests.hostile.tokens import HEADER, Forgery, encoded, with_unreduced_s
+from tests.hostile.unchanged import nothing_changes
+from walletconnect.crypto.signing import IdentityKey
+from walletconnect.notify.methods import DELETE, SUBSCRIBE, UPDATE
+from walletconnect.relay.rpc import JsonRpcError, JsonRpcResult
+
+STRANGER = IdentityKey.from_seed(b"s" * 32)
+HOUR = 3600
+MONTH = 30 * 24 * HOUR
+
+UNKNOWN = "unauthentic: the key server does not know the identity key"
+FORGED = "unauthentic: signature does not fit"
+TOO_LONG = "malformed: did-jwt lives too long"
+FUTURE = "clock: did-jwt is from the future: check the clock"
+NO_JWT = "malformed: malformed did-jwt"
+NOT_ABOUT = "mismatch: cacao is not about this key and account"
+
+
+def wrong(claim):
+    return f"mismatch: claim {claim} does not fit"
+
+
+def malformed(what):
+    return f"malformed: malformed {what}"
+
+
+def at(seconds, life=30):
+    """Claims of a token that was made so many seconds from now."""
+    return {"iat": clock.now_s() + seconds, "exp": clock.now_s() + seconds + life}
+
+
+# name: (how the claims are changed, what the sender is told)
+CLAIMS = {
+    "an unknown signer": (
+        lambda f: {"iss": STRANGER.did, "signer": STRANGER},
+        UNKNOWN,
+    ),
+    "somebody else's signature": (lambda f: {"signer": STRANGER}, FORGED),
+    "no signer": (lambda f: {"iss": None}, malformed("claim iss")),
+    "an X25519 signer": (
+        lambda f: {"iss": f.wallet.key.did.replace("z6Mk", "z6LS")},
+        UNKNOWN,
+    ),
+    "a signer spelled oddly": (lambda f: {"iss": f.wallet.key.did + "1"}, UNKNOWN),
+    "expired": (lambda f: at(-HOUR), "expired: did-jwt has expired"),
+    "from the future": (lambda f: at(HOUR), FUTURE),
+    "too long a life": (lambda f: at(0, life=2 * MONTH), TOO_LONG),
+    "an end before its beginning": (lambda f: at(0, life=-1), TOO_LONG),
+    "no iat": (lambda f: {"iat": None}, malformed("claim iat")),
+    "no exp": (lambda f: {"exp": None}, malformed("claim exp")),
+    "iat as text": (
+        lambda f: {"iat": str(clock.now_s())},
+        malformed("claim iat"),
+    ),
+    "iat with a fraction": (
+        lambda f: {"iat": clock.now_s() + 0.5},
+        malformed("claim iat"),
+    ),
+    "times in milliseconds": (
+        lambda f: {"iat": clock.now_ms(), "exp": clock.now_ms() + 30_000},
+        FUTURE,
+    ),
+    "an exp that no number holds": (
+        lambda f: {"exp": 10**400},
+        malformed("did-jwt claims"),
+    ),
+    "another dapp's audience": (lambda f: {"aud": STRANGER.did}, wrong("aud")),
+    "no audience": (lambda f: {"aud": None}, wrong("aud")),
+    "another app": (lambda f: {"app": "https://evil.example"}, wrong("app")),
+    "an app below another name": (
+        lambda f: {"app": f"{f.project.url}.evil.example"},
+        wrong("app"),
+    ),
+    "an app that is none": (lambda f: {"app": 7}, malformed("claim")),
+    "no app": (lambda f: {"app": None}, malformed("claims of {act}")),
+    "a foreign key server": (
+        lambda f: {"ksu": "https://keys.evil.example"},
+        wrong("ksu"),
+    ),
+    "an inner address for a key server": (
+        lambda f: {"ksu": "http://169.254.169.254/"},
+        wrong("ksu"),
+    ),
+    "no key server": (lambda f: {"ksu": None}, malformed("claim ksu")),
+    "another act": (lambda f: {"act": "notify_message"}, wrong("act")),
+    "no act": (lambda f: {"act": None}, wrong("act")),
+}
+# A delete of August names no account and no types.
+OF_ACCOUNT_AND_SCOPE = {
+    "another account": (lambda f: {"sub": Wallet("bob").account.did}, NOT_ABOUT),
+    "an account of another chain": (
+        lambda f: {"sub": f.wallet.account.did.replace("eip155:1", "eip155:5")},
+        NOT_ABOUT,
+    ),
+    "a subject that is no account": (
+        lambda f: {"sub": "did:pkh:eip155"},
+        malformed("account"),
+    ),
+    "no subject": (lambda f: {"sub": None}, malformed("claims of {act}")),
+    "no scope": (lambda f: {"scp": None}, malformed("claims of {act}")),
+    "a scope that is a list": (
+        lambda f: {"scp": ["alerts"]},
+        malformed("claim scp"),
+    ),
+    "sixteen types": (
+        lambda f: {"scp": " ".join(f"type{n}" for n in range(16))},
+        "too_large: too many types",
+    ),
+    "an endless type": (lambda f: {"scp": "a" * 300}, malformed("scope name")),
+    "a type with a zero character": (
+        lambda f: {"scp": "a\x00b"},
+        malformed("scope name"),
+    ),
+}
+# name: (what stands in the token's place, what the sender is told)
+TOKENS = {
+    "no token": (lambda f: None, NO_JWT),
+    "a number": (lambda f: 7, NO_JWT),
+    "a list": (lambda f: [f.token()], NO_JWT),
+    "nothing": (lambda f: "", NO_JWT),
+    "two parts": (lambda f: f.token().rpartition(".")[0], NO_JWT),
+    "four parts": (lambda f: f.token() + ".x", NO_JWT),
+    "not ascii": (lambda f: f.token() + "é", NO_JWT),
+    "a padded signature": (lambda f: f.token() + "==", malformed("base64url")),
+    "no algorithm": (
+        lambda f: f.token(header={"alg": "none", "typ": "JWT"}),
+        malformed("did-jwt header"),
+    ),
+    "a weaker algorithm": (
+        lambda f: f.token(header={"alg": "HS256", "typ": "JWT"}),
+        malformed("did-jwt header"),
+    ),
+    "a header with more in it": (
+        lambda f: f.token(header={**HEADER, "jwk": {}}),
+        malformed("did-jwt header"),
+    ),
+    "no signature": (
+        lambda f: f"{encoded(HEADER)}.{encoded(f.claims())}.",
+        malformed("did-jwt signature"),
+    ),
+    "claims that are a list": (
+        lambda f: f.token(claims=[1]),
+        malformed("did-jwt claims"),
+    ),
+    "claims within claims": (
+        lambda f: f.token(claims={"a": f.claims()}),
+        malformed("claim ksu"),
+    ),
+    "a signature that is not reduced": (
+        lambda f: with_unreduced_s(f.token()),
+        FORGED,
+    ),
+}
+
+
+def faults_of(forge):
+    """What is sent in the place of the token, and what is told, by name."""
+    by_claims = CLAIMS if forge().method is DELETE else CLAIMS | OF_ACCOUNT_AND_SCOPE
+    found = {}
+    for name, (change, told) in by_claims.items():
+        forgery = forge()
+        token = forgery.token(**change(forgery))
+        found[name] = forgery, token, told.format(act=forgery.claims()["act"])
+    for name, (make, told) in TOKENS.items():
+        forgery = forge()
+        found[name] = forgery, make(forgery), told
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_haste(settings):
+    """Who holds the key of a topic may leave it ten times at once; here it is more."""
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, notify_delete=Bucket(1000, 1)
+    )
+
+
+@pytest.fixture
+def forger(project, alice):
+    """Makes makers of requests by Alice, genuine unless something is changed."""
+
+    def maker(method):
+        subscription = None if method is SUBSCRIBE else alice.subscribe(project)
+        sym_key = subscription.sym_key if subscription else None
+        return lambda: Forgery(project, alice, method, sym_key)
+
+    return maker
+
+
+@pytest.mark.parametrize("method", [SUBSCRIBE, UPDATE, DELETE], ids=lambda m: m.name)
+def test_each_fault_is_answered_in_its_words_and_changes_nothing(forger, method):
+    faults = faults_of(forger(method))
+    forgeries = [forgery.publication(token) for forgery, token, _ in faults.values()]
+    with nothing_changes():
+        rows = deliver(*forgeries)
+    said = {name: row.reason for name, row in zip(faults, rows, strict=True)}
+    assert said == {name: told for name, (_, _, told) in faults.items()}
+    assert {row.state for row in rows} == {"refused"}
+    for forgery, _, told in faults.values():
+        [answer] = [
+            each
+            for each in open_all(forgery.answer_key, method.response_tag)
+            if each.id == forgery.request_id
+        ]
+        # The words, without the name that we keep the fault under.
+        assert answer == JsonRpcError(forgery.request_id, -1, told.partition(": ")[2])
+
+
+@pytest.mark.parametrize("method", [SUBSCRIBE, UPDATE, DELETE], ids=lambda m: m.name)
+def test_a_genuine_request_among_them_is_granted(forger, method):
+    forge = forger(method)
+    genuine = forge()
+    rows = deliver(
+        *(
+            forgery.publication(token)
+            for forgery, token, _ in faults_of(forge).values()
+        ),
+        genuine.publication(genuine.token()),
+    )
+    assert (rows[-1].state, rows[-1].reason) == ("handled", "")
+    assert {row.state for row in rows[:-1]} == {"refused"}
+    [answer] = [
+        each
+        for each in open_all(genuine.answer_key, method.response_tag)
+        if each.id == genuine.request_id
+    ]
+    assert isinstance(answer, JsonRpcResult)
+
+
+def test_a_type_that_the_dapp_does_not_list_is_kept_as_it_was_said(forger, project):
+    """Lists change, and a wallet may have read another one: it is a wish like others."""
+    forgery = forger(SUBSCRIBE)()
+    [row] = deliver(forgery.publication(forgery.token(scp="alerts another-type")))
+    assert row.state == "handled"
+    assert Subscriber.objects.get().scope == ["alerts", "another-type"]
+
+
+def test_forgers_do_not_use_up_what_is_the_clients(forger, settings):
+    """Whoever knows the did:key of a device can name it; only the device can sign."""
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, subscribe_client=Bucket(3, 0.001)
+    )
+    forge = forger(SUBSCRIBE)
+    forgeries = [forge() for _ in range(10)]
+    rows = deliver(
+        *(each.publication(each.token(signer=STRANGER)) for each in forgeries)
+    )
+    assert {row.reason for row in rows} == {FORGED}
+    genuine = [forge() for _ in range(4)]
+    rows = [deliver(each.publication(each.token()))[0] for each in genuine]
+    assert [row.state for row in rows] == ["handled"] * 3 + ["refused"]
+    assert rows[-1].reason == "refused: too many requests, try again later"

@@ -1,0 +1,107 @@
+"""Requests with tokens of any making, on the topics where honest ones come."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from groundwork import clock, entropy
+from tests.castserver.world import Wallet, document_of
+from walletconnect.crypto.base64url import encode_base64url
+from walletconnect.crypto.envelope import seal
+from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
+from walletconnect.notify.methods import DELETE, SUBSCRIBE, UPDATE
+from walletconnect.relay.frames import Publication
+
+ACTS = {
+    SUBSCRIBE: "notify_subscription",
+    UPDATE: "notify_update",
+    DELETE: "notify_delete",
+}
+HEADER = {"alg": "EdDSA", "typ": "JWT"}
+# The order of the group of Ed25519: S and S + ORDER are the same signature.
+ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def encoded(value: object) -> str:
+    return encode_base64url(json.dumps(value).encode())
+
+
+@dataclass
+class Forgery:
+    """A request of ``wallet`` to ``project``, genuine unless something is changed."""
+
+    project: Any
+    wallet: Wallet
+    method: Any = SUBSCRIBE
+    sym_key: SymKey | None = None
+    request_id: object = field(default_factory=clock.payload_id)
+    key_pair_y: KeyPair = field(
+        default_factory=lambda: KeyPair.from_private(entropy.key_bytes())
+    )
+
+    def claims(self, **changes: object) -> dict[str, object]:
+        """As the released client of August writes them; None takes a claim away."""
+        now = clock.now_s()
+        claims: dict[str, object] = {
+            "iat": now,
+            "exp": now + 30,
+            "iss": self.wallet.key.did,
+            "ksu": settings.KEYS_SERVER_URL,
+            "aud": self.project.authentication_did,
+            "sub": self.wallet.account.did,
+            "act": ACTS[self.method],
+            "app": self.project.url,
+        }
+        if self.method is not DELETE:
+            claims["scp"] = "alerts news"
+        made = claims | changes
+        return {name: value for name, value in made.items() if value is not None}
+
+    def token(
+        self,
+        *,
+        header: object = HEADER,
+        signer: Any = None,
+        claims: object = None,
+        **changes: object,
+    ) -> str:
+        told = self.claims(**changes) if claims is None else claims
+        signed = f"{encoded(header)}.{encoded(told)}"
+        signature = (signer or self.wallet.key).sign(signed.encode())
+        return f"{signed}.{encode_base64url(signature)}"
+
+    def publication(self, token: object, **members: object) -> Publication:
+        request = {
+            "id": self.request_id,
+            "jsonrpc": "2.0",
+            "method": self.method.name,
+            "params": {self.method.param: token},
+        } | members
+        sender = None if self.sym_key else self.key_pair_y.public_key
+        key = self.answer_key
+        return Publication(
+            topic=self.project.subscribe_topic if sender else key.topic,
+            message=seal(json.dumps(request), key, iv=entropy.iv(), sender=sender),
+            tag=self.method.tag,
+            ttl=30,
+        )
+
+    @property
+    def answer_key(self) -> SymKey:
+        """S for a subscribe, P for the others: what the answer is sealed with."""
+        document = document_of(self.project)
+        return self.sym_key or derive_sym_key(self.key_pair_y, document.key_agreement)
+
+
+def with_unreduced_s(token: str) -> str:
+    """Another text of the same signature, for verifiers that do not look closely."""
+    from walletconnect.crypto.base64url import decode_base64url
+
+    head, _, text = token.rpartition(".")
+    signature = decode_base64url(text)
+    s = int.from_bytes(signature[32:], "little") + ORDER
+    return f"{head}.{encode_base64url(signature[:32] + s.to_bytes(32, 'little'))}"
