@@ -223,7 +223,7 @@ def _entry(store: Store, update: Update) -> EntryRow:
         update.key,
         update.id,
         is_deleted=False,
-        sealed_value=EntryRow.encoded(sealed),
+        sealed_value=sealed,
     )
 
 
