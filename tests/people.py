@@ -6,8 +6,7 @@ Wallets are real keys that sign; signing in goes through the services, as a page
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from django.contrib.sessions.backends.base import SessionBase
+from typing import TYPE_CHECKING
 
 from accounts import services as accounts
 from accounts.models import Account, Device, SignInRequest
@@ -15,10 +14,11 @@ from accounts.sessions import SessionStore
 from identity import services as identity
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 
+if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+
 ORIGIN = "http://localhost:8000"
-FIREFOX_MAC = (
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:120.0) Gecko/20100101 Firefox/120.0"
-)
+FIREFOX_MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:120.0) Gecko/20100101 Firefox/120.0"
 CHROME_WINDOWS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/120.0.0.0 Safari/537.36"
