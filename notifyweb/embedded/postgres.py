@@ -128,11 +128,18 @@ class Postgres:
                 socket = self.places.postgres_run / f".s.PGSQL.{POSTGRES_PORT}"
                 socket.unlink(missing_ok=True)
                 socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
-                lock.unlink()
-            elif time.monotonic() > deadline:
+                lock.unlink(missing_ok=True)
+            elif self._is_alive(lock) or time.monotonic() > deadline:
                 return
             else:
                 time.sleep(0.05)
+
+    def _is_alive(self, lock: Path) -> bool:
+        try:
+            pid = lock.read_text(encoding="ascii").split()[0]
+            return Path(f"/proc/{pid}/cwd").readlink() == self.places.cluster.resolve()
+        except (OSError, IndexError):
+            return False
 
     def _initialise(self) -> None:
         # Made beside its place and moved there when whole: a kill leaves no half.
@@ -206,6 +213,8 @@ class Postgres:
                 )
 
     def stop(self) -> None:
+        # Of a killed server the number may be another program's by now.
+        self._forget_killed_server()
         if (self.places.cluster / "postmaster.pid").exists():
             _run_as_owner(
                 "pg_ctl",
