@@ -27,6 +27,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 ORIGIN = b"http://localhost:8000"
 NOTHING_S = 0.3
+# A communicator that is given up cancels the application in the middle of its work.
+PATIENCE_S = 20
 
 
 def communicator(
@@ -49,12 +51,12 @@ async def let_go() -> None:
 @asynccontextmanager
 async def socket(browser):
     line = communicator(browser)
-    connected, _ = await line.connect(timeout=5)
+    connected, _ = await line.connect(timeout=PATIENCE_S)
     assert connected
     try:
         yield line
     finally:
-        await line.disconnect()
+        await line.disconnect(timeout=PATIENCE_S)
         await let_go()
 
 
@@ -63,7 +65,7 @@ def later(function):
 
     async def done(*args, **kwargs):
         work = database_sync_to_async(function)(*args, **kwargs)
-        return await asyncio.wait_for(work, timeout=20)
+        return await asyncio.wait_for(work, timeout=PATIENCE_S)
 
     return done
 
@@ -86,7 +88,7 @@ async def resumed(person, browser=None):
 
 
 async def next_events(line) -> dict:
-    frame = await line.receive_json_from(timeout=5)
+    frame = await line.receive_json_from(timeout=PATIENCE_S)
     assert frame["type"] == "events", frame
     await line.send_json_to({"type": "ack", "sequence": frame["head"]})
     return frame
@@ -119,10 +121,10 @@ async def test_pages_of_other_origins_get_no_socket(alice):
 
 async def test_without_a_session_the_browser_is_told_to_sign_in():
     line = communicator()
-    assert (await line.connect(timeout=5))[0]
-    frame = await line.receive_json_from(timeout=5)
+    assert (await line.connect(timeout=PATIENCE_S))[0]
+    frame = await line.receive_json_from(timeout=PATIENCE_S)
     assert frame["type"] == "revoked"
-    assert (await line.receive_output(timeout=5))["code"] == 4401
+    assert (await line.receive_output(timeout=PATIENCE_S))["code"] == 4401
 
 
 STRANGE = [
@@ -143,10 +145,10 @@ async def test_any_other_frame_closes_the_socket(alice):
     for text in STRANGE:
         async with socket(alice.browser) as line:
             await line.send_to(text_data=text)
-            assert (await line.receive_output(timeout=5))["code"] == 4400, text
+            assert (await line.receive_output(timeout=PATIENCE_S))["code"] == 4400, text
     async with socket(alice.browser) as line:
         await line.send_to(bytes_data=b"\x00")
-        assert (await line.receive_output(timeout=5))["code"] == 4400
+        assert (await line.receive_output(timeout=PATIENCE_S))["code"] == 4400
 
 
 # --- what comes -----------------------------------------------------------------------
@@ -279,7 +281,7 @@ async def test_a_cursor_that_means_nothing_here_is_answered_with_refetch(alice):
     ):
         async with socket(alice.browser) as line:
             await line.send_json_to(resume | changes)
-            frame = await line.receive_json_from(timeout=5)
+            frame = await line.receive_json_from(timeout=PATIENCE_S)
             assert (frame["type"], frame["head"]) == ("refetch", resume["sequence"])
 
 
@@ -289,7 +291,7 @@ async def test_a_gap_is_answered_with_refetch(alice, tell):
     await later(AccountEvent.objects.filter(sequence=resume["sequence"] + 1).delete)()
     async with socket(alice.browser) as line:
         await line.send_json_to(resume)
-        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+        assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
 
 
 async def test_far_behind_the_page_is_loaded_anew(alice, monkeypatch):
@@ -299,13 +301,13 @@ async def test_far_behind_the_page_is_loaded_anew(alice, monkeypatch):
     await later(record_events)(drafts)
     async with socket(alice.browser) as line:
         await line.send_json_to(resume)
-        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+        assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
 
 
 async def test_after_refetch_the_browser_goes_on_from_what_it_loaded(alice, tell):
     async with socket(alice.browser) as line:
         await line.send_json_to({"type": "resume", "generation": "old", "sequence": 3})
-        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+        assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
         page = await later(alice.get)("/inbox")
         sequence = (await cursor_of(alice))["sequence"]
         assert f'data-sequence="{sequence}"' in page.text
@@ -322,7 +324,7 @@ async def test_a_new_generation_makes_every_cursor_invalid(alice):
     )
     async with socket(alice.browser) as line:
         await line.send_json_to(resume)
-        assert (await line.receive_json_from(timeout=5))["type"] == "refetch"
+        assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
 
 
 async def test_a_lost_hint_costs_a_heartbeat_and_nothing_else(alice, monkeypatch, tell):
@@ -336,7 +338,7 @@ async def test_a_lost_hint_costs_a_heartbeat_and_nothing_else(alice, monkeypatch
         await later(tell)(title="Found anyway")
         frame = {"type": "heartbeat"}
         while frame["type"] == "heartbeat":
-            frame = await line.receive_json_from(timeout=5)
+            frame = await line.receive_json_from(timeout=PATIENCE_S)
         assert "Found anyway" in html_of(frame)
 
 
@@ -344,7 +346,7 @@ async def test_heartbeats_carry_the_newest_number(alice, monkeypatch):
     monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
     resume = await cursor_of(alice)
     async with resumed(alice) as line:
-        frame = await line.receive_json_from(timeout=5)
+        frame = await line.receive_json_from(timeout=PATIENCE_S)
     assert frame == {
         "type": "heartbeat",
         "head": resume["sequence"],
@@ -360,9 +362,9 @@ async def test_a_browser_that_does_not_say_what_it_showed_is_closed(alice, monke
             EventDraft(alice.account.pk, "sync.update", f"x:{n}") for n in range(9)
         ]
         await later(record_events)(drafts)
-        output = await line.receive_output(timeout=5)
+        output = await line.receive_output(timeout=PATIENCE_S)
         while output["type"] == "websocket.send":
-            output = await line.receive_output(timeout=5)
+            output = await line.receive_output(timeout=PATIENCE_S)
         assert output["code"] == 1013
 
 
@@ -371,9 +373,9 @@ async def test_a_browser_that_stays_silent_too_long_is_closed(alice, monkeypatch
     monkeypatch.setattr(consumers, "ACK_WITHIN_S", 0.2)
     async with resumed(alice) as line:
         await later(tell)()
-        output = await line.receive_output(timeout=5)
+        output = await line.receive_output(timeout=PATIENCE_S)
         while output["type"] == "websocket.send":
-            output = await line.receive_output(timeout=5)
+            output = await line.receive_output(timeout=PATIENCE_S)
         assert output["code"] == 1013
 
 
@@ -385,12 +387,12 @@ async def test_a_revoked_device_is_told_which_device_did_it(alice):
     async with resumed(alice, second) as there:
         gone, by = await later(lambda: (second.device, first.device))()
         await later(accounts.revoke_device)(gone, by=by)
-        frame = await there.receive_json_from(timeout=5)
+        frame = await there.receive_json_from(timeout=PATIENCE_S)
         while frame["type"] != "revoked":
-            frame = await there.receive_json_from(timeout=5)
+            frame = await there.receive_json_from(timeout=PATIENCE_S)
         assert "This device was signed out" in frame["html"]
         assert "Firefox · Mac" in frame["html"]
-        assert (await there.receive_output(timeout=5))["code"] == 4401
+        assert (await there.receive_output(timeout=PATIENCE_S))["code"] == 4401
 
 
 async def test_a_revocation_whose_hint_was_lost_ends_the_socket_at_the_heartbeat(
@@ -406,9 +408,9 @@ async def test_a_revocation_whose_hint_was_lost_ends_the_socket_at_the_heartbeat
     async with resumed(alice, second) as there:
         gone, by = await later(lambda: (second.device, first.device))()
         await later(accounts.revoke_device)(gone, by=by)
-        output = await there.receive_output(timeout=5)
+        output = await there.receive_output(timeout=PATIENCE_S)
         while output["type"] == "websocket.send":
-            output = await there.receive_output(timeout=5)
+            output = await there.receive_output(timeout=PATIENCE_S)
         assert output["code"] == 4401
 
 
@@ -480,7 +482,7 @@ async def test_ten_tabs_share_one_rendering(alice, monkeypatch, tell):
     monkeypatch.setattr(consumers.hub, "_make", counted)
     lines = [communicator(alice.browser) for _ in range(10)]
     for line in lines:
-        await line.connect(timeout=5)
+        await line.connect(timeout=PATIENCE_S)
         await line.send_json_to(await cursor_of(alice))
     await asyncio.gather(*(line.receive_nothing(timeout=NOTHING_S) for line in lines))
     made.clear()
@@ -489,5 +491,5 @@ async def test_ten_tabs_share_one_rendering(alice, monkeypatch, tell):
     assert all("Once" in html_of(frame) for frame in frames)
     assert len(made) < 5
     for line in lines:
-        await line.disconnect()
+        await line.disconnect(timeout=PATIENCE_S)
     await let_go()
