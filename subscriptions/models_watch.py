@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 from django.db import models
 
 from accounts.models import Account
+from subscriptions.models_dapp import REASON_LENGTH, URL_LENGTH
 from walletconnect.identity.did import AccountId, DidWebDocument, public_key_of
 from walletconnect.notify.later import PendingWatch
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-REASON_LENGTH = 200
-URL_LENGTH = 255
 
 
 class WatchedServer(models.Model):

@@ -15,7 +15,8 @@ from django.db import transaction
 
 from accounts.services import audit
 from groundwork import clock, entropy
-from subscriptions.models_watch import REASON_LENGTH, AccountWatch, WatchedServer
+from subscriptions.models_dapp import REASON_LENGTH
+from subscriptions.models_watch import AccountWatch, WatchedServer
 from subscriptions.services.documents import Reading, read_did_document
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ from keychain.services import Holder, forget, key_pairs, put_key_pair, put_sym_k
 from relay import outbox
 from relay.dispatch import Declined, Inbound, NotHandled, Refused
 from relay.models import Party
-from subscriptions.models_watch import REASON_LENGTH, AccountWatch, WatchedServer
+from subscriptions.models_dapp import REASON_LENGTH
+from subscriptions.models_watch import AccountWatch, WatchedServer
 from subscriptions.services.listed import Told, apply_lists
 from subscriptions.services.servers import up_to_date, watched_server
 from subscriptions.services.wallet import publish, voice

@@ -1,0 +1,78 @@
+"""What a wallet knows of a dapp: its two documents, and the keys it is held to.
+
+Spec: protocol.md, 5.4. Django finds this model through ``subscriptions.models``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+
+from walletconnect.notify.values import Metadata, NotificationType
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+REASON_LENGTH = 200
+URL_LENGTH = 255
+
+
+class DappDocument(models.Model):
+    """What we know of a dapp from its did.json and wc-notify-config.json. Keys are pinned."""
+
+    url = models.CharField("dapp URL", max_length=URL_LENGTH, unique=True)
+    domain = models.CharField(max_length=URL_LENGTH)
+    public_key_x = models.CharField("X25519 key, hex", max_length=64, blank=True)
+    authentication_key = models.CharField("did:key", max_length=64, blank=True)
+    # Keys that differ from the pinned ones wait here for a person's word:
+    # {"publicKeyX", "authenticationKey", "seenAt"}.
+    changed_keys = models.JSONField(null=True, blank=True)
+    name = models.CharField(max_length=256, blank=True)
+    description = models.TextField(blank=True)
+    icons = models.JSONField(default=list, blank=True)
+    # [{"name", "title", "description"}], in the document's order; "name" is what a
+    # scope carries, "title" what a person reads.
+    types = models.JSONField(default=list, blank=True)
+    # When both documents were last read well, when they were last asked for, and
+    # until when that holds.
+    fetched_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(
+        "why the last check failed", max_length=REASON_LENGTH, blank=True
+    )
+    # Whether that could be over soon: the network, not the document.
+    may_pass = models.BooleanField(default=False)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def is_usable(self) -> bool:
+        """Read well at least once, and its keys are still those that were pinned."""
+        return bool(self.public_key_x) and self.changed_keys is None
+
+    def is_current(self, now: datetime) -> bool:
+        return self.expires_at is not None and now < self.expires_at
+
+    @property
+    def metadata(self) -> Metadata:
+        return Metadata(
+            name=self.name or self.domain,
+            description=self.description,
+            url=self.url,
+            icons=tuple(self.icons),
+        )
+
+    @property
+    def notification_types(self) -> tuple[NotificationType, ...]:
+        return tuple(
+            NotificationType(
+                name=each.get("title") or each["name"],
+                description=each.get("description", ""),
+                id=each["name"],
+            )
+            for each in self.types
+        )
