@@ -101,7 +101,7 @@ def test_limits_are_changed_by_name():
     )
     assert changed.history_page == 50
     assert changed.notify_subscriber == Bucket(5, 0.05)
-    assert changed.relay_batch == Limits().relay_batch
+    assert changed.webhooks_per_project == Limits().webhooks_per_project
 
 
 def test_the_strict_spam_rule_is_one_an_hour():
