@@ -7,10 +7,9 @@ request after a pause: clients that read both in one burst hand the messages on 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from relay.server.store import PAGE_ROWS, StoreUnavailable
+from relay.server.store import StoreUnavailable
 from relay.server.values import Wanted
 
 if TYPE_CHECKING:
@@ -68,10 +67,7 @@ class Mailbox:
         Raises `StoreUnavailable`.
         """
         page = await self._read(client, [Wanted(topic, 0) for topic in topics])
-        through = {message.topic: message.id for message in page.messages}
-        if _topics_with_more(page):
-            page = page._replace(cut=True)
-        return page, through
+        return page, {message.topic: message.id for message in page.messages}
 
     def _serve(self, session: Session, links: Sequence[TopicLink]) -> None:
         if session.is_open:
@@ -114,15 +110,16 @@ class Mailbox:
         for message in page.messages:
             if message.topic in held:
                 held[message.topic].deliver_kept(message)
-        more = set(held) if page.cut else _topics_with_more(page)
-        again = []
-        for topic, link in held.items():
-            if topic in more:
+        # A cut page is complete for the topics before that of its last message.
+        last = page.messages[-1].topic if page.cut else None
+        is_complete = last is None
+        again: list[TopicLink] = []
+        for link in reversed(links):
+            if session.holds(link) and not (is_complete and link.go_live()):
                 link.stop_reading()
                 again.append(link)
-            elif not link.go_live():
-                again.append(link)
-        return again
+            is_complete = is_complete or link.topic == last
+        return again[::-1]
 
     async def _read(self, client: str, wanted: Sequence[Wanted]) -> Page:
         async with self._readers:
@@ -130,8 +127,3 @@ class Mailbox:
             page = await self._store.page(client, wanted, budget=PAGE_BYTES)
         self._counts.pages_read += 1
         return page
-
-
-def _topics_with_more(page: Page) -> set[str]:
-    counted = Counter(message.topic for message in page.messages)
-    return {topic for topic, count in counted.items() if count >= PAGE_ROWS}

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from relay.server.store import LOG_ROWS, StoreUnavailable
+from relay.server.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from relay.server.counts import Counts
@@ -114,15 +114,13 @@ class PublishLog:
     async def _catch_up(self, head: int) -> None:
         """Serve (seen, head] from the table. What is offered meanwhile queues behind."""
         self._counts.catch_ups += 1
-        after = self.seen
         while True:
-            messages = await self._store.between(after, head, self._topics.topics())
+            page = await self._store.between(self.seen, head, self._topics.topics())
             # What was missing may have arrived meanwhile.
-            self._topics.deliver(each for each in messages if each.id > self.seen)
-            if len(messages) < LOG_ROWS:
+            self._topics.deliver(each for each in page.messages if each.id > self.seen)
+            if not page.cut:
                 break
-            after = messages[-1].id
-            self._seen = max(after, self.seen)
+            self._seen = max(page.messages[-1].id, self.seen)
         self._seen = max(head, self.seen)
         self._deliver_early()
 

@@ -49,48 +49,68 @@ ON CONFLICT (id) DO UPDATE SET head = log.head
 RETURNING head
 """
 
-# `upto` counts the bytes of the page in publish order; rows beyond the budget are cut
-# off, but never the first. The last column tells whether that happened.
+# Topic after topic, each in publish order. What is looked at is limited in rows, what is
+# returned in bytes: big messages stay where they are stored until it is clear that they
+# are returned. The last column tells whether anything was left behind.
 PAGE = """
-SELECT id, topic, publisher, message, tag, attestation, published_at, whole > upto
+SELECT id, topic, publisher, message, tag, attestation, published_at,
+       upto < whole OR looked_at = %(rows)s
 FROM (
     SELECT kept.*,
-           sum(size) OVER (ORDER BY id) AS upto,
-           sum(size) OVER () AS whole,
-           row_number() OVER (ORDER BY id) AS number
-    FROM unnest(%(topics)s::text[], %(after)s::bigint[]) AS wanted (topic, after)
-    CROSS JOIN LATERAL (
-        SELECT id, topic, publisher, message, tag, attestation, published_at,
-               octet_length(message) + 200 AS size
-        FROM relay_publishedmessage message
-        WHERE message.topic = wanted.topic
-          AND message.id > greatest(wanted.after, (
-              SELECT through FROM relay_mailboxcursor mailbox
-              WHERE mailbox.topic = wanted.topic AND mailbox.client = %(client)s
-          ))
-          AND message.expires_at > %(now)s
-          AND message.publisher <> %(client)s
-          AND NOT EXISTS (
-              SELECT FROM relay_acknowledgement acknowledged
-              WHERE acknowledged.topic = wanted.topic
-                AND acknowledged.client = %(client)s
-                AND acknowledged.published_id = message.id
-          )
-        ORDER BY message.id
+           sum(size) OVER (ORDER BY place, id ROWS UNBOUNDED PRECEDING) AS upto,
+           row_number() OVER (ORDER BY place, id) AS number,
+           sum(size) OVER () AS whole, count(*) OVER () AS looked_at
+    FROM (
+        SELECT kept.*, wanted.place
+        FROM unnest(%(topics)s::text[], %(after)s::bigint[]) WITH ORDINALITY
+            AS wanted (topic, after, place)
+        CROSS JOIN LATERAL (
+            SELECT id, topic, publisher, message, tag, attestation, published_at,
+                   octet_length(message) + 200 AS size
+            FROM relay_publishedmessage message
+            WHERE message.topic = wanted.topic
+              AND message.id > greatest(wanted.after, (
+                  SELECT through FROM relay_mailboxcursor mailbox
+                  WHERE mailbox.topic = wanted.topic AND mailbox.client = %(client)s
+              ))
+              AND message.expires_at > %(now)s
+              AND message.publisher <> %(client)s
+              AND NOT EXISTS (
+                  SELECT FROM relay_acknowledgement acknowledged
+                  WHERE acknowledged.topic = wanted.topic
+                    AND acknowledged.client = %(client)s
+                    AND acknowledged.published_id = message.id
+              )
+            ORDER BY message.id
+            LIMIT %(rows)s
+        ) AS kept
         LIMIT %(rows)s
     ) AS kept
 ) AS page
 WHERE upto <= %(budget)s OR number = 1
-ORDER BY id
+ORDER BY number
 """
 
 BETWEEN = """
-SELECT id, topic, publisher, message, tag, attestation, published_at
-FROM relay_publishedmessage
-WHERE id > %(after)s AND id <= %(upto)s AND expires_at > %(now)s
-  AND topic = ANY(%(topics)s::text[])
-ORDER BY id
-LIMIT %(rows)s
+SELECT id, topic, publisher, message, tag, attestation, published_at,
+       upto < whole OR looked_at = %(rows)s
+FROM (
+    SELECT kept.*,
+           sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS upto,
+           row_number() OVER (ORDER BY id) AS number,
+           sum(size) OVER () AS whole, count(*) OVER () AS looked_at
+    FROM (
+        SELECT id, topic, publisher, message, tag, attestation, published_at,
+               octet_length(message) AS size
+        FROM relay_publishedmessage
+        WHERE id > %(after)s AND id <= %(upto)s AND expires_at > %(now)s
+          AND topic = ANY(%(topics)s::text[])
+        ORDER BY id
+        LIMIT %(rows)s
+    ) AS kept
+) AS page
+WHERE upto <= %(budget)s OR number = 1
+ORDER BY number
 """
 
 MOVE_CURSORS = """

@@ -44,8 +44,8 @@ LAST_CALL_S = 1.0
 # Beside the connection that writes ticks: one for acknowledgements, one for the log, the
 # others read mailboxes.
 POOL_SIZE = 6
-PAGE_ROWS = 500
-LOG_ROWS = 1_000
+PAGE_ROWS = 1_000
+LOG_BYTES = 4 * 1024 * 1024
 
 
 P = ParamSpec("P")
@@ -176,8 +176,8 @@ class Store:
     async def page(self, client: str, wanted: Sequence[Wanted], *, budget: int) -> Page:
         """The oldest messages of these topics that the client has not acknowledged.
 
-        Complete for every topic up to the last message returned of it. A topic of which
-        ``PAGE_ROWS`` were returned may have more, and if the page is cut, so may all.
+        Topic after topic: if the page is cut, those before the topic of its last message
+        are complete, and that one is up to there.
         """
         arguments = {
             "client": client,
@@ -188,24 +188,21 @@ class Store:
             "budget": budget,
         }
         async with self._connection() as connection:
-            rows = await _all(connection, sql.PAGE, arguments)
-        return Page([_kept(row) for row in rows], bool(rows and rows[-1][7]))
+            return _page(await _all(connection, sql.PAGE, arguments))
 
     @_bounded
-    async def between(
-        self, after: int, upto: int, topics: Iterable[str]
-    ) -> list[KeptMessage]:
-        """The first ``LOG_ROWS`` messages of the log in (after, upto] on these topics."""
+    async def between(self, after: int, upto: int, topics: Iterable[str]) -> Page:
+        """The first messages of the log in (after, upto] on these topics."""
         arguments = {
             "after": after,
             "upto": upto,
             "topics": packed.texts(topics),
             "now": clock.now_ms(),
-            "rows": LOG_ROWS,
+            "rows": PAGE_ROWS,
+            "budget": LOG_BYTES,
         }
         async with self._connection() as connection:
-            rows = await _all(connection, sql.BETWEEN, arguments)
-        return [_kept(row) for row in rows]
+            return _page(await _all(connection, sql.BETWEEN, arguments))
 
     @_bounded
     async def record(self, progress: Sequence[Progress]) -> None:
@@ -297,6 +294,10 @@ def _connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _configure(connection: AsyncConnection[TupleRow]) -> None:
     packed.register(connection)
+
+
+def _page(rows: list[TupleRow]) -> Page:
+    return Page([_kept(row) for row in rows], bool(rows and rows[-1][7]))
 
 
 def _kept(row: TupleRow) -> KeptMessage:

@@ -90,7 +90,7 @@ class Wanted(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Part of a mailbox, in publish order; ``cut`` when there was no room for more."""
+    """Part of a mailbox or of the log; ``cut`` when there may be more."""
 
     messages: list[KeptMessage]
     cut: bool
