@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 BASE = Path(__file__).resolve().parent.parent
-READY_S = 120.0
+READY_S = 240.0
 BACK_S = 60.0
 POLL_S = 0.1
 OURS = ("NOTIFYWEB_", "DATABASE_URL", "REDIS_URL", "RELAY_URL", "KEYS_SERVER_URL")
