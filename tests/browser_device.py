@@ -51,7 +51,12 @@ class BrowserDevice:
         self.account = account
         self._private_key = private_key
         self._client = httpx.Client(
-            base_url=base_url, follow_redirects=True, timeout=30, trust_env=False
+            base_url=base_url,
+            follow_redirects=True,
+            timeout=30,
+            trust_env=False,
+            # A kept connection would end with a web process that a test kills.
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     def __enter__(self) -> BrowserDevice:
