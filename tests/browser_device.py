@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
-PATIENCE_S = 30.0
+# A dapp that could not be reached is asked again after two minutes.
+PATIENCE_S = 180.0
 POLL_S = 0.1
 
 
