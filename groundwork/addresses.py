@@ -41,16 +41,3 @@ def _carried(address: Address) -> ipaddress.IPv4Address | None:
     if address in NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
-
-
-def rate_key(text: str) -> str:
-    """By what a caller is counted: the address, or the /64 of an IPv6 address, since
-    one person has the whole of it."""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    carried = _carried(address)
-    if isinstance(address, ipaddress.IPv4Address) or carried is not None:
-        return str(carried or address)
-    return str(ipaddress.ip_network((address, 64), strict=False))

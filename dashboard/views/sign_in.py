@@ -25,7 +25,7 @@ from accounts import services as accounts
 from accounts.models import Account, SignInRequest
 from dashboard.access import device_of, member, public, safe_next
 from groundwork import limits
-from groundwork.addresses import rate_key
+from groundwork.clients import rate_key
 from identity import services as identity
 from identity.services.errors import MalformedSignature, SignInError
 from syncstore import services as syncstore
@@ -360,7 +360,7 @@ def text_file(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def client_key(request: HttpRequest) -> str:
-    return f"ip:{rate_key(request.META.get('REMOTE_ADDR', ''))}"
+    return f"ip:{rate_key(request)}"
 
 
 def _too_many(request: HttpRequest, verdict: limits.Verdict) -> HttpResponse:
