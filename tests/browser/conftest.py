@@ -20,8 +20,10 @@ FLAGS = [
 PATIENCE_MS = 30_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium():
+    """Ended with this package: while Playwright runs, its event loop is the thread's,
+    and no other test can run one of its own."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.skip("there is no Chromium on this machine")

@@ -59,7 +59,6 @@ UPDATES = st.lists(
 # The store is set up once for all examples: each is rolled back.
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(updates=UPDATES, draw=st.data())
