@@ -17,7 +17,8 @@ scenario(async () => {
   await until("the message before", () => heard.includes("before"));
   did("ready for the restart");
   await told("restarted");
-  await until("both reconnected", () => a.relayer.connected && b.relayer.connected, 60);
+  // The publisher is left alone: a core 2.25 without topics reconnects only when it has to say something.
+  await until("the subscriber reconnected", () => a.relayer.connected, 60);
   await b.relayer.publish(topic, "after", { ttl: 300, tag: 4002 });
   await until("the message after", () => heard.includes("after"), 60);
   check(heard.join() === "before,after", `heard ${heard}`);
