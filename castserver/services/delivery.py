@@ -168,11 +168,9 @@ def _batch(
         icon=notification.icon,
         url=url,
     )
-    if is_later:
-        return MessageBatch.later(
-            message, key, app=app, now=clock.now_s(), sent_at=clock.now_ms()
-        )
-    return MessageBatch.august(message, key, app=app, now=clock.now_s())
+    # An id for all of them: also a topic that August made may have later readers.
+    form = MessageBatch.later if is_later else MessageBatch.august
+    return form(message, key, app=app, now=clock.now_s(), sent_at=clock.now_ms())
 
 
 def _link_is_own(recipients: Recipients) -> bool:

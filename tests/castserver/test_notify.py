@@ -74,7 +74,24 @@ def test_the_message_has_the_form_of_the_august_servers(project, alice):
     assert claims["act"] == "notify_message"
     assert claims["aud"] == f"did:pkh:{alice.account}"
     assert claims["app"] == project.url
-    assert set(claims["msg"]) == {"title", "body", "icon", "url", "type"}
+    assert {"title", "body", "icon", "url", "type"} <= set(claims["msg"])
+
+
+def test_every_message_has_an_id_because_later_clients_may_share_the_topic(
+    project, alice
+):
+    # Of messages without an id they keep the first of a topic and drop the rest.
+    subscription = alice.subscribe(project)
+    for _ in range(3):
+        notify(project, DRAFT, [str(alice.account)])
+    told = [
+        claims_of(request.params["messageAuth"])["msg"]
+        for request in open_all(subscription.sym_key, 4002)
+    ]
+    sent_to = Delivery.objects.order_by("pk")
+    assert [each["id"] for each in told] == [str(each.pk) for each in sent_to]
+    assert all(each["is_read"] is False for each in told)
+    assert all(isinstance(each["sent_at"], int) for each in told)
 
 
 def test_every_account_ends_in_one_list(project, alice, bob, charlie):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -132,16 +134,40 @@ def test_the_claims_are_those_of_the_later_generation():
     )
 
 
+def test_august_claims_with_an_id_are_read_by_both_generations():
+    made = batch(sent_at=NOW * 1000)
+    claims = DidJwt.parse(made.token(RECIPIENT)).claims
+    assert claims["aud"] == W1.account.did
+    assert claims["sub"] == ANSWER.subscription_hash
+    assert claims["msg"] == {
+        **HELLO.to_value(),
+        "sent_at": NOW * 1000,
+        "is_read": False,
+        "id": RECIPIENT.notification_id,
+    }
+    assert "mjv" not in claims
+    received = receive(request_of(made))
+    assert not received.is_later
+    assert received.message.id == RECIPIENT.notification_id
+    # JSON.stringify of what arrived, in the order in which it arrived.
+    text = json.dumps(claims["msg"], separators=(",", ":"), ensure_ascii=False)
+    assert received.message_hash == hashlib.sha256(text.encode()).hexdigest()
+
+
 texts = st.text(
     st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=40
 )
 
 
-@given(texts, texts, texts, st.sampled_from(["august", "later"]))
+@given(texts, texts, texts, st.sampled_from(["august", "both", "later"]))
 def test_every_text_survives_the_batch(title, body, url, generation):
     # The head is padded to whole base64 quanta: every length must come out right.
     sent = NotifyMessage(title, body, "alerts", url=url)
-    made = batch(sent) if generation == "august" else later_batch(sent)
+    made = {
+        "august": batch(sent),
+        "both": batch(sent, sent_at=NOW * 1000),
+        "later": later_batch(sent),
+    }[generation]
     received = receive(request_of(made))
     assert (received.message.title, received.message.body, received.message.url) == (
         title,

@@ -14,6 +14,10 @@ receipts are many and late, and are matched by their JSON-RPC id.
 Of all claims only the receiver's differ within a batch. They come last, behind the rest,
 which is filled up with JSON spaces to a multiple of three bytes: so the rest is encoded
 once, and a token costs its signature and little more.
+
+Departure: a `MessageBatch.august` that says when it was sent has the later `msg`, with an
+id. An account may have wallets of both generations on one topic; the later ones keep of
+all messages without an id only the first, and those of August hash what they received.
 """
 
 from __future__ import annotations
@@ -58,7 +62,7 @@ class Recipient:
     """One account of a batch.
 
     `request_id` is unique per message and recipient: clients key what they keep by it
-    alone. `subscription_hash` is for August, `notification_id` for the later generation.
+    alone. `subscription_hash` is for August, `notification_id` for whatever says `sent_at`.
     """
 
     account: AccountId
@@ -79,18 +83,31 @@ class MessageBatch:
 
     _key: IdentityKey
     _later: bool
+    _has_ids: bool
     _encoded_head: str = field(repr=False)
 
     @classmethod
     def august(
-        cls, notification: NotifyMessage, key: IdentityKey, *, app: str, now: int
+        cls,
+        notification: NotifyMessage,
+        key: IdentityKey,
+        *,
+        app: str,
+        now: int,
+        sent_at: int | None = None,
     ) -> MessageBatch:
-        """For accounts that subscribed with a URL."""
-        msg = notification.check_outgoing().to_value()
+        """For accounts that subscribed with a URL.
+
+        With `sent_at` (milliseconds) later clients of the account can read it, too.
+        """
         claims = _common(key, app=app, now=now)
-        return cls(
-            key, _later=False, _encoded_head=_encode_head({**claims, "msg": msg})
+        if sent_at is not None:
+            head = _open_head(claims, notification, sent_at)
+            return cls(key, _later=False, _has_ids=True, _encoded_head=head)
+        head = _encode_text(
+            dump_json({**claims, "msg": notification.check_outgoing().to_value()})[:-1]
         )
+        return cls(key, _later=False, _has_ids=False, _encoded_head=head)
 
     @classmethod
     def later(
@@ -103,20 +120,18 @@ class MessageBatch:
         sent_at: int,
     ) -> MessageBatch:
         """For accounts that subscribed with a did:web; `sent_at` in milliseconds."""
-        msg = notification.check_outgoing().to_value()
         claims = {**_common(key, app=app, now=now), "mjv": LATER}
-        msg = {**msg, "sent_at": sent_at, "is_read": False}
-        # The open object of `msg` is closed behind the recipient's own id.
-        head = dump_json(claims)[:-1] + ',"msg":' + dump_json(msg)[:-1]
-        return cls(key, _later=True, _encoded_head=_encode_text(head))
+        head = _open_head(claims, notification, sent_at)
+        return cls(key, _later=True, _has_ids=True, _encoded_head=head)
 
     def token(self, recipient: Recipient) -> str:
         """The messageAuth of one account."""
         did = recipient.account.did
+        tail = f',"id":"{recipient.notification_id}"}}' if self._has_ids else ""
         if self._later:
-            tail = f',"id":"{recipient.notification_id}"}},"sub":"{did}"}}'
+            tail += f',"sub":"{did}"}}'
         else:
-            tail = f',"aud":"{did}","sub":"{recipient.subscription_hash}"}}'
+            tail += f',"aud":"{did}","sub":"{recipient.subscription_hash}"}}'
         return sign_encoded(
             self._encoded_head + encode_base64url(tail.encode("ascii")), self._key
         )
@@ -147,9 +162,11 @@ def _common(key: IdentityKey, *, app: str, now: int) -> JsonObject:
     }
 
 
-def _encode_head(claims: JsonObject) -> str:
-    """The base64url of claims that are not closed yet."""
-    return _encode_text(dump_json(claims)[:-1])
+def _open_head(claims: JsonObject, notification: NotifyMessage, sent_at: int) -> str:
+    """Claims and `msg`, both still open: the recipient's own id closes `msg`."""
+    msg = notification.check_outgoing().to_value()
+    msg = {**msg, "sent_at": sent_at, "is_read": False}
+    return _encode_text(dump_json(claims)[:-1] + ',"msg":' + dump_json(msg)[:-1])
 
 
 def _encode_text(text: str) -> str:
