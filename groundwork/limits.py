@@ -85,6 +85,7 @@ class Limits:
     document_good_min_s: int = HOUR
     document_good_max_s: int = DAY
     document_bad_s: int = 120
+    document_unreached_s: int = 5
     webhook_deadline_s: int = 15
     webhook_read_bytes: int = 64 * KIB
     json_body_bytes: int = 256 * KIB

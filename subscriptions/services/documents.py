@@ -2,7 +2,7 @@
 
 Spec: protocol.md, section 5.4; reliability.md, items 20, 21 and 32. Documents are read
 outside transactions through the guarded client, and kept: for an hour to a day if good,
-for two minutes if bad. The keys of the first good reading are pinned. Other keys later
+for two minutes if bad, for seconds (then ever longer) if the network is why. The keys of the first good reading are pinned. Other keys later
 wait for a person's word, since whoever takes a domain over could speak as the dapp.
 """
 
@@ -96,7 +96,7 @@ class Reading:
     """What came of asking a dapp: both documents, or why not and whether that may pass."""
 
     url: str
-    keep_for: timedelta
+    keep_for: timedelta = timedelta()
     document: DidWebDocument | None = None
     config: DappConfig | None = None
     reason: str = ""
@@ -152,8 +152,6 @@ def read_all(urls: Collection[str]) -> list[Reading]:
 
 
 def _read(url: str) -> Reading:
-    limits = settings.LIMITS
-    bad = timedelta(seconds=entropy.jitter(limits.document_bad_s, share=0.1))
     location = locate_dapp(url)
     try:
         answer = _fetch(location.document_url, "did.json")
@@ -163,19 +161,17 @@ def _read(url: str) -> Reading:
             "wc-notify-config.json", config_answer.body, DappConfig.from_value
         )
     except _Unreadable as error:
-        return Reading(url, bad, reason=str(error), may_pass=error.may_pass)
+        return Reading(url, reason=str(error), may_pass=error.may_pass)
     return Reading(url, _good_for(answer), document, config)
 
 
 def read_did_document(url: str) -> Reading:
     """The did.json below ``url`` alone: a server has one, and no types."""
-    limits = settings.LIMITS
-    bad = timedelta(seconds=entropy.jitter(limits.document_bad_s, share=0.1))
     try:
         answer = _fetch(AppUrl.parse(url).well_known("did.json"), "did.json")
         document = _parsed("did.json", answer.body, DidWebDocument.from_value)
     except _Unreadable as error:
-        return Reading(url, bad, reason=str(error), may_pass=error.may_pass)
+        return Reading(url, reason=str(error), may_pass=error.may_pass)
     return Reading(url, _good_for(answer), document)
 
 
@@ -260,8 +256,8 @@ _READ_FIELDS: Final = [
 
 def _take(row: DappDocument, reading: Reading, now: datetime) -> bool:
     """Mirror a reading; whether its keys are others than the pinned, for the first time."""
+    row.expires_at = now + (reading.keep_for or _wait_after(row, reading))
     row.checked_at = now
-    row.expires_at = now + reading.keep_for
     row.reason = reading.reason[:REASON_LENGTH]
     row.may_pass = reading.may_pass
     if reading.document is None or reading.config is None:
@@ -279,6 +275,19 @@ def _take(row: DappDocument, reading: Reading, now: datetime) -> bool:
         for each in reading.config.types
     ]
     return _compare_keys(row, reading.document, now)
+
+
+def _wait_after(row: DappDocument, bad: Reading) -> timedelta:
+    """Until when a bad reading holds: twice as long as the last if the network is why."""
+    longest = settings.LIMITS.document_bad_s
+    if not bad.may_pass:
+        return timedelta(seconds=entropy.jitter(longest, share=0.1))
+    waited = timedelta()
+    if row.may_pass and row.expires_at is not None and row.checked_at is not None:
+        waited = row.expires_at - row.checked_at
+    first = settings.LIMITS.document_unreached_s
+    seconds = min(max(2 * waited.total_seconds(), first), longest)
+    return timedelta(seconds=entropy.jitter(seconds, share=0.1))
 
 
 def _compare_keys(row: DappDocument, document: DidWebDocument, now: datetime) -> bool:

@@ -209,10 +209,13 @@ def _go_on(attempt: SubscribeAttempt, document: DappDocument) -> None:
 
 def _wait_or_reject(attempt: SubscribeAttempt, document: DappDocument) -> None:
     """Documents that were never read well: 404 ends the attempt, a slow network waits."""
-    if document.may_pass:
+    due_at = document.expires_at
+    if document.may_pass and due_at is not None:
         SubscribeAttempt.objects.filter(pk=attempt.pk, state=State.RESOLVING).update(
-            next_attempt_at=document.expires_at, reason=document.reason
+            next_attempt_at=due_at, reason=document.reason
         )
+        wait = (due_at - clock.now()).total_seconds()
+        enqueue_on_commit(RESOLVE_TASK, str(attempt.pk), delay_s=wait)
         return
     reject(attempt, document.reason)
 

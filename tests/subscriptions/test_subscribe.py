@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from django.conf import settings as django_settings
 
@@ -226,12 +228,30 @@ def test_a_good_document_is_kept_and_a_bad_one_soon_forgotten(alice, dapp):
     requested(alice, dapp)
     good = DappDocument.objects.get(url=dapp.url)
     assert (good.expires_at - good.checked_at).total_seconds() >= 3600 * 0.9
-    dapp.status = 500
+    dapp.status = 404
     DappDocument.objects.update(expires_at=clock.now())
     services.look_up_dapp(dapp.url)
     bad = DappDocument.objects.get(url=dapp.url)
     assert 100 <= (bad.expires_at - bad.checked_at).total_seconds() <= 140
     assert bad.public_key_x == good.public_key_x, "the last good one stays"
+
+
+def test_a_dapp_that_cannot_be_reached_is_asked_again_ever_later(alice, dapp):
+    dapp.status = 503
+    at, waits = clock.now(), []
+    for _ in range(7):
+        with clock.frozen(at):
+            services.look_up_dapp(dapp.url)
+        document = DappDocument.objects.get(url=dapp.url)
+        waits.append((document.expires_at - at).total_seconds())
+        at = document.expires_at
+    assert waits[0] <= 6
+    assert all(late >= 1.6 * soon for soon, late in itertools.pairwise(waits[:4]))
+    assert 100 <= waits[-1] <= 140
+    dapp.status = 200
+    with clock.frozen(at):
+        services.look_up_dapp(dapp.url)
+    assert DappDocument.objects.get(url=dapp.url).public_key_x
 
 
 def test_changed_keys_wait_for_a_persons_word(alice, bob, dapp):
