@@ -140,7 +140,8 @@ REDIS_URL = (
 REDIS_TIMEOUT_S = 30
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # Publish and subscribe: what nobody hears is lost, and is only a hint.
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
             "hosts": [
                 {
@@ -151,9 +152,6 @@ CHANNEL_LAYERS = {
                 }
             ],
             "prefix": "asgi",
-            "capacity": 1_000,
-            "expiry": 30,
-            "group_expiry": DAY,
         },
     }
 }

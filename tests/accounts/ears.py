@@ -10,7 +10,7 @@ from channels.layers import channel_layers
 if TYPE_CHECKING:
     from types import TracebackType
 
-ENOUGH_S = 0.2
+PATIENCE_S = 20
 
 
 class Ear:
@@ -29,14 +29,15 @@ class Ear:
         return self._loop.run(self._drain())
 
     async def _drain(self) -> list[dict]:
+        # Redis keeps the order, so what was sent before this word arrives before it.
+        await self._layer.send(self._channel, {"type": "that.is.all"})
         found = []
-        while True:
-            try:
-                # What was sent before this is in Redis already.
-                waiting = self._layer.receive(self._channel)
-                found.append(await asyncio.wait_for(waiting, ENOUGH_S))
-            except TimeoutError:
-                return found
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                message = await self._layer.receive(self._channel)
+                if message["type"] == "that.is.all":
+                    return found
+                found.append(message)
 
     def __enter__(self) -> Ear:
         return self
@@ -47,5 +48,5 @@ class Ear:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.run(self._layer.close_pools())
+        self._loop.run(self._layer.flush())
         self._loop.close()
