@@ -75,7 +75,12 @@ def answer(
 
 def _page(request: HttpRequest, problem: Problem) -> str:
     # Without a request context: what is broken may be what a context needs.
-    context = {"problem": problem, "request_id": request_id(request)}
+    # The bare request is for its cookies: the page keeps the look that was chosen.
+    context = {
+        "problem": problem,
+        "request_id": request_id(request),
+        "request": request,
+    }
     for name in (f"{problem.status}.html", "error.html"):
         try:
             return render_to_string(name, context)

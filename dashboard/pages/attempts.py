@@ -48,11 +48,13 @@ STEPS: Final = (
 )
 SENDS_TO: Final = {5: CAST, 13: W1, 18: WX}
 
+FIRST_OF_WX: Final = 19
+
 _STATE_WORDS: Final = {
     "resolving": ("Looking at the dapp's documents", "accent"),
     "requested": ("Waiting for the dapp's answer", "accent"),
     "settled": ("Subscribed; telling the other devices", "accent"),
-    "synced": ("Subscribed and shared with the other devices", "ok"),
+    "synced": ("Subscribed and written to Sync", "ok"),
     "rejected": ("The dapp did not accept it", "danger"),
     "expired": ("The dapp did not answer in time", "danger"),
 }
@@ -100,6 +102,11 @@ class AttemptPage:
         return self.attempt.state in {"synced", "rejected", "expired"}
 
     @property
+    def waits_for_a_device(self) -> bool:
+        """W1 is through, and no other device has shown itself yet."""
+        return self.attempt.state == "synced" and self.done < FIRST_OF_WX
+
+    @property
     def duration_ms(self) -> float | None:
         times = [step.since_start_ms for step in self.steps if step.since_start_ms]
         return max(times, default=None)
@@ -119,6 +126,8 @@ def attempt_page(attempt: SubscribeAttempt) -> AttemptPage:
         for record in records.of_run(attempt.response_topic):
             recorded.setdefault(record.step, []).append(record)
     words, tone = _STATE_WORDS[attempt.state]
+    if FIRST_OF_WX in recorded:
+        words = "Subscribed and shared with the other devices"
     return AttemptPage(
         attempt=attempt,
         name=attempt.metadata.get("name") or name_of(attempt.dapp_url),

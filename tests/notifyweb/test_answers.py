@@ -136,6 +136,12 @@ def test_an_unknown_address_is_a_page_or_a_problem(program, browser):
     assert page["Content-Type"].startswith("text/html")
 
 
+def test_an_error_page_keeps_the_look_that_was_chosen(browser):
+    browser.cookies["theme"] = "dark"
+    page = browser.get("/nowhere")
+    assert b'data-theme="dark"' in page.content
+
+
 def test_a_foreign_form_is_refused():
     careful = Client(enforce_csrf_checks=True)
     answer = careful.post("/test/posted")
