@@ -78,7 +78,7 @@ _embedded = EMBEDDED_POSTGRES and EMBEDDED_REDIS
 DEBUG = env.flag("DEBUG", default=False)
 DEMO = env.flag("NOTIFYWEB_DEMO", default=_embedded and EMBEDDED_RELAY)
 PRODUCTION = not EMBEDDED_POSTGRES and not DEMO
-ADMIN = env.flag("NOTIFYWEB_ADMIN", default=True)
+ADMIN = env.flag("NOTIFYWEB_ADMIN", default=not PRODUCTION)
 FAILPOINTS = env.names("NOTIFYWEB_FAILPOINTS")
 
 # Secrets --------------------------------------------------------------------
