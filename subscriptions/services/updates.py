@@ -38,7 +38,7 @@ from subscriptions.services.wallet import (
 )
 from syncstore.services import lock_stores, store_set
 from walletconnect.crypto.keys import Topic
-from walletconnect.errors import RemoteProtocolError
+from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.notify import methods
 from walletconnect.notify.update import request_update, settle_update
 from walletconnect.notify.values import ScopeMap, ScopeSetting
@@ -153,7 +153,11 @@ def settle_updates(messages: list[Inbound]) -> Declined:
         if row is None:
             declined[message.pk] = Refused(NOT_WAITING)
             continue
-        events += _settle(row, message)
+        try:
+            events += _settle(row, message)
+        except RemoteProtocolError as error:
+            # Everybody on the topic can write this: the dapp's own answer may follow.
+            declined[message.pk] = Refused(str(error))
     record_events(events)
     return declined
 
@@ -182,17 +186,19 @@ def _settle(row: Subscription, message: Inbound) -> list[EventDraft]:
     if pending is None or isinstance(answer, JsonRpcRequest):
         return []
     before = row.with_key(message.sym_key)
-    row.pending_update = None
     try:
         after = settle_update(pending, answer, before, now=clock.now_s())
     except RemoteProtocolError as error:
+        if error.code is not ErrorCode.REFUSED:
+            raise
+        row.pending_update = None
         row.update_reason = f"The dapp did not accept it: {error.message}"[
             :REASON_LENGTH
         ]
         row.save(update_fields=["pending_update", "update_reason"])
         return [subscription_event(UPDATE, row)]
     row.take(after)
-    row.update_reason = ""
+    row.pending_update, row.update_reason = None, ""
     row.save(update_fields=[*MIRRORED_FIELDS, "pending_update", "update_reason"])
     failpoint("update.settle.before_commit")
     return [*_announce(row, after), subscription_event(UPDATE, row)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from django.conf import settings
 
 from castserver.models import Subscriber
 from groundwork import clock
@@ -58,6 +59,14 @@ CLAIMS = {
         lambda f: {"iss": f.wallet.key.did.replace("z6Mk", "z6LS")},
         UNKNOWN,
     ),
+    "a signer with a zero character": (
+        lambda f: {"iss": f.wallet.key.did + "\x00"},
+        malformed("claim iss"),
+    ),
+    "an endless signer": (
+        lambda f: {"iss": f.wallet.key.did * 100},
+        "too_large: claim iss is too long",
+    ),
     "a signer spelled oddly": (lambda f: {"iss": f.wallet.key.did + "1"}, UNKNOWN),
     "expired": (lambda f: at(-HOUR), "expired: did-jwt has expired"),
     "from the future": (lambda f: at(HOUR), FUTURE),
@@ -99,6 +108,10 @@ CLAIMS = {
         wrong("ksu"),
     ),
     "no key server": (lambda f: {"ksu": None}, malformed("claim ksu")),
+    "a list of key servers": (
+        lambda f: {"ksu": [settings.KEYS_SERVER_URL]},
+        malformed("claim ksu"),
+    ),
     "another act": (lambda f: {"act": "notify_message"}, wrong("act")),
     "no act": (lambda f: {"act": None}, wrong("act")),
 }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
 
 from groundwork import clock, entropy
 from tests.castserver.world import Wallet, document_of
-from walletconnect.crypto.base64url import encode_base64url
-from walletconnect.crypto.envelope import seal
+from walletconnect.crypto.base64url import decode_base64url, encode_base64url
+from walletconnect.crypto.envelope import Envelope, seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
 from walletconnect.notify.methods import DELETE, SUBSCRIBE, UPDATE
 from walletconnect.relay.frames import Publication
@@ -97,10 +97,20 @@ class Forgery:
         return self.sym_key or derive_sym_key(self.key_pair_y, document.key_agreement)
 
 
+def sealed_again(publication: Publication, sym_key: SymKey) -> Publication:
+    """The same words in another envelope: other bytes, the same request."""
+    envelope = Envelope.decode(publication.message)
+    text = seal(
+        envelope.open(sym_key),
+        sym_key,
+        iv=entropy.iv(),
+        sender=envelope.sender_public_key,
+    )
+    return replace(publication, message=text)
+
+
 def with_unreduced_s(token: str) -> str:
     """Another text of the same signature, for verifiers that do not look closely."""
-    from walletconnect.crypto.base64url import decode_base64url
-
     head, _, text = token.rpartition(".")
     signature = decode_base64url(text)
     s = int.from_bytes(signature[32:], "little") + ORDER

@@ -110,9 +110,17 @@ def test_it_refuses_another_act():
 def test_a_key_server_must_be_on_the_list():
     verify(token(), ksu=["https://keys.example.org"])
     assert refusal(token(), ksu=["https://other.example.org"]) is ErrorCode.MISMATCH
-    assert (
-        refusal(token(ksu=...), ksu=["https://keys.example.org"]) is ErrorCode.MISMATCH
-    )
+    allowed = frozenset({"https://keys.example.org"})
+    for value in (..., 7, None, ["https://keys.example.org"], {}):
+        assert refusal(token(ksu=value), ksu=allowed) is ErrorCode.MISMATCH
+
+
+@pytest.mark.parametrize("iss", [None, 7, "did:key:z\x00", "did\nkey", "z" * 5000])
+def test_an_issuer_is_a_line_that_may_be_looked_up(iss):
+    """It is looked up before it is verified."""
+    parsed = DidJwt.parse(sign_did_jwt({**CLAIMS, "iss": iss}, KEY))
+    with pytest.raises(RemoteProtocolError):
+        _ = parsed.iss
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def response_with(key=DAPP.key, rpc_id=REQUEST_ID, **changes):
         "exp": NOW + 60,
         "iss": key.did,
         "aud": W1.identity_key.did,
-        "sub": hash_text("x"),
+        "sub": ask().pending.update_hash,
         "app": "https://dapp.example.org",
         **changes,
     }
@@ -167,6 +167,9 @@ def response_with(key=DAPP.key, rpc_id=REQUEST_ID, **changes):
         {"rpc_id": 1},
         {"aud": WX.identity_key.did},
         {"app": "https://other.example.org"},
+        {"sub": hash_text("an update of before")},
+        {"sub": W1.account.did},
+        {"app": "did:web:dapp.example.org", "sub": BOB.account.did},
     ],
 )
 def test_w1_refuses_an_answer_that_is_not_the_dapps_to_this_request(changes):

@@ -29,6 +29,7 @@ from walletconnect.json_values import (
     dump_json,
     malformed,
     parse_object,
+    require_line,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 LEEWAY: Final = 120  # seconds that two clocks may differ
 
 _LONGEST: Final = 512 * 1024  # one relay message
+_LONGEST_ISS: Final = 256  # a did:key has 56 characters
 # A time above this is in milliseconds: in seconds it would be the year 5138.
 _MILLISECONDS_FROM: Final = 10**11
 _LATEST: Final = 2**53 - 1
@@ -90,7 +92,8 @@ class DidJwt:
 
     @property
     def iss(self) -> str:
-        return self._text_claim("iss")
+        # Looked up before it is verified: nothing that a database does not take.
+        return require_line(self.claims.get("iss"), "claim iss", longest=_LONGEST_ISS)
 
     @property
     def act(self) -> str | None:
@@ -120,7 +123,11 @@ class DidJwt:
         for name, value in expected.items():
             if value is not None and self.claims.get(name) != value:
                 raise _mismatch(name)
-        if ksu is not None and self.claims.get("ksu") not in ksu:
+        # A list would be asked for its hash, and has none.
+        keys_server = self.claims.get("ksu")
+        if ksu is not None and not (
+            isinstance(keys_server, str) and keys_server in ksu
+        ):
             raise _mismatch("ksu")
         self._verify_times(now=now, max_life=max_life, times=times)
         return self

@@ -14,6 +14,7 @@ names of the claims, in the order in which the shipped clients and servers write
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from walletconnect.crypto.keys import hash_text
@@ -55,6 +56,8 @@ DELETE_REASON: Final = "User unsubscribed."
 LATER: Final = "1"  # `mjv` of the last released client
 
 _MOST_SUBSCRIPTIONS = 1000
+_LONGEST_APP = 263  # did:web: and a host with a path of 255 characters
+_LONGEST_VERSION = 16
 
 
 def _read_subscriptions(value: JsonValue) -> tuple[ServerSubscription, ...]:
@@ -85,11 +88,11 @@ def _read_time(value: JsonValue) -> int:
     return require_integer(value, "claim time", most=MAX_SAFE_INTEGER)
 
 
-def _read_line(value: JsonValue) -> str:
+def _read_line(value: JsonValue, longest: int = LONGEST_URL) -> str:
     # Seven of these per token: no detour through the general readers.
-    if isinstance(value, str) and len(value) <= LONGEST_URL and value.isprintable():
+    if isinstance(value, str) and len(value) <= longest and value.isprintable():
         return value
-    return require_line(value, "claim", longest=LONGEST_URL)
+    return require_line(value, "claim", longest=longest)
 
 
 def _read_object(value: JsonValue) -> JsonObject:
@@ -110,8 +113,8 @@ _READERS: Final[dict[str, Callable[[JsonValue], object]]] = {
     "aud": _read_line,
     "sub": _read_line,
     "ksu": _read_line,
-    "app": _read_line,
-    "mjv": _read_line,
+    "app": partial(_read_line, longest=_LONGEST_APP),
+    "mjv": partial(_read_line, longest=_LONGEST_VERSION),
     "scp": _read_scope,
     "msg": _read_object,
     "sbs": _read_subscriptions,

@@ -9,6 +9,9 @@ Spec: clients/notify/notify-update.md; protocol.md, sections 5.1, 5.3 and 5.5.
 
 Every device of the account hears the request and the answer, for they share the topic: one
 without a pending update ignores both and learns the new scope from the store.
+
+Departure: the client believes any answer that carries its request's id, which nobody signs. Here
+the answer must also be the dapp's, and about this very update.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from walletconnect.crypto.keys import hash_text
-from walletconnect.identity.did import is_did_web
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.did import account_of, is_did_web
 from walletconnect.notify.answers import (
     publish_request,
     publish_result,
@@ -192,4 +196,15 @@ def settle_update(
         aud=pending.identity_did,
     )
     require_app(response_auth.app, subscription.app)
+    _require_same_update(response_auth, pending, subscription)
     return subscription.with_scope(pending.scope, now=now)
+
+
+def _require_same_update(
+    auth: UpdateResponseAuth, pending: PendingUpdate, subscription: NotifySubscription
+) -> None:
+    """The id of an answer is unsigned: an older answer could be sealed under a new one."""
+    if is_did_web(auth.app):
+        require_account(account_of(auth.sub), subscription.account)
+    elif auth.sub != pending.update_hash:
+        raise RemoteProtocolError(ErrorCode.MISMATCH, "claim sub does not fit")
