@@ -21,6 +21,11 @@ class NotifywebConfig(AppConfig):
 
 
 class CollectedFilesConfig(StaticFilesConfig):
-    """Leaves out scripts that import by bare names; htmx is our own vendored copy."""
+    """Leaves out what no page of ours names: another htmx, another API viewer, maps."""
 
-    ignore_patterns = [*StaticFilesConfig.ignore_patterns, "django_htmx"]
+    ignore_patterns = [
+        *StaticFilesConfig.ignore_patterns,
+        "django_htmx",
+        "redoc*",
+        "*.js.map",
+    ]

@@ -8,9 +8,6 @@ from importlib.util import find_spec
 from typing import Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
-# Daphne runs each request in a thread of its own; a pool keeps those threads from
-# opening a connection each. Set before the settings are read.
-os.environ.setdefault("NOTIFYWEB_DATABASE_POOL", "10")
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -20,7 +17,11 @@ from django.core.asgi import get_asgi_application
 # Loads the apps; what follows may import models.
 http_application = get_asgi_application()
 
+from notifyweb.database import pool_connections
 from notifyweb.doors import BodyLimit, SameOrigin
+
+if settings.WEB_DATABASE_POOL:
+    pool_connections(settings.DATABASES["default"], settings.WEB_DATABASE_POOL)
 
 
 def _websocket_urls() -> list[Any]:

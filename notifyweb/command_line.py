@@ -52,9 +52,15 @@ def _refuse_if_unfit() -> None:
     import django
 
     django.setup()
+    from django.db import connection
+
     from notifyweb.startup import refuse_to_start_if_unfit
 
-    refuse_to_start_if_unfit()
+    try:
+        refuse_to_start_if_unfit()
+    finally:
+        # The server decides for itself how it connects.
+        connection.close()
 
 
 @contextmanager

@@ -36,16 +36,27 @@ def database_settings(
             f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
         ),
     }
-    if pool:
-        options["pool"] = {"min_size": 1, "max_size": pool, "timeout": POOL_TIMEOUT_S}
-    return {
+    found: dict[str, Any] = {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": address.name,
         "HOST": address.host,
         "PORT": str(address.port),
         "USER": address.user,
         "PASSWORD": address.password,
-        "CONN_MAX_AGE": 0 if pool else KEEP_CONNECTION_S,
+        "CONN_MAX_AGE": KEEP_CONNECTION_S,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options,
+    }
+    if pool:
+        pool_connections(found, pool)
+    return found
+
+
+def pool_connections(database: dict[str, Any], size: int) -> None:
+    """Share ``size`` connections among the threads that connect from now on."""
+    database["CONN_MAX_AGE"] = 0
+    database["OPTIONS"]["pool"] = {
+        "min_size": 1,
+        "max_size": size,
+        "timeout": POOL_TIMEOUT_S,
     }

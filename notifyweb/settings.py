@@ -127,6 +127,9 @@ DATABASES = {
         pool=env.integer("NOTIFYWEB_DATABASE_POOL", 0, highest=1000),
     )
 }
+# Daphne runs each request in a thread of its own; a pool keeps those threads from
+# opening a connection each. The web process takes it up when it starts.
+WEB_DATABASE_POOL = env.integer("NOTIFYWEB_DATABASE_POOL", 10, highest=1000)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis: hints, queues and counters; nothing that may not be lost ---------------

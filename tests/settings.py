@@ -29,6 +29,7 @@ CHANNEL_LAYERS["default"]["CONFIG"]["hosts"][0]["address"] = REDIS_URL
 
 DATABASES["default"]["TEST"] = {"NAME": f"test_{os.getpid()}"}
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+WEB_DATABASE_POOL = 0
 # Pages of a test name plain files: nothing was collected.
 STORAGES["staticfiles"] = {
     "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"

@@ -16,6 +16,7 @@ COLOURS = {
     OWN_NAME: "1",
     "postgres": "34",
     "redis": "31",
+    "nursery": "90",
     "prepare": "36",
     "web": "32",
     "relay": "35",

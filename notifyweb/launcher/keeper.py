@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import functools
 import os
 import signal
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from groundwork import listening
 from notifyweb.environment import SettingError
+from notifyweb.launcher.parent import die_with
 from notifyweb.launcher.programs import Program
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from notifyweb.embedded.lease import Service
     from notifyweb.embedded.places import Places
     from notifyweb.launcher.console import Console
+    from notifyweb.launcher.nursery import Nursery
 
-PR_SET_PDEATHSIG = 1
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 20.0
@@ -37,17 +38,17 @@ FOUND_POLL_S = 0.5
 LAST_LINES_S = 1.0
 SERVICE_STOP_S = 6.0
 
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
+class Running(Protocol):
+    """What there is to know of a program that was started."""
 
-def _die_with(launcher: int) -> Callable[[], None]:
-    def in_child() -> None:
-        if _libc is not None:
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != launcher:
-                os._exit(1)
+    @property
+    def pid(self) -> int: ...
 
-    return in_child
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
 
 
 async def _lines_of(handle: int, line: Callable[[str], None]) -> None:
@@ -74,11 +75,14 @@ async def _lines_of(handle: int, line: Callable[[str], None]) -> None:
 class Keeper:
     """Runs one program until it is told to stop."""
 
-    def __init__(self, program: Program, console: Console) -> None:
+    def __init__(
+        self, program: Program, console: Console, *, nursery: Nursery | None = None
+    ) -> None:
         self.program = program
         self.on_change: Callable[[], None] = lambda: None
         self._console = console
-        self._running: asyncio.subprocess.Process | None = None
+        self._nursery = nursery
+        self._running: Running | None = None
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._started_at = time.monotonic()
@@ -118,18 +122,25 @@ class Keeper:
         self.on_change()
         return code
 
-    async def _spawn(self, output: int) -> asyncio.subprocess.Process:
-        door = self.program.door
+    async def _spawn(self, output: int) -> Running:
+        if self._nursery is not None:
+            copy = await self._nursery.start_copy(self.program, output)
+            if copy is not None:
+                return copy
+        environment = {**os.environ, **self.program.environment}
+        doors = () if self.program.door is None else (self.program.door.fileno(),)
+        for door in doors:
+            environment[listening.VARIABLE] = str(door)
         return await asyncio.create_subprocess_exec(
             *self.program.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=self.program.folder,
-            env={**os.environ, **self.program.environment},
+            env=environment,
             start_new_session=True,
-            pass_fds=() if door is None else (door.fileno(),),
-            preexec_fn=_die_with(os.getpid()),
+            pass_fds=doors,
+            preexec_fn=functools.partial(die_with, os.getpid()),
         )
 
     async def _keep(self) -> None:

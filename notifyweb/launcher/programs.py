@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from groundwork import listening
 from notifyweb.command_line import SUPERVISED
 
 if TYPE_CHECKING:
@@ -54,6 +53,12 @@ def _celery(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "celery", "-q", "-A", "notifyweb", *arguments)
 
 
+def nursery(base: Path) -> Program:
+    """The process that loads the code once; the others are copies of it."""
+    arguments = (sys.executable, "-m", "notifyweb.launcher.forking")
+    return replace(_child("nursery", arguments), folder=base)
+
+
 def prepare(base: Path, *, seed: bool) -> Program:
     arguments = ("prepare", "--seed") if seed else ("prepare",)
     return _child("prepare", _manage(base, *arguments))
@@ -82,7 +87,7 @@ def _child(
         SUPERVISED: "1",
         "PYTHONUNBUFFERED": "1",
         "NOTIFYWEB_PROCESS": name,
+        # Titles of processes must not write over the variables that stand behind.
+        "SPT_NOENV": "1",
     }
-    if door is not None:
-        environment[listening.VARIABLE] = str(door.fileno())
     return Program(name, arguments, environment=environment, door=door)

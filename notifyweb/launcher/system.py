@@ -19,6 +19,7 @@ from notifyweb.environment import SettingError, private_folder
 from notifyweb.launcher import probe, programs
 from notifyweb.launcher.console import Console
 from notifyweb.launcher.keeper import Keeper, ServiceKeeper
+from notifyweb.launcher.nursery import Nursery, can_fork
 from notifyweb.launcher.watchdog import watch_worker
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class System:
         self._services = [
             ServiceKeeper(service, settings.PLACES, console) for service in services
         ]
+        self._nursery: Nursery | None = None
         self._keepers: list[Keeper] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
@@ -152,6 +154,10 @@ class System:
         return 0
 
     async def _start(self) -> int:
+        # It needs no services: the code is being loaded while they come up.
+        if can_fork():
+            self._nursery = Nursery(programs.nursery(settings.BASE_DIR), self._console)
+            self._keep(self._nursery)
         if self._services:
             with self._console.phase("services are up"):
                 for service in self._services:
@@ -166,7 +172,7 @@ class System:
         with self._console.phase("processes are up"):
             found = programs.programs(settings.BASE_DIR, doors=self._doors)
             for program in found:
-                keeper = Keeper(program, self._console)
+                keeper = Keeper(program, self._console, nursery=self._nursery)
                 self._keepers.append(keeper)
                 self._keep(keeper)
             await self._wait_until_ready()
@@ -193,7 +199,7 @@ class System:
             return 0
         program = programs.prepare(settings.BASE_DIR, seed=settings.DEMO)
         with self._console.phase("prepared"):
-            keeper = Keeper(program, self._console)
+            keeper = Keeper(program, self._console, nursery=self._nursery)
             self._keepers = [keeper]
             code = await keeper.run_once()
             self._keepers = []
@@ -217,6 +223,9 @@ class System:
         self._console.say("stopping")
         self._doors.close()
         await asyncio.gather(*(k.stop(hurry=self._hurry) for k in self._keepers))
+        # Behind its copies, which would die with it.
+        if self._nursery is not None:
+            await self._nursery.stop(hurry=self._hurry)
         await asyncio.gather(*(s.stop(hurry=self._hurry) for s in self._services))
         for task in self._tasks:
             task.cancel()
@@ -229,7 +238,8 @@ class System:
     def _write_pids(self) -> None:
         """Who runs under which number, for whoever looks after the machine."""
         pids = {"launcher": os.getpid()}
-        for keeper in [*self._services, *self._keepers]:
+        nursery = [] if self._nursery is None else [self._nursery]
+        for keeper in [*self._services, *nursery, *self._keepers]:
             if keeper.pid is not None:
                 pids[keeper.program.name] = keeper.pid
         draft = settings.DATA_DIR / "processes.draft"

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,13 @@ from tests.system import BASE, System, clean_environment, free_port, living_unde
 
 pytestmark = pytest.mark.system
 PROCESSES = ("postgres", "redis", "web", "relay", "gateway", "worker", "beat")
+TITLES = {
+    "web": "manage.py daphne",
+    "relay": "manage.py relay",
+    "gateway": "manage.py gateway",
+    "worker": "celery",
+    "beat": "beat",
+}
 
 
 @pytest.fixture
@@ -55,7 +63,10 @@ def test_every_component_is_ready_and_one_url_is_printed(system):
 
 
 def test_every_process_is_known_by_its_name(system):
-    assert set(system.pids()) == {"launcher", *PROCESSES}
+    assert set(system.pids()) == {"launcher", "nursery", *PROCESSES}
+    for name, words in TITLES.items():
+        words_of = (Path("/proc") / str(system.pid(name)) / "cmdline").read_text()
+        assert words in words_of
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -63,6 +74,13 @@ def test_a_killed_process_comes_back(system, name):
     old_pid = system.kill(name)
     new_pid = system.wait_until_back(name, old_pid)
     assert new_pid != old_pid
+
+
+def test_without_the_process_that_forks_all_come_back_and_so_does_it(system):
+    old = system.pids()
+    system.kill("nursery")
+    for name in ("web", "relay", "gateway", "worker", "beat", "nursery"):
+        system.wait_until_back(name, old[name])
 
 
 def test_an_absent_database_is_503_and_says_when_to_return(system):
