@@ -7,7 +7,9 @@ import pytest
 from castserver.services.projects import TypeDraft, create_project
 from castserver.services.server_keys import public_keys
 from keychain.services import ensure_canary
+from syncstore.services import enable_sync
 from tests.castserver.world import Wallet
+from tests.subscriptions.world import Dapp, sign_in
 
 TYPES = (TypeDraft("alerts", "Urgent"), TypeDraft("news", "What is new"))
 
@@ -39,3 +41,19 @@ def alice():
 @pytest.fixture
 def bob():
     return Wallet("bob").register()
+
+
+@pytest.fixture
+def dapp():
+    """A dapp elsewhere, made of the protocol core."""
+    made = Dapp()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def person():
+    """Somebody who signed in here in two browsers, with Sync."""
+    found = sign_in("alice", devices=2)
+    enable_sync(found.account, found.sync_signature, found.device)
+    return found

@@ -1,0 +1,297 @@
+"""Messages that nobody meant, by senders who hold the right keys.
+
+reliability.md, items 9 and 11: late, doubled or strange messages never raise. Each message here
+meets the same state as the genuine one would; it is taken, or it is refused and nothing
+changes. It never counts as a defect of ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import random
+
+import pytest
+from django.db import transaction
+
+from castserver.services import NotificationDraft, notify
+from castserver.services.documents import server_did_document
+from groundwork import clock, entropy
+from groundwork.limits import Bucket
+from relay import services as relay
+from relay.models import InboxMessage, Party
+from subscriptions import services as wallet
+from subscriptions.services.messages import DAPP_CHANGED
+from tests.castserver.world import Wallet, open_last
+from tests.hostile.mutations import Original, garbled
+from tests.hostile.tokens import Forgery
+from tests.hostile.unchanged import changed_since, contents
+from tests.subscriptions.cast_server import CastServer, listed
+from tests.subscriptions.conftest import requested, subscribed
+from tests.subscriptions.test_adoption import OtherWallet
+from tests.subscriptions.test_delete import delete_auth
+from walletconnect.crypto.keys import KeyPair
+from walletconnect.identity.authorization import ALL_APPS_STATEMENT
+from walletconnect.identity.did import DidWebDocument
+from walletconnect.notify.answers import publish_request
+from walletconnect.notify.later import request_watch
+from walletconnect.notify.later_claims import GetNotificationsAuth, MarkReadAuth
+from walletconnect.notify.message import make_receipt, receive_message
+from walletconnect.notify.methods import (
+    DELETE,
+    GET_NOTIFICATIONS,
+    MARK_READ,
+    SUBSCRIBE,
+    UPDATE,
+)
+from walletconnect.relay.rpc import parse
+from walletconnect.sync.store import StoreDelete, StoreSet
+
+ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "25"))
+PATIENT = Bucket(1_000_000, 1000)
+# What a door keeps of what it refused, beside the message itself.
+LOG_OF_THE_STORE = {"syncstore_storeupdate", "syncstore_devicecursor"}
+
+# Nobody but the dapp can answer a subscribe: a bad answer ends the attempt.
+END_OF_AN_ATTEMPT = {
+    "accounts_accountevent",
+    "accounts_user",
+    "keychain_keypairentry",
+    "keychain_symkeyentry",
+    "relay_topicsubscription",
+    "subscriptions_subscribeattempt",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_limits(settings):
+    rates = ("notify_delete", "notify_update", "notify_list", "sync_topic")
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, **dict.fromkeys(rates, PATIENT)
+    )
+
+
+def told(party: Party, messages: list[tuple[str, str, int]]) -> list[InboxMessage]:
+    """Hand messages to the real dispatch; their rows afterwards."""
+    received = [relay.Received(*each, clock.now_ms()) for each in messages]
+    pks = relay.receive(party, received)
+    assert relay.handle_due(60.0) is False
+    return list(InboxMessage.objects.filter(pk__in=pks).order_by("pk"))
+
+
+def defects(caplog) -> list[str]:
+    """What our own code failed at, and where."""
+    return [
+        record.getMessage() + getattr(record, "where", "")
+        for record in caplog.records
+        if record.levelno >= logging.ERROR
+    ]
+
+
+@pytest.fixture
+def withstand(caplog, request):
+    """Tell the messages of an attack one by one, each in the same state.
+
+    None may be a defect of ours. Those that were refused are told once more, all in one
+    batch, to see that nothing comes of them, ``besides`` what the door logs.
+    """
+
+    def withstand(party, original, *, besides=frozenset(), waits=None):
+        order = random.Random(request.node.name)  # noqa: S311
+        refused = []
+        for number in range(ROUNDS):
+            retold = garbled if number % 10 == 0 else Original.retold
+            message = retold(original, order)
+            with caplog.at_level(logging.ERROR), transaction.atomic():
+                rows = told(party, [message])
+                transaction.set_rollback(True)
+            assert not defects(caplog)
+            for row in rows:
+                assert row.state in {"handled", "refused"} or row.reason == waits
+                if row.state == "refused":
+                    refused.append(message)
+        assert refused
+        before = contents()
+        told(party, refused)
+        assert changed_since(before).keys() <= besides
+
+    return withstand
+
+
+# --- the Cast Server ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [SUBSCRIBE, UPDATE, DELETE], ids=lambda m: m.name)
+@pytest.mark.parametrize("generation", ["august", "later"])
+def test_requests_of_wallets(withstand, project, method, generation):
+    changes = {}
+    alice = Wallet("alice")
+    if generation == "later":
+        alice.statement = ALL_APPS_STATEMENT
+        changes = {"app": "did:web:dapp.example.org", "sub": alice.account.did}
+        changes["mjv"] = "1"
+    alice.register()
+    sym_key = None if method is SUBSCRIBE else alice.subscribe(project).sym_key
+    forgery = Forgery(project, alice, method, sym_key)
+    made = forgery.publication(forgery.token(**changes))
+    original = Original(
+        made.topic, made.message, made.tag, forgery.answer_key, alice.key
+    )
+    withstand(Party.CAST, original)
+
+
+def test_receipts(withstand, project, alice):
+    subscription = alice.subscribe(project)
+    draft = NotificationDraft(type="alerts", title="Hello", body="World")
+    notify(project, draft, [str(alice.account)])
+    received = receive_message(
+        parse(open_last(subscription.sym_key, 4002)),
+        alice.account,
+        app=project.url,
+        dapp_did=project.authentication_did,
+        now=clock.now_s(),
+    )
+    made = make_receipt(
+        received,
+        alice.identity,
+        sym_key=subscription.sym_key,
+        iv=entropy.iv(),
+        now=clock.now_s(),
+    )
+    withstand(
+        Party.CAST,
+        Original(made.topic, made.message, made.tag, subscription.sym_key, alice.key),
+    )
+
+
+@pytest.mark.parametrize(
+    ("auth_class", "method", "claims"),
+    [
+        (GetNotificationsAuth, GET_NOTIFICATIONS, {"lmt": 3, "aft": None}),
+        (MarkReadAuth, MARK_READ, {"ids": ("00000000-0000-7000-8000-000000000000",)}),
+    ],
+    ids=["pages", "marks"],
+)
+def test_questions_about_notifications(withstand, project, auth_class, method, claims):
+    phone = Wallet("alice", statement=ALL_APPS_STATEMENT).register()
+    subscription = phone.subscribe(project)
+    token = auth_class(
+        iat=clock.now_s(),
+        exp=clock.now_s() + 300,
+        iss=phone.key.did,
+        mjv="1",
+        aud=project.authentication_did,
+        sub=phone.account.did,
+        ksu=phone.identity.keys_server_url,
+        app="did:web:dapp.example.org",
+        **claims,
+    ).sign(phone.key)
+    made = publish_request(
+        method,
+        token,
+        request_id=clock.payload_id(),
+        sym_key=subscription.sym_key,
+        iv=entropy.iv(),
+    )
+    withstand(
+        Party.CAST,
+        Original(made.topic, made.message, made.tag, subscription.sym_key, phone.key),
+    )
+
+
+def test_watches(withstand, project):
+    phone = Wallet("alice", statement=ALL_APPS_STATEMENT).register()
+    phone.subscribe(project)
+    made = request_watch(
+        DidWebDocument.from_value(server_did_document()),
+        phone.identity,
+        key_pair=KeyPair.from_private(entropy.key_bytes()),
+        app=None,
+        request_id=clock.payload_id(),
+        iv=entropy.iv(),
+        now=clock.now_s(),
+    )
+    message = made.publish
+    withstand(
+        Party.CAST,
+        Original(message.topic, message.message, message.tag, made.sym_key, phone.key),
+    )
+
+
+# --- the wallet side ------------------------------------------------------------------
+
+
+def said(message, sym_key, signer=None) -> Original:
+    return Original(*message, sym_key, signer)
+
+
+def test_answers_to_a_subscribe(withstand, person, dapp):
+    requested(person, dapp)
+    _, _, sym_key_s = dapp.opened(dapp.requests()[-1])
+    withstand(
+        Party.WALLET,
+        said(dapp.answer(), sym_key_s, dapp.key),
+        besides=END_OF_AN_ATTEMPT,
+    )
+
+
+def test_notifications(withstand, person, dapp):
+    subscribed(person, dapp)
+    key = dapp.key_of(person.account)
+    note = dapp.notification(person.account, icon="https://a.example/i.png")
+    withstand(Party.WALLET, said(note, key, dapp.key), waits=DAPP_CHANGED)
+
+
+def test_answers_to_an_update(withstand, person, dapp):
+    subscription = subscribed(person, dapp)
+    wallet.update(subscription, {"news"}, person.device)
+    key = dapp.key_of(person.account)
+    withstand(Party.WALLET, said(dapp.answer_update(person.account), key, dapp.key))
+
+
+def test_farewells(withstand, person, dapp):
+    subscribed(person, dapp)
+    key = dapp.key_of(person.account)
+    made = publish_request(
+        DELETE,
+        delete_auth(dapp, dapp.key),
+        request_id=clock.payload_id(),
+        sym_key=key,
+        iv=entropy.iv(),
+    )
+    withstand(Party.WALLET, said((made.topic, made.message, made.tag), key, dapp.key))
+
+
+@pytest.mark.parametrize("kind", ["set", "delete"])
+def test_store_updates(withstand, person, dapp, kind):
+    other = OtherWallet(person, dapp)
+    value = other.subscription()
+    other.announce(value)
+    update = (
+        StoreSet(value.topic, value.to_json(), other.next_id())
+        if kind == "set"
+        else StoreDelete(value.topic, other.next_id())
+    )
+    withstand(
+        Party.WALLET,
+        said(other.message(update), other.key),
+        besides=LOG_OF_THE_STORE,
+    )
+
+
+@pytest.mark.parametrize("kind", ["answer", "announcement"])
+def test_lists_of_a_cast_server(withstand, person, dapp, settings, kind):
+    server = CastServer()
+    settings.CAST_SERVER_URL = server.url
+    try:
+        wallet.watch_accounts()
+        answer = server.answer(listed(person, dapp))
+        key = server.watcher.sym_key
+        if kind == "announcement":
+            relay.receive(Party.WALLET, [relay.Received(*answer, clock.now_ms())])
+            relay.handle_due(20.0)
+            answer = server.announcement(listed(person, dapp))
+        withstand(Party.WALLET, said(answer, key, server.key))
+    finally:
+        server.close()

@@ -1,0 +1,574 @@
+"""did-jwts that do not say what an honest dapp's or server's say, in messages to our devices.
+
+protocol.md, sections 5.3, 5.6 and 10.2. Each differs from a genuine message in one place and
+is sealed with the right key: on a notify topic many can do that. All come in one batch, each
+is refused for its own reason, nothing changes, and the genuine message behind them is taken.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import transaction
+
+from groundwork import clock, entropy
+from keychain.services import Holder, signing_key, sym_keys
+from subscriptions import services
+from subscriptions.models import SubscribeAttempt
+from subscriptions.services.messages import DAPP_CHANGED
+from tests.hostile.tokens import HEADER, encoded, with_unreduced_s
+from tests.hostile.unchanged import changed_since, contents, nothing_changes
+from tests.subscriptions.cast_server import CastServer, listed
+from tests.subscriptions.conftest import requested, subscribed
+from tests.subscriptions.world import deliver, sent, sign_in
+from walletconnect.crypto.base64url import encode_base64url
+from walletconnect.crypto.envelope import open_envelope, seal
+from walletconnect.crypto.keys import KeyPair, SymKey
+from walletconnect.crypto.signing import IdentityKey
+from walletconnect.identity.did import AccountId
+from walletconnect.notify.claims import SubscriptionResponseAuth
+from walletconnect.relay.rpc import JsonRpcError, parse
+
+STRANGER = IdentityKey.from_seed(b"s" * 32)
+HOUR = 3600
+MONTH = 30 * 24 * HOUR
+
+FORGED = "unauthentic: signature does not fit"
+EXPIRED = "expired: did-jwt has expired"
+FUTURE = "clock: did-jwt is from the future: check the clock"
+TOO_LONG = "malformed: did-jwt lives too long"
+NO_JWT = "malformed: malformed did-jwt"
+NOT_OURS = "mismatch: the subscription is another account's"
+
+
+def wrong(claim):
+    return f"mismatch: claim {claim} does not fit"
+
+
+def malformed(what):
+    return f"malformed: malformed {what}"
+
+
+@dataclass
+class Door:
+    """What an honest sender says at one door, genuine unless something is changed."""
+
+    tag: int
+    sym_key: SymKey
+    signer: IdentityKey
+    claims: dict[str, Any]
+    # Where the token goes: ("params", "messageAuth") of a request, or in a result.
+    place: tuple[str, str]
+    # What an answer answers; requests have new ids.
+    answers: int | None = None
+    rpc_ids: list[int] = field(default_factory=list)
+
+    def token(self, *, header=HEADER, signer=None, claims=None, **changes) -> str:
+        told = self.claims | changes if claims is None else claims
+        if isinstance(told, dict):
+            told = {name: value for name, value in told.items() if value is not ...}
+        signed = f"{encoded(header)}.{encoded(told)}"
+        signature = (signer or self.signer).sign(signed.encode())
+        return f"{signed}.{encode_base64url(signature)}"
+
+    def message(self, token: object, **members: object) -> tuple[str, str, int]:
+        part, name = self.place
+        rpc_id = self.answers or clock.payload_id()
+        self.rpc_ids.append(rpc_id)
+        payload = {"id": rpc_id, "jsonrpc": "2.0", part: {name: token}}
+        if part == "params":
+            payload["method"] = "wc_notify"  # nobody looks: the tag decides
+        text = json.dumps(payload | members)
+        return self.sym_key.topic, seal(text, self.sym_key, iv=entropy.iv()), self.tag
+
+    @property
+    def act(self) -> str:
+        return self.claims["act"]
+
+
+def at(seconds, life=300):
+    return {"iat": clock.now_s() + seconds, "exp": clock.now_s() + seconds + life}
+
+
+# name: (how the claims are changed, why that is refused)
+CLAIMS = {
+    "a stranger": (lambda d: {"iss": STRANGER.did, "signer": STRANGER}, wrong("iss")),
+    "a stranger in another's name": (lambda d: {"signer": STRANGER}, FORGED),
+    "no signer": (lambda d: {"iss": ...}, malformed("claim iss")),
+    "a signer with a zero character": (
+        lambda d: {"iss": d.signer.did + "\x00"},
+        malformed("claim iss"),
+    ),
+    "expired": (lambda d: at(-2 * MONTH), EXPIRED),
+    "from the future": (lambda d: at(HOUR), FUTURE),
+    "too long a life": (lambda d: at(0, life=2 * MONTH), TOO_LONG),
+    "an end before its beginning": (lambda d: at(0, life=-1), TOO_LONG),
+    "no iat": (lambda d: {"iat": ...}, malformed("claim iat")),
+    "exp as text": (lambda d: {"exp": "tomorrow"}, malformed("claim exp")),
+    "an exp that no number holds": (
+        lambda d: {"exp": 10**400},
+        malformed("did-jwt claims"),
+    ),
+    "another act": (lambda d: {"act": "notify_receipt"}, wrong("act")),
+    "no act": (lambda d: {"act": ...}, wrong("act")),
+}
+OF_AN_APP = {
+    "another app": (lambda d: {"app": "https://evil.example"}, wrong("app")),
+    "an app below another name": (
+        lambda d: {"app": d.claims["app"] + ".evil.example"},
+        wrong("app"),
+    ),
+    "an app that is none": (lambda d: {"app": 7}, malformed("claim")),
+    "an endless app": (
+        lambda d: {"app": d.claims["app"] + "/" + "a" * 5000},
+        "too_large: claim is too long",
+    ),
+    "no app": (lambda d: {"app": ...}, malformed("claims of {act}")),
+}
+TO_A_KEY = {
+    "another identity": (lambda d: {"aud": STRANGER.did}, wrong("aud")),
+    "no audience": (lambda d: {"aud": ...}, wrong("aud")),
+    "a list of audiences": (lambda d: {"aud": [d.claims["aud"]]}, wrong("aud")),
+}
+# name: (what stands in the token's place, why that is refused)
+TOKENS = {
+    "no token": (lambda d: None, NO_JWT),
+    "a number": (lambda d: 7, NO_JWT),
+    "nothing": (lambda d: "", NO_JWT),
+    "two parts": (lambda d: d.token().rpartition(".")[0], NO_JWT),
+    "four parts": (lambda d: d.token() + ".x", NO_JWT),
+    "a padded signature": (lambda d: d.token() + "==", malformed("base64url")),
+    "no algorithm": (
+        lambda d: d.token(header={"alg": "none", "typ": "JWT"}),
+        malformed("did-jwt header"),
+    ),
+    "no signature": (
+        lambda d: f"{encoded(HEADER)}.{encoded(d.claims)}.",
+        malformed("did-jwt signature"),
+    ),
+    "claims that are a list": (
+        lambda d: d.token(claims=[1]),
+        malformed("did-jwt claims"),
+    ),
+    "a signature that is not reduced": (lambda d: with_unreduced_s(d.token()), FORGED),
+}
+
+
+def faults_of(door, *more, without=(), **instead):
+    """(message, why it is refused) by name. ``instead``: other reasons at this door."""
+    found = {}
+    for claims in (CLAIMS, *more):
+        for name, (change, reason) in claims.items():
+            found[name] = door.message(door.token(**change(door))), reason
+    for name, (make, reason) in TOKENS.items():
+        found[name] = door.message(make(door)), reason
+    for name, reason in instead.items():
+        plain = name.replace("_", " ")
+        found[plain] = found[plain][0], reason
+    return {
+        name: (message, reason.format(act=door.act))
+        for name, (message, reason) in found.items()
+        if name not in without
+    }
+
+
+def refuse_all(faults, genuine, *, waiting=()):
+    """Deliver them in one batch: the reasons, and that nothing came of any."""
+    with nothing_changes():
+        rows = deliver(*(message for message, _ in faults.values()))
+    said = {name: row.reason for name, row in zip(faults, rows, strict=True)}
+    assert said == {name: reason for name, (_, reason) in faults.items()}
+    for row in rows:
+        assert row.state == ("due" if row.reason in waiting else "refused")
+    [row] = deliver(genuine)
+    assert (row.state, row.reason) == ("handled", "")
+
+
+def answered(sym_key, tag):
+    rows = [row for row in sent(tag) if row.topic == sym_key.topic]
+    return [parse(open_envelope(row.message, sym_key)) for row in rows]
+
+
+# --- notifications ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def notifications(person, dapp):
+    subscribed(person, dapp)
+    claims = {
+        "act": "notify_message",
+        **at(0),
+        "iss": dapp.key.did,
+        "aud": AccountId.parse(person.account.address).did,
+        "sub": "0" * 64,
+        "app": dapp.url,
+        "msg": {"title": "Hello", "body": "World", "type": "alerts"},
+    }
+    return Door(
+        4002,
+        dapp.key_of(person.account),
+        dapp.key,
+        claims,
+        ("params", "messageAuth"),
+    )
+
+
+IN_A_NOTIFICATION = {
+    "another account": (
+        lambda d: {"aud": "did:pkh:eip155:1:0x" + "d" * 40},
+        NOT_OURS,
+    ),
+    "an account that is none": (
+        lambda d: {"aud": "did:pkh:eip155"},
+        malformed("account"),
+    ),
+    "no content": (lambda d: {"msg": ...}, malformed("claims of {act}")),
+    "content that is a text": (lambda d: {"msg": "Hello"}, malformed("claim msg")),
+    "content without a title": (
+        lambda d: {"msg": {"body": "World", "type": "alerts"}},
+        malformed("notification"),
+    ),
+}
+
+
+def test_a_forged_notification_is_not_kept(notifications):
+    faults = faults_of(
+        notifications,
+        OF_AN_APP,
+        IN_A_NOTIFICATION,
+        # The dapp may have new keys; that is for a person to say (see the documents).
+        a_stranger=DAPP_CHANGED,
+    )
+    genuine = notifications.message(notifications.token())
+    refuse_all(faults, genuine, waiting={DAPP_CHANGED})
+    told = {
+        name: reason.partition(": ")[2]
+        for name, (_, reason) in faults.items()
+        if reason.startswith(("malformed", "too_large"))
+    }
+    answers = answered(notifications.sym_key, 4003)
+    # What makes no sense is answered, so that it is not sent again; a lie is not.
+    assert answers[:-1] == [
+        JsonRpcError(rpc_id, -1, told[name])
+        for rpc_id, name in zip(notifications.rpc_ids, faults, strict=False)
+        if name in told
+    ]
+    assert answers[-1].result["receiptAuth"]
+
+
+@pytest.mark.parametrize(
+    "rpc_id", [0, -1, 2**63, 2**64 - 1, "7", "a", 10**30, 0.5, None, True]
+)
+def test_a_notification_without_a_proper_number_is_not_kept(notifications, rpc_id):
+    with nothing_changes():
+        [row] = deliver(notifications.message(notifications.token(), id=rpc_id))
+    assert row.state == "refused"
+    assert answered(notifications.sym_key, 4003) == []
+
+
+# --- answers to an update ---------------------------------------------------------------
+
+
+@pytest.fixture
+def update_answers(person, dapp):
+    subscription = subscribed(person, dapp)
+    services.update(subscription, {"news"}, person.device)
+    subscription.refresh_from_db()
+    pending = subscription.pending_update
+    claims = {
+        "act": "notify_update_response",
+        **at(0),
+        "iss": dapp.key.did,
+        "ksu": settings.KEYS_SERVER_URL,
+        "aud": pending["identityDid"],
+        "sub": pending["updateHash"],
+        "app": dapp.url,
+    }
+    return Door(
+        4009,
+        dapp.key_of(person.account),
+        dapp.key,
+        claims,
+        ("result", "responseAuth"),
+        pending["rpcId"],
+    )
+
+
+IN_AN_UPDATE = {
+    "an earlier update": (lambda d: {"sub": "0" * 64}, wrong("sub")),
+    "no update": (lambda d: {"sub": ...}, malformed("claims of {act}")),
+    "another account": (
+        lambda d: {
+            "app": d.claims["app"].replace("http://", "did:web:"),
+            "sub": "did:pkh:eip155:1:0x" + "d" * 40,
+        },
+        NOT_OURS,
+    ),
+}
+
+
+def test_a_forged_answer_leaves_an_update_waiting(person, update_answers):
+    door = update_answers
+    refuse_all(
+        faults_of(door, OF_AN_APP, TO_A_KEY, IN_AN_UPDATE),
+        door.message(door.token()),
+    )
+    row = person.account.subscriptions.get()
+    assert {name for name, each in row.scope.items() if each["enabled"]} == {"news"}
+    with nothing_changes():
+        [row] = deliver(door.message(door.token()))
+    assert row.reason == "no update waits for this answer"
+
+
+def test_an_answer_to_another_request_is_not_taken(update_answers):
+    door = update_answers
+    with nothing_changes():
+        rows = deliver(
+            door.message(door.token(), id=door.answers + 1),
+            door.message(door.token(), id=str(door.answers)),
+            door.message(door.token(), method="wc_notifyUpdate"),
+        )
+    assert {row.state for row in rows} == {"refused"}
+
+
+# --- answers to a subscribe -------------------------------------------------------------
+
+
+@pytest.fixture
+def subscribe_answers(person, dapp):
+    attempt = requested(person, dapp)
+    key_z = KeyPair.from_private(b"z" * 32).public_key
+    claims = {
+        "act": "notify_subscription_response",
+        **at(0),
+        "iss": dapp.key.did,
+        "ksu": settings.KEYS_SERVER_URL,
+        "aud": attempt.identity_did,
+        "sub": SubscriptionResponseAuth.sub_of(key_z),
+        "app": dapp.url,
+    }
+    topic = attempt.response_topic
+    return Door(
+        4001,
+        sym_keys(Holder.WALLET, [topic])[topic],
+        dapp.key,
+        claims,
+        ("result", "responseAuth"),
+        attempt.rpc_id,
+    )
+
+
+IN_A_SUBSCRIBE = {
+    "a key that is none": (lambda d: {"sub": "did:key:z6Mk"}, malformed("did:key")),
+    "no key": (lambda d: {"sub": ...}, malformed("claims of {act}")),
+    "a key that agrees on nothing": (
+        lambda d: {"sub": SubscriptionResponseAuth.sub_of(bytes(32))},
+        malformed("public key"),
+    ),
+}
+# Nobody but the dapp has the key of this topic: its one bad answer ends the attempt.
+OF_THE_ATTEMPT = {
+    "accounts_accountevent",
+    "accounts_user",
+    "keychain_keypairentry",
+    "keychain_symkeyentry",
+    "relay_topicsubscription",
+    "subscriptions_subscribeattempt",
+}
+
+
+def test_a_forged_answer_ends_the_attempt_and_makes_nothing(subscribe_answers):
+    faults = faults_of(subscribe_answers, OF_AN_APP, TO_A_KEY, IN_A_SUBSCRIBE)
+    before = contents()
+    for name, (message, reason) in faults.items():
+        with transaction.atomic():
+            [row] = deliver(message)
+            assert (name, row.state, row.reason) == (name, "refused", reason)
+            attempt = SubscribeAttempt.objects.get()
+            assert attempt.state in {"rejected", "expired"}
+            assert attempt.reason
+            assert changed_since(before).keys() <= OF_THE_ATTEMPT
+            # The genuine answer behind it comes too late.
+            [row] = deliver(subscribe_answers.message(subscribe_answers.token()))
+            assert row.state == "refused"
+            transaction.set_rollback(True)
+    [row] = deliver(subscribe_answers.message(subscribe_answers.token()))
+    assert row.state == "handled"
+    assert SubscribeAttempt.objects.get().state == "synced"
+
+
+# --- farewells --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def farewells(person, dapp):
+    """Of the dapp itself."""
+    subscribed(person, dapp)
+    claims = {
+        "act": "notify_delete",
+        **at(0),
+        "iss": dapp.key.did,
+        "ksu": settings.KEYS_SERVER_URL,
+        "aud": AccountId.parse(person.account.address).did,
+        "sub": "over",
+        "app": dapp.url,
+    }
+    return Door(
+        4004, dapp.key_of(person.account), dapp.key, claims, ("params", "deleteAuth")
+    )
+
+
+UNKNOWN = "the signer is not known"
+
+
+def test_a_forged_farewell_of_the_dapp_ends_nothing(farewells):
+    refuse_all(
+        faults_of(farewells, OF_AN_APP, a_stranger=UNKNOWN),
+        farewells.message(farewells.token()),
+    )
+
+
+def test_a_forged_farewell_of_another_wallet_ends_nothing(person, farewells):
+    other = _key_of(person.devices[1])
+    farewells.claims |= {"iss": other.did, "aud": farewells.signer.did}
+    farewells.signer = other
+    bob = _key_of(sign_in("bob").device)
+    of_accounts = {
+        "another account's key": (
+            lambda d: {"iss": bob.did, "signer": bob},
+            "mismatch: cacao is not about this key and account",
+        ),
+        "another key server": (
+            lambda d: {"ksu": "https://keys.evil.example"},
+            wrong("ksu"),
+        ),
+        "no key server": (lambda d: {"ksu": ...}, malformed("claim ksu")),
+    }
+    refuse_all(
+        faults_of(farewells, OF_AN_APP, of_accounts, a_stranger=UNKNOWN),
+        farewells.message(farewells.token()),
+    )
+
+
+def _key_of(device):
+    return signing_key(Holder.IDENTITY, device.identity_keys.get().did)
+
+
+# --- lists ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(settings):
+    made = CastServer()
+    settings.CAST_SERVER_URL = made.url
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lists(person, dapp, server):
+    """Announcements, after a first list."""
+    services.watch_accounts()
+    entry = listed(person, dapp)
+    deliver(server.answer(entry))
+    watcher = server.watcher
+    claims = {
+        "act": "notify_subscriptions_changed",
+        **at(0),
+        "iss": server.key.did,
+        "aud": watcher.identity_did,
+        "sub": watcher.account.did,
+        "sbs": [entry.to_value()],
+    }
+    return Door(
+        4012,
+        watcher.sym_key,
+        server.key,
+        claims,
+        ("params", "subscriptionsChangedAuth"),
+    )
+
+
+def in_a_list(entry):
+    """One thing changed in the one element."""
+
+    def element(name, **change):
+        return lambda d: {"sbs": [{**entry, **change}]}
+
+    return {
+        "another account": (
+            lambda d: {"sub": "did:pkh:eip155:1:0x" + "d" * 40},
+            NOT_OURS,
+        ),
+        "an account that is none": (
+            lambda d: {"sub": "did:pkh:eip155"},
+            malformed("account"),
+        ),
+        "no list": (lambda d: {"sbs": ...}, malformed("claims of {act}")),
+        "a list that is none": (lambda d: {"sbs": {}}, malformed("claim sbs")),
+        "an endless list": (
+            lambda d: {"sbs": [0] * 1001},
+            malformed("claim sbs"),
+        ),
+        "older than the last": (
+            lambda d: at(-60),
+            "older than a list that was applied",
+        ),
+        "somebody else's subscription": (
+            element("account", account="eip155:1:0x" + "d" * 40),
+            NOT_OURS,
+        ),
+        "a key that is none": (
+            element("symKey", symKey="00"),
+            malformed("symmetric key"),
+        ),
+        "an end that is none": (element("expiry", expiry=-1), malformed("expiry")),
+    }
+
+
+def test_a_forged_list_changes_nothing(lists):
+    [entry] = lists.claims["sbs"]
+    refuse_all(
+        faults_of(lists, TO_A_KEY, in_a_list(entry)),
+        lists.message(lists.token()),
+    )
+
+
+# --- what is meant for others -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("tag", [4003, 4005, 4008])
+def test_what_others_say_on_the_shared_topic_is_nothing_to_us(farewells, tag):
+    farewells.tag = tag
+    with nothing_changes():
+        [row] = deliver(farewells.message(farewells.token()))
+    assert row.reason == "meant for the dapp or for another wallet"
+
+
+@pytest.mark.parametrize("tag", [4000, 4007, 4010, 4013, 4014, 4050, 5001, 0])
+def test_a_tag_that_is_not_for_a_wallet_is_dropped_unopened(farewells, tag):
+    farewells.tag = tag
+    with nothing_changes():
+        [row] = deliver(farewells.message(farewells.token()))
+    assert row.reason == "no handler for this tag"
+
+
+@pytest.mark.parametrize("tag", [4001, 4011, 4012, 5000, 5002])
+def test_what_belongs_on_another_topic_is_refused(farewells, tag):
+    farewells.tag = tag
+    with nothing_changes():
+        [row] = deliver(farewells.message(farewells.token()))
+    assert row.state == "refused"
+
+
+def test_what_comes_before_its_subscription_is_dropped(person, dapp, notifications):
+    """Without the key there is nothing to open it with; the mailbox keeps it."""
+    stray = SymKey(entropy.key_bytes())
+    notifications.sym_key = stray
+    with nothing_changes():
+        [row] = deliver(notifications.message(notifications.token()))
+    assert (row.state, row.reason) == ("refused", "no key for this topic")
