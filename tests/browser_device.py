@@ -20,6 +20,9 @@ from walletconnect.crypto.ethereum import sign_eip191
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+TITLE = re.compile(
+    r'<a class="row__link message__title[^"]*" href="(/inbox/\d+)[^"]*">([^<]*)</a>'
+)
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 # A dapp that could not be reached is asked again after two minutes.
 PATIENCE_S = 180.0
@@ -97,6 +100,10 @@ class BrowserDevice:
     def unsubscribe(self, topic: str) -> None:
         self._post(f"/subscriptions/{topic}/delete")
 
+    def read(self, title: str) -> None:
+        """Open the newest notification of that title."""
+        self._get(self._messages("all")[title])
+
     # What a person sees ---------------------------------------------------
 
     def topics(self) -> set[str]:
@@ -106,6 +113,18 @@ class BrowserDevice:
 
     def inbox(self) -> str:
         return unescape(self._get("/inbox?tab=all").text)
+
+    def titles(self) -> set[str]:
+        """The titles in the inbox, as far as one page goes."""
+        return set(self._messages("all"))
+
+    def unread_titles(self) -> set[str]:
+        return set(self._messages("unread"))
+
+    def _messages(self, tab: str) -> dict[str, str]:
+        """The address of each notification, by title."""
+        page = self._get(f"/inbox?tab={tab}").text
+        return {unescape(title): path for path, title in reversed(TITLE.findall(page))}
 
     def enabled_types(self, topic: str) -> set[str]:
         page = self._get(f"/subscriptions/{topic}").text

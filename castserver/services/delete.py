@@ -18,8 +18,6 @@ from castserver.services.topic_requests import TopicBatch
 from castserver.services.upkeep import drop_topics, gone_events
 from castserver.services.webhooks import queue_events
 from groundwork import clock, entropy
-from walletconnect.identity.authorization import authorization_of
-from walletconnect.identity.did import AppUrl, is_did_web
 from walletconnect.notify.claims import DELETE_REASON
 from walletconnect.notify.delete import answer_delete
 from walletconnect.notify.methods import DELETE
@@ -67,8 +65,6 @@ def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
 
 def _answer(asked: TopicRequest) -> Accepted:
     row = asked.subscriber
-    if is_did_web(row.app):
-        authorization_of(asked.cacao).require(AppUrl.of_did(row.app).domain)
     answer = answer_delete(
         asked.request,
         asked.dapp,

@@ -21,6 +21,7 @@ from tests.castserver.world import (
     counts,
     deliver,
     deliver_again,
+    metadata_of,
     open_all,
     open_last,
     sent,
@@ -359,6 +360,30 @@ def test_a_delete_is_answered_with_what_is_left(project, phone, monkeypatch):
     assert (claims["sub"], claims["sbs"]) == (f"did:pkh:{phone.account}", [])
     assert not Subscriber.objects.live(clock.now()).exists()
     assert sent(subscription.topic, 4004) == []
+
+
+def test_an_august_wallet_leaves_what_a_later_client_has_made(project, alice, laptop):
+    made = watch(laptop)
+    subscription = later_subscription(laptop, project)
+    # As it comes to the August wallet through Sync: by the dapp's URL.
+    shared = dataclasses.replace(subscription, metadata=metadata_of(project))
+    alice.delete(project, shared)
+    assert not Subscriber.objects.live(clock.now()).exists()
+    announced()
+    assert told(made, 4012) == ()
+
+
+def test_a_limited_key_may_not_leave_another_dapp_in_the_words_of_august(
+    project, alice
+):
+    subscription = alice.subscribe(project)
+    limited = Wallet(
+        "alice", "limited", statement=LIMITED_STATEMENT, domain="evil.example"
+    ).register()
+    limited.update(project, subscription, set())
+    limited.delete(project, subscription)
+    row = Subscriber.objects.live(clock.now()).get()
+    assert set(row.scope) == set(subscription.scope.enabled)
 
 
 # --- read state -----------------------------------------------------------------------

@@ -66,7 +66,11 @@ def scenario(system: System, npm_packages: None) -> Iterator[Callable[..., Scena
     with ExitStack() as stack:
 
         def start(
-            name: str, *arguments: str, dapp: OwnDapp | None = None, **environment: str
+            name: str,
+            *arguments: str,
+            dapp: OwnDapp | None = None,
+            other_dapp: OwnDapp | None = None,
+            **environment: str,
         ) -> Scenario:
             target = {
                 "TARGET_RELAY_URL": system.relay_url,
@@ -74,19 +78,20 @@ def scenario(system: System, npm_packages: None) -> Iterator[Callable[..., Scena
                 "TARGET_HISTORY_URL": f"{system.base_url}/history",
                 "TARGET_CAST_URL": f"{system.base_url}/cast",
             }
-            running = Scenario(name, arguments, target | _words_of(dapp) | environment)
+            target |= _words_of(dapp, "DAPP") | _words_of(other_dapp, "OTHER_DAPP")
+            running = Scenario(name, arguments, target | environment)
             return stack.enter_context(running)
 
         yield start
 
 
-def _words_of(dapp: OwnDapp | None) -> dict[str, str]:
+def _words_of(dapp: OwnDapp | None, prefix: str) -> dict[str, str]:
     if dapp is None:
         return {}
     return {
-        "DAPP_PROJECT_ID": dapp.project_id,
-        "DAPP_SECRET": dapp.secret,
-        "DAPP_URL": dapp.url,
-        "DAPP_DOMAIN": dapp.url.removeprefix("http://"),
-        "DAPP_TYPE": "alerts",
+        f"{prefix}_PROJECT_ID": dapp.project_id,
+        f"{prefix}_SECRET": dapp.secret,
+        f"{prefix}_URL": dapp.url,
+        f"{prefix}_DOMAIN": dapp.url.removeprefix("http://"),
+        f"{prefix}_TYPE": "alerts",
     }

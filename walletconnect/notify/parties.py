@@ -145,9 +145,16 @@ def require_app(app: str, url: str) -> None:
 
 
 def require_authorization(identity: Cacao, app: str) -> None:
-    """In the later generation the account must have authorized the key for `app`."""
+    """In the later generation the account must have authorized the key for `app`.
+
+    August knows no such permission. But a key that was authorized for certain apps may
+    not get around that by August's words.
+    """
+    authorization = authorization_of(identity)
     if is_did_web(app):
-        authorization_of(identity).require(AppUrl.of_did(app).domain)
+        authorization.require(AppUrl.of_did(app).domain)
+    elif authorization.domains:
+        authorization.require(AppUrl.parse(app).domain)
 
 
 def require_account(account: AccountId, expected: AccountId) -> None:

@@ -7,6 +7,7 @@ import { SyncClient, SyncStore } from "@walletconnect/sync-client";
 import { IdentityKeys } from "@walletconnect/identity-keys";
 import { HistoryClient } from "@walletconnect/history";
 import { makeCore, servers } from "./parts.mjs";
+import "./rejections.mjs";
 import { until } from "./report.mjs";
 
 const { NotifyClient } = createRequire(import.meta.url)("notify-client-0.12");
@@ -23,25 +24,11 @@ function historyAt(core, url) {
   };
 }
 
-// All wallets of an account hear everything on a notify topic, also each other's answers. The notify
-// client says so by an unhandled rejection: it has no request for another wallet's answer, or it is
-// told of a delete and then reads the empty `responseAuth` with which another wallet answered that.
-// Every other rejection is a failure.
-const ANOTHER_WALLETS_ANSWER = [
-  /No matching key\. (requests|history)/,
-  /Invalid token specified: Cannot read properties of undefined/,
-];
-
-process.on("unhandledRejection", (reason) => {
-  const message = String(reason?.message);
-  if (!ANOTHER_WALLETS_ANSWER.some((pattern) => pattern.test(message))) throw reason;
-});
-
 const HISTORY_TAGS = ["4002", "5000", "5002"];
 
 export class AugustWallet {
   /** Starts a wallet for `key`: identity registered, sync on, listening. */
-  static async start(key, { name, core = "2.10", rebuild = false } = {}) {
+  static async start(key, { name = "August", core = "2.10", rebuild = false } = {}) {
     const wallet = new AugustWallet(key, name);
     wallet.core = makeCore(core);
     wallet.identityKeys = new IdentityKeys(wallet.core, servers.keys);

@@ -1,22 +1,30 @@
 // A dapp's backend as seen from outside: bearer secret, REST, nothing else.
 import { servers } from "./parts.mjs";
 
-export const dapp = {
-  projectId: process.env.DAPP_PROJECT_ID,
-  secret: process.env.DAPP_SECRET,
-  url: process.env.DAPP_URL,
-  metadata: {
-    name: "A dapp of the client tests",
-    description: "made for one scenario",
-    url: process.env.DAPP_URL,
-    icons: [],
-  },
-};
+function dappOf(prefix) {
+  const word = (name) => process.env[`${prefix}_${name}`];
+  return {
+    projectId: word("PROJECT_ID"),
+    secret: word("SECRET"),
+    url: word("URL"),
+    domain: word("DOMAIN"),
+    metadata: {
+      name: "A dapp of the client tests",
+      description: "made for one scenario",
+      url: word("URL"),
+      icons: [],
+    },
+  };
+}
 
-async function call(method, path, body) {
-  const response = await fetch(`${servers.cast}/${dapp.projectId}${path}`, {
+export const dapp = dappOf("DAPP");
+/** Of scenarios with two. */
+export const otherDapp = dappOf("OTHER_DAPP");
+
+async function call(from, method, path, body) {
+  const response = await fetch(`${servers.cast}/${from.projectId}${path}`, {
     method,
-    headers: { Authorization: `Bearer ${dapp.secret}`, "Content-Type": "application/json" },
+    headers: { Authorization: `Bearer ${from.secret}`, "Content-Type": "application/json" },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const text = await response.text();
@@ -24,9 +32,9 @@ async function call(method, path, body) {
   return text ? JSON.parse(text) : null;
 }
 
-export function notify(accounts, { type, title = "Hello", body = "World é 😀" }) {
-  const notification = { type, title, body, icon: "", url: dapp.url };
-  return call("POST", "/notify", { notification, accounts });
+export function notify(accounts, { type, title = "Hello", body = "World é 😀" }, from = dapp) {
+  const notification = { type, title, body, icon: "", url: from.url };
+  return call(from, "POST", "/notify", { notification, accounts });
 }
 
-export const subscribers = () => call("GET", "/subscribers");
+export const subscribers = (of = dapp) => call(of, "GET", "/subscribers");

@@ -10,8 +10,8 @@ const ALL = ["alerts", "news"];
 
 scenario(async () => {
   const key = makeEthereumKey(process.env.PRIVATE_KEY);
-  const w1 = await AugustWallet.start(key, "W1");
-  const w2 = await AugustWallet.start(key, "W2");
+  const w1 = await AugustWallet.start(key, { name: "W1" });
+  const w2 = await AugustWallet.start(key, { name: "W2" });
   const both = (what, probe) =>
     Promise.all([w1, w2].map((wallet) => until(`${wallet.name}: ${what}`, () => probe(wallet))));
   did("wallets are ready");

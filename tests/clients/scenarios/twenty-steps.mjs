@@ -8,8 +8,8 @@ import { check, did, scenario, until } from "../lib/report.mjs";
 
 scenario(async () => {
   const key = makeEthereumKey();
-  const w1 = await AugustWallet.start(key, "W1");
-  const wx = await AugustWallet.start(key, "Wx");
+  const w1 = await AugustWallet.start(key, { name: "W1" });
+  const wx = await AugustWallet.start(key, { name: "Wx" });
 
   const topic = await w1.subscribe(dapp.metadata);
   did("W1 subscribed", {

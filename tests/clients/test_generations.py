@@ -1,0 +1,129 @@
+"""One account on clients of both generations, with a browser device of ours between them."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.browser_device import BrowserDevice, wait_for
+from walletconnect.crypto.ethereum import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.browser_device import OwnDapp
+    from tests.clients.node import Scenario
+    from tests.system import System
+
+pytestmark = pytest.mark.system
+
+BOTH_TYPES = {"alerts", "news"}
+
+
+@pytest.fixture
+def other_dapp(owner: BrowserDevice) -> OwnDapp:
+    name = f"another dapp {secrets.token_hex(3)}"
+    return owner.make_dapp(name, {"alerts": "Something urgent", "news": "News"})
+
+
+@pytest.fixture
+def start(
+    scenario: Callable[..., Scenario], dapp: OwnDapp, other_dapp: OwnDapp
+) -> Callable[..., Scenario]:
+    def run(name: str, key: bytes) -> Scenario:
+        return scenario(
+            name, dapp=dapp, other_dapp=other_dapp, PRIVATE_KEY=f"0x{key.hex()}"
+        )
+
+    return run
+
+
+def test_what_any_client_of_an_account_does_is_seen_by_all_others(
+    start: Callable[..., Scenario], dapp: OwnDapp, system: System
+) -> None:
+    key = secrets.token_bytes(32)
+    account = f"eip155:1:{address_of(key)}"
+    running = start("two-generations", key)
+    with BrowserDevice(system.base_url, account, key) as browser:
+        browser.sign_in()
+        running.wait_for("wallets are ready")
+        running.tell("browser is ready")
+
+        first = joins(running, browser, "1.4.1 subscribed", {"A1", "A2", "A3"})
+        second = joins(
+            running, browser, "the August wallet subscribed", {"B1", "B2", "B3"}
+        )
+        assert browser.topics() == {first, second}
+        types_change(running, browser, first=first, second=second)
+
+        running.wait_for("1.4.1 left the August wallet's")
+        wait_for("its end", lambda: second not in browser.topics())
+        running.wait_for("the August wallet left that of 1.4.1")
+        wait_for("its end", lambda: not browser.topics())
+        comes_and_goes(running, browser, dapp)
+
+        rest = running.wait_for("everything is at rest")
+        assert not browser.topics()
+    running.finish()
+    nothing_went_in_circles(rest)
+
+
+def joins(
+    running: Scenario, browser: BrowserDevice, what: str, titles: set[str]
+) -> str:
+    """A client subscribes; the browser has it and gets what is sent."""
+    topic: str = running.wait_for(what)["topic"]
+    wait_for(what, lambda: topic in browser.topics())
+    assert browser.enabled_types(topic) == BOTH_TYPES
+    running.tell("browser has it")
+    running.wait_for("its notifications reached both")
+    wait_for(f"{titles}", lambda: titles <= browser.titles())
+    return topic
+
+
+def types_change(
+    running: Scenario, browser: BrowserDevice, *, first: str, second: str
+) -> None:
+    """Both wallets switch a type off, the browser switches both on again."""
+    running.wait_for("each changed the other's types")
+    for topic, types in ((second, {"alerts"}), (first, {"news"})):
+        wait_for("less", lambda t=topic, n=types: browser.enabled_types(t) == n)
+    for topic in (first, second):
+        browser.update(topic, sorted(BOTH_TYPES))
+        wait_for("all", lambda t=topic: browser.enabled_types(t) == BOTH_TYPES)
+    running.tell("browser changed them back")
+    running.wait_for("notifications go on")
+    wait_for("the rest", lambda: {"A4", "A5", "B4", "B5"} <= browser.titles())
+    running.tell("browser has them")
+
+
+def comes_and_goes(running: Scenario, browser: BrowserDevice, dapp: OwnDapp) -> None:
+    browser.subscribe(dapp.url, sorted(BOTH_TYPES))
+    wait_for("its own", browser.topics)
+    [topic] = browser.topics()
+    running.tell("browser subscribed")
+    wait_for("C1 and C2", lambda: {"C1", "C2"} <= browser.titles())
+    browser.unsubscribe(topic)
+    running.tell("browser left")
+    assert running.wait_for("the browser's came and went")["topic"] == topic
+
+
+def nothing_went_in_circles(rest: dict[str, Any]) -> None:
+    """What was said on the relay is what had to be said, and then there was silence."""
+    # A subscribe, and an update by each of two: whoever knows of it first writes it.
+    assert [each["sets"] for each in rest["counts"]] == [3, 3, 1]
+    # Who hears a farewell on the topic may take the entry away as well.
+    assert all(1 <= each["deletes"] <= 2 for each in rest["counts"])
+    entries = sum(each["sets"] + each["deletes"] for each in rest["counts"])
+    assert rest["store"] == entries, "nothing else is in the shared store"
+    assert [each["updates"] for each in rest["counts"]] == [2, 2, 0]
+    assert [each["farewells"] for each in rest["counts"]] == [1, 1, 1]
+    assert [each["notifications"] for each in rest["counts"]] == [5, 5, 2]
+    for each in rest["counts"]:
+        receipts = 3 * each["notifications"]
+        # Another wallet may answer a farewell beside the Cast Server.
+        assert each["answers"] <= receipts + each["updates"] + 2
+    # The watch, and seven times that somebody else changed something.
+    assert rest["lists"] <= 8
