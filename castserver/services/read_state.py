@@ -1,7 +1,8 @@
 """The later generation's read state: pages of notifications, and marking them as read.
 
 protocol.md, sections 10.1 to 10.3. Newest first; on request the unread before the read. A
-notification's id is that of its delivery to the subscriber.
+notification's id is that of its delivery to the subscriber. An account with several topics
+(August wallets that subscribed each by itself) got it on all of them, and has read it once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, Value
+from django.db.models import Exists, F, OuterRef, Value
 from django.db.models.functions import Coalesce
 
 from castserver.models import Delivery, Project, Subscriber
@@ -88,7 +89,7 @@ def _answer_read(asked: TopicRequest) -> Accepted:
         identity=asked.cacao,
         now=clock.now_s(),
     )
-    page = _page(asked.subscriber, auth)
+    page = _page(_received(asked), auth)
     publish = answer_get_notifications(
         asked.request,
         auth,
@@ -103,8 +104,19 @@ def _answer_read(asked: TopicRequest) -> Accepted:
     return Accepted(asked.message, publish, asked.subscriber.project_id)
 
 
-def _page(subscriber: Subscriber, auth: GetNotificationsAuth) -> Page:
-    rows = Delivery.objects.filter(subscriber=subscriber).exclude(sent_at=None)
+def _received(asked: TopicRequest) -> QuerySet[Delivery]:
+    """What the account got of the dapp: each notification by its newest topic."""
+    topics = [each.pk for each in asked.standing.live]
+    rows = Delivery.objects.filter(subscriber__in=topics).exclude(sent_at=None)
+    if len(topics) == 1:
+        return rows
+    newer = rows.filter(
+        notification=OuterRef("notification"), subscriber__gt=OuterRef("subscriber")
+    )
+    return rows.exclude(Exists(newer))
+
+
+def _page(rows: QuerySet[Delivery], auth: GetNotificationsAuth) -> Page:
     after = _after(rows, auth.aft)
     unread = _before(rows.filter(read_at=None), after)
     if not auth.urf:
@@ -174,7 +186,7 @@ def _answer_mark(asked: TopicRequest) -> Accepted:
         identity=asked.cacao,
         now=clock.now_s(),
     )
-    _mark(asked.subscriber, auth)
+    _mark(asked, auth)
     publish = answer_mark_read(
         asked.request,
         auth,
@@ -186,12 +198,14 @@ def _answer_mark(asked: TopicRequest) -> Accepted:
     return Accepted(asked.message, publish, asked.subscriber.project_id)
 
 
-def _mark(subscriber: Subscriber, auth: MarkReadAuth) -> None:
-    which = Q(subscriber=subscriber, read_at=None)
+def _mark(asked: TopicRequest, auth: MarkReadAuth) -> None:
+    received = Delivery.objects.filter(subscriber__in=asked.standing.live)
+    which = received.filter(read_at=None)
     if not auth.all:
         ids: Iterable[UUID | None] = map(_uuid, auth.ids or ())
-        which &= Q(pk__in=[pk for pk in ids if pk is not None])
-    Delivery.objects.filter(which).update(read_at=clock.now())
+        named = received.filter(pk__in=[pk for pk in ids if pk is not None])
+        which = which.filter(notification__in=named.values("notification"))
+    which.update(read_at=clock.now())
 
 
 def mark_all_as_read(project: Project) -> int:

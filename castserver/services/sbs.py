@@ -50,6 +50,7 @@ def _unread(account_keys: Collection[str]) -> Counter[tuple[str, str]]:
         Delivery.objects.filter(
             subscriber__account_key__in=account_keys,
             subscriber__deleted_at=None,
+            subscriber__expires_at__gt=clock.now(),
             read_at=None,
         )
         .values_list("subscriber__account_key", "subscriber__project_id")

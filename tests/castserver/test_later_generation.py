@@ -489,6 +489,30 @@ def test_marking_twice_keeps_the_first_time(project, phone, with_history):
     assert before == after
 
 
+def test_an_account_with_two_topics_has_read_a_notification_once(
+    project, alice, laptop
+):
+    first = alice.subscribe(project)
+    notify(project, DRAFT, [str(alice.account)])
+    alice.subscribe(project)
+    notify(project, dataclasses.replace(DRAFT, title="Both"), [str(alice.account)])
+    made = watch(laptop)
+    [listed] = told(made)
+    assert listed.unread_notification_count == 2
+    newest = dataclasses.replace(
+        first, topic=listed.sym_key.topic, sym_key=listed.sym_key
+    )
+    found = page(laptop, project, newest, lmt=5)
+    assert titles(found) == ["Both", "Hello"], "each once, also from the first topic"
+    assert page(laptop, project, newest, lmt=5, aft=found["nfs"][0]["id"])["nfs"] == [
+        found["nfs"][1]
+    ]
+    mark(laptop, project, newest, ids=(found["nfs"][0]["id"],))
+    assert titles(page(laptop, project, newest, lmt=1, urf=True)) == ["Hello"]
+    mark(laptop, project, newest, all=True)
+    assert not Delivery.objects.filter(read_at=None).exists()
+
+
 @pytest.mark.parametrize("aft", ["x", "00000000-0000-7000-8000-000000000000"])
 def test_a_page_after_nothing_is_refused(project, phone, with_history, aft):
     answer = ask(
