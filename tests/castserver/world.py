@@ -7,6 +7,7 @@ system; only the relay between is missing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from django.conf import settings
 
@@ -54,6 +55,8 @@ class Wallet:
     device: str = "phone"
     statement: str = ""
     domain: str | None = None
+    # How long the account lets this device speak for it, seconds; None: without end.
+    life: int | None = None
     account: AccountId = field(init=False)
 
     def __post_init__(self):
@@ -77,6 +80,9 @@ class Wallet:
         changes = {"statement": self.statement} if self.statement else {}
         if self.domain:
             changes["domain"] = self.domain
+        if self.life is not None:
+            end = clock.now() + timedelta(seconds=self.life)
+            changes["exp"] = end.strftime("%Y-%m-%dT%H:%M:%SZ")
         payload = dataclasses.replace(payload, **changes)
         signature = sign_eip191(build_message(payload), self.private_key)
         if self.statement:

@@ -12,20 +12,22 @@ import itertools
 import pytest
 from django.db import transaction
 
-from castserver.models import Delivery, Subscriber, Watcher, WebhookDelivery
-from castserver.services import NotificationDraft, notify
-from castserver.services.documents import server_did_document
+from castserver.models import (
+    ChangedSubscriptions,
+    Delivery,
+    Subscriber,
+    Watcher,
+    WebhookDelivery,
+)
 from castserver.services.webhooks import register_webhook
 from groundwork import clock, entropy
 from groundwork.limits import Bucket
-from tests.castserver.world import Wallet, deliver, open_last, sent
+from tests.castserver.world import Wallet, deliver, open_all, open_last, sent
+from tests.hostile.doors import DOORS
 from tests.hostile.tokens import Forgery, sealed_again
 from tests.hostile.unchanged import nobody_is_answered, nothing_changes
-from walletconnect.crypto.keys import KeyPair, SymKey
+from walletconnect.crypto.keys import SymKey
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
-from walletconnect.identity.did import DidWebDocument
-from walletconnect.notify.later import request_watch
-from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import DELETE, UPDATE
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcResult, parse
 
@@ -225,64 +227,51 @@ def test_words_of_an_account_end_alike_in_every_order(said):
 
 
 @pytest.fixture
-def receipt(project, alice):
-    """A maker of receipts of the phone for one notification, and its topic's key."""
-    subscription = alice.subscribe(project)
-    draft = NotificationDraft(type="alerts", title="Hello", body="World")
-    notify(project, draft, [str(alice.account)])
-    received = receive_message(
-        parse(open_last(subscription.sym_key, 4002)),
-        alice.account,
-        app=project.url,
-        dapp_did=project.authentication_did,
-        now=clock.now_s(),
-    )
-    return lambda wallet: make_receipt(
-        received,
-        wallet.identity,
-        sym_key=subscription.sym_key,
-        iv=entropy.iv(),
-        now=clock.now_s(),
-    )
+def phone():
+    return Wallet("alice", statement=ALL_APPS_STATEMENT).register()
 
 
-def test_receipts_of_two_devices_a_hundred_times_are_one(receipt, alice):
-    laptop = Wallet("alice", "laptop").register()
-    deliver(receipt(alice))
-    first = Delivery.objects.get().receipt_at
+def test_a_receipt_a_hundred_times_is_one(project, phone):
+    receipt = DOORS["receipt"](project, phone, phone.subscribe(project))
+    deliver(receipt.publish)
+    assert Delivery.objects.get().receipt_at is not None
+    copies = [sealed_again(receipt.publish, receipt.sym_key) for _ in range(HUNDRED)]
     with nobody_is_answered():
-        deliver(*(receipt(each) for _ in range(50) for each in (alice, laptop)))
-    assert Delivery.objects.get().receipt_at == first is not None
+        rows = deliver(*copies)
+    assert {row.state for row in rows} == {"handled"}
 
 
-def test_a_receipt_for_a_notification_to_come_is_nothing(project, alice, receipt):
-    made = receipt(alice)
+def test_a_receipt_for_a_notification_that_is_not_there_is_nothing(project, phone):
+    receipt = DOORS["receipt"](project, phone, phone.subscribe(project))
     Delivery.objects.all().delete()
     with nobody_is_answered():
-        deliver(made)
+        deliver(receipt.publish)
 
 
-def test_a_hundred_watches_of_a_device_are_one_watcher(project):
-    phone = Wallet("alice", statement=ALL_APPS_STATEMENT).register()
-    phone.subscribe(project)
-
-    def watch():
-        return request_watch(
-            DidWebDocument.from_value(server_did_document()),
-            phone.identity,
-            key_pair=KeyPair.from_private(entropy.key_bytes()),
-            app=None,
-            request_id=clock.payload_id(),
-            iv=entropy.iv(),
-            now=clock.now_s(),
-        )
-
-    watches = [watch() for _ in range(HUNDRED)]
+def test_a_hundred_watches_of_a_device_are_one_watcher(project, phone):
+    subscription = phone.subscribe(project)
+    watches = [DOORS["watch"](project, phone, subscription) for _ in range(HUNDRED)]
     rows = deliver(*(each.publish for each in watches))
     assert {row.state for row in rows} == {"handled"}
     assert Watcher.objects.get().response_topic == watches[-1].sym_key.topic
     with nobody_is_answered():
         assert deliver(*(each.publish for each in watches)) == []
+
+
+@pytest.mark.parametrize("door", ["read", "mark"])
+def test_a_question_asked_again_is_answered_again_and_changes_nothing(
+    project, phone, door
+):
+    knock = DOORS[door](project, phone, phone.subscribe(project))
+    deliver(knock.publish)
+    copies = [sealed_again(knock.publish, knock.sym_key) for _ in range(20)]
+    before = ChangedSubscriptions.objects.count()
+    rows = deliver(*copies)
+    assert {row.state for row in rows} == {"handled"}
+    answers = open_all(knock.sym_key, knock.response_tag)
+    assert len({each.id for each in answers}) == 1
+    assert all(isinstance(each, JsonRpcResult) for each in answers)
+    assert ChangedSubscriptions.objects.count() == before
 
 
 # --- requests before their time ---------------------------------------------------------

@@ -15,15 +15,14 @@ import random
 import pytest
 from django.db import transaction
 
-from castserver.services import NotificationDraft, notify
-from castserver.services.documents import server_did_document
 from groundwork import clock, entropy
 from groundwork.limits import Bucket
 from relay import services as relay
 from relay.models import InboxMessage, Party
 from subscriptions import services as wallet
 from subscriptions.services.messages import DAPP_CHANGED
-from tests.castserver.world import Wallet, open_last
+from tests.castserver.world import Wallet
+from tests.hostile.doors import DOORS
 from tests.hostile.mutations import Original, garbled
 from tests.hostile.tokens import Forgery
 from tests.hostile.unchanged import changed_since, contents
@@ -31,21 +30,13 @@ from tests.subscriptions.cast_server import CastServer, listed
 from tests.subscriptions.conftest import requested, subscribed
 from tests.subscriptions.test_adoption import OtherWallet
 from tests.subscriptions.test_delete import delete_auth
-from walletconnect.crypto.keys import KeyPair
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
-from walletconnect.identity.did import DidWebDocument
 from walletconnect.notify.answers import publish_request
-from walletconnect.notify.later import request_watch
-from walletconnect.notify.later_claims import GetNotificationsAuth, MarkReadAuth
-from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import (
     DELETE,
-    GET_NOTIFICATIONS,
-    MARK_READ,
     SUBSCRIBE,
     UPDATE,
 )
-from walletconnect.relay.rpc import parse
 from walletconnect.sync.store import StoreDelete, StoreSet
 
 ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "25"))
@@ -119,6 +110,10 @@ def withstand(caplog, request):
     return withstand
 
 
+def said(message, sym_key, signer=None) -> Original:
+    return Original(*message, sym_key, signer)
+
+
 # --- the Cast Server ------------------------------------------------------------------
 
 
@@ -141,89 +136,15 @@ def test_requests_of_wallets(withstand, project, method, generation):
     withstand(Party.CAST, original)
 
 
-def test_receipts(withstand, project, alice):
-    subscription = alice.subscribe(project)
-    draft = NotificationDraft(type="alerts", title="Hello", body="World")
-    notify(project, draft, [str(alice.account)])
-    received = receive_message(
-        parse(open_last(subscription.sym_key, 4002)),
-        alice.account,
-        app=project.url,
-        dapp_did=project.authentication_did,
-        now=clock.now_s(),
-    )
-    made = make_receipt(
-        received,
-        alice.identity,
-        sym_key=subscription.sym_key,
-        iv=entropy.iv(),
-        now=clock.now_s(),
-    )
-    withstand(
-        Party.CAST,
-        Original(made.topic, made.message, made.tag, subscription.sym_key, alice.key),
-    )
-
-
-@pytest.mark.parametrize(
-    ("auth_class", "method", "claims"),
-    [
-        (GetNotificationsAuth, GET_NOTIFICATIONS, {"lmt": 3, "aft": None}),
-        (MarkReadAuth, MARK_READ, {"ids": ("00000000-0000-7000-8000-000000000000",)}),
-    ],
-    ids=["pages", "marks"],
-)
-def test_questions_about_notifications(withstand, project, auth_class, method, claims):
+@pytest.mark.parametrize("door", ["receipt", "watch", "read", "mark"])
+def test_other_messages_of_wallets(withstand, project, door):
     phone = Wallet("alice", statement=ALL_APPS_STATEMENT).register()
-    subscription = phone.subscribe(project)
-    token = auth_class(
-        iat=clock.now_s(),
-        exp=clock.now_s() + 300,
-        iss=phone.key.did,
-        mjv="1",
-        aud=project.authentication_did,
-        sub=phone.account.did,
-        ksu=phone.identity.keys_server_url,
-        app="did:web:dapp.example.org",
-        **claims,
-    ).sign(phone.key)
-    made = publish_request(
-        method,
-        token,
-        request_id=clock.payload_id(),
-        sym_key=subscription.sym_key,
-        iv=entropy.iv(),
-    )
-    withstand(
-        Party.CAST,
-        Original(made.topic, made.message, made.tag, subscription.sym_key, phone.key),
-    )
-
-
-def test_watches(withstand, project):
-    phone = Wallet("alice", statement=ALL_APPS_STATEMENT).register()
-    phone.subscribe(project)
-    made = request_watch(
-        DidWebDocument.from_value(server_did_document()),
-        phone.identity,
-        key_pair=KeyPair.from_private(entropy.key_bytes()),
-        app=None,
-        request_id=clock.payload_id(),
-        iv=entropy.iv(),
-        now=clock.now_s(),
-    )
-    message = made.publish
-    withstand(
-        Party.CAST,
-        Original(message.topic, message.message, message.tag, made.sym_key, phone.key),
-    )
+    made = DOORS[door](project, phone, phone.subscribe(project))
+    message = made.publish.topic, made.publish.message, made.publish.tag
+    withstand(Party.CAST, said(message, made.sym_key, phone.key))
 
 
 # --- the wallet side ------------------------------------------------------------------
-
-
-def said(message, sym_key, signer=None) -> Original:
-    return Original(*message, sym_key, signer)
 
 
 def test_answers_to_a_subscribe(withstand, person, dapp):

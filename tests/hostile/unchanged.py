@@ -68,7 +68,8 @@ def nothing_changes() -> Iterator[None]:
     """Whatever happens inside leaves every row of every table as it was."""
     before = contents()
     yield
-    assert changed_since(before) == {}
+    changed = changed_since(before)
+    assert not changed, f"changed: {changed}"
 
 
 @contextmanager
