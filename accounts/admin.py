@@ -15,6 +15,7 @@ from accounts import services
 from accounts.models import (
     Account,
     AccountEvent,
+    AccountTombstone,
     AuditEntry,
     Device,
     SignInRequest,
@@ -105,3 +106,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     search_fields = ("actor", "subject", "account__address")
     list_select_related = ("account", "device")
     date_hierarchy = "at"
+
+
+@admin.register(AccountTombstone)
+class AccountTombstoneAdmin(ReadOnlyAdmin):
+    list_display = ("digest", "removed_at")

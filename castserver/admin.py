@@ -13,6 +13,7 @@ from django.contrib import admin, messages
 from accounts.admin import ReadOnlyAdmin
 from castserver import models
 from castserver.services.webhooks import replay
+from relay.admin import SizedAdmin
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -103,3 +104,28 @@ class WebhookAttemptAdmin(ReadOnlyAdmin):
 @admin.register(models.ServerKeys)
 class ServerKeysAdmin(ReadOnlyAdmin):
     list_display = ("authentication_did", "watch_topic", "created_at")
+
+
+@admin.register(models.WelcomeNotification)
+class WelcomeNotificationAdmin(ReadOnlyAdmin):
+    list_display = ("project", "enabled", "type", "title")
+    list_select_related = ("project",)
+
+
+@admin.register(models.IdempotentCall)
+class IdempotentCallAdmin(ReadOnlyAdmin):
+    hidden = ("key", "request_digest", "answer")
+    list_display = ("project", "status", "created_at", "leased_until")
+    list_select_related = ("project",)
+
+
+@admin.register(models.Answer)
+class AnswerAdmin(SizedAdmin):
+    list_display = ("tag", "project", "response_topic", "size", "created_at")
+    search_fields = ("=request_topic", "=response_topic")
+    list_select_related = ("project",)
+
+
+@admin.register(models.ChangedSubscriptions)
+class ChangedSubscriptionsAdmin(ReadOnlyAdmin):
+    list_display = ("account_key", "app_domain", "due_at")

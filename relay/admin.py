@@ -14,9 +14,12 @@ from accounts.admin import ReadOnlyAdmin
 from accounts.services import audit
 from relay import services
 from relay.models import (
+    ArchivedTag,
     InboxMessage,
     OutboxMessage,
     PartyClient,
+    PublishedMessage,
+    RelayLog,
     StepRecord,
     TopicSubscription,
 )
@@ -131,3 +134,24 @@ class StepRecordAdmin(ReadOnlyAdmin):
 def _audit(request: HttpRequest, action: str, count: int) -> None:
     actor: Any = request.user
     audit(action, actor=actor, detail=f"{count} messages")
+
+
+# What the embedded relay keeps. Its marks for each client of a topic have a key of several
+# columns, which Django's admin does not show.
+
+
+@admin.register(PublishedMessage)
+class PublishedMessageAdmin(SizedAdmin):
+    hidden = ("message", "attestation")
+    list_display = ("id", "tag", "topic", "publisher", "size", "published_at")
+    search_fields = ("=topic", "=message_id")
+
+
+@admin.register(RelayLog)
+class RelayLogAdmin(ReadOnlyAdmin):
+    list_display = ("id", "head")
+
+
+@admin.register(ArchivedTag)
+class ArchivedTagAdmin(ReadOnlyAdmin):
+    list_display = ("tag", "since")

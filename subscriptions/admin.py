@@ -11,6 +11,7 @@ from subscriptions.models import (
     SubscribeAttempt,
     Subscription,
 )
+from subscriptions.models_watch import AccountWatch, WatchedServer
 
 
 @admin.register(DappDocument)
@@ -43,3 +44,15 @@ class NotifyMessageRecordAdmin(ReadOnlyAdmin):
     search_fields = ("=rpc_id", "subscription__account__address")
     list_select_related = ("subscription",)
     hidden = ("title", "body", "icon", "url", "message_auth")
+
+
+@admin.register(WatchedServer)
+class WatchedServerAdmin(ReadOnlyAdmin):
+    list_display = ("url", "authentication_did", "fetched_at", "expires_at", "reason")
+
+
+@admin.register(AccountWatch)
+class AccountWatchAdmin(ReadOnlyAdmin):
+    list_display = ("account", "server", "answered_at", "next_attempt_at", "reason")
+    search_fields = ("account__address",)
+    list_select_related = ("account", "server")

@@ -62,6 +62,7 @@ class StoreEntry(models.Model):
                 fields=["store", "key"], name="store_entry_key_is_unique"
             )
         ]
+        verbose_name_plural = "store entries"
 
     def __str__(self) -> str:
         return f"{self.key} @{self.last_id}"

@@ -46,6 +46,9 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField()),
                 ('store', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='entries', to='syncstore.store')),
             ],
+            options={
+                'verbose_name_plural': 'store entries',
+            },
         ),
         migrations.CreateModel(
             name='StoreUpdate',
