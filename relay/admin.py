@@ -5,7 +5,7 @@ Envelopes are sealed, but what is not shown cannot be copied: the pages show siz
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models.functions import Length
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class SizedAdmin(ReadOnlyAdmin):
     """Shows the size of a message in place of the message."""
 
-    hidden = ("message",)
+    hidden: ClassVar[tuple[str, ...]] = ("message",)
     readonly_fields = ("size",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
