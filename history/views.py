@@ -7,6 +7,7 @@ CSRF token is asked for.
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -23,7 +24,12 @@ from history import services
 from walletconnect.crypto.keys import parse_topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.jwt import DidJwt
-from walletconnect.json_values import JsonObject, parse_object, take_list
+from walletconnect.json_values import (
+    JsonObject,
+    has_control_characters,
+    parse_object,
+    take_list,
+)
 from walletconnect.relay.auth import verify_client_auth
 
 if TYPE_CHECKING:
@@ -49,6 +55,7 @@ PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": "Content-Type, Authorization",
     "Access-Control-Max-Age": "86400",
 }
+_DIGITS = re.compile(r"[0-9]{1,10}")
 # What published messages came with; the archive has no other kind.
 METHOD: Final = "irn_publish"
 
@@ -87,6 +94,8 @@ def register(request: HttpRequest) -> HttpResponse:
     relay_url = body.get("relayUrl", "")
     if not isinstance(relay_url, str) or len(relay_url) > LONGEST_URL:
         raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
+    if has_control_characters(relay_url):
+        raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
     services.register(client_id, tags=_tags(body), relay_url=relay_url)
     return JsonResponse({})
 
@@ -97,7 +106,7 @@ def messages(request: HttpRequest) -> HttpResponse:
         _topic(request),
         direction=_direction(request),
         count=_count(request),
-        origin=request.GET.get("originId") or None,
+        origin=_origin(request),
     )
     return JsonResponse(_page_value(page, _count(request)))
 
@@ -155,7 +164,7 @@ def _tags(body: JsonObject) -> set[int]:
     tags = set()
     for tag in take_list(body, "tags", longest=MOST_TAGS):
         text = tag if isinstance(tag, str) else str(tag)
-        if not text.isdecimal() or not text.isascii() or int(text) > HIGHEST_TAG:
+        if not _DIGITS.fullmatch(text) or int(text) > HIGHEST_TAG:
             raise ProblemError(_bad("malformed tags", "tags"))
         tags.add(int(text))
     return tags
@@ -167,6 +176,13 @@ def _topic(request: HttpRequest) -> Topic:
         return parse_topic(topic)
     except RemoteProtocolError as error:
         raise ProblemError(_bad(error.message, "topic")) from None
+
+
+def _origin(request: HttpRequest) -> str | None:
+    origin = request.GET.get("originId") or None
+    if origin is not None and has_control_characters(origin):
+        raise ProblemError(_bad("malformed originId", "originId"))
+    return origin
 
 
 def _direction(request: HttpRequest) -> Direction:

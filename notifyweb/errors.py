@@ -6,6 +6,7 @@ Neither ever shows a trace, a query, a path or the name of a library.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError
@@ -44,6 +45,12 @@ FORBIDDEN = Problem(
     title="Forbidden",
     status=403,
     detail="This is not allowed here.",
+)
+NOT_THIS_WAY = Problem(
+    type="method",
+    title="Method not allowed",
+    status=405,
+    detail="This address takes other methods.",
 )
 MALFORMED = Problem(
     type="bad-request",
@@ -113,6 +120,11 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     return answer(request, FORBIDDEN)
+
+
+def wrong_method(request: HttpRequest, allowed: str) -> HttpResponse:
+    problem = replace(NOT_THIS_WAY, detail=f"This address takes {allowed} only.")
+    return answer(request, problem)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

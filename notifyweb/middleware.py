@@ -6,6 +6,8 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+from django.http import HttpResponseNotAllowed
+
 from groundwork import entropy
 from groundwork.problems import ProblemError, problem_response
 from notifyweb import errors
@@ -56,6 +58,22 @@ class RequestIdentity:
         response.headers["X-Request-Id"] = found
         response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return response
+
+
+class WrongMethod:
+    """A method that an address does not take: a page or a problem, like other errors."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        if isinstance(response, HttpResponseNotAllowed):
+            said = errors.wrong_method(request, response.headers["Allow"])
+            # The answer stays what it is, with the headers that its view gave it.
+            response.content = said.content
+            response.headers["Content-Type"] = said.headers["Content-Type"]
         return response
 
 

@@ -214,6 +214,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "notifyweb.middleware.AbsentDatabase",
+    "notifyweb.middleware.WrongMethod",
 ]
 ROOT_URLCONF = "notifyweb.urls"
 ASGI_APPLICATION = "notifyweb.asgi.application"

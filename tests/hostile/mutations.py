@@ -95,7 +95,7 @@ class Original:
         else:
             members, name = place
             if random.random() < 0.15:
-                _change(payload, random)
+                change_once(payload, random)
             else:
                 members[name] = self._resigned(members[name], random)
         # Without a token, or with a broken one: the sender does not care.
@@ -109,7 +109,7 @@ class Original:
         assert self.signer is not None
         header, claims, _ = token.split(".")
         changed = json.loads(decode_base64url(claims))
-        _change(changed, random)
+        change_once(changed, random)
         told = encode_base64url(json.dumps(changed, ensure_ascii=True).encode())
         signature = self.signer.sign(f"{header}.{told}".encode())
         return f"{header}.{told}.{encode_base64url(signature)}"
@@ -138,13 +138,14 @@ def _change_inside(payload: Any, random: random.Random) -> None:
     value = params.get("value") if isinstance(params, dict) else None
     if isinstance(value, str) and random.random() < 0.7:
         inner = json.loads(value)
-        _change(inner, random)
+        change_once(inner, random)
         params["value"] = json.dumps(inner)
     else:
-        _change(payload, random)
+        change_once(payload, random)
 
 
-def _change(value: Any, random: random.Random) -> None:
+def change_once(value: Any, random: random.Random) -> None:
+    """Take one thing out of a JSON value, add one, or put something strange into it."""
     container, key = random.choice(list(_places(value)))
     act = random.random()
     if act < 0.1:

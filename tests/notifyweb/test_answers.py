@@ -162,7 +162,10 @@ def test_alive_asks_nobody(program, django_assert_num_queries):
 
 def test_health_is_not_for_caches_and_takes_no_orders(program):
     assert "no-store" in program.get("/healthz")["Cache-Control"]
-    assert program.post("/healthz").status_code == 405
+    refused = program.post("/healthz")
+    assert (refused.status_code, refused["Allow"]) == (405, "GET, HEAD")
+    assert refused["Content-Type"] == "application/problem+json"
+    assert refused.json()["detail"] == "This address takes GET, HEAD only."
 
 
 def test_metrics_are_in_the_prometheus_format(program):
