@@ -51,6 +51,7 @@ PERIODIC = (
     Periodic(
         "subscriptions.complete_listed", 30, "complete what the Cast Server has listed"
     ),
+    Periodic("subscriptions.ask_reads", 30, "ask what other clients have read"),
     Periodic(
         "subscriptions.replay_history", MINUTE, "read older notifications from History"
     ),

@@ -39,6 +39,11 @@ def on_notify_delete(messages: list[Inbound]) -> Declined:
     return services.receive_deletes(messages)
 
 
+@handles(Party.WALLET, Tag.NOTIFY_GET_NOTIFICATIONS_RESPONSE)
+def on_notify_get_notifications_response(messages: list[Inbound]) -> Declined:
+    return services.receive_pages(messages)
+
+
 @handles(Party.WALLET, Tag.NOTIFY_DELETE_RESPONSE)
 @handles(Party.WALLET, Tag.NOTIFY_MESSAGE_RESPONSE)
 @handles(Party.WALLET, Tag.NOTIFY_UPDATE)

@@ -204,6 +204,11 @@ class Subscription(models.Model):
     # A list brought or changed it: when to read what is missing of its dapp's documents,
     # and to write it into the shared store if nobody else has. Empty: nothing to do.
     complete_due_at = models.DateTimeField(null=True, blank=True)
+    # When to ask the server what was read in other clients. Empty: nothing to ask.
+    reads_due_at = models.DateTimeField(null=True, blank=True)
+    unread_told = models.PositiveIntegerField(
+        "unread, as the server counted when that was decided", null=True, blank=True
+    )
     muted_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
@@ -233,6 +238,11 @@ class Subscription(models.Model):
                 fields=["complete_due_at"],
                 name="subscription_to_complete",
                 condition=models.Q(complete_due_at__isnull=False, deleted_at=None),
+            ),
+            models.Index(
+                fields=["reads_due_at"],
+                name="subscription_reads_due",
+                condition=models.Q(reads_due_at__isnull=False, deleted_at=None),
             ),
             models.Index(
                 fields=["dapp_url"],
@@ -309,6 +319,14 @@ def one_spelling(dapp_url: str) -> str:
 MIRRORED_FIELDS = ("relay_protocol", "metadata", "scope", "expiry", "dapp_url")
 
 
+class NotifyMessageRecordQuerySet(models.QuerySet["NotifyMessageRecord"]):
+    def unread_there(self) -> NotifyMessageRecordQuerySet:
+        """Unread here and, for all we know, at a server that knows the word."""
+        return self.filter(read_at=None, archived_at=None, read_there_at=None).exclude(
+            notification_id=""
+        )
+
+
 class NotifyMessageRecord(models.Model):
     """A notification that arrived. Its read state is shared by all devices."""
 
@@ -316,7 +334,7 @@ class NotifyMessageRecord(models.Model):
         Subscription, on_delete=models.CASCADE, related_name="messages"
     )
     rpc_id = models.BigIntegerField(help_text="JSON-RPC id")
-    # The later generation's notification id; empty in the August generation.
+    # By which later clients and their server know it; empty from a server of August.
     notification_id = models.CharField(max_length=256, blank=True)
     type = models.CharField(max_length=64)
     title = models.CharField(max_length=256)
@@ -330,7 +348,12 @@ class NotifyMessageRecord(models.Model):
     read_by = models.ForeignKey(
         Device, null=True, on_delete=models.SET_NULL, related_name="+"
     )
+    # The server was told, or has told us, that it was read. It cannot be told otherwise:
+    # what a person marks as unread here again is left alone.
+    read_there_at = models.DateTimeField(null=True, blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects = NotifyMessageRecordQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

@@ -92,6 +92,19 @@ def watch_accounts() -> None:
 
 
 @shared_task(
+    name="subscriptions.ask_reads",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def ask_reads() -> None:
+    """Ask the Cast Server which notifications other clients have read."""
+    if services.ask_reads():
+        ask_reads.delay()
+
+
+@shared_task(
     name="subscriptions.complete_listed",
     acks_late=True,
     reject_on_worker_lost=True,

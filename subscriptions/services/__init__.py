@@ -29,6 +29,7 @@ from subscriptions.services.errors import (
 )
 from subscriptions.services.history import replay_due
 from subscriptions.services.messages import receive_messages
+from subscriptions.services.read_elsewhere import ask_reads, receive_pages
 from subscriptions.services.read_state import (
     archive,
     mark_read,
@@ -57,6 +58,7 @@ __all__ = [
     "adopt",
     "announce_missing",
     "archive",
+    "ask_reads",
     "complete_listed",
     "delete_subscription",
     "expire_attempts",
@@ -71,6 +73,7 @@ __all__ = [
     "receive_deletes",
     "receive_lists",
     "receive_messages",
+    "receive_pages",
     "recheck_documents",
     "renew_subscriptions",
     "replay_due",

@@ -19,6 +19,7 @@ from groundwork.failpoints import failpoint
 from history.client import HistoryUnavailable
 from subscriptions.models import REASON_LENGTH, Subscription
 from subscriptions.services.messages import Arrived, keep_messages
+from subscriptions.services.read_elsewhere import ask_soon
 from subscriptions.services.wallet import SUBSCRIPTION, notify_keys, subscription_event
 from syncstore.services import archived_pages
 from walletconnect.crypto.keys import Topic
@@ -104,6 +105,9 @@ def _keep(row: Subscription, sym_key: SymKey, found: list[ReceivedMessage]) -> N
     older = [_arrived(row, sym_key, each) for each in readable if each.iat < since]
     events = keep_messages(older, receipts=False)
     events += keep_messages(recent)
+    if events:
+        # An archive does not say what was read in the meantime.
+        ask_soon(row)
     record_events([*events, subscription_event(SUBSCRIPTION, row)])
 
 

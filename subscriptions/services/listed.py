@@ -30,6 +30,7 @@ from subscriptions.services.adoption import REPLAY_TASK
 from subscriptions.services.deletes import BY_TIME, end_subscriptions
 from subscriptions.services.documents import canonical_url
 from subscriptions.services.errors import DappUnusable
+from subscriptions.services.read_elsewhere import compare_counts
 from subscriptions.services.wallet import SUBSCRIPTION, UPDATE, subscription_event
 from syncstore.models import Store
 from syncstore.services import StoreKeyMissing, store_delete
@@ -83,6 +84,8 @@ class _Batch:
     changed: list[Subscription] = field(default_factory=list)
     met: list[Subscription] = field(default_factory=list)
     ended: list[Subscription] = field(default_factory=list)
+    # How many notifications of a row its server counts as unread.
+    counted: list[tuple[Subscription, int]] = field(default_factory=list)
     keys: dict[int, list[SymKey]] = field(default_factory=dict)
 
     @property
@@ -109,6 +112,7 @@ def apply_lists(told: Sequence[Told]) -> list[EventDraft]:
             now=now,
         )
         _follow(batch, rows, changes, server=each.watch.server)
+        _count(batch, rows, each.listed.subscriptions)
         _join(batch, each.watch, changes.joined, rows=rows)
     return _write(batch)
 
@@ -167,6 +171,17 @@ def _follow(
         rows[topic].listed_by = server
         batch.met.append(rows[topic])
     batch.ended += [rows[topic] for topic in changes.vanished]
+
+
+def _count(
+    batch: _Batch,
+    rows: Mapping[str, Subscription],
+    entries: Iterable[ServerSubscription],
+) -> None:
+    for entry in entries:
+        row = rows.get(entry.sym_key.topic)
+        if row is not None and row.deleted_at is None:
+            batch.counted.append((row, entry.unread_notification_count))
 
 
 # --- what joins -----------------------------------------------------------------------
@@ -301,6 +316,7 @@ def _write(batch: _Batch) -> list[EventDraft]:
         enqueue_on_commit(COMPLETE_TASK, delay_s=SETTLES_WITHIN.total_seconds())
     if any(row.dapp_authentication_did for row in batch.joined):
         enqueue_on_commit(REPLAY_TASK)
+    compare_counts(batch.counted)
     for row in batch.joined:
         _audit("subscription.added", row, "told by the Cast Server")
     events = [subscription_event(SUBSCRIPTION, row) for row in batch.joined]

@@ -2,8 +2,9 @@
 
 The protocol has no word for it in August 2023, so it lives in the database and reaches
 the other browsers as events. Clients of the later generation ask their server, so a server
-that speaks it is told what was read here (protocol.md, sections 10.1 and 10.2). Records of
-other people are left out without a word.
+that speaks it is told what was read here (protocol.md, sections 10.1 and 10.2); the other
+way is in ``subscriptions.services.read_elsewhere``. Records of other people are left out
+without a word.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from groundwork import clock, entropy
 from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.wallet import (
     READ,
+    later_identities,
     message_event,
     notify_keys,
     publish,
-    wallet_identities,
 )
 from walletconnect.crypto.keys import Topic
 from walletconnect.notify.later_claims import MOST_IDS
 from walletconnect.notify.read_state import request_mark_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from django.db.models import QuerySet
 
@@ -97,11 +98,12 @@ def _change(
     )
     if also is not None:
         also([pk for pk, _, _ in found])
-    record_events(_events(found))
+    record_events(read_events(found))
     return len(found)
 
 
-def _events(found: list[tuple[int, int, int]]) -> list[EventDraft]:
+def read_events(found: Sequence[tuple[int, int, int]]) -> list[EventDraft]:
+    """For records, their subscriptions and accounts: whose read state changed."""
     if len(found) <= TOLD_ONE_BY_ONE:
         return [message_event(READ, account_id, pk) for pk, _, account_id in found]
     owners = {owner: account_id for _, owner, account_id in found}
@@ -115,41 +117,56 @@ def _events(found: list[tuple[int, int, int]]) -> list[EventDraft]:
 
 
 def _tell_servers(record_pks: list[int]) -> None:
-    """Say what was read, one request for each subscription that knows the word."""
-    told = (
+    """Say what was read, to each server that knows the word and was not told before.
+
+    A notification may have come on an older topic: the server is told on the one where
+    it lists the account now.
+    """
+    records = NotifyMessageRecord.objects.filter(
+        pk__in=record_pks, read_there_at=None
+    ).exclude(notification_id="")
+    ids: dict[tuple[int, str], list[str]] = {}
+    found = records.order_by("pk").values_list(
+        "subscription__account_id", "subscription__dapp_url", "notification_id"
+    )
+    for account_id, dapp_url, notification_id in found:
+        ids.setdefault((account_id, dapp_url), []).append(notification_id)
+    rows = {
+        (row.account_id, row.dapp_url): row
+        for row in Subscription.objects.active()
+        .select_related("account")
+        .filter(
+            account_id__in={account_id for account_id, _ in ids},
+            dapp_url__in={dapp_url for _, dapp_url in ids},
+            listed_by__isnull=False,
+        )
+        .exclude(dapp_authentication_did="")
+        .order_by("pk")
+    }
+    told = {rows[app]: named for app, named in ids.items() if app in rows}
+    publish(_marks(told))
+    for row, named in told.items():
         NotifyMessageRecord.objects.filter(
             pk__in=record_pks,
-            subscription__deleted_at=None,
-            subscription__listed_by__isnull=False,
-        )
-        .exclude(notification_id="")
-        .exclude(subscription__dapp_authentication_did="")
-    )
-    ids: dict[int, list[str]] = {}
-    found = told.order_by("pk").values_list("subscription_id", "notification_id")
-    for owner, notification_id in found:
-        ids.setdefault(owner, []).append(notification_id)
-    if ids:
-        publish(_marks(ids))
+            subscription__account_id=row.account_id,
+            notification_id__in=named,
+        ).update(read_there_at=clock.now())
 
 
-def _marks(ids: dict[int, list[str]]) -> Iterator[Publication]:
-    rows = list(
-        Subscription.objects.filter(pk__in=ids).select_related("account").order_by("pk")
-    )
-    keys = notify_keys(rows)
-    wallets = wallet_identities(row.account for row in rows)
-    for row in rows:
+def _marks(ids: Mapping[Subscription, list[str]]) -> Iterator[Publication]:
+    keys = notify_keys(ids)
+    wallets = later_identities(row.account for row in ids)
+    for row, named in ids.items():
         sym_key = keys.get(Topic(row.topic))
         wallet = wallets.get(row.account_id)
         if sym_key is None or wallet is None:
             continue
         value = row.with_key(sym_key)
-        for start in range(0, len(ids[row.pk]), MOST_IDS):
+        for start in range(0, len(named), MOST_IDS):
             yield request_mark_read(
                 value,
                 wallet,
-                ids=ids[row.pk][start : start + MOST_IDS],
+                ids=named[start : start + MOST_IDS],
                 dapp_did=row.dapp_authentication_did,
                 request_id=clock.payload_id(),
                 iv=entropy.iv(),

@@ -63,6 +63,13 @@ def wallet_identities(accounts: Iterable[Account]) -> dict[int, WalletIdentity]:
     return {pk: voice(by_pk[pk], signer) for pk, signer in found.items()}
 
 
+def later_identities(accounts: Iterable[Account]) -> dict[int, WalletIdentity]:
+    """The same for words of the later generation, which need the owner's permission."""
+    by_pk = {account.pk: account for account in accounts}
+    found = identity.watching_identities(dict.fromkeys(by_pk, ""))
+    return {pk: voice(by_pk[pk], signer) for pk, signer in found.items()}
+
+
 def voice(account: Account, signer: SigningIdentity) -> WalletIdentity:
     """An identity of ours as the core knows it."""
     return WalletIdentity(
@@ -91,15 +98,7 @@ def keep_notify_keys(values: Iterable[NotifySubscription], *, account_id: int) -
 
 def publish(publications: Iterable[Publication]) -> None:
     """Put messages of the core into the wallet's outbox, in this order per topic."""
-    outbox.publish_all(
-        Party.WALLET,
-        [
-            outbox.Publication(
-                each.topic, each.message, each.tag, each.ttl, prompt=each.prompt
-            )
-            for each in publications
-        ],
-    )
+    outbox.publish_all(Party.WALLET, publications)
 
 
 def store_entries(values: Iterable[NotifySubscription]) -> Mapping[str, str]:

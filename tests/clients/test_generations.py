@@ -56,6 +56,7 @@ def test_what_any_client_of_an_account_does_is_seen_by_all_others(
             running, browser, "the August wallet subscribed", {"B1", "B2", "B3"}
         )
         assert browser.topics() == {first, second}
+        reading_is_shared(running, browser)
         types_change(running, browser, first=first, second=second)
 
         running.wait_for("1.4.1 left the August wallet's")
@@ -81,6 +82,18 @@ def joins(
     running.wait_for("its notifications reached both")
     wait_for(f"{titles}", lambda: titles <= browser.titles())
     return topic
+
+
+def reading_is_shared(running: Scenario, browser: BrowserDevice) -> None:
+    """1.4.1 reads one here and all there, the browser reads another."""
+    running.wait_for("1.4.1 read A3")
+    wait_for("A3 to be read", lambda: "A3" not in browser.unread_titles())
+    assert {"A1", "A2"} <= browser.unread_titles()
+    running.wait_for("1.4.1 read all of August's")
+    wait_for("the rest", lambda: browser.unread_titles() == {"A1", "A2"})
+    browser.read("A1")
+    running.tell("browser read A1")
+    running.wait_for("what the browser read is read in 1.4.1")
 
 
 def types_change(
@@ -112,18 +125,30 @@ def comes_and_goes(running: Scenario, browser: BrowserDevice, dapp: OwnDapp) -> 
 
 def nothing_went_in_circles(rest: dict[str, Any]) -> None:
     """What was said on the relay is what had to be said, and then there was silence."""
+    counts = rest["counts"]
+
+    def all_of(what: str) -> list[int]:
+        return [each[what] for each in counts]
+
     # A subscribe, and an update by each of two: whoever knows of it first writes it.
-    assert [each["sets"] for each in rest["counts"]] == [3, 3, 1]
+    assert all_of("sets") == [3, 3, 1]
     # Who hears a farewell on the topic may take the entry away as well.
-    assert all(1 <= each["deletes"] <= 2 for each in rest["counts"])
-    entries = sum(each["sets"] + each["deletes"] for each in rest["counts"])
+    assert all(1 <= number <= 2 for number in all_of("deletes"))
+    entries = sum(all_of("sets") + all_of("deletes"))
     assert rest["store"] == entries, "nothing else is in the shared store"
-    assert [each["updates"] for each in rest["counts"]] == [2, 2, 0]
-    assert [each["farewells"] for each in rest["counts"]] == [1, 1, 1]
-    assert [each["notifications"] for each in rest["counts"]] == [5, 5, 2]
-    for each in rest["counts"]:
+    assert all_of("notifications") == [5, 5, 2]
+    assert all_of("updates") == [2, 2, 0]
+    assert all_of("farewells") == [1, 1, 1]
+    assert all_of("marks") == [2, 1, 0]
+    # 1.4.1 asked for two, the rest is ours: what did 1.4.1 read?
+    pages = all_of("pages")
+    assert 3 <= pages[0] <= 4
+    assert 1 <= pages[1] <= 2
+    assert pages[2] == 0
+    for each in counts:
         receipts = 3 * each["notifications"]
+        requests = sum(each[name] for name in ("updates", "marks", "pages"))
         # Another wallet may answer a farewell beside the Cast Server.
-        assert each["answers"] <= receipts + each["updates"] + 2
-    # The watch, and seven times that somebody else changed something.
-    assert rest["lists"] <= 8
+        assert each["answers"] <= receipts + requests + 2
+    # The watch, and eight times that somebody else changed something.
+    assert rest["lists"] <= 9

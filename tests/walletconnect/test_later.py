@@ -51,6 +51,8 @@ from walletconnect.notify.read_state import (
     answer_mark_read,
     read_get_notifications,
     read_mark_read,
+    read_notifications,
+    request_get_notifications,
     request_mark_read,
 )
 from walletconnect.notify.server_subscription import ServerSubscription
@@ -283,6 +285,77 @@ def test_a_device_asks_for_a_page_and_gets_it():
     told_page = GetNotificationsResponseAuth.read(response.result["auth"], now=NOW)
     assert told_page.nfs == tuple(page)
     assert (told_page.mre, told_page.mur) == (True, False)
+
+
+def page_request(**changes):
+    given = {
+        "dapp_did": DAPP.key.did,
+        "request_id": 9,
+        "iv": iv(),
+        "now": NOW,
+        **changes,
+    }
+    published = request_get_notifications(SUBSCRIPTION, W1.identity, **given)
+    assert (published.topic, published.tag) == (SUBSCRIPTION.topic, 4014)
+    return arrived(published, SUBSCRIPTION.sym_key)
+
+
+def page_answer(request=None, **changes):
+    request = request or page_request()
+    given = {
+        "page": [NotifyMessage("t", "b", "news", id="n", sent_at=NOW, is_read=True)],
+        "more": False,
+        "more_unread": False,
+        "sym_key_p": SUBSCRIPTION.sym_key,
+        "iv": iv(),
+        "now": NOW,
+        **changes,
+    }
+    published = answer_get_notifications(
+        request, read_page(request), DAPP.identity, **given
+    )
+    return arrived(published, SUBSCRIPTION.sym_key)
+
+
+def read_answer(answer, account=W1.account, **changes):
+    given = {
+        "app": SUBSCRIPTION.app,
+        "dapp_did": DAPP.key.did,
+        "now": NOW + 1,
+        **changes,
+    }
+    return read_notifications(answer, account, **given)
+
+
+def test_a_wallet_asks_for_a_page_and_reads_it():
+    auth = read_page(page_request(after="id-1"))
+    assert (auth.lmt, auth.aft, auth.urf) == (50, "id-1", False)
+    assert auth.app == DID_APP
+    page = read_answer(page_answer(more=True))
+    assert (page.asked_by, page.more) == (W1.identity.key.did, True)
+    [told_of] = page.notifications
+    assert (told_of.id, told_of.is_read) == ("n", True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"account": BOB.account},
+        {"app": "https://other.example.org"},
+        {"dapp_did": OTHER_DAPP.key.did},
+        {"now": NOW + 30 * 24 * 3600},
+    ],
+)
+def test_a_page_that_is_not_the_accounts_or_not_the_dapps_is_refused(changes):
+    with pytest.raises(RemoteProtocolError):
+        read_answer(page_answer(), **changes)
+
+
+def test_a_page_that_was_refused_is_no_page():
+    with pytest.raises(RemoteProtocolError):
+        read_answer(JsonRpcError(9, -1, "no"))
+    with pytest.raises(RemoteProtocolError):
+        read_answer(JsonRpcError(None, -1, "no"))
 
 
 def test_a_page_is_for_the_account_and_what_it_signed_for():

@@ -3,22 +3,28 @@
 Spec: clients/notify/notify-get-notifications.md, notify-mark-notifications-as-read.md of
 2024; protocol.md, sections 10.1 to 10.3. Both travel on the notify topic.
 
+    wallet         request_get_notifications
     Notify server  read_get_notifications, answer_get_notifications
+    wallet         read_notifications
     wallet         request_mark_read
     Notify server  read_mark_read, answer_mark_read
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from walletconnect.json_values import malformed
 from walletconnect.notify.answers import (
     publish_request,
     publish_result,
+    token_of_answer,
     token_of_request,
 )
 from walletconnect.notify.claims import LATER
 from walletconnect.notify.later_claims import (
+    MOST_NOTIFICATIONS,
     GetNotificationsAuth,
     GetNotificationsResponseAuth,
     MarkReadAuth,
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
     from walletconnect.notify.values import NotifyMessage, NotifySubscription
     from walletconnect.relay.frames import Publication
-    from walletconnect.relay.rpc import JsonRpcRequest
+    from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
 
 LaterAuth = TypeVar("LaterAuth", GetNotificationsAuth, MarkReadAuth)
 
@@ -60,6 +66,38 @@ def _read_later(
     identity.vouch_for(auth.iss, account, now=now)
     require_authorization(identity, auth.app)
     return auth
+
+
+def request_get_notifications(
+    subscription: NotifySubscription,
+    wallet: WalletIdentity,
+    *,
+    dapp_did: str,
+    request_id: int,
+    iv: bytes,
+    now: int,
+    after: str | None = None,
+) -> Publication:
+    """Ask for the newest notifications, or for those that came before `after`."""
+    token = GetNotificationsAuth(
+        iat=now,
+        exp=now + GET_NOTIFICATIONS.ttl,
+        iss=wallet.key.did,
+        mjv=LATER,
+        aud=dapp_did,
+        sub=wallet.account.did,
+        ksu=wallet.keys_server_url,
+        app=subscription.app_did,
+        lmt=MOST_NOTIFICATIONS,
+        aft=after,
+    ).sign(wallet.key)
+    return publish_request(
+        GET_NOTIFICATIONS,
+        token,
+        request_id=request_id,
+        sym_key=subscription.sym_key,
+        iv=iv,
+    )
 
 
 def read_get_notifications(
@@ -116,6 +154,40 @@ def answer_get_notifications(
         sym_key=sym_key_p,
         iv=iv,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationPage:
+    """What a device of the account, `asked_by`, was told; `more` came before."""
+
+    asked_by: str
+    notifications: tuple[NotifyMessage, ...]
+    more: bool
+
+
+def read_notifications(
+    answer: JsonRpcResult | JsonRpcError,
+    account: AccountId,
+    *,
+    app: str,
+    dapp_did: str,
+    now: int,
+) -> NotificationPage:
+    """The page in an answer to any device of `account`, verified, or raise.
+
+    All of them hear it on the notify topic, and it is as true for one as for another: a
+    notification that was read stays read.
+    """
+    if answer.id is None:
+        raise malformed("id")
+    auth = GetNotificationsResponseAuth.read(
+        token_of_answer(answer, GET_NOTIFICATIONS, request_id=answer.id),
+        now=now,
+        iss=dapp_did,
+    )
+    require_app(auth.app, app)
+    require_account(auth.account, account)
+    return NotificationPage(auth.aud, auth.nfs, auth.mre)
 
 
 def request_mark_read(

@@ -59,6 +59,19 @@ scenario(async () => {
   await send(otherDapp, "B1", "B2", "B3");
   did("its notifications reached both");
 
+  const [newest] = (await later.client.getNotificationHistory({ topic: first })).notifications;
+  check(newest.title === "A3", "newest first");
+  await later.client.markNotificationsAsRead({ topic: first, notificationIds: [newest.id] });
+  did("1.4.1 read A3");
+  await later.client.markAllNotificationsAsRead({ topic: second });
+  did("1.4.1 read all of August's");
+  await told("browser read A1");
+  await until("it is read here", () => later.unread(first) === 1);
+  const history = await later.client.getNotificationHistory({ topic: first });
+  const unread = history.notifications.filter((n) => !n.isRead).map((n) => n.title);
+  check(unread.join() === "A2", `unread: ${unread}`);
+  did("what the browser read is read in 1.4.1");
+
   await later.client.update({ topic: second, scope: ["alerts"] });
   await allow(second, "alerts");
   await august.notify.update({ topic: first, scope: ["news"] });
@@ -99,6 +112,8 @@ scenario(async () => {
     deletes: ledger.count(store, "wc_syncDel", topic),
     updates: ledger.count(topic, "wc_notifyUpdate"),
     farewells: ledger.count(topic, "wc_notifyDelete"),
+    marks: ledger.count(topic, "wc_notifyMarkNotificationsAsRead"),
+    pages: ledger.count(topic, "wc_notifyGetNotifications"),
     notifications: ledger.count(topic, "wc_notifyMessage"),
     answers: ledger.count(topic, "answer"),
   });

@@ -1,0 +1,245 @@
+"""What was read in other clients of the account: wallets of the later generation.
+
+Protocol.md, sections 10.1 to 10.3; ``walletconnect.notify.read_state``. A list says how many
+notifications the server counts as unread. Where that is not what we think it counts, we
+ask which they are, a moment later and once for whatever happened meanwhile:
+
+    compare_counts   in a list: is there something to ask?
+    ask_soon         after a replay of History, which does not say what was read
+    ask_reads        the newest page, of every subscription that is due
+    receive_pages    what is read there is read here; the next page, as far as it matters
+
+All wallets hear an answer, so those to others are heard as well. Nobody is told what was
+learnt here: nothing goes in circles. What a person marks as unread again stays unread, for
+the protocol has no word for it (``read_there_at``). A request that is lost is not sent
+again; the next list shows the same difference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from django.db import transaction
+from django.db.models import Q
+
+from accounts.services import record_events
+from groundwork import clock, entropy
+from groundwork.failpoints import failpoint
+from groundwork.wake import enqueue_on_commit
+from identity.models import IdentityKey
+from relay.dispatch import Declined, Inbound, NotHandled, Refused
+from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.services.read_state import read_events
+from subscriptions.services.wallet import later_identities, notify_keys, publish
+from walletconnect.crypto.keys import Topic
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AccountId
+from walletconnect.notify.read_state import (
+    NotificationPage,
+    read_notifications,
+    request_get_notifications,
+)
+from walletconnect.relay.rpc import JsonRpcRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from walletconnect.notify.values import NotifyMessage
+    from walletconnect.relay.frames import Publication
+
+ASK_TASK: Final = "subscriptions.ask_reads"
+ASK_TOGETHER: Final = 200
+# A person reads several in a row. And a client that shows its history again after marking
+# takes any page on the topic for its own answer.
+MOMENT: Final = timedelta(seconds=2)
+# Between a server's sending and the relay's publishing.
+ON_ITS_WAY: Final = timedelta(minutes=1)
+NO_SUBSCRIPTION: Final = "no subscription has this topic"
+
+_App: TypeAlias = tuple[int, str]
+"""An account, and the dapp that it is subscribed to."""
+
+
+def compare_counts(told: Sequence[tuple[Subscription, int]]) -> None:
+    """Ask soon where a server's count of unread ones is not what we think it is."""
+    counts = _unread_there({row.account_id for row, _ in told}) if told else Counter()
+    due = []
+    for row, count in told:
+        if counts[_app(row)] not in {0, count}:
+            row.unread_told = count
+            due.append(row)
+    _ask_soon(due)
+
+
+def ask_soon(row: Subscription) -> None:
+    """Ask what was read; in the caller's transaction."""
+    if row.speaks_later:
+        row.unread_told = None
+        _ask_soon([row])
+
+
+def _ask_soon(rows: Sequence[Subscription]) -> None:
+    for row in rows:
+        row.reads_due_at = clock.now() + MOMENT
+    if rows:
+        Subscription.objects.bulk_update(rows, ["reads_due_at", "unread_told"])
+        enqueue_on_commit(ASK_TASK, delay_s=MOMENT.total_seconds())
+
+
+def _unread_there(account_ids: Iterable[int]) -> Counter[_App]:
+    """How many are unread here, and at the server too for all we know."""
+    owners = (
+        NotifyMessageRecord.objects.unread_there()
+        .filter(subscription__account_id__in=account_ids)
+        .values_list("subscription__account_id", "subscription__dapp_url")
+    )
+    return Counter((account_id, url) for account_id, url in owners)
+
+
+def _app(row: Subscription) -> _App:
+    return row.account_id, row.dapp_url
+
+
+# --- asking ---------------------------------------------------------------------------
+
+
+@transaction.atomic
+def ask_reads() -> bool:
+    """Ask for the newest page where it is due; whether there may be more."""
+    rows = list(
+        Subscription.objects.active()
+        .select_for_update(of=("self",), skip_locked=True)
+        .select_related("account")
+        .filter(reads_due_at__lte=clock.now(), listed_by__isnull=False)
+        # Until its documents have been read it stays due.
+        .exclude(dapp_authentication_did="")
+        .order_by("reads_due_at")[:ASK_TOGETHER]
+    )
+    for row in rows:
+        row.reads_due_at = None
+    Subscription.objects.bulk_update(rows, ["reads_due_at"])
+    publish(_requests(dict.fromkeys(rows)))
+    failpoint("reads.before_commit")
+    return len(rows) == ASK_TOGETHER
+
+
+def _requests(after: Mapping[Subscription, str | None]) -> Iterator[Publication]:
+    """For each row the page that begins after a notification, or the newest."""
+    keys = notify_keys(after)
+    wallets = later_identities(row.account for row in after)
+    for row, notification_id in after.items():
+        sym_key = keys.get(Topic(row.topic))
+        wallet = wallets.get(row.account_id)
+        if sym_key is not None and wallet is not None:
+            yield request_get_notifications(
+                row.with_key(sym_key),
+                wallet,
+                dapp_did=row.dapp_authentication_did,
+                request_id=clock.payload_id(),
+                iv=entropy.iv(),
+                now=clock.now_s(),
+                after=notification_id,
+            )
+
+
+# --- being told -----------------------------------------------------------------------
+
+
+def receive_pages(messages: list[Inbound]) -> Declined:
+    """Pages on notify topics; runs in the transaction of the dispatch."""
+    declined: dict[int, NotHandled] = {}
+    rows = {
+        row.topic: row
+        for row in Subscription.objects.active()
+        .select_related("account")
+        .filter(topic__in={message.topic for message in messages})
+    }
+    pages: list[tuple[Subscription, NotificationPage]] = []
+    for message in messages:
+        try:
+            pages.append(_page(rows.get(message.topic), message))
+        except NotHandled as reason:
+            declined[message.pk] = reason
+        except RemoteProtocolError as error:
+            declined[message.pk] = Refused(str(error))
+    read = _follow(pages)
+    publish(_requests(_unfinished(pages)))
+    record_events(read_events([(pk, owner, account) for pk, owner, account in read]))
+    failpoint("reads.told.before_commit")
+    return declined
+
+
+def _page(
+    row: Subscription | None, message: Inbound
+) -> tuple[Subscription, NotificationPage]:
+    if row is None or not row.dapp_authentication_did:
+        raise Refused(NO_SUBSCRIPTION)
+    if isinstance(message.payload, JsonRpcRequest):
+        raise Refused("not an answer")
+    page = read_notifications(
+        message.payload,
+        AccountId.parse(row.account.address),
+        app=row.dapp_url,
+        dapp_did=row.dapp_authentication_did,
+        now=clock.now_s(),
+    )
+    return row, page
+
+
+def _follow(
+    pages: Iterable[tuple[Subscription, NotificationPage]],
+) -> list[tuple[int, int, int]]:
+    """Mark as read what is read there; what was unread here until now."""
+    told = Q(pk__in=[])
+    for row, page in pages:
+        ids = [note.id for note in page.notifications if note.is_read and note.id]
+        told |= Q(
+            subscription__account_id=row.account_id,
+            subscription__dapp_url=row.dapp_url,
+            notification_id__in=ids,
+        )
+    records = list(
+        NotifyMessageRecord.objects.select_for_update(of=("self",))
+        .filter(told, read_there_at=None)
+        .order_by("pk")
+        .values_list("pk", "subscription_id", "subscription__account_id", "read_at")
+    )
+    now = clock.now()
+    fresh = [record[:3] for record in records if record[3] is None]
+    of = NotifyMessageRecord.objects.filter
+    of(pk__in=[record[0] for record in records]).update(read_there_at=now)
+    of(pk__in=[pk for pk, _, _ in fresh]).update(read_at=now, read_by=None)
+    return fresh
+
+
+def _unfinished(
+    pages: Sequence[tuple[Subscription, NotificationPage]],
+) -> dict[Subscription, str | None]:
+    """Our own questions that need another page: older ones than these are unread here."""
+    asked = {page.asked_by for _, page in pages if page.more and page.notifications}
+    if not asked:
+        return {}
+    ours = set(
+        IdentityKey.objects.active().filter(did__in=asked).values_list("did", "account")
+    )
+    return {
+        row: page.notifications[-1].id
+        for row, page in pages
+        if (page.asked_by, row.account_id) in ours
+        and page.more
+        and _is_unread_before(row, page.notifications[-1])
+    }
+
+
+def _is_unread_before(row: Subscription, last: NotifyMessage) -> bool:
+    if last.id is None or last.sent_at is None or last.sent_at < 0:
+        return False
+    unread = NotifyMessageRecord.objects.unread_there().filter(
+        subscription__account_id=row.account_id, subscription__dapp_url=row.dapp_url
+    )
+    if row.unread_told is not None and unread.count() <= row.unread_told:
+        return False
+    moment = datetime.fromtimestamp(min(last.sent_at, clock.now_ms()) / 1000, UTC)
+    return unread.filter(published_at__lte=moment + ON_ITS_WAY).exists()
