@@ -61,6 +61,18 @@ class RequestIdentity:
         return response
 
 
+class NoZeros:
+    """No database keeps a zero character, so an address that holds one names nothing."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+            return errors.answer(request, errors.MALFORMED)
+        return self._get_response(request)
+
+
 class WrongMethod:
     """A method that an address does not take: a page or a problem, like other errors."""
 

@@ -28,6 +28,7 @@ from groundwork import clock, limits
 from groundwork.wake import enqueue_on_commit
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId
+from walletconnect.json_values import has_control_characters
 from walletconnect.notify.values import NotifyMessage
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class NotificationDraft:
     notification_id: str = ""
 
     def checked(self) -> NotifyMessage:
+        if has_control_characters(self.notification_id):
+            raise Invalid("notification_id is one line", field="notification_id")
         try:
             return NotifyMessage(
                 title=self.title,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Q
 
+from dashboard.keys import key_of
 from subscriptions.models import NotifyMessageRecord, Subscription
 
 if TYPE_CHECKING:
@@ -35,14 +36,13 @@ class InboxFilter:
     @classmethod
     def of(cls, query: QueryDict, account_pk: int | None) -> InboxFilter:
         tab = query.get("tab", "")
-        before = query.get("before", "")
         return cls(
             tab=tab if tab in TABS else TABS[0],
             account_pk=account_pk,
             dapp=query.get("dapp", "")[:255],
             type=query.get("type", "")[:64],
             text=query.get("q", "").strip()[:LONGEST_SEARCH],
-            before=int(before) if before.isdecimal() and len(before) < 19 else None,
+            before=key_of(query.get("before", "")),
         )
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Count, Q
 
+from dashboard.keys import key_of
 from subscriptions.models import Subscription
 from syncstore.models import ColdStart, DeviceCursor, Store, StoreUpdate
 
@@ -95,11 +96,10 @@ class SyncFilter:
     @classmethod
     def of(cls, query: QueryDict, account_pk: int | None) -> SyncFilter:
         outcome = query.get("outcome", "")
-        before = query.get("before", "")
         return cls(
             account_pk=account_pk,
             outcome=outcome if outcome in OUTCOMES else "",
-            before=int(before) if before.isdecimal() and len(before) < 19 else None,
+            before=key_of(query.get("before", "")),
         )
 
 

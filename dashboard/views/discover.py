@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.models import Account
 from dashboard.access import member
 from dashboard.frame import frame_of, page
+from dashboard.keys import key_of
 from dashboard.pages import discover as pages
 from dashboard.pages.domain_check import (
     NotAnAddress,
@@ -107,6 +108,6 @@ def subscribe(request: MemberRequest) -> HttpResponse:
 
 
 def _account(request: MemberRequest) -> Account | None:
-    wanted = request.POST.get("account", "")
+    wanted = key_of(request.POST.get("account", ""))
     owned = Account.objects.of_user(request.user.pk)
-    return owned.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
+    return owned.filter(pk=wanted).first() if wanted is not None else None

@@ -13,6 +13,7 @@ from accounts.models import Device
 from dashboard import fragments
 from dashboard.access import member
 from dashboard.frame import frame_of, page
+from dashboard.keys import key_of
 from dashboard.pages import inbox as pages
 from dashboard.pages.message import MessagePage
 from dashboard.views.answers import done
@@ -141,4 +142,5 @@ def act(request: MemberRequest) -> HttpResponse:
 
 
 def _keys(texts: list[str]) -> list[int]:
-    return [int(text) for text in texts[:MOST_AT_ONCE] if text.isdecimal()]
+    keys = map(key_of, texts[:MOST_AT_ONCE])
+    return [key for key in keys if key is not None]

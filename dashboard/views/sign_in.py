@@ -24,6 +24,7 @@ from django.views.decorators.http import (
 from accounts import services as accounts
 from accounts.models import Account, SignInRequest
 from dashboard.access import device_of, member, public, safe_next
+from dashboard.keys import key_of
 from groundwork import limits
 from groundwork.clients import rate_key
 from identity import services as identity
@@ -306,9 +307,9 @@ def share(request: MemberRequest) -> HttpResponse:
 
 
 def _own_account(request: MemberRequest) -> Account:
-    wanted = request.GET.get("account", "")
+    wanted = key_of(request.GET.get("account", ""))
     owned = Account.objects.of_user(request.user.pk)
-    found = owned.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
+    found = owned.filter(pk=wanted).first() if wanted is not None else None
     if found is None:
         raise Http404
     return found
@@ -339,11 +340,11 @@ def text_file(request: HttpRequest, number: int) -> HttpResponse:
         text = wanted.message if wanted else ""
     else:
         device = device_of(request)
-        wanted_pk = request.GET.get("account", "")
+        wanted_pk = key_of(request.GET.get("account", ""))
         owned = Account.objects.filter(user=device.user) if device else None
         account = (
-            owned.filter(pk=int(wanted_pk)).first()
-            if owned is not None and wanted_pk.isdecimal()
+            owned.filter(pk=wanted_pk).first()
+            if owned is not None and wanted_pk is not None
             else None
         )
         text = syncstore.message_to_sign(account) if account else ""

@@ -1,0 +1,185 @@
+"""Addresses and forms of the pages, filled in by somebody who means harm.
+
+ux and reliability.md, items 23, 28 and 29. Whoever asks, signed in or not: a page, a redirect or
+a 4xx; never a 5xx (the test client would raise what caused it), and a refusal changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from urllib.parse import quote, urlencode
+
+import pytest
+from django.db import transaction
+from django.urls import reverse
+
+from castserver.models import Project
+from dashboard import urls
+from tests.dashboard.conftest import Browser
+from tests.hostile.test_mutated_calls import no_limits  # noqa: F401  # a fixture
+from tests.hostile.unchanged import changed_since, contents
+from tests.people import ALICE
+from tests.subscriptions.conftest import subscribed
+from tests.subscriptions.world import Person, deliver
+
+HOW_MANY = int(os.environ.get("HOSTILE_TEXTS", "4"))
+
+TEXTS = [
+    "",
+    "\x00",
+    "a\x00b",
+    "9" * 5000,
+    "9" * 30,
+    "-1",
+    "\u0661",  # a digit, in Arabic
+    "1e9",
+    "a" * 20_000,
+    "\u202egnp.exe\u2028",
+    "%00",
+    "<script>alert(1)</script>",
+    "../../etc/passwd",
+    "https://[::1",
+    "javascript:alert(1)",
+    '{"sig": [1]}',
+]
+# By the name of the address: the parameters of its query.
+QUERIES = {
+    "sign-in": ("next", "start"),
+    "sign-in-share": ("account",),
+    "sign-text": ("account",),
+    "inbox": ("account", "tab", "dapp", "type", "q", "before"),
+    "discover": ("q",),
+    "discover-choose": ("url",),
+    "subscription-list": ("account",),
+    "sync": ("account", "outcome", "before"),
+    "sync-export": ("account", "outcome", "before"),
+    "project-send": ("type",),
+    "live-events": ("generation", "sequence"),
+}
+# By the name of the address: a form that would do.
+FORMS = {
+    "sign-in-begin": {
+        "address": ALICE.address,
+        "signer": "elsewhere",
+        "wallet": "Wallet",
+        "next": "/inbox",
+    },
+    "sign-in-prove": {"signature": "0x12"},
+    "sign-in-share": {"signature": "0x12"},
+    "inbox-act": {"act": "read:chosen", "chosen": "1"},
+    "subscription-update": {"type": "alerts"},
+    "subscribe": {"url": "https://dapp.example", "type": "alerts", "account": "1"},
+    "device-rename": {"name": "Phone"},
+    "account-label": {"label": "Savings"},
+    "account-remove": {"confirm": "no"},
+    "theme": {"theme": "dark", "next": "/inbox"},
+    "project-new": {"name": "X", "types": "a: b", "url": "", "description": ""},
+    "project-types": {"types": "a: b"},
+    "project-settings": {"name": "X", "description": "", "icon": ""},
+    "project-send": {
+        "type": "orders",
+        "title": "Filled",
+        "body": "All",
+        "url": "",
+        "icon": "",
+        "audience": "me",
+        "accounts": "",
+        "once": "a",
+    },
+    "project-webhooks": {"url": "https://a.example/x", "events": "subscribed"},
+}
+PATTERNS = {each.name: each for each in urls.urlpatterns}
+
+
+@pytest.fixture
+def browser():
+    """Alice, signed in, with a dapp of her own and a subscription to another."""
+    found = Browser().sign_in(ALICE, sync=True)
+    found.get("/console/project/new")
+    found.post("/console/project/new", name="Lumen", types="orders: Orders")
+    found.get("/settings")
+    return found
+
+
+@pytest.fixture
+def places(browser, dapp):
+    """What Alice has, by the names in the addresses."""
+    device = browser.device
+    owner = Person(device.user, ALICE.row(), [device], ALICE.private_key)
+    subscription = subscribed(owner, dapp)
+    deliver(dapp.notification(owner.account))
+    return {
+        "number": 2,
+        "pk": owner.account.pk,
+        "topic": subscription.topic,
+        "slug": Project.objects.get().slug,
+        "device_id": device.pk,
+        "attempt_id": subscription.attempts.get().pk,
+    }
+
+
+def address(name, places):
+    needed = PATTERNS[name].pattern.converters
+    return reverse(f"dashboard:{name}", kwargs={each: places[each] for each in needed})
+
+
+@pytest.fixture
+def answered(request):
+    """Whether what was sent is refused; a refusal changes nothing."""
+    before = {}
+
+    def answered(send):
+        before.update({} if before else contents())
+        with transaction.atomic():
+            response = send()
+            assert response.status_code < 500
+            if response.status_code >= 400:
+                assert response.content
+                assert changed_since(before) == {}
+            transaction.set_rollback(True)
+
+    return answered
+
+
+def some_texts(*seed):
+    return random.Random(str(seed)).sample(TEXTS, HOW_MANY)  # noqa: S311
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_queries_that_nobody_meant(name, places, browser, answered):
+    path = address(name, places)
+    for parameter in QUERIES[name]:
+        for text in some_texts(name, parameter):
+            query = urlencode({parameter: text})
+            answered(lambda query=query: browser.get(f"{path}?{query}"))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms_that_nobody_meant(name, places, browser, answered):
+    path = address(name, places)
+    if name == "sign-in-share":
+        path += f"?account={places['pk']}"
+    if name == "sign-in-prove":
+        browser.begin(ALICE.address)
+    for field in FORMS[name]:
+        for text in some_texts(name, field):
+            form = {**FORMS[name], field: text}
+            answered(lambda form=form: browser.post(path, **form))
+
+
+@pytest.mark.parametrize("name", ["message", "subscription", "project", "sign-text"])
+def test_addresses_that_lead_nowhere(name, places, browser, answered):
+    path = address(name, {**places, "pk": 1})
+    for text in TEXTS:
+        place = f"{path.rpartition('/')[0]}/{quote(text, safe='')}"
+        answered(lambda place=place: browser.get(place))
+
+
+def test_strangers_are_answered_alike(answered):
+    stranger = Browser()
+    for name in ("sign-in", "landing", "join"):
+        for text in TEXTS:
+            path = reverse(f"dashboard:{name}")
+            query = urlencode({"next": text, "account": text, "start": text})
+            answered(lambda path=path, query=query: stranger.get(f"{path}?{query}"))
