@@ -46,8 +46,9 @@ def refuse_unfit(**_: Any) -> None:
 
 
 @worker_ready.connect
-def sing(**_: Any) -> None:
-    """The first canary: a worker shows at once that it takes up tasks."""
+def begin(**_: Any) -> None:
+    """The first canary shows that tasks are taken up; a sweep finds what one before left."""
     from notifyweb.tasks import canary
 
     canary.delay()
+    app.send_task("relay.sweep")

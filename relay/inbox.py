@@ -5,9 +5,10 @@ first of them without Django; what is done with a claimed batch is ``relay.handl
 
 A claim is a lease. While one worker has rows of a topic, no other takes a row of that
 topic, so that the order within a topic holds across workers. A row that waits for its
-next attempt holds nobody back. A lease that ran out belonged to a worker that died:
-its rows are taken one by one from then on, so that a message which ends its worker takes
-no other with it.
+next attempt holds nobody back. A lease that ran out, or whose database session is gone,
+belonged to a worker that died: its rows are taken one by one from then on, so that a
+message which ends its worker takes no other with it. Taking a row from a worker that
+lives after all does no harm: what it writes stands only if its lease does (``lock``).
 """
 
 from __future__ import annotations
@@ -69,26 +70,32 @@ WITH busy AS MATERIALIZED (
         )
     ORDER BY id LIMIT %(limit)s FOR UPDATE OF due SKIP LOCKED
 )
-UPDATE relay_inboxmessage AS claimed SET leased_until = %(lease)s
+UPDATE relay_inboxmessage AS claimed
+SET leased_until = %(lease)s, leased_by = pg_backend_pid()
 FROM found WHERE claimed.id = found.id
 RETURNING claimed.id, party, topic, message_id, message, tag, published_at,
     received_at, attempts
 """
 
 _CLAIM_ABANDONED = """
-WITH busy AS MATERIALIZED (
-    SELECT DISTINCT party, topic FROM relay_inboxmessage
-    WHERE state = 'due' AND leased_until > %(now)s
+WITH leased AS MATERIALIZED (
+    SELECT id, party, topic,
+        leased_until > %(now)s
+        AND leased_by IN (SELECT pid FROM pg_stat_activity) AS is_held
+    FROM relay_inboxmessage
+    WHERE state = 'due' AND leased_until IS NOT NULL
 ), found AS (
     SELECT id FROM relay_inboxmessage AS due
-    WHERE state = 'due' AND leased_until <= %(now)s
-        AND NOT EXISTS (
-            SELECT 1 FROM busy WHERE busy.party = due.party AND busy.topic = due.topic
+    WHERE id IN (
+        SELECT id FROM leased AS free WHERE is_held IS NOT TRUE AND NOT EXISTS (
+            SELECT 1 FROM leased AS busy
+            WHERE is_held AND busy.party = free.party AND busy.topic = free.topic
         )
+    )
     ORDER BY id LIMIT 1 FOR UPDATE OF due SKIP LOCKED
 )
 UPDATE relay_inboxmessage AS claimed
-SET leased_until = %(lease)s, attempts = attempts + 1
+SET leased_until = %(lease)s, leased_by = pg_backend_pid(), attempts = attempts + 1
 FROM found WHERE claimed.id = found.id
 RETURNING claimed.id, party, topic, message_id, message, tag, published_at,
     received_at, attempts
@@ -273,8 +280,7 @@ def release(ids: Sequence[int], lease: datetime) -> None:
 
 
 def is_anything_due() -> bool:
-    now = clock.now()
-    due = InboxMessage.objects.filter(
-        state=InboxMessage.State.DUE, next_attempt_at__lte=now
-    )
-    return due.exclude(leased_until__gt=now).exists()
+    """Leased rows count: who has them may be gone, and a claim will find out."""
+    return InboxMessage.objects.filter(
+        state=InboxMessage.State.DUE, next_attempt_at__lte=clock.now()
+    ).exists()

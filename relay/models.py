@@ -186,8 +186,8 @@ class TopicSubscription(models.Model):
 class InboxMessage(models.Model):
     """A message that a party received: written before the relay is told that we have it.
 
-    ``leased_until`` marks a due row that a worker is at; until then no other worker
-    takes it, or a later row of its topic.
+    ``leased_until`` marks a due row that a worker is at; until then, or until the
+    worker's session ends, no other worker takes it, or a later row of its topic.
     """
 
     class State(models.TextChoices):
@@ -209,6 +209,9 @@ class InboxMessage(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField()
     leased_until = models.DateTimeField(null=True, blank=True)
+    leased_by = models.IntegerField(
+        null=True, blank=True, help_text="number of the worker's database session"
+    )
     reason = models.CharField(max_length=200, blank=True)
     handled_at = models.DateTimeField(null=True, blank=True)
 

@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ('attempts', models.PositiveSmallIntegerField(default=0)),
                 ('next_attempt_at', models.DateTimeField()),
                 ('leased_until', models.DateTimeField(blank=True, null=True)),
+                ('leased_by', models.IntegerField(blank=True, help_text="number of the worker's database session", null=True)),
                 ('reason', models.CharField(blank=True, max_length=200)),
                 ('handled_at', models.DateTimeField(blank=True, null=True)),
             ],

@@ -24,12 +24,12 @@ from groundwork import entropy
 from keychain import services as keychain
 from relay import dispatch, outbox, services
 from relay.models import InboxMessage, OutboxMessage, Party
-from relay.outbox import Publication
 from relay.server.hub import Hub
 from relay.server.listener import Listener
 from tests.relay_client.recording_relay import RecordingRelay
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
+from walletconnect.relay.frames import Publication
 from walletconnect.relay.rpc import JsonRpcRequest
 
 BASE = Path(__file__).resolve().parents[2]

@@ -12,7 +12,6 @@ from django.db import connection
 from groundwork import entropy
 from relay import outbox, services
 from relay.models import InboxMessage, OutboxMessage, Party, TopicSubscription
-from relay.outbox import Publication
 from tests.relay_client.conftest import (
     TAG,
     envelope,
@@ -23,6 +22,7 @@ from tests.relay_client.conftest import (
     wait_for,
 )
 from walletconnect.crypto.keys import SymKey
+from walletconnect.relay.frames import Publication
 
 QUEUE = f"celery:{settings.CELERY_TASK_DEFAULT_QUEUE}"
 

@@ -12,7 +12,6 @@ from groundwork import clock
 from relay import outbox, services
 from relay.gateway.publisher import CHUNK_CHARACTERS, CHUNK_MESSAGES, Row, plan
 from relay.models import OutboxMessage, Party, PartyClient
-from relay.outbox import Publication
 from tests.relay_client.conftest import (
     free_port,
     make_key,
@@ -24,6 +23,7 @@ from tests.relay_client.conftest import (
 )
 from tests.relay_client.recording_relay import RecordingRelay
 from walletconnect.relay.auth import verify_client_auth
+from walletconnect.relay.frames import Publication
 
 TOPIC = "ab" * 32
 

@@ -24,6 +24,7 @@ from tests.relay_client.conftest import (
     make_key,
     received,
     states,
+    wait_for,
 )
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey
@@ -374,6 +375,32 @@ def test_rows_of_a_dead_worker_are_taken_one_by_one_after_the_lease(handler):
         handle()
     assert handler.runs == [[1], [2], [3], [4]]
     assert states() == ["handled"] * 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_of_a_worker_whose_session_ended_wait_for_no_lease(handler):
+    key, other = make_key(), make_key()
+    take_in(*(received(key, envelope(key, n)) for n in (1, 2)))
+
+    def claim_and_die():
+        assert len(inbox.claim().rows) == 2
+        connection.close()
+
+    worker = threading.Thread(target=claim_and_die)
+    worker.start()
+    worker.join()
+    take_in(received(key, envelope(key, 3)), received(other, envelope(other, 4)))
+    wait_for(lambda: _sessions() == 1)
+    handle()
+    assert handler.runs == [[1], [2], [3, 4]]
+
+
+def _sessions() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        )
+        return cursor.fetchone()[0]
 
 
 def test_a_message_that_kills_every_worker_fails_and_takes_no_other_with_it(handler):

@@ -12,9 +12,9 @@ from django.db import transaction
 from groundwork import entropy
 from relay import outbox
 from relay.models import OutboxMessage, Party, TopicSubscription
-from relay.outbox import Publication
 from tests.relay_client.conftest import digest, make_key, publication, publish
 from walletconnect.crypto.keys import SymKey
+from walletconnect.relay.frames import Publication
 
 pytestmark = pytest.mark.usefixtures("canary")
 

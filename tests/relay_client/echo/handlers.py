@@ -4,8 +4,8 @@ from groundwork import entropy
 from relay import outbox
 from relay.dispatch import Inbound, handles
 from relay.models import Party
-from relay.outbox import Publication
 from walletconnect.crypto.envelope import seal
+from walletconnect.relay.frames import Publication
 from walletconnect.relay.rpc import JsonRpcResult
 
 ECHO_TAG = 5910
