@@ -35,6 +35,7 @@ from walletconnect.identity.did import AppUrl, DidWebDocument
 from walletconnect.notify.answers import publish_request
 from walletconnect.notify.later import read_subscriptions, request_watch
 from walletconnect.notify.later_claims import GetNotificationsAuth, MarkReadAuth
+from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, parse
 
@@ -160,6 +161,34 @@ def test_a_message_of_the_later_form_has_an_id_of_its_own(project, phone, laptop
     assert all("aud" not in each for each in messages)
     assert messages[0]["app"] == DID
     assert messages[0]["msg"]["is_read"] is False
+
+
+def test_a_later_client_acknowledges_what_came_in_the_words_of_august(
+    project, alice, laptop
+):
+    subscription = alice.subscribe(project)
+    notify(project, DRAFT, [str(alice.account)])
+    request = parse(open_last(subscription.sym_key, 4002))
+    received = receive_message(
+        request,
+        laptop.account,
+        app=project.url,
+        dapp_did=project.authentication_did,
+        now=clock.now_s(),
+    )
+    assert not received.is_later
+    # 1.4.1 names the app as it was listed and hashes nothing.
+    spoken = dataclasses.replace(received, app=DID, subscription_hash=None)
+    deliver(
+        make_receipt(
+            spoken,
+            laptop.identity,
+            sym_key=subscription.sym_key,
+            iv=entropy.iv(),
+            now=clock.now_s(),
+        )
+    )
+    assert Delivery.objects.get().receipt_at is not None
 
 
 # --- who may --------------------------------------------------------------------------
