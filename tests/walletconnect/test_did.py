@@ -255,3 +255,13 @@ def test_a_broken_did_document_is_refused(spoil):
     spoil(value)
     with pytest.raises(RemoteProtocolError):
         DidWebDocument.from_value(value)
+
+
+@pytest.mark.parametrize(
+    "case", cases(load("key_agreement"), "low_order_public_keys", label="public")
+)
+def test_a_document_with_a_key_that_agrees_on_nothing_is_refused(case):
+    low_order = bytes.fromhex(case["public"])
+    document = DidWebDocument("did:web:a.example", low_order, bytes(32)).to_value()
+    with pytest.raises(RemoteProtocolError, match="malformed public key"):
+        DidWebDocument.from_value(document)

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 from walletconnect.crypto.ethereum import checksum_address, is_address
+from walletconnect.crypto.keys import check_public_key
 from walletconnect.crypto.multikey import ED25519, decode_multikey, encode_multikey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import (
@@ -242,7 +243,7 @@ class DidWebDocument:
         )
         return cls(
             did=_plain_id(members.get("id")),
-            key_agreement=_jwk_key(key_agreement, "X25519"),
+            key_agreement=check_public_key(_jwk_key(key_agreement, "X25519")),
             authentication=_jwk_key(authentication, "Ed25519"),
         )
 
