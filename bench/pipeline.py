@@ -95,8 +95,8 @@ def _handle(report: Report) -> None:
 
 def _publication(key, number: int):
     from groundwork import entropy
-    from relay.outbox import Publication
     from walletconnect.crypto.envelope import seal
+    from walletconnect.relay.frames import Publication
     from walletconnect.relay.rpc import JsonRpcRequest
 
     request = JsonRpcRequest(number, "bench", {"text": PLAINTEXT})

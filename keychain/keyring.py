@@ -172,6 +172,16 @@ def _parsed(texts: tuple[str, ...]) -> Keyring:
 
 
 def _associated_data(key_id: str, context: tuple[str, str, str, str]) -> bytes:
+    table, column, row, account = context
+    return _column_prefix(key_id, table, column) + _joined(row, account)
+
+
+@functools.lru_cache(maxsize=256)
+def _column_prefix(key_id: str, table: str, column: str) -> bytes:
+    return _joined(_DOMAIN, key_id, table, column)
+
+
+def _joined(*parts: str) -> bytes:
     # Each part with its length in front: no two contexts give the same bytes.
-    parts = [part.encode() for part in (_DOMAIN, key_id, *context)]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    encoded = [part.encode() for part in parts]
+    return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])

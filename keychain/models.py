@@ -48,9 +48,12 @@ class SealedEntry(models.Model):
 
     @property
     def context(self) -> Context:
-        account = "" if self.account_id is None else str(self.account_id)
-        row = f"{self.holder}:{self.name_in_holder}"
-        return Context(self._meta.db_table, "sealed", row, account)
+        return self.place(self.holder, self.name_in_holder, self.account_id)
+
+    @classmethod
+    def place(cls, holder: str, name: str, account_id: int | None) -> Context:
+        account = "" if account_id is None else str(account_id)
+        return Context(cls._meta.db_table, "sealed", f"{holder}:{name}", account)
 
 
 class SymKeyEntry(SealedEntry):

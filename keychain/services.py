@@ -40,7 +40,14 @@ from keychain.models import (
     SigningKeyEntry,
     SymKeyEntry,
 )
-from keychain.rows import insert, is_itself, opened, report, seal_into
+from keychain.rows import (
+    insert,
+    is_itself,
+    opened,
+    opened_values,
+    report,
+    seal_into,
+)
 from walletconnect.crypto.keys import KeyPair, SymKey, Topic
 from walletconnect.crypto.signing import IdentityKey
 
@@ -94,11 +101,13 @@ def put_sym_keys(
 
 def sym_keys(holder: Holder, topics: Collection[str]) -> dict[Topic, SymKey]:
     """The kept ones of ``topics``; what is missing or does not open is left out."""
-    rows = SymKeyEntry.objects.filter(holder=holder, topic__in=topics)
+    rows = SymKeyEntry.objects.filter(holder=holder, topic__in=topics).values_list(
+        "pk", "topic", "account_id", "sealed"
+    )
     found = {}
-    for row, raw in opened(rows):
+    for pk, topic, raw in opened_values(SymKeyEntry, holder, rows):
         key = SymKey(raw)
-        if is_itself(row, key.topic):
+        if key.topic == topic or is_itself(SymKeyEntry(pk=pk, topic=topic), key.topic):
             found[key.topic] = key
     return found
 

@@ -8,9 +8,7 @@ has acknowledged them; sealing again would make a second message. The gateway
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -26,6 +24,8 @@ from relay.steps import StepDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from walletconnect.relay.frames import Publication
 
 _TOPIC = re.compile(r"[0-9a-f]{64}")
 
@@ -73,26 +73,18 @@ WHERE id IN (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One message for one topic; ``message`` is the envelope, ``ttl`` in seconds."""
-
-    topic: str
-    message: str
-    tag: int
-    ttl: int
-    prompt: bool = False
-
-    def check(self) -> None:
-        """Refuse what no relay would take, while the caller can still see why."""
-        if not _TOPIC.fullmatch(self.topic):
-            raise ValueError("a topic is 64 lower-case hex digits")
-        if not (self.message.isascii() and self.message.isprintable()):
-            raise ValueError("a message is base64 text")
-        if len(self.message) > settings.LIMITS.relay_message_bytes:
-            raise ValueError(f"a message of {len(self.message)} bytes is too large")
-        if not settings.LIMITS.ttl_min_s <= self.ttl <= settings.LIMITS.ttl_max_s:
-            raise ValueError(f"no relay keeps a message for {self.ttl} s")
+def _check(publication: Publication) -> None:
+    """Refuse what no relay would take, while the caller can still see why."""
+    if not _TOPIC.fullmatch(publication.topic):
+        raise ValueError("a topic is 64 lower-case hex digits")
+    message = publication.message
+    if not (message.isascii() and message.isprintable()):
+        raise ValueError("a message is base64 text")
+    limits = settings.LIMITS
+    if len(message) > limits.relay_message_bytes:
+        raise ValueError(f"a message of {len(message)} bytes is too large")
+    if not limits.ttl_min_s <= publication.ttl <= limits.ttl_max_s:
+        raise ValueError(f"no relay keeps a message for {publication.ttl} s")
 
 
 def outbox_channel(party: Party) -> str:
@@ -114,7 +106,7 @@ def publish_all(party: Party, publications: Iterable[Publication]) -> list[int]:
     if not given:
         return []
     for publication in given:
-        publication.check()
+        _check(publication)
     with column_cursor() as cursor:
         cursor.execute(_INSERT, _insert_parameters(party, given))
         keys = [pk for (pk,) in cursor.fetchall()]
@@ -130,16 +122,12 @@ def _insert_parameters(
         "party": Party(party).value,
         "now": clock.now(),
         "topics": [each.topic for each in publications],
-        "message_ids": [_digest(each.message) for each in publications],
+        "message_ids": [each.message_id for each in publications],
         "messages": [each.message for each in publications],
         "tags": [int(each.tag) for each in publications],
         "ttls": [each.ttl for each in publications],
         "prompts": [each.prompt for each in publications],
     }
-
-
-def _digest(message: str) -> str:
-    return hashlib.sha256(message.encode()).hexdigest()
 
 
 def subscribe(

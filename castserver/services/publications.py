@@ -15,16 +15,4 @@ if TYPE_CHECKING:
 
 def publish_all(publications: Iterable[Publication]) -> None:
     """Store messages to publish, in the caller's transaction."""
-    outbox.publish_all(
-        Party.CAST,
-        [
-            outbox.Publication(
-                topic=each.topic,
-                message=each.message,
-                tag=int(each.tag),
-                ttl=each.ttl,
-                prompt=each.prompt,
-            )
-            for each in publications
-        ],
-    )
+    outbox.publish_all(Party.CAST, publications)

@@ -168,15 +168,7 @@ def _publish(updates: Sequence[Update], *, store_key: SymKey) -> list[Arrival]:
     published = [
         publish_update(update, store_key, iv=entropy.iv()) for update in updates
     ]
-    outbox.publish_all(
-        Party.WALLET,
-        [
-            outbox.Publication(
-                each.topic, each.message, each.tag, each.ttl, prompt=each.prompt
-            )
-            for each in published
-        ],
-    )
+    outbox.publish_all(Party.WALLET, published)
     return [
         Arrival(update, size=len(each.message), published_at=clock.now_ms())
         for update, each in zip(updates, published, strict=True)
