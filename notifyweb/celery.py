@@ -47,8 +47,8 @@ def refuse_unfit(**_: Any) -> None:
 
 @worker_ready.connect
 def begin(**_: Any) -> None:
-    """The first canary shows that tasks are taken up; a sweep finds what one before left."""
-    from notifyweb.tasks import canary
+    """The first canary shows at once that tasks are taken up."""
+    from notifyweb import schedule
 
-    canary.delay()
-    app.send_task("relay.sweep")
+    for name in (schedule.CANARY, *schedule.AT_START):
+        app.send_task(name)

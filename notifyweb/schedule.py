@@ -12,6 +12,12 @@ MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 CANARY = "notifyweb.canary"
+# What a worker looks for when it starts: the work of one that died, which had it leased.
+AT_START = (
+    "relay.sweep",
+    "subscriptions.expire_attempts",
+    "syncstore.resume_cold_starts",
+)
 CANARY_S = 15
 
 

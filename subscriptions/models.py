@@ -87,6 +87,9 @@ class SubscribeAttempt(models.Model):
     # Of reading the dapp's documents.
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
+    leased_by = models.IntegerField(
+        null=True, blank=True, help_text="number of the worker's database session"
+    )
     created_at = models.DateTimeField()
     requested_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField()

@@ -178,6 +178,9 @@ class ColdStart(models.Model):
     replayed = models.PositiveIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
+    leased_by = models.IntegerField(
+        null=True, blank=True, help_text="number of the worker's database session"
+    )
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=REASON_LENGTH, blank=True)

@@ -120,6 +120,7 @@ class Migration(migrations.Migration):
                 ('reason', models.CharField(blank=True, max_length=200)),
                 ('attempts', models.PositiveSmallIntegerField(default=0)),
                 ('next_attempt_at', models.DateTimeField(blank=True, null=True)),
+                ('leased_by', models.IntegerField(blank=True, help_text="number of the worker's database session", null=True)),
                 ('created_at', models.DateTimeField()),
                 ('requested_at', models.DateTimeField(blank=True, null=True)),
                 ('expires_at', models.DateTimeField()),

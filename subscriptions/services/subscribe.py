@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from accounts.services import record_events
-from groundwork import clock, entropy, limits
+from groundwork import clock, entropy, limits, sessions
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
 from identity.services import NoIdentityKey
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
 
 RESOLVE_TASK: Final = "subscriptions.resolve_dapp"
 RESOLVE_TOGETHER: Final = 50
-# Longer than any reading of documents takes; then another worker may try.
+# Longer than any reading of documents takes; then another worker may try. One that died
+# is not waited for.
 LEASE: Final = timedelta(seconds=60)
 # How long a dapp's documents may stay unreadable.
 RESOLVE_FOR: Final = timedelta(minutes=15)
@@ -181,13 +183,17 @@ def _claim() -> list[SubscribeAttempt]:
     due = list(
         SubscribeAttempt.objects.select_for_update(of=("self",), skip_locked=True)
         .select_related("account", "device")
-        .filter(state=State.RESOLVING, next_attempt_at__lte=now, expires_at__gt=now)
+        .filter(state=State.RESOLVING, expires_at__gt=now)
+        .filter(Q(next_attempt_at__lte=now) | sessions.is_abandoned())
         .order_by("next_attempt_at")[:RESOLVE_TOGETHER]
     )
     for attempt in due:
         attempt.next_attempt_at = now + LEASE
+        attempt.leased_by = sessions.own_number()
         attempt.attempts += 1
-    SubscribeAttempt.objects.bulk_update(due, ["next_attempt_at", "attempts"])
+    SubscribeAttempt.objects.bulk_update(
+        due, ["next_attempt_at", "leased_by", "attempts"]
+    )
     return due
 
 
@@ -212,7 +218,7 @@ def _wait_or_reject(attempt: SubscribeAttempt, document: DappDocument) -> None:
     due_at = document.expires_at
     if document.may_pass and due_at is not None:
         SubscribeAttempt.objects.filter(pk=attempt.pk, state=State.RESOLVING).update(
-            next_attempt_at=due_at, reason=document.reason
+            next_attempt_at=due_at, leased_by=None, reason=document.reason
         )
         wait = (due_at - clock.now()).total_seconds()
         enqueue_on_commit(RESOLVE_TASK, str(attempt.pk), delay_s=wait)

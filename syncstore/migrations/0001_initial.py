@@ -78,6 +78,7 @@ class Migration(migrations.Migration):
                 ('replayed', models.PositiveIntegerField(default=0)),
                 ('attempts', models.PositiveSmallIntegerField(default=0)),
                 ('next_attempt_at', models.DateTimeField(blank=True, null=True)),
+                ('leased_by', models.IntegerField(blank=True, help_text="number of the worker's database session", null=True)),
                 ('started_at', models.DateTimeField()),
                 ('finished_at', models.DateTimeField(blank=True, null=True)),
                 ('reason', models.CharField(blank=True, max_length=200)),

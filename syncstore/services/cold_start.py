@@ -14,10 +14,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from accounts.services import EventDraft, record_events
-from groundwork import clock, entropy
+from groundwork import clock, entropy, sessions
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
 from history import client
@@ -74,9 +74,7 @@ def cold_start(pk: int) -> bool:
 
 def due_cold_starts() -> list[int]:
     """Replays that nobody is at, for the sweep."""
-    due = ColdStart.objects.filter(
-        state=ColdStart.State.RUNNING, next_attempt_at__lte=clock.now()
-    )
+    due = ColdStart.objects.filter(_is_due(), state=ColdStart.State.RUNNING)
     return list(due.order_by("next_attempt_at").values_list("pk", flat=True))[
         :RESUME_TOGETHER
     ]
@@ -90,6 +88,7 @@ def restart_cold_start(account: Account) -> None:
     if rows.update(
         state=ColdStart.State.RUNNING,
         next_attempt_at=now,
+        leased_by=None,
         attempts=0,
         found=0,
         replayed=0,
@@ -101,11 +100,18 @@ def restart_cold_start(account: Account) -> None:
         record_events(_events(account.stores.all()))
 
 
+def _is_due() -> Q:
+    return Q(next_attempt_at__lte=clock.now()) | sessions.is_abandoned()
+
+
 def _claim(pk: int) -> ColdStart | None:
-    now = clock.now()
     claimed = ColdStart.objects.filter(
-        pk=pk, state=ColdStart.State.RUNNING, next_attempt_at__lte=now
-    ).update(next_attempt_at=now + LEASE, attempts=F("attempts") + 1)
+        _is_due(), pk=pk, state=ColdStart.State.RUNNING
+    ).update(
+        next_attempt_at=clock.now() + LEASE,
+        leased_by=sessions.own_number(),
+        attempts=F("attempts") + 1,
+    )
     if not claimed:
         return None
     return ColdStart.objects.select_related("account").get(pk=pk)
@@ -149,6 +155,7 @@ def _finish(row: ColdStart) -> None:
         state=ColdStart.State.DONE,
         finished_at=clock.now(),
         next_attempt_at=None,
+        leased_by=None,
         reason="",
     )
     if not done:
@@ -166,6 +173,7 @@ def _put_off(row: ColdStart, reason: str) -> None:
     ColdStart.objects.filter(pk=row.pk, state=ColdStart.State.RUNNING).update(
         state=ColdStart.State.FAILED if gives_up else ColdStart.State.RUNNING,
         next_attempt_at=clock.now() + timedelta(seconds=entropy.jitter(delay)),
+        leased_by=None,
         reason=reason[:REASON_LENGTH],
         found=0,
         replayed=0,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 
 import pytest
 from django.conf import settings as django_settings
 
 from accounts.models import AccountEvent
-from groundwork import clock
+from groundwork import clock, sessions
 from keychain.services import Holder, key_pairs, sym_keys
 from relay import steps
 from relay.models import OutboxMessage, TopicSubscription
@@ -18,6 +19,8 @@ from tests.subscriptions.conftest import requested, subscribed
 from walletconnect.identity.did import AccountId
 
 State = SubscribeAttempt.State
+# No process has so high a number.
+NO_SESSION = 2**31 - 1
 
 
 def test_the_request_says_who_wants_which_types_of_which_dapp(alice, dapp):
@@ -274,6 +277,17 @@ def test_changed_keys_wait_for_a_persons_word(alice, bob, dapp):
     attempt = requested(bob, dapp)
     assert attempt.state == State.REQUESTED
     assert len(dapp.requests()) == 1, "sealed for the new key"
+
+
+def test_an_attempt_of_a_worker_that_died_is_taken_up_at_once(alice, dapp):
+    attempt = services.subscribe(alice.account, dapp.url, device=alice.device)
+    in_a_minute = clock.now() + timedelta(seconds=60)
+    leased = SubscribeAttempt.objects.filter(pk=attempt.pk)
+    leased.update(next_attempt_at=in_a_minute, leased_by=sessions.own_number())
+    assert services.resolve_due() == 0, "its worker lives"
+    leased.update(leased_by=NO_SESSION)
+    assert services.resolve_due() == 1
+    assert outcome(attempt) == (State.REQUESTED, "")
 
 
 # --- the end without an answer --------------------------------------------------------

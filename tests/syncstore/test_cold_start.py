@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 
-from groundwork import clock
+from groundwork import clock, sessions
 from syncstore import registry, services
 from syncstore.models import ColdStart, StoreEntry, StoreUpdate
 from tests.syncstore.conftest import last_ids_of, log_of, state_of
@@ -74,6 +75,19 @@ def services_lease():
     from syncstore.services.cold_start import LEASE
 
     return LEASE
+
+
+def test_a_replay_whose_worker_died_goes_on_at_once(archive, peer, store, cold_start):
+    archive.keep(store.topic, peer.message(StoreSet("k", "v", 1))[0])
+    in_ten_minutes = clock.now() + timedelta(minutes=10)
+    leased = ColdStart.objects.filter(pk=cold_start.pk)
+    leased.update(next_attempt_at=in_ten_minutes, leased_by=sessions.own_number())
+    assert services.due_cold_starts() == [], "its worker lives"
+    # No process has so high a number.
+    leased.update(leased_by=2**31 - 1)
+    assert services.due_cold_starts() == [cold_start.pk]
+    assert services.cold_start(cold_start.pk) is True
+    assert state_of(store) == {"k": "v"}
 
 
 def test_a_history_server_that_is_away_is_asked_again(archive, peer, store, cold_start):
