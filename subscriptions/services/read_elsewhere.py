@@ -4,7 +4,7 @@ Protocol.md, sections 10.1 to 10.3; ``walletconnect.notify.read_state``. A list 
 notifications the server counts as unread. Where that is not what we think it counts, we
 ask which they are, a moment later and once for whatever happened meanwhile:
 
-    compare_counts   in a list: is there something to ask?
+    compare_counts   in a list: is there something to ask, or something left to tell?
     ask_soon         after a replay of History, which does not say what was read
     ask_reads        the newest page, of every subscription that is due
     receive_pages    what is read there is read here; the next page, as far as it matters
@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from accounts.services import record_events
 from groundwork import clock, entropy
@@ -31,7 +31,7 @@ from groundwork.wake import enqueue_on_commit
 from identity.models import IdentityKey
 from relay.dispatch import Declined, Inbound, NotHandled, Refused
 from subscriptions.models import NotifyMessageRecord, Subscription
-from subscriptions.services.read_state import read_events
+from subscriptions.services.read_state import App, read_events, tell_reads
 from subscriptions.services.wallet import later_identities, notify_keys, publish
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
@@ -44,7 +44,7 @@ from walletconnect.notify.read_state import (
 from walletconnect.relay.rpc import JsonRpcRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from walletconnect.notify.values import NotifyMessage
     from walletconnect.relay.frames import Publication
@@ -58,19 +58,34 @@ MOMENT: Final = timedelta(seconds=2)
 ON_ITS_WAY: Final = timedelta(minutes=1)
 NO_SUBSCRIPTION: Final = "no subscription has this topic"
 
-_App: TypeAlias = tuple[int, str]
-"""An account, and the dapp that it is subscribed to."""
-
 
 def compare_counts(told: Sequence[tuple[Subscription, int]]) -> None:
     """Ask soon where a server's count of unread ones is not what we think it is."""
-    counts = _unread_there({row.account_id for row, _ in told}) if told else Counter()
+    if not told:
+        return
+    counts = _unread_there({row.account_id for row, _ in told})
     due = []
+    late: set[App] = set()
     for row, count in told:
-        if counts[_app(row)] not in {0, count}:
+        here = counts[_app(row)]
+        if here not in {0, count}:
             row.unread_told = count
             due.append(row)
+        if here < count:
+            late.add(_app(row))
     _ask_soon(due)
+    _tell_late(late)
+
+
+def _tell_late(apps: Collection[App]) -> None:
+    """Tell what was read here while there was nobody to tell it, or to be told."""
+    if apps:
+        tell_reads(
+            NotifyMessageRecord.objects.filter(
+                subscription__account_id__in={account_id for account_id, _ in apps},
+                subscription__dapp_url__in={dapp_url for _, dapp_url in apps},
+            )
+        )
 
 
 def ask_soon(row: Subscription) -> None:
@@ -88,17 +103,18 @@ def _ask_soon(rows: Sequence[Subscription]) -> None:
         enqueue_on_commit(ASK_TASK, delay_s=MOMENT.total_seconds())
 
 
-def _unread_there(account_ids: Iterable[int]) -> Counter[_App]:
+def _unread_there(account_ids: Collection[int]) -> Counter[App]:
     """How many are unread here, and at the server too for all we know."""
-    owners = (
+    found = (
         NotifyMessageRecord.objects.unread_there()
         .filter(subscription__account_id__in=account_ids)
         .values_list("subscription__account_id", "subscription__dapp_url")
+        .annotate(count=Count("pk"))
     )
-    return Counter((account_id, url) for account_id, url in owners)
+    return Counter({(account_id, url): count for account_id, url, count in found})
 
 
-def _app(row: Subscription) -> _App:
+def _app(row: Subscription) -> App:
     return row.account_id, row.dapp_url
 
 

@@ -9,7 +9,7 @@ without a word.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from django.db import transaction
 
@@ -28,12 +28,18 @@ from walletconnect.notify.later_claims import MOST_IDS
 from walletconnect.notify.read_state import request_mark_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from django.db.models import QuerySet
 
     from accounts.models import Device
+    from walletconnect.crypto.keys import SymKey
+    from walletconnect.notify.parties import WalletIdentity
+    from walletconnect.notify.values import NotifySubscription
     from walletconnect.relay.frames import Publication
+
+App: TypeAlias = tuple[int, str]
+"""An account, and the dapp that it is subscribed to."""
 
 # Beyond this many, browsers are told which subscriptions changed, not which records.
 TOLD_ONE_BY_ONE: Final = 50
@@ -117,58 +123,86 @@ def read_events(found: Sequence[tuple[int, int, int]]) -> list[EventDraft]:
 
 
 def _tell_servers(record_pks: list[int]) -> None:
+    tell_reads(NotifyMessageRecord.objects.filter(pk__in=record_pks))
+
+
+def tell_reads(records: QuerySet[NotifyMessageRecord]) -> None:
     """Say what was read, to each server that knows the word and was not told before.
 
     A notification may have come on an older topic: the server is told on the one where
-    it lists the account now.
+    it lists the account now. What nobody can tell now, is told with a later list.
     """
-    records = NotifyMessageRecord.objects.filter(
-        pk__in=record_pks, read_there_at=None
-    ).exclude(notification_id="")
-    ids: dict[tuple[int, str], list[str]] = {}
-    found = records.order_by("pk").values_list(
-        "subscription__account_id", "subscription__dapp_url", "notification_id"
+    ids: dict[App, dict[int, str]] = {}
+    found = (
+        records.select_for_update(of=("self",))
+        .exclude(read_at=None)
+        .exclude(notification_id="")
+        .filter(read_there_at=None)
+        .order_by("pk")
+        .values_list(
+            "subscription__account_id",
+            "subscription__dapp_url",
+            "pk",
+            "notification_id",
+        )
     )
-    for account_id, dapp_url, notification_id in found:
-        ids.setdefault((account_id, dapp_url), []).append(notification_id)
-    rows = {
-        (row.account_id, row.dapp_url): row
-        for row in Subscription.objects.active()
+    for account_id, dapp_url, pk, notification_id in found:
+        ids.setdefault((account_id, dapp_url), {})[pk] = notification_id
+    told = _speakers(ids)
+    publish(
+        publication
+        for row, (sym_key, wallet) in told.items()
+        for publication in _marks(
+            row.with_key(sym_key),
+            wallet,
+            dapp_did=row.dapp_authentication_did,
+            ids=list(ids[row.account_id, row.dapp_url].values()),
+        )
+    )
+    pks = [pk for row in told for pk in ids[row.account_id, row.dapp_url]]
+    NotifyMessageRecord.objects.filter(pk__in=pks).update(read_there_at=clock.now())
+
+
+def _speakers(
+    apps: Collection[App],
+) -> dict[Subscription, tuple[SymKey, WalletIdentity]]:
+    """The subscriptions on whose topics servers can be told now, and by whom."""
+    rows = list(
+        Subscription.objects.active()
         .select_related("account")
         .filter(
-            account_id__in={account_id for account_id, _ in ids},
-            dapp_url__in={dapp_url for _, dapp_url in ids},
+            account_id__in={account_id for account_id, _ in apps},
+            dapp_url__in={dapp_url for _, dapp_url in apps},
             listed_by__isnull=False,
         )
         .exclude(dapp_authentication_did="")
         .order_by("pk")
+    )
+    # Of two topics at one dapp the newer one.
+    listed = {(row.account_id, row.dapp_url): row for row in rows}
+    keys = notify_keys(listed.values())
+    wallets = later_identities(row.account for row in listed.values())
+    return {
+        row: (keys[Topic(row.topic)], wallets[row.account_id])
+        for app, row in listed.items()
+        if app in apps and Topic(row.topic) in keys and row.account_id in wallets
     }
-    told = {rows[app]: named for app, named in ids.items() if app in rows}
-    publish(_marks(told))
-    for row, named in told.items():
-        NotifyMessageRecord.objects.filter(
-            pk__in=record_pks,
-            subscription__account_id=row.account_id,
-            notification_id__in=named,
-        ).update(read_there_at=clock.now())
 
 
-def _marks(ids: Mapping[Subscription, list[str]]) -> Iterator[Publication]:
-    keys = notify_keys(ids)
-    wallets = later_identities(row.account for row in ids)
-    for row, named in ids.items():
-        sym_key = keys.get(Topic(row.topic))
-        wallet = wallets.get(row.account_id)
-        if sym_key is None or wallet is None:
-            continue
-        value = row.with_key(sym_key)
-        for start in range(0, len(named), MOST_IDS):
-            yield request_mark_read(
-                value,
-                wallet,
-                ids=named[start : start + MOST_IDS],
-                dapp_did=row.dapp_authentication_did,
-                request_id=clock.payload_id(),
-                iv=entropy.iv(),
-                now=clock.now_s(),
-            )
+def _marks(
+    subscription: NotifySubscription,
+    wallet: WalletIdentity,
+    *,
+    dapp_did: str,
+    ids: Sequence[str],
+) -> Iterator[Publication]:
+    for start in range(0, len(ids), MOST_IDS):
+        yield request_mark_read(
+            subscription,
+            wallet,
+            ids=ids[start : start + MOST_IDS],
+            dapp_did=dapp_did,
+            request_id=clock.payload_id(),
+            iv=entropy.iv(),
+            now=clock.now_s(),
+        )

@@ -22,6 +22,7 @@ from walletconnect.notify.answers import publish_result
 from walletconnect.notify.later_claims import (
     GetNotificationsAuth,
     GetNotificationsResponseAuth,
+    MarkReadAuth,
 )
 from walletconnect.notify.methods import GET_NOTIFICATIONS
 from walletconnect.notify.values import NotifyMessage
@@ -323,6 +324,45 @@ def test_bobs_and_charlies_stay_unread(watched, bob, dapp, server, entry, record
 
 
 # --- telling --------------------------------------------------------------------------
+
+
+def marked(entry) -> list[set[str]]:
+    """What the server was told is read, by request."""
+    return [
+        set(
+            MarkReadAuth.read(
+                parse(open_envelope(row.message, entry.sym_key)).params["auth"],
+                now=clock.now_s(),
+            ).ids
+        )
+        for row in sent(4016)
+    ]
+
+
+def test_what_was_read_before_the_server_listed_it_is_told_then(
+    watched, dapp, server, entry, records
+):
+    Subscription.objects.update(listed_by=None)
+    services.mark_read(records[:2], watched.device)
+    assert marked(entry) == []
+    tell(server, counted(watched, dapp, 3))
+    tell(server, counted(watched, dapp, 3))
+    assert marked(entry) == [{each.notification_id for each in records[:2]}]
+    ask()
+    assert asked(dapp, entry)[1:] == []
+
+
+def test_what_nobody_could_tell_is_told_with_a_later_list(
+    watched, dapp, server, entry, records
+):
+    keys = watched.account.identity_keys
+    before = list(keys.values_list("pk", flat=True))
+    keys.update(retired_at=clock.now())
+    services.mark_read(records, watched.device)
+    assert marked(entry) == []
+    keys.filter(pk__in=before).update(retired_at=None)
+    tell(server, counted(watched, dapp, 3))
+    assert marked(entry) == [{each.notification_id for each in records}]
 
 
 def test_one_that_came_on_an_older_topic_is_told_on_the_present_one(
