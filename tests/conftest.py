@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from django.test import TransactionTestCase
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
+from tests.emptying import empty_tables
 from tests.system import System
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 hypothesis_settings.register_profile("here", deadline=None)
 hypothesis_settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+# pytest-django's tests that commit are cases of this class.
+TransactionTestCase._fixture_teardown = lambda _: empty_tables()
 
 
 @pytest.fixture(scope="session")
