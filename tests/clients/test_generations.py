@@ -71,6 +71,25 @@ def test_what_any_client_of_an_account_does_is_seen_by_all_others(
     nothing_went_in_circles(rest)
 
 
+def test_whoever_comes_later_finds_what_was_there_before(
+    start: Callable[..., Scenario], system: System
+) -> None:
+    key = secrets.token_bytes(32)
+    account = f"eip155:1:{address_of(key)}"
+    running = start("latecomers", key)
+    topic = running.wait_for("1.4.1 is alone")["topic"]
+    with BrowserDevice(system.base_url, account, key) as browser:
+        browser.sign_in()
+        wait_for("its subscription", lambda: browser.topics() == {topic})
+        wait_for("its notifications", lambda: len(browser.titles()) == 3)
+        wait_for("what was read", lambda: browser.unread_titles() == {"one", "three"})
+        running.tell("browser has it")
+        running.wait_for("an August wallet came")
+        running.wait_for("another 1.4.1 came")
+        wait_for("the rest", lambda: {"four", "five", "six"} <= browser.unread_titles())
+    running.finish()
+
+
 def joins(
     running: Scenario, browser: BrowserDevice, what: str, titles: set[str]
 ) -> str:

@@ -99,6 +99,10 @@ export class AugustWallet {
     return event.topic;
   }
 
+  got(title) {
+    return this.received.some((event) => event.params.message.title === title);
+  }
+
   has(topic) {
     return this.store.keys.includes(topic);
   }
