@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import subprocess
+import sys
 
 from bench.report import Report
 
@@ -15,7 +17,7 @@ MODULES = {
     "pipeline": "bench.pipeline",
     "notify": "bench.notify",
 }
-DEFAULT_SECONDS = 30
+DEFAULT_SECONDS = 60
 
 
 def main() -> None:
@@ -27,11 +29,20 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
     chosen = arguments.names or list(MODULES)
+    if len(chosen) == 1:
+        _measure(chosen[0], arguments.seconds)
+        return
     for name in chosen:
-        report = Report(name)
-        measured = importlib.import_module(MODULES[name])
-        measured.run(report, arguments.seconds / len(chosen))
-        report.print()
+        # Settings are read once in a process, and each has services of its own.
+        seconds = str(arguments.seconds / len(chosen))
+        command = [sys.executable, "-m", "bench", name, "--seconds", seconds]
+        subprocess.run(command, check=True)  # noqa: S603 - this program
+
+
+def _measure(name: str, seconds: float) -> None:
+    report = Report(name)
+    importlib.import_module(MODULES[name]).run(report, seconds)
+    report.print()
 
 
 if __name__ == "__main__":
