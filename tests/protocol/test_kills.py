@@ -1,14 +1,18 @@
-"""A worker dies at the worst moment of a run: nothing is lost, nothing happens twice.
+"""A process dies at the worst moment of a run: nothing is lost, nothing happens twice.
 
-A real worker with one failpoint armed is killed there, as by a power cut. Then its leases
-run out, another worker goes on, and the run ends as if nothing had been.
+First a real worker with one failpoint armed, killed there as by a power cut: its leases
+run out, another worker goes on, and the run ends as if nothing had been. Then any process
+of a whole system, killed from outside while a person subscribes.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from castserver.models import Subscriber
@@ -17,9 +21,12 @@ from keychain.services import Holder, sym_keys
 from relay.models import InboxMessage, OutboxMessage
 from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription
 from syncstore.models import ColdStart, StoreEntry
+from tests.browser_device import BrowserDevice
+from tests.browser_device import wait_for as look_for
 from tests.protocol.conftest import notify, until
 from tests.protocol.test_twenty_steps import finish, start
 from tests.relay_client.conftest import wait_for
+from walletconnect.crypto.ethereum import address_of
 
 # A worker takes its time to start, so a usual run kills at the moments that matter most;
 # NOTIFYWEB_TEST_ALL_KILLS=1 kills at all of them.
@@ -133,3 +140,56 @@ def test_a_cold_start_survives_a_kill(failpoint, network, project, alice, start_
     rebuilt(alice)
     assert StoreEntry.objects.get().key == row.topic
     assert Subscription.objects.active().count() == 1
+
+
+# --- any process of a whole system ----------------------------------------------------
+
+
+class CastApi:
+    """What the owner of a dapp does over REST."""
+
+    def __init__(self, system) -> None:
+        made = system.manage("create_project", "Killed", "--type", "a:A", "--json")
+        project = json.loads(made.stdout)
+        self.dapp_url = project["url"]
+        self.http = httpx.Client(
+            base_url=f"{system.base_url}/cast/{project['project_id']}",
+            headers={"Authorization": f"Bearer {project['project_secret']}"},
+            timeout=30,
+        )
+
+    def subscribers(self) -> list[str]:
+        return self.http.get("/subscribers").raise_for_status().json()
+
+    def notify(self, account: str, title: str) -> list[str]:
+        notification = {"type": "a", "title": title, "body": "It still works"}
+        call = {"notification": notification, "accounts": [account]}
+        return self.http.post("/notify", json=call).raise_for_status().json()["sent"]
+
+
+@pytest.fixture(scope="module")
+def cast_api(system):
+    api = CastApi(system)
+    with api.http:
+        yield api
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", ["relay", "gateway", "worker", "web"])
+def test_a_subscription_completes_once_although_a_process_is_killed(
+    system, cast_api, name
+):
+    key = secrets.token_bytes(32)
+    account = f"eip155:1:{address_of(key)}"
+    with BrowserDevice(system.base_url, account, key) as device:
+        device.sign_in()
+        device.subscribe(cast_api.dapp_url, ["a"])
+        old = system.kill(name)
+        system.wait_until_back(name, old)
+        look_for("the subscription", device.topics)
+
+        (topic,) = device.topics()
+        assert cast_api.subscribers().count(account) == 1
+        assert cast_api.notify(account, f"After {name}") == [account]
+        look_for("the message", lambda: f"After {name}" in device.inbox())
+        assert device.topics() == {topic}
