@@ -98,6 +98,14 @@ CLAIMS = {
         wrong("app"),
     ),
     "an app that is none": (lambda f: {"app": 7}, malformed("claim")),
+    "an endless app": (
+        lambda f: {"app": f"{f.project.url}/{'a' * 300}"},
+        "too_large: claim is too long",
+    ),
+    "an endless version": (
+        lambda f: {"mjv": "1" * 300},
+        "too_large: claim is too long",
+    ),
     "no app": (lambda f: {"app": None}, malformed("claims of {act}")),
     "a foreign key server": (
         lambda f: {"ksu": "https://keys.evil.example"},

@@ -32,7 +32,7 @@ from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 if TYPE_CHECKING:
     from django.test import Client
 
-ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "12"))
 PATIENT = Bucket(1_000_000, 1000)
 KEY = identity_key(1)
 ACCOUNT = "eip155:1:0x000000000000000000000000000000000000dEaD"

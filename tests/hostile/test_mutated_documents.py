@@ -24,7 +24,7 @@ from tests.subscriptions.cast_server import CastServer
 from tests.subscriptions.world import sent
 from walletconnect.identity.did import AppUrl, DidWebDocument
 
-ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "12"))
 DID_JSON = "/.well-known/did.json"
 CONFIG = "/.well-known/wc-notify-config.json"
 # The attempt itself with its events, and what the dapp's address answered.

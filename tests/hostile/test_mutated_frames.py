@@ -21,7 +21,7 @@ from tests.hostile.mutations import change_once
 from tests.relay_server.conftest import running_node
 from tests.relay_server.wire import connected, key, topic
 
-ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "25")) * 12
+ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "12")) * 12
 # Invalid payload, unknown method, handler (a TTL out of bounds, a full mailbox).
 ERRORS = {-32600, -32601, -32000}
 

@@ -39,7 +39,7 @@ from walletconnect.notify.methods import (
 )
 from walletconnect.sync.store import StoreDelete, StoreSet
 
-ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "12"))
 PATIENT = Bucket(1_000_000, 1000)
 # What a door keeps of what it refused, beside the message itself.
 LOG_OF_THE_STORE = {"syncstore_storeupdate", "syncstore_devicecursor"}
