@@ -14,6 +14,8 @@ import re
 from contextvars import ContextVar
 from typing import Any
 
+import psycopg
+
 current_request: ContextVar[str] = ContextVar("current_request", default="")
 
 LONGEST_VALUE = 500
@@ -59,6 +61,22 @@ def _extras(record: logging.LogRecord) -> dict[str, str]:
     return found
 
 
+def _is_connection_lost(error: BaseException | None) -> bool:
+    """A database that is away, by psycopg's word or by Django's about psycopg's."""
+    for each in (error, error.__cause__ if error else None):
+        if isinstance(each, psycopg.OperationalError):
+            state = each.sqlstate
+            return state is None or state.startswith(("08", "57P"))
+    return False
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """No trace tells more of an absent database than the line does: it is many times away."""
+    if not record.exc_info or _is_connection_lost(record.exc_info[1]):
+        return ""
+    return redact(formatter.formatException(record.exc_info))
+
+
 class TextFormatter(logging.Formatter):
     """For people: level, logger, sentence, then what belongs to it."""
 
@@ -66,9 +84,8 @@ class TextFormatter(logging.Formatter):
         extras = " ".join(f"{name}={value}" for name, value in _extras(record).items())
         line = f"{record.levelname} {record.name}: {_plain(record.getMessage())}"
         line = f"{line} {extras}".rstrip()
-        if record.exc_info:
-            line += "\n" + redact(self.formatException(record.exc_info))
-        return line
+        trace = _trace(self, record)
+        return f"{line}\n{trace}" if trace else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -83,8 +100,8 @@ class JsonFormatter(logging.Formatter):
             "process": os.environ.get("NOTIFYWEB_PROCESS", ""),
             **_extras(record),
         }
-        if record.exc_info:
-            value["trace"] = redact(self.formatException(record.exc_info))
+        if trace := _trace(self, record):
+            value["trace"] = trace
         return json.dumps(value)
 
 

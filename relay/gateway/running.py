@@ -43,8 +43,8 @@ async def until_done(
 
 
 async def cancel(tasks: Iterable[asyncio.Task[T]]) -> None:
-    """Cancel and wait until each has really ended."""
-    found = [task for task in tasks if not task.done()]
+    """Cancel and wait until each has really ended. How it ended is of no interest."""
+    found = list(tasks)
     for task in found:
         task.cancel()
     await asyncio.gather(*found, return_exceptions=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 
+import psycopg
 import pytest
+from django.db import OperationalError
 
 from notifyweb.logs import (
     JsonFormatter,
@@ -68,6 +70,20 @@ def test_a_trace_is_cut_as_well():
     for formatter in (TextFormatter(), JsonFormatter()):
         assert KEY not in formatter.format(made)
         assert "ValueError" in formatter.format(made)
+
+
+def test_a_database_that_is_away_needs_no_trace():
+    made = record("no luck")
+    lost = psycopg.OperationalError("connection failed: refused")
+    away = OperationalError("connection failed: refused")
+    away.__cause__ = lost
+    for error in (lost, away):
+        made.exc_info = (type(error), error, None)
+        assert TextFormatter().format(made) == "INFO a.b: no luck"
+        assert "trace" not in json.loads(JsonFormatter().format(made))
+    deadlock = psycopg.errors.DeadlockDetected("deadlock detected")
+    made.exc_info = (type(deadlock), deadlock, None)
+    assert "deadlock detected" in TextFormatter().format(made)
 
 
 def test_topics_and_steps_stay_readable():
