@@ -21,10 +21,15 @@ from relay import services as relay
 from relay.models import Party
 from subscriptions import services as wallet
 from syncstore import services as sync
-from tests.relay_client.conftest import start_gateway, start_program, start_relay
+from tests.relay_client.conftest import (
+    local_relay,
+    start_gateway,
+    start_program,
+    start_relay,
+)
 from tests.subscriptions.world import Person, sign_in
 
-__all__ = ["start_gateway", "start_program", "start_relay"]
+__all__ = ["local_relay", "start_gateway", "start_program", "start_relay"]
 
 BOTH = (Party.WALLET, Party.CAST)
 
@@ -124,11 +129,10 @@ def charlie(project) -> Person:
 
 
 @pytest.fixture
-def network(project, start_relay, start_gateway):
+def network(project, local_relay, start_gateway):
     """The relay, and our clients of it."""
-    _, url = start_relay()
-    start_gateway(url, BOTH)
-    return url
+    start_gateway(local_relay, BOTH)
+    return local_relay
 
 
 def notify(project, person: Person, title: str = "Hello", type_: str = "alerts"):

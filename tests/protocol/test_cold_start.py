@@ -87,12 +87,11 @@ def archive_only() -> None:
 
 
 @pytest.fixture
-def gateways(project, start_relay, start_gateway):
+def gateways(project, local_relay, start_gateway):
     """The relay, and gateways that a test stops and starts."""
-    _, url = start_relay()
 
     def begin():
-        return start_gateway(url, BOTH)
+        return start_gateway(local_relay, BOTH)
 
     return begin
 

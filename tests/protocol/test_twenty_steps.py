@@ -155,23 +155,22 @@ def test_no_key_is_in_any_row_or_record(network, project, alice):
 
 
 def test_an_answer_that_comes_while_nobody_listens_is_not_lost(
-    project, alice, start_relay, start_gateway
+    project, alice, local_relay, start_gateway
 ):
     """Publish (5) comes before subscribe (7): the relay's mailbox makes it safe."""
-    _, url = start_relay()
-    ours = start_gateway(url, (Party.WALLET,))
+    ours = start_gateway(local_relay, (Party.WALLET,))
     attempt = start(alice, project)
     until(
         lambda: OutboxMessage.objects.filter(tag=4000, state="sent").exists(),
         what="the request",
     )
     ours.stop()
-    start_gateway(url, (Party.CAST,))
+    start_gateway(local_relay, (Party.CAST,))
     until(
         lambda: OutboxMessage.objects.filter(tag=4001, state="sent").exists(),
         what="the dapp's answer",
     )
-    start_gateway(url, (Party.WALLET,))
+    start_gateway(local_relay, (Party.WALLET,))
     finish(attempt)
 
 
