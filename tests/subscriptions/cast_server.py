@@ -44,7 +44,12 @@ class CastServer:
         self.hits: list[str] = []
         self.watcher: Watcher | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            # Quick to notice that it is to stop.
+            target=self._server.serve_forever,
+            args=(0.02,),
+            daemon=True,
+        )
         self._thread.start()
         self.url = f"http://localhost:{self._server.server_address[1]}"
 

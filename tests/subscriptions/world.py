@@ -125,7 +125,12 @@ class Dapp:
         self.body: bytes | None = None
         self.hits: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            # Quick to notice that it is to stop.
+            target=self._server.serve_forever,
+            args=(0.02,),
+            daemon=True,
+        )
         self._thread.start()
         self.url = f"http://localhost:{self._server.server_address[1]}"
         self.keys: dict[str, SymKey] = {}
