@@ -11,8 +11,8 @@ ask which they are, a moment later and once for whatever happened meanwhile:
 
 All wallets hear an answer, so those to others are heard as well. Nobody is told what was
 learnt here: nothing goes in circles. What a person marks as unread again stays unread, for
-the protocol has no word for it (``read_there_at``). A request that is lost is not sent
-again; the next list shows the same difference.
+the protocol has no word for it (``read_there_at``). A request lives for five minutes and
+may be lost. Then a later list shows the difference, and a page what the server never heard.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ from walletconnect.relay.rpc import JsonRpcRequest
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from django.db.models import QuerySet
+
     from walletconnect.notify.values import NotifyMessage
     from walletconnect.relay.frames import Publication
 
@@ -54,6 +56,8 @@ ASK_TOGETHER: Final = 200
 # A person reads several in a row. And a client that shows its history again after marking
 # takes any page on the topic for its own answer.
 MOMENT: Final = timedelta(seconds=2)
+# A mark lives half as long.
+LOST_AFTER: Final = timedelta(minutes=10)
 # Between a server's sending and the relay's publishing.
 ON_ITS_WAY: Final = timedelta(minutes=1)
 NO_SUBSCRIPTION: Final = "no subscription has this topic"
@@ -64,17 +68,34 @@ def compare_counts(told: Sequence[tuple[Subscription, int]]) -> None:
     if not told:
         return
     counts = _unread_there({row.account_id for row, _ in told})
-    due = []
+    due: list[Subscription] = []
+    settled: list[Subscription] = []
     late: set[App] = set()
     for row, count in told:
         here = counts[_app(row)]
-        if here not in {0, count}:
+        if here == count:
+            settled.append(row)
+        # Of what came before we did, the server may count more for ever.
+        elif here > count or count != row.unread_told:
             row.unread_told = count
             due.append(row)
         if here < count:
             late.add(_app(row))
     _ask_soon(due)
+    _let_be(settled)
     _tell_late(late)
+
+
+def _let_be(rows: Iterable[Subscription]) -> None:
+    """Nothing to ask any more: our own marks have been heard."""
+    asking = [
+        row
+        for row in rows
+        if row.reads_due_at is not None or row.unread_told is not None
+    ]
+    for row in asking:
+        row.reads_due_at, row.unread_told = None, None
+    Subscription.objects.bulk_update(asking, ["reads_due_at", "unread_told"])
 
 
 def _tell_late(apps: Collection[App]) -> None:
@@ -181,6 +202,7 @@ def receive_pages(messages: list[Inbound]) -> Declined:
         except RemoteProtocolError as error:
             declined[message.pk] = Refused(str(error))
     read = _follow(pages)
+    _tell_again(pages)
     publish(_requests(_unfinished(pages)))
     record_events(read_events([(pk, owner, account) for pk, owner, account in read]))
     failpoint("reads.told.before_commit")
@@ -208,17 +230,10 @@ def _follow(
     pages: Iterable[tuple[Subscription, NotificationPage]],
 ) -> list[tuple[int, int, int]]:
     """Mark as read what is read there; what was unread here until now."""
-    told = Q(pk__in=[])
-    for row, page in pages:
-        ids = [note.id for note in page.notifications if note.is_read and note.id]
-        told |= Q(
-            subscription__account_id=row.account_id,
-            subscription__dapp_url=row.dapp_url,
-            notification_id__in=ids,
-        )
     records = list(
-        NotifyMessageRecord.objects.select_for_update(of=("self",))
-        .filter(told, read_there_at=None)
+        _named(pages, is_read=True)
+        .select_for_update(of=("self",))
+        .filter(read_there_at=None)
         .order_by("pk")
         .values_list("pk", "subscription_id", "subscription__account_id", "read_at")
     )
@@ -228,6 +243,33 @@ def _follow(
     of(pk__in=[record[0] for record in records]).update(read_there_at=now)
     of(pk__in=[pk for pk, _, _ in fresh]).update(read_at=now, read_by=None)
     return fresh
+
+
+def _tell_again(pages: Iterable[tuple[Subscription, NotificationPage]]) -> None:
+    """What the server was told and did not hear."""
+    unheard = _named(pages, is_read=False).filter(
+        read_at__isnull=False, read_there_at__lt=clock.now() - LOST_AFTER
+    )
+    pks = list(unheard.values_list("pk", flat=True))
+    if pks:
+        again = NotifyMessageRecord.objects.filter(pk__in=pks)
+        again.update(read_there_at=None)
+        tell_reads(again)
+
+
+def _named(
+    pages: Iterable[tuple[Subscription, NotificationPage]], *, is_read: bool
+) -> QuerySet[NotifyMessageRecord]:
+    """The records of what is read there, or of what is not."""
+    named = Q(pk__in=[])
+    for row, page in pages:
+        notes = [note for note in page.notifications if bool(note.is_read) is is_read]
+        named |= Q(
+            subscription__account_id=row.account_id,
+            subscription__dapp_url=row.dapp_url,
+            notification_id__in=[note.id for note in notes if note.id],
+        )
+    return NotifyMessageRecord.objects.filter(named)
 
 
 def _unfinished(

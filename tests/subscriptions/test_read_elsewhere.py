@@ -18,6 +18,7 @@ from tests.syncstore.archive import Archive
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId, AppUrl
+from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.answers import publish_result
 from walletconnect.notify.later_claims import (
     GetNotificationsAuth,
@@ -163,16 +164,18 @@ def test_the_count_that_we_know_is_nothing_to_ask_about(
     tell(server, counted(watched, dapp, 3))
     ask()
     services.mark_read(records, watched.device)
-    # The server has not read our mark yet.
+    # The server reads our mark a moment after it has told us another change.
     tell(server, counted(watched, dapp, 3))
+    tell(server, counted(watched, dapp, 0))
     ask()
     assert asked(dapp, entry) == []
 
 
-def test_where_nothing_is_unread_nothing_is_asked(watched, dapp, server, entry):
-    tell(server, counted(watched, dapp, 7))
-    ask()
-    assert asked(dapp, entry) == []
+def test_what_came_before_us_is_asked_about_once(watched, dapp, server, entry):
+    for _ in range(3):
+        tell(server, counted(watched, dapp, 7))
+        ask()
+    assert len(asked(dapp, entry)) == 1
 
 
 def test_a_server_of_august_is_not_asked(watched, dapp):
@@ -328,15 +331,9 @@ def test_bobs_and_charlies_stay_unread(watched, bob, dapp, server, entry, record
 
 def marked(entry) -> list[set[str]]:
     """What the server was told is read, by request."""
-    return [
-        set(
-            MarkReadAuth.read(
-                parse(open_envelope(row.message, entry.sym_key)).params["auth"],
-                now=clock.now_s(),
-            ).ids
-        )
-        for row in sent(4016)
-    ]
+    requests = [parse(open_envelope(row.message, entry.sym_key)) for row in sent(4016)]
+    tokens = [DidJwt.parse(request.params["auth"]) for request in requests]
+    return [set(MarkReadAuth.from_claims(token.claims).ids) for token in tokens]
 
 
 def test_what_was_read_before_the_server_listed_it_is_told_then(
@@ -363,6 +360,20 @@ def test_what_nobody_could_tell_is_told_with_a_later_list(
     keys.filter(pk__in=before).update(retired_at=None)
     tell(server, counted(watched, dapp, 3))
     assert marked(entry) == [{each.notification_id for each in records}]
+
+
+def test_what_the_server_did_not_hear_is_told_again(
+    watched, dapp, server, entry, records
+):
+    services.mark_read(records, watched.device)
+    unheard = [(record, False) for record in reversed(records)]
+    deliver(page(watched, dapp, entry, unheard))
+    assert len(marked(entry)) == 1, "it is on its way"
+    with later(seconds=15 * 60):
+        deliver(page(watched, dapp, entry, unheard))
+        deliver(page(watched, dapp, entry, unheard))
+    ids = {record.notification_id for record in records}
+    assert marked(entry) == [ids, ids]
 
 
 def test_one_that_came_on_an_older_topic_is_told_on_the_present_one(
