@@ -1,6 +1,7 @@
 """JSON texts and values, read and written in one way.
 
-`parse_json` refuses what JavaScript's `JSON.parse` refuses (NaN), and lone surrogates.
+`parse_json` refuses what JavaScript's `JSON.parse` refuses (NaN), lone surrogates, and what
+nests deep.
 `dump_json` writes what `JSON.stringify` writes for everything but fractions: compact,
 members in insertion order, only `"`, `\\` and C0 controls escaped. Receipts hash such text,
 so a test compares it with what Node prints. The `take_*` readers turn one member
@@ -25,6 +26,8 @@ JsonValue: TypeAlias = (
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
+# JSON is written less deep than it is read: what could not be passed on is not taken.
+MOST_DEPTH: Final = 32
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -39,7 +42,28 @@ def parse_json(text: str | bytes, what: str = "JSON") -> JsonValue:
         value: JsonValue = orjson.loads(text)
     except ValueError:
         raise malformed(what) from None
+    if _may_be_deep(text) and _is_deep(value):
+        raise malformed(what)
     return value
+
+
+def _may_be_deep(text: str | bytes) -> bool:
+    if isinstance(text, str):
+        return text.count("{") + text.count("[") > MOST_DEPTH
+    return text.count(b"{") + text.count(b"[") > MOST_DEPTH
+
+
+def _is_deep(value: JsonValue) -> bool:
+    """Whether `value` nests more than `MOST_DEPTH` objects and lists."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+    return bool(level)
 
 
 def parse_object(text: str | bytes, what: str = "JSON object") -> JsonObject:

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.crypto.signing import IdentityKey
 
+
+def deep(levels: int) -> object:
+    """What reads easily and cannot be written again: writers nest less deep."""
+    value: object = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
 # What breaks code that expected something else: kinds, bounds, letters, depth.
 STRANGE: list[object] = [
     None,
@@ -72,6 +81,8 @@ STRANGE: list[object] = [
     {"": ""},
     {"a" * 5000: 1},
     {"__proto__": {"a": 1}},
+    deep(40),
+    deep(300),
 ]
 
 

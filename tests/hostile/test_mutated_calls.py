@@ -22,7 +22,8 @@ from castserver.services.webhooks import register_webhook
 from groundwork.limits import Bucket
 from tests.castserver.conftest import notification
 from tests.history.conftest import bearer, topic
-from tests.hostile.mutations import STRANGE, change_once
+from tests.hostile.mutations import STRANGE, change_once, deep
+from tests.hostile.tokens import encoded
 from tests.hostile.unchanged import changed_since, contents
 from tests.identity.conftest import cacao_of, identity_key, token
 from tests.identity.test_invite import invite_token
@@ -271,3 +272,19 @@ def test_places_that_are_none(client, secret, place, method):
         answer = client.generic(method, path, headers=secret)
         assert answer.status_code < 500
     assert changed_since(before) == {}
+
+
+@pytest.mark.parametrize("levels", [100, 126, 140, 253, 255, 300, 900])
+def test_bodies_that_nest_deep(client, withstand, levels):
+    cacao = cacao_of(ALICE, KEY).to_value()
+    told = {"h": cacao["h"] | {"more": deep(levels)}}
+    payload = {"p": cacao["p"] | {"more": deep(levels)}}
+    withstand(
+        [
+            Call("POST", "/identity", {"cacao": cacao | told}),
+            Call("POST", "/identity", {"cacao": cacao | payload}),
+            Call("POST", "/identity", {"cacao": deep(levels)}),
+            Call("POST", "/history/register", deep(levels)),
+            Call("DELETE", "/identity", {"idAuth": f"{encoded(deep(levels))}.e30.e30"}),
+        ]
+    )

@@ -8,6 +8,7 @@ changes. It never counts as a defect of ours.
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import random
@@ -23,14 +24,17 @@ from subscriptions import services as wallet
 from subscriptions.services.messages import DAPP_CHANGED
 from tests.castserver.world import Wallet
 from tests.hostile.doors import DOORS
-from tests.hostile.mutations import Original, garbled
-from tests.hostile.tokens import Forgery
+from tests.hostile.mutations import Original, deep, garbled
+from tests.hostile.tokens import Forgery, encoded
 from tests.hostile.unchanged import changed_since, contents
 from tests.subscriptions.cast_server import CastServer, listed
 from tests.subscriptions.conftest import requested, subscribed
 from tests.subscriptions.test_adoption import OtherWallet
 from tests.subscriptions.test_delete import delete_auth
+from walletconnect.crypto.base64url import encode_base64url
+from walletconnect.crypto.envelope import seal
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
+from walletconnect.identity.did import AccountId
 from walletconnect.notify.answers import publish_request
 from walletconnect.notify.methods import (
     DELETE,
@@ -216,3 +220,39 @@ def test_lists_of_a_cast_server(withstand, person, dapp, settings, kind):
         withstand(Party.WALLET, said(answer, key, server.key))
     finally:
         server.close()
+
+
+# --- depth ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("levels", [100, 126, 140, 253, 255, 300, 900])
+def test_values_that_nest_deep(person, dapp, caplog, levels):
+    """JSON can be read that is too deep to be written; both ends of that are tried."""
+    subscribed(person, dapp)
+    key = dapp.key_of(person.account)
+    claims = {
+        "act": "notify_message",
+        "iat": clock.now_s(),
+        "exp": clock.now_s() + 300,
+        "iss": dapp.key.did,
+        "aud": AccountId.parse(person.account.address).did,
+        "sub": "0" * 64,
+        "app": dapp.url,
+        "msg": {"title": "t", "body": "b", "type": "alerts", "more": deep(levels)},
+    }
+    signed = f"{encoded({'alg': 'EdDSA', 'typ': 'JWT'})}.{encoded(claims)}"
+    token = f"{signed}.{encode_base64url(dapp.key.sign(signed.encode()))}"
+    other = OtherWallet(person, dapp)
+    payloads = [
+        (key, 4002, {"method": "m", "params": {"messageAuth": token}}),
+        (key, 4002, {"method": "m", "params": {"messageAuth": deep(levels)}}),
+        (key, 4009, {"result": deep(levels)}),
+        (other.key, 5000, {"method": "wc_syncSet", "params": deep(levels)}),
+    ]
+    messages = []
+    for sym_key, tag, members in payloads:
+        text = json.dumps({"id": clock.payload_id(), "jsonrpc": "2.0", **members})
+        messages.append((sym_key.topic, seal(text, sym_key, iv=entropy.iv()), tag))
+    rows = told(Party.WALLET, messages)
+    assert not defects(caplog)
+    assert {row.state for row in rows} <= {"handled", "refused"}

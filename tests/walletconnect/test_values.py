@@ -20,6 +20,7 @@ from walletconnect.identity.registration import (
     make_unregister_auth,
     read_unregister_auth,
 )
+from walletconnect.json_values import MOST_DEPTH, dump_json, parse_json
 from walletconnect.notify import claims as claims_module
 from walletconnect.notify.claims import Claims, SubscriptionAuth
 from walletconnect.notify.config import NotifyConfig
@@ -365,3 +366,23 @@ def test_every_departure_is_on_the_page():
 def test_every_module_says_what_it_is_for():
     for path in (Path(__file__).parents[2] / "walletconnect").rglob("*.py"):
         assert path.read_text().startswith('"""'), path
+
+
+@pytest.mark.parametrize("opened", ["[", '{"a":'])
+def test_what_nests_deep_is_not_read(opened):
+    """Less deep than what can be written again."""
+    closed = {"[": "]"}.get(opened, "}")
+    for levels in (MOST_DEPTH, MOST_DEPTH + 1, 255, 900, 5000):
+        text = opened * levels + "1" + closed * levels
+        for form in (text, text.encode()):
+            if levels > MOST_DEPTH:
+                with pytest.raises(RemoteProtocolError):
+                    parse_json(form)
+            else:
+                assert dump_json(parse_json(form)) == text
+
+
+def test_many_brackets_side_by_side_are_not_deep():
+    text = "[" + ",".join(["[[]]"] * 1000) + "]"
+    assert dump_json(parse_json(text)) == text
+    assert parse_json('"' + "[" * 1000 + '"') == "[" * 1000
