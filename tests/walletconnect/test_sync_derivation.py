@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.walletconnect.people import BOB, W1
 from tests.walletconnect.vectors import load
-from walletconnect.crypto.ethereum import sign_eip191
+from walletconnect.crypto.ethereum import HIGHEST_S, recover_eip191, sign_eip191
 from walletconnect.crypto.hd import HARDENED, HdKey, mnemonic_of, seed_of
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from walletconnect.identity.did import AccountId
@@ -104,6 +104,13 @@ def signature_of(person) -> str:
     return sign_eip191(sync_message(person.account), person.private_key)
 
 
+def with_the_other_s(signature: str) -> str:
+    """The same signature for whoever verifies it: -s, and the other v."""
+    order = 2 * HIGHEST_S + 1
+    s = order - int(signature[66:130], 16)
+    return f"{signature[:66]}{s:064x}{55 - int(signature[130:], 16):02x}"
+
+
 SIGNATURE = signature_of(W1)
 
 
@@ -114,6 +121,7 @@ SIGNATURE = signature_of(W1)
         SIGNATURE.upper().replace("0X", "0x"),
         SIGNATURE[2:],
         SIGNATURE[:-2] + f"{int(SIGNATURE[-2:], 16) - 27:02x}",
+        with_the_other_s(SIGNATURE),
         SIGNATURE + "00",
         SIGNATURE[:-1],
         SIGNATURE + "\n",
@@ -125,6 +133,12 @@ def test_only_the_canonical_text_of_a_signature_is_accepted(signature):
     with pytest.raises(RemoteProtocolError) as caught:
         check_sync_signature(W1.account, signature)
     assert caught.value.code is ErrorCode.MALFORMED
+
+
+def test_the_other_s_would_have_been_the_accounts_too():
+    message = sync_message(W1.account)
+    other = with_the_other_s(SIGNATURE)
+    assert recover_eip191(message, other) == recover_eip191(message, SIGNATURE)
 
 
 def test_the_signature_must_be_the_accounts():

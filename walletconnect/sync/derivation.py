@@ -20,7 +20,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
-from walletconnect.crypto.ethereum import recover_eip191
+from walletconnect.crypto.ethereum import HIGHEST_S, recover_eip191
 from walletconnect.crypto.hd import HARDENED, HdKey, mnemonic_of, seed_of
 from walletconnect.crypto.keys import SymKey
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -35,7 +35,7 @@ NOTIFY_SUBSCRIPTION_STORE: Final = "com.walletconnect.notify.notifySubscription"
 # m/77'/0'/0/…
 _PATH_HEAD: Final = (77 + HARDENED, 0 + HARDENED, 0)
 
-_CANONICAL_SIGNATURE = re.compile(r"0x[0-9a-f]{128}1[bc]")
+_CANONICAL_SIGNATURE = re.compile(r"0x[0-9a-f]{64}([0-9a-f]{64})1[bc]")
 
 
 def sync_message(account: AccountId) -> str:
@@ -49,14 +49,17 @@ def sync_message(account: AccountId) -> str:
 def check_sync_signature(account: AccountId, signature: str) -> None:
     """Return if `signature` is in canonical form and is the account's, else raise.
 
-    Its *text* is the entropy: `0X`, upper case or v as 00/01 would lead to other stores.
+    Its *text* is the entropy: `0X`, upper case, v as 00/01 or the other s of the same
+    signature would lead to other stores.
     """
     if not account.is_ethereum:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "sync needs an eip155 account")
-    if _CANONICAL_SIGNATURE.fullmatch(signature) is None:
+    match = _CANONICAL_SIGNATURE.fullmatch(signature)
+    if match is None or int(match[1], 16) > HIGHEST_S:
         raise RemoteProtocolError(
             ErrorCode.MALFORMED,
-            "the sync signature must be 0x and 130 lower-case hex digits, v 1b or 1c",
+            "the sync signature must be 0x and 130 lower-case hex digits, s in the "
+            "lower half, v 1b or 1c",
         )
     address = recover_eip191(sync_message(account), signature)
     if address.lower() != account.address.lower():
