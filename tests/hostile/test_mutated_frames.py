@@ -11,7 +11,6 @@ import json
 import os
 import random
 
-import orjson
 import psycopg
 from django.conf import settings
 
@@ -20,6 +19,8 @@ from groundwork.limits import Bucket
 from tests.hostile.mutations import change_once
 from tests.relay_server.conftest import running_node
 from tests.relay_server.wire import connected, key, topic
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.json_values import parse_json
 
 ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "12")) * 12
 # Invalid payload, unknown method, handler (a TTL out of bounds, a full mailbox).
@@ -73,10 +74,10 @@ def requests(order: random.Random) -> list[dict[str, object]]:
 
 
 def is_json(request: dict[str, object]) -> bool:
-    """As JavaScript reads it: without lone surrogates, or numbers that none can hold."""
+    """Without lone surrogates, numbers that none can hold, and not too deep."""
     try:
-        orjson.loads(json.dumps(request))
-    except ValueError:
+        parse_json(json.dumps(request))
+    except RemoteProtocolError:
         return False
     return True
 

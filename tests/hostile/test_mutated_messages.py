@@ -38,6 +38,7 @@ from walletconnect.identity.did import AccountId
 from walletconnect.notify.answers import publish_request
 from walletconnect.notify.methods import (
     DELETE,
+    GET_NOTIFICATIONS,
     SUBSCRIBE,
     UPDATE,
 )
@@ -166,6 +167,31 @@ def test_notifications(withstand, person, dapp):
     key = dapp.key_of(person.account)
     note = dapp.notification(person.account, icon="https://a.example/i.png")
     withstand(Party.WALLET, said(note, key, dapp.key), waits=DAPP_CHANGED)
+
+
+def test_pages_of_what_was_read(withstand, person, dapp):
+    subscribed(person, dapp)
+    note = {"id": "one", "title": "t", "body": "b", "type": "alerts", "is_read": True}
+    claims = {
+        "act": "notify_get_notifications_response",
+        "iat": clock.now_s(),
+        "exp": clock.now_s() + 300,
+        "iss": dapp.key.did,
+        "mjv": "1",
+        "aud": person.device.identity_keys.get().did,
+        "sub": AccountId.parse(person.account.address).did,
+        "app": dapp.url.replace("http://", "did:web:"),
+        "nfs": [note | {"sent_at": clock.now_ms()}],
+        "mre": True,
+        "mur": True,
+    }
+    signed = f"{encoded({'alg': 'EdDSA', 'typ': 'JWT'})}.{encoded(claims)}"
+    token = f"{signed}.{encode_base64url(dapp.key.sign(signed.encode()))}"
+    result = {GET_NOTIFICATIONS.result: token}
+    payload = {"id": 7, "jsonrpc": "2.0", "result": result}
+    key = dapp.key_of(person.account)
+    text = seal(json.dumps(payload), key, iv=entropy.iv())
+    withstand(Party.WALLET, said((key.topic, text, 4015), key, dapp.key))
 
 
 def test_answers_to_an_update(withstand, person, dapp):

@@ -18,7 +18,7 @@ from django.db import transaction
 from groundwork import clock, entropy
 from keychain.services import Holder, signing_key, sym_keys
 from subscriptions import services
-from subscriptions.models import SubscribeAttempt
+from subscriptions.models import NotifyMessageRecord, SubscribeAttempt
 from subscriptions.services.messages import DAPP_CHANGED
 from tests.hostile.tokens import HEADER, encoded, with_unreduced_s
 from tests.hostile.unchanged import changed_since, contents, nothing_changes
@@ -31,6 +31,7 @@ from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.claims import SubscriptionResponseAuth
+from walletconnect.notify.methods import GET_NOTIFICATIONS
 from walletconnect.relay.rpc import JsonRpcError, parse
 
 STRANGER = IdentityKey.from_seed(b"s" * 32)
@@ -538,6 +539,62 @@ def test_a_forged_list_changes_nothing(lists):
     )
 
 
+# --- pages of what was read -------------------------------------------------------------
+
+
+@pytest.fixture
+def pages(person, dapp):
+    """What the server says is read there, of a notification that is unread here."""
+    subscribed(person, dapp)
+    deliver(dapp.notification(person.account))
+    note = {"id": "one", "title": "Hello", "body": "World", "type": "alerts"}
+    claims = {
+        "act": "notify_get_notifications_response",
+        **at(0),
+        "iss": dapp.key.did,
+        "mjv": "1",
+        "aud": _key_of(person.device).did,
+        "sub": AccountId.parse(person.account.address).did,
+        "app": dapp.url.replace("http://", "did:web:"),
+        "nfs": [note | {"is_read": True, "sent_at": clock.now_ms()}],
+        "mre": False,
+        "mur": False,
+    }
+    NotifyMessageRecord.objects.update(notification_id="one")
+    return Door(
+        4015,
+        dapp.key_of(person.account),
+        dapp.key,
+        claims,
+        ("result", GET_NOTIFICATIONS.result),
+        answers=7,
+    )
+
+
+IN_A_PAGE = {
+    "another account": (
+        lambda d: {"sub": "did:pkh:eip155:1:0x" + "d" * 40},
+        NOT_OURS,
+    ),
+    "no page": (lambda d: {"nfs": ...}, malformed("claims of {act}")),
+    "a page that is none": (lambda d: {"nfs": {}}, malformed("claim nfs")),
+    "an endless page": (lambda d: {"nfs": [0] * 1001}, malformed("claim nfs")),
+    "a notification that is none": (
+        lambda d: {"nfs": [7]},
+        malformed("notification"),
+    ),
+    "a flag that is none": (lambda d: {"mre": "no"}, malformed("claim")),
+}
+
+
+def test_a_forged_page_reads_nothing(pages):
+    refuse_all(
+        faults_of(pages, OF_AN_APP, IN_A_PAGE),
+        pages.message(pages.token()),
+    )
+    assert NotifyMessageRecord.objects.get().read_at is not None
+
+
 # --- what is meant for others -----------------------------------------------------------
 
 
@@ -551,6 +608,7 @@ OUT_OF_PLACE = {
     4009: "no update waits for this answer",
     4011: "no account watches on this topic",
     4012: "no account watches on this topic",
+    4015: "not an answer",
     5000: "no store has this topic",
     5002: "no store has this topic",
 }

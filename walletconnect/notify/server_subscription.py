@@ -6,6 +6,7 @@ Protocol.md, section 10.2. The topic is the hash of the key, so it is not told.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from walletconnect.crypto.keys import SymKey
 from walletconnect.identity.did import AccountId, public_key_of
@@ -20,6 +21,8 @@ from walletconnect.json_values import (
 )
 from walletconnect.notify.scope import MOST_TYPES, require_scope_name
 from walletconnect.notify.values import LONGEST_URL
+
+_MOST_UNREAD: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class ServerSubscription:
             account=AccountId.parse(members.get("account")),
             scope=tuple(require_scope_name(name) for name in scope),
             expiry=take_integer(members, "expiry"),
-            unread_notification_count=require_integer(unread, "sbs"),
+            unread_notification_count=require_integer(unread, "sbs", most=_MOST_UNREAD),
         )
 
     def to_value(self) -> JsonObject:
