@@ -3,6 +3,7 @@
 .PHONY: run test check fmt bench demo
 .SILENT:
 
+WORKERS := 2
 PIP := .venv/bin/python -m pip -qq --disable-pip-version-check --no-input
 
 run: .venv/.runtime
@@ -11,8 +12,9 @@ run: .venv/.runtime
 demo: .venv/.runtime
 	exec .venv/bin/python manage.py demo
 
+# Each worker has a database, a Redis and, where tests ask for it, a system of its own.
 test: .venv/.development
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: .venv/.development
 	.venv/bin/ruff format --check

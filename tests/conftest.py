@@ -89,6 +89,8 @@ def _forget_dead_runs(places: Places, ours: Places) -> None:
         dbname="notifyweb",
         autocommit=True,
     ) as connection:
+        # Two workers that start together would drop the same.
+        connection.execute("SELECT pg_advisory_lock(1)")
         rows = connection.execute("SELECT datname FROM pg_database")
         for (name,) in rows.fetchall():
             if name.startswith("test_") and not _is_alive(name.split("_")[1]):
