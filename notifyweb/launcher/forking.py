@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 LONGEST_ORDER = 64 * 1024
 MOST_FILES = 3
+# How reports begin: a copy says its number, we say its exit code.
+STARTED = b"started "
+ENDED = b"ended "
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ def _report_ends(reports: dict[int, int]) -> None:
             return
         report = reports.pop(pid)
         with contextlib.suppress(OSError):
-            os.write(report, b"%d\n" % os.waitstatus_to_exitcode(status))
+            os.write(report, ENDED + b"%d\n" % os.waitstatus_to_exitcode(status))
         os.close(report)
 
 
@@ -135,7 +138,7 @@ def _become(order: Order, files: Sequence[int], *, parent: int) -> None:
     for standard in (1, 2):
         os.dup2(output, standard)
     os.close(output)
-    os.write(report, b"%d\n" % os.getpid())
+    os.write(report, STARTED + b"%d\n" % os.getpid())
     os.close(report)
     os.environ.update(order.environment)
     for door in doors:

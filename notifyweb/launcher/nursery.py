@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from notifyweb.launcher.forking import Order
+from notifyweb.launcher.forking import ENDED, STARTED, Order
 from notifyweb.launcher.keeper import Keeper
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Copy:
 
     async def wait(self) -> int:
         if self.returncode is None:
-            line = await self._report.readline()
+            code = _number(await self._report.readline(), ENDED)
             # Without a last word the forking process is gone, and takes all with it.
-            self.returncode = int(line) if line else -signal.SIGTERM
+            self.returncode = -signal.SIGTERM if code is None else code
         return self.returncode
 
 
@@ -84,8 +84,12 @@ class Nursery(Keeper):
             return None
         finally:
             os.close(theirs)
-        first = await reader.readline()
-        return Copy(int(first), reader) if first else None
+        pid = _number(await reader.readline(), STARTED)
+        return None if pid is None else Copy(pid, reader)
+
+
+def _number(line: bytes, beginning: bytes) -> int | None:
+    return int(line.removeprefix(beginning)) if line.startswith(beginning) else None
 
 
 async def _reader_of(handle: int) -> asyncio.StreamReader:
