@@ -52,15 +52,17 @@ def test_the_sweep_finds_everything_that_is_due(handler):
     assert not services.sweep().inbox
 
 
-def test_the_sweep_leaves_alone_what_a_worker_is_at(handler):
+def test_what_a_worker_is_at_is_asked_for_and_left_alone(handler):
+    """Who has it may be gone: the sweep cannot know, a claim finds out."""
     from relay import inbox
 
     key = make_key()
     services.receive(Party.WALLET, [received(key, envelope(key))])
     inbox.claim()
-    assert not services.sweep().inbox
+    assert services.sweep().inbox
+    assert not inbox.claim().rows
     with clock.frozen(clock.now() + inbox.LEASE):
-        assert services.sweep().inbox
+        assert inbox.claim().rows
 
 
 def test_marks_of_handled_messages_outlive_every_copy_at_a_relay(handler):
