@@ -62,15 +62,24 @@ class RequestIdentity:
 
 
 class NoZeros:
-    """No database keeps a zero character, so an address that holds one names nothing."""
+    """No database keeps a zero character, so the address of a page that holds one names
+    nothing. The servers' own doors refuse it in their own words."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, kwargs: object
+    ) -> HttpResponse | None:
+        match = request.resolver_match
+        if match is None or match.app_name != "dashboard":
+            return None
         if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
             return errors.answer(request, errors.MALFORMED)
-        return self._get_response(request)
+        return None
 
 
 class WrongMethod:

@@ -134,6 +134,16 @@ def test_a_revoked_device_is_out_at_once(alice):
 
 
 @pytest.mark.parametrize(
+    "path", ["/inbox?q=%00", "/signin?next=a%00b", "/subscriptions/%00"]
+)
+def test_an_address_with_a_zero_character_names_nothing(alice, stranger, path):
+    for browser in (alice, stranger):
+        answer = browser.get(path)
+        assert answer.status_code == 400
+        assert "text/html" in answer.headers["Content-Type"]
+
+
+@pytest.mark.parametrize(
     "wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "inbox"]
 )
 def test_nobody_is_sent_to_another_site(alice, wanted):

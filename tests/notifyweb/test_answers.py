@@ -149,14 +149,6 @@ def test_a_foreign_form_is_refused():
     assert json.loads(answer.content)["type"] == "urn:notifyweb:problem:csrf"
 
 
-@pytest.mark.parametrize("path", ["/test/%00", "/healthz?a=%00", "/healthz?a=b%00c"])
-def test_an_address_with_a_zero_character_is_none(program, path):
-    answer = program.get(path)
-    assert answer.status_code == 400
-    assert answer["Content-Type"] == "application/problem+json"
-    assert answer.json()["detail"] == "The request cannot be read."
-
-
 def test_a_foreign_host_name_is_refused(program, caplog):
     caplog.set_level(logging.CRITICAL)
     answer = program.get("/test/posted", headers={"Host": "evil.example"})
