@@ -195,8 +195,8 @@ def test_the_explorer_knows_the_app_by_its_domain(project):
         "news",
         "gm_hourly",
     ]
-    for domain, status in (("", 404), ("nobody.example.org", 404), ("%00", 400)):
-        assert Client().get(f"{path}?appDomain={domain}").status_code == status
+    for domain in ("", "nobody.example.org", "%00"):
+        assert Client().get(f"{path}?appDomain={domain}").status_code == 404
 
 
 # --- demo and commands ----------------------------------------------------------------
