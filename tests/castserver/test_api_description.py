@@ -14,7 +14,6 @@ from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
 from hypothesis import HealthCheck, given, settings
-from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -44,6 +43,16 @@ EXAMPLES = 30
 description = json.loads(json.dumps(api.get_openapi_schema(path_prefix="/cast/")))
 schema = schemathesis.openapi.from_dict(description)
 operations = [found.ok() for found in schema.get_all_operations()]
+RIGHT, WRONG = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+
+
+def can_be_wrong(operation) -> bool:
+    """Whether a call has a body or a query; its path names things that are there."""
+    return bool([*operation.body, *operation.query])
+
+
+CASES = [(each, RIGHT) for each in operations]
+CASES += [(each, WRONG) for each in operations if can_be_wrong(each)]
 
 
 @pytest.fixture
@@ -63,8 +72,11 @@ def places(project):
     return {"project_id": project.pk, "webhook_id": str(webhook.pk)}
 
 
-@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-@pytest.mark.parametrize("operation", operations, ids=lambda each: each.label)
+@pytest.mark.parametrize(
+    ("operation", "mode"),
+    CASES,
+    ids=lambda each: each.value if isinstance(each, GenerationMode) else each.label,
+)
 def test_every_answer_is_as_described(
     operation, mode, application, places, secret, redis_client
 ):
@@ -94,7 +106,4 @@ def test_every_answer_is_as_described(
         IdempotentCall.objects.all().delete()
         case.call_and_validate(checks=CHECKS)
 
-    try:
-        calls()
-    except Unsatisfiable:
-        pytest.skip("nothing can be wrong here")
+    calls()
