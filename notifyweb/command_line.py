@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from notifyweb.embedded.lease import Service
 
 WRONG_SETTING = 2
+# As a shell says it of a program that SIGPIPE ended.
+OUTPUT_CLOSED = 141
 # Set by the launcher for its children: the services are its business.
 SUPERVISED = "NOTIFYWEB_SUPERVISED"
 # Commands that read and write no database.
@@ -45,6 +47,10 @@ def run_command(argv: Sequence[str]) -> int:
     except SettingError as error:
         print(error, file=sys.stderr)
         return WRONG_SETTING
+    except BrokenPipeError:
+        # Who read our output has seen enough (``| head``). What is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CLOSED
     return 0
 
 

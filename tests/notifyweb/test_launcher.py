@@ -158,6 +158,21 @@ def test_commands_run_against_the_running_system(system):
     assert system.readiness()[0] == 200
 
 
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(system):
+    command = subprocess.Popen(
+        [sys.executable, "manage.py", "demo", "--json"],
+        cwd=BASE,
+        env=system.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with command:
+        assert command.stdout.readline().startswith(b'{"step"')
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 141
+
+
 def test_the_list_of_processes_is_private_to_its_owner(system):
     folder = system.data_dir / "data"
     assert folder.stat().st_mode & 0o077 == 0
