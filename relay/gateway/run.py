@@ -16,6 +16,7 @@ from relay.gateway.database import Database, DjangoThread
 from relay.gateway.inbox import TaskStarter
 from relay.gateway.lane import Surroundings
 from relay.gateway.party import HEARTBEAT_S, PartyGateway
+from relay.gateway.running import cancel
 from relay.gateway.wakes import WakeListener
 from relay.outbox import outbox_channel, topics_channel
 
@@ -82,11 +83,7 @@ class Gateway:
             await self._until_stopped([*speaking.values(), *background])
             await self._drain(speaking)
         finally:
-            for task in [*speaking.values(), *background]:
-                task.cancel()
-            await asyncio.gather(
-                *speaking.values(), *background, return_exceptions=True
-            )
+            await cancel([*speaking.values(), *background])
             await self._database.close()
             self._django.close()
 

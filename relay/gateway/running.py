@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
 
 T = TypeVar("T")
+CANCEL_AGAIN_S: Final = 2.0
 
 
 async def all_of(coroutines: Iterable[Coroutine[None, None, T]]) -> list[T]:
@@ -43,8 +44,15 @@ async def until_done(
 
 
 async def cancel(tasks: Iterable[asyncio.Task[T]]) -> None:
-    """Cancel and wait until each has really ended. How it ended is of no interest."""
+    """Cancel and wait until each has really ended. How it ended is of no interest.
+
+    Once is not enough: on Python 3.11 ``asyncio.wait_for``, which the pool of psycopg
+    uses, can lose a cancellation. The task would go on for ever, and we would wait.
+    """
     found = list(tasks)
-    for task in found:
-        task.cancel()
+    running = set(found)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
     await asyncio.gather(*found, return_exceptions=True)
