@@ -26,6 +26,7 @@ from walletconnect.notify.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from walletconnect.crypto.keys import SymKey
@@ -150,6 +151,11 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
     def of_user(self, user_id: int) -> SubscriptionQuerySet:
         return self.filter(account__user_id=user_id)
+
+    def on_topics(self, topics: Iterable[str]) -> dict[str, Subscription]:
+        """Each by its topic, with its account; one query."""
+        rows = self.filter(topic__in=set(topics)).select_related("account")
+        return {row.topic: row for row in rows}
 
 
 class Subscription(models.Model):

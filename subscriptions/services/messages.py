@@ -97,7 +97,9 @@ class Arrived:
 def receive_messages(messages: list[Inbound]) -> Declined:
     """Notifications from the relay; runs in the transaction of the dispatch."""
     declined: dict[int, NotHandled] = {}
-    subscriptions = _by_topic({message.topic for message in messages})
+    subscriptions = Subscription.objects.active().on_topics(
+        message.topic for message in messages
+    )
     arrived: list[Arrived] = []
     errors: list[Publication] = []
     for message in messages:
@@ -113,11 +115,6 @@ def receive_messages(messages: list[Inbound]) -> Declined:
     record_events(events)
     failpoint("message.before_commit")
     return declined
-
-
-def _by_topic(topics: set[str]) -> dict[str, Subscription]:
-    rows = Subscription.objects.active().filter(topic__in=topics)
-    return {row.topic: row for row in rows.select_related("account")}
 
 
 def _verified(subscription: Subscription | None, message: Inbound) -> Arrived:

@@ -187,12 +187,9 @@ def _requests(after: Mapping[Subscription, str | None]) -> Iterator[Publication]
 def receive_pages(messages: list[Inbound]) -> Declined:
     """Pages on notify topics; runs in the transaction of the dispatch."""
     declined: dict[int, NotHandled] = {}
-    rows = {
-        row.topic: row
-        for row in Subscription.objects.active()
-        .select_related("account")
-        .filter(topic__in={message.topic for message in messages})
-    }
+    rows = Subscription.objects.active().on_topics(
+        message.topic for message in messages
+    )
     pages: list[tuple[Subscription, NotificationPage]] = []
     for message in messages:
         try:

@@ -16,30 +16,27 @@ from castserver.models import Subscriber
 from groundwork import clock
 from groundwork.limits import Bucket
 from tests.castserver.world import Wallet, deliver, open_all
-from tests.hostile.tokens import HEADER, Forgery, encoded, with_unreduced_s
+from tests.hostile.tokens import (
+    FORGED,
+    FUTURE,
+    HEADER,
+    HOUR,
+    MONTH,
+    NO_JWT,
+    STRANGER,
+    TOO_LONG,
+    Forgery,
+    encoded,
+    malformed,
+    with_unreduced_s,
+    wrong,
+)
 from tests.hostile.unchanged import nothing_changes
-from walletconnect.crypto.signing import IdentityKey
 from walletconnect.notify.methods import DELETE, SUBSCRIBE, UPDATE
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcResult
 
-STRANGER = IdentityKey.from_seed(b"s" * 32)
-HOUR = 3600
-MONTH = 30 * 24 * HOUR
-
 UNKNOWN = "unauthentic: the key server does not know the identity key"
-FORGED = "unauthentic: signature does not fit"
-TOO_LONG = "malformed: did-jwt lives too long"
-FUTURE = "clock: did-jwt is from the future: check the clock"
-NO_JWT = "malformed: malformed did-jwt"
 NOT_ABOUT = "mismatch: cacao is not about this key and account"
-
-
-def wrong(claim):
-    return f"mismatch: claim {claim} does not fit"
-
-
-def malformed(what):
-    return f"malformed: malformed {what}"
 
 
 def at(seconds, life=30):

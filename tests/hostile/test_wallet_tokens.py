@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
@@ -20,7 +20,20 @@ from keychain.services import Holder, signing_key, sym_keys
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, SubscribeAttempt
 from subscriptions.services.messages import DAPP_CHANGED
-from tests.hostile.tokens import HEADER, encoded, with_unreduced_s
+from tests.hostile.tokens import (
+    FORGED,
+    FUTURE,
+    HEADER,
+    HOUR,
+    MONTH,
+    NO_JWT,
+    STRANGER,
+    TOO_LONG,
+    encoded,
+    malformed,
+    with_unreduced_s,
+    wrong,
+)
 from tests.hostile.unchanged import changed_since, contents, nothing_changes
 from tests.subscriptions.cast_server import CastServer, listed
 from tests.subscriptions.conftest import requested, subscribed
@@ -28,30 +41,16 @@ from tests.subscriptions.world import deliver, sent, sign_in
 from walletconnect.crypto.base64url import encode_base64url
 from walletconnect.crypto.envelope import open_envelope, seal
 from walletconnect.crypto.keys import KeyPair, SymKey
-from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.claims import SubscriptionResponseAuth
 from walletconnect.notify.methods import GET_NOTIFICATIONS
 from walletconnect.relay.rpc import JsonRpcError, parse
 
-STRANGER = IdentityKey.from_seed(b"s" * 32)
-HOUR = 3600
-MONTH = 30 * 24 * HOUR
+if TYPE_CHECKING:
+    from walletconnect.crypto.signing import IdentityKey
 
-FORGED = "unauthentic: signature does not fit"
 EXPIRED = "expired: did-jwt has expired"
-FUTURE = "clock: did-jwt is from the future: check the clock"
-TOO_LONG = "malformed: did-jwt lives too long"
-NO_JWT = "malformed: malformed did-jwt"
 NOT_OURS = "mismatch: the subscription is another account's"
-
-
-def wrong(claim):
-    return f"mismatch: claim {claim} does not fit"
-
-
-def malformed(what):
-    return f"malformed: malformed {what}"
 
 
 @dataclass

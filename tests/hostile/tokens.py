@@ -13,6 +13,7 @@ from tests.castserver.world import Wallet, document_of
 from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 from walletconnect.crypto.envelope import Envelope, seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
+from walletconnect.crypto.signing import IdentityKey
 from walletconnect.notify.methods import DELETE, SUBSCRIBE, UPDATE
 from walletconnect.relay.frames import Publication
 
@@ -24,6 +25,24 @@ ACTS = {
 HEADER = {"alg": "EdDSA", "typ": "JWT"}
 # The order of the group of Ed25519: S and S + ORDER are the same signature.
 ORDER = 2**252 + 27742317777372353535851937790883648493
+
+STRANGER = IdentityKey.from_seed(b"s" * 32)
+HOUR = 3600
+MONTH = 30 * 24 * HOUR
+
+# What is said of a bad token, whoever reads it.
+FORGED = "unauthentic: signature does not fit"
+FUTURE = "clock: did-jwt is from the future: check the clock"
+TOO_LONG = "malformed: did-jwt lives too long"
+NO_JWT = "malformed: malformed did-jwt"
+
+
+def wrong(claim):
+    return f"mismatch: claim {claim} does not fit"
+
+
+def malformed(what):
+    return f"malformed: malformed {what}"
 
 
 def encoded(value: object) -> str:
