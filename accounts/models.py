@@ -8,11 +8,14 @@ browser missed: an append-only, per-user numbered list of hints; the truth is el
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Length
+
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,8 +39,21 @@ class AccountQuerySet(models.QuerySet["Account"]):
         return self.filter(user_id=user_id)
 
     def at(self, address: str) -> AccountQuerySet:
-        """The account of this CAIP-10 text, in whatever case it is written."""
-        return self.alias(key=Lower("address")).filter(key=address.lower())
+        """The account of this CAIP-10 text, whatever chain and case it is written with.
+
+        Databases of before may have two rows for one ``eip155`` address. Then the row of
+        exactly this chain comes first, and the older one stands for every other chain.
+        """
+        keys = {account_key(address), address.lower()}
+        return self.filter(key__in=keys).order_by(Length("key").desc())
+
+
+def account_key(address: str) -> str:
+    """``AccountId.key`` of a text; what is no account is only equal to itself."""
+    try:
+        return AccountId.parse(address).key
+    except RemoteProtocolError:
+        return address
 
 
 class Account(models.Model):
@@ -47,21 +63,20 @@ class Account(models.Model):
     address = models.CharField(
         "CAIP-10 account", max_length=168, help_text="eip155:1:0x… in EIP-55 form"
     )
+    # What accounts are found by: for eip155 the address alone.
+    key = models.CharField(max_length=168, unique=True, editable=False)
     label = models.CharField(max_length=64, blank=True)
     is_demo = models.BooleanField(default=False)
     created_at = models.DateTimeField()
 
     objects = AccountQuerySet.as_manager()
 
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                Lower("address"), name="account_address_is_unique_in_any_case"
-            )
-        ]
-
     def __str__(self) -> str:
         return self.address
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.key = self.key or account_key(self.address)
+        super().save(*args, **kwargs)
 
     @property
     def chain_address(self) -> str:

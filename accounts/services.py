@@ -123,7 +123,7 @@ class AccountTaken(Exception):
 
 
 def find_account(address: str) -> Account | None:
-    """The account of a CAIP-10 text, in whatever case it is written."""
+    """The account of a CAIP-10 text, whatever chain and case it is written with."""
     return Account.objects.at(address).select_related("user").first()
 
 
@@ -152,7 +152,10 @@ def _made_account(address: str, user: User | None) -> Account:
             )
     except IntegrityError:
         # Somebody signed in with it at the same moment; then it is there now.
-        return Account.objects.at(address).select_related("user").get()
+        found = Account.objects.at(address).select_related("user").first()
+        if found is None:
+            raise
+        return found
     audit("account.added", actor=owner, account=account)
     record_events([_account_changed(account)])
     return account
@@ -201,7 +204,10 @@ def remove_account(account: Account, *, by: Device | None) -> None:
     AccountTombstone.objects.get_or_create(
         digest=tombstone_digest(account.address), defaults={"removed_at": clock.now()}
     )
-    SignInRequest.objects.filter(address__iexact=account.address).delete()
+    # Of every chain: they all name the account.
+    SignInRequest.objects.filter(
+        address__iendswith=f":{account.chain_address}"
+    ).delete()
     account.delete()
     if user.accounts.exists() or user.is_staff:
         record_events([EventDraft(None, "account.changed", "", user_id=user.pk)])

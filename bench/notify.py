@@ -237,7 +237,7 @@ def _subscribe(project: Project, count: int) -> list[str]:
             Subscriber(
                 project=project,
                 account=f"eip155:1:0x{number:040x}",
-                account_key=f"eip155:1:0x{number:040x}",
+                account_key=f"eip155:0x{number:040x}",
                 topic=key.topic,
                 scope=["alerts"],
                 app=project.url,

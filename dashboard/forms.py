@@ -8,6 +8,7 @@ from django import forms
 from django.conf import settings
 
 from castserver.services.projects import TypeDraft
+from walletconnect.identity.did import with_chain
 
 MOST_ACCOUNTS_TEXT = 120_000
 AUDIENCES = (
@@ -130,7 +131,8 @@ class SendForm(StyledForm):
         required=False,
         max_length=MOST_ACCOUNTS_TEXT,
         widget=forms.Textarea(attrs={"rows": 3, "class": "input input--mono"}),
-        help_text="CAIP-10, such as eip155:1:0x…, one per line or separated by commas.",
+        help_text="Addresses such as 0x…, or CAIP-10 such as eip155:1:0x…; one per line "
+        "or separated by commas.",
     )
 
     def __init__(
@@ -157,7 +159,7 @@ class SendForm(StyledForm):
 
 def split_accounts(text: str) -> list[str]:
     parts = text.replace(",", " ").replace(";", " ").split()
-    return list(dict.fromkeys(parts))
+    return list(dict.fromkeys(with_chain(part) for part in parts))
 
 
 class WebhookForm(StyledForm):

@@ -41,7 +41,7 @@ class IdentityRegistration(models.Model):
 class InviteRegistration(models.Model):
     """The key under which an account takes chat invites; for clients of the Chat API."""
 
-    # In lower case for eip155: one row for every spelling.
+    # The key of the account: one row for every spelling.
     account = models.CharField(max_length=ACCOUNT_LENGTH, unique=True)
     invite_key = models.CharField(max_length=DID_LENGTH, blank=True)
     # ``iat`` of the newest token: an older one, sent again, changes nothing.

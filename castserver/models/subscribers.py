@@ -39,7 +39,7 @@ class Subscriber(models.Model):
     account = models.CharField(
         "CAIP-10", max_length=ACCOUNT_LENGTH, help_text="as the wallet spells it"
     )
-    # The spelling that accounts are compared by: eip155 addresses in lower case.
+    # What accounts are compared by: of eip155 the address alone, in lower case.
     account_key = models.CharField(max_length=ACCOUNT_LENGTH)
     topic = models.CharField("notify topic", max_length=64, unique=True)
     scope = models.JSONField(help_text="enabled type names")

@@ -191,6 +191,8 @@ def notify_everyone(project: Project, draft: NotificationDraft) -> NotifyOutcome
         for row in Subscriber.objects.of(project.pk)
         .live(clock.now())
         .filter(scope__contains=[draft.type])
+        # An account with several topics is reported as it was spelled last.
+        .order_by("id")
         .values_list(*Addressee._fields)
     ]
     sorting = _Sorting()

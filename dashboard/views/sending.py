@@ -13,6 +13,7 @@ from django.views.decorators.http import (
     require_safe,
 )
 
+from accounts.models import account_key
 from castserver.models import WebhookDelivery
 from castserver.services import webhooks
 from castserver.services.errors import CastError
@@ -27,6 +28,7 @@ from dashboard.forms import SendForm, WebhookForm
 from dashboard.pages import console as pages
 from dashboard.views.console import of_project, project_page, say_why
 from groundwork import entropy, limits
+from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -107,11 +109,10 @@ def project_sent(
     if sent is None:
         raise Http404
     if not pages.is_owner(request.user, project):
-        own = {text.lower() for text in pages.own_subscribed(request.user, project)}
-        mine = [
-            each for each in sent.deliveries if each.subscriber.account.lower() in own
-        ]
-        others = [each for each in sent.undelivered if each[0].lower() in own]
+        addresses = pages.own_subscribed(request.user, project)
+        own = {AccountId.parse(text).key for text in addresses}
+        mine = [each for each in sent.deliveries if each.subscriber.account_key in own]
+        others = [each for each in sent.undelivered if account_key(each[0]) in own]
         if not mine and not others:
             raise Http404
     return project_page(request, "project_sent", project, tab="send", sent=sent)

@@ -31,6 +31,7 @@ from identity import services as identity
 from identity.services.errors import MalformedSignature, SignInError
 from syncstore import services as syncstore
 from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
     from accounts.models import Device
@@ -250,14 +251,14 @@ def _signed_in(
         login(request, device.user, backend=BACKEND)
         accounts.bind_session(device, str(request.session.session_key))
     request.session[SESSION_ENTRY] = {**entry, "nonce": ""}
-    account = Account.objects.at(wanted.address).get()
+    account = Account.objects.at(wanted.address)[0]
     return HttpResponseRedirect(
         f"{reverse('dashboard:sign-in-share')}?account={account.pk}"
     )
 
 
 def _note_failure(request: HttpRequest, wanted: SignInRequest) -> None:
-    keys = [client_key(request), f"account:{wanted.address.lower()}"]
+    keys = [client_key(request), f"account:{AccountId.parse(wanted.address).key}"]
     limits.take_all("failed_sign_in", keys)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
+from django.db import connection
 
 from accounts import registry
 from accounts import services as accounts
@@ -14,9 +17,12 @@ from accounts.models import (
     Device,
     User,
 )
+from groundwork import clock
 from keychain.models import SigningKeyEntry
 from tests.people import ALICE, ALICE_SECOND, BOB, CHARLIE, link, sign_in
 from tests.snapshots import rows_of
+
+FILL = import_module("accounts.migrations.0003_account_key").FILL
 
 pytestmark = pytest.mark.django_db
 
@@ -41,9 +47,29 @@ def test_an_account_is_found_in_any_spelling():
     assert accounts.find_account(BOB.account) is None
 
 
-def test_the_same_address_on_another_chain_is_another_account():
-    sign_in(ALICE)
-    assert accounts.find_account(f"eip155:137:{ALICE.address}") is None
+def test_the_same_address_on_another_chain_is_the_same_account():
+    device = sign_in(ALICE)
+    polygon = f"eip155:137:{ALICE.address}"
+    assert accounts.find_account(polygon) == device.user.accounts.get()
+    assert accounts.proven_account(polygon, user=None).address == ALICE.account
+    assert User.objects.count() == 1
+
+
+def test_accounts_that_were_apart_before_stay_apart():
+    """Two rows of one address: the older one stands for all chains but the other's."""
+    device = sign_in(ALICE)
+    first = device.user.accounts.get()
+    polygon, optimism = (f"eip155:{chain}:{ALICE.address}" for chain in (137, 10))
+    Account.objects.filter(pk=first.pk).update(key="first")
+    second = Account.objects.create(
+        user=device.user, address=polygon, key="second", created_at=clock.now()
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(FILL)
+    assert accounts.find_account(polygon) == second
+    assert accounts.find_account(polygon.lower()) == second
+    assert accounts.find_account(ALICE.account) == first
+    assert accounts.find_account(optimism) == first
 
 
 def test_a_second_account_joins_the_user():

@@ -226,7 +226,7 @@ def many(project, count):
             Subscriber(
                 project=project,
                 account=f"eip155:1:0x{number:040x}",
-                account_key=f"eip155:1:0x{number:040x}",
+                account_key=f"eip155:0x{number:040x}",
                 topic=key.topic,
                 scope=["alerts"],
                 app=project.url,

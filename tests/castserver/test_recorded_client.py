@@ -21,6 +21,7 @@ from relay.models import InboxMessage, Party
 from tests.castserver.world import claims_of, open_last, sent
 from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.crypto.signing import IdentityKey
+from walletconnect.identity.did import AccountId
 from walletconnect.relay.rpc import parse
 
 TRANSCRIPT = json.loads(
@@ -117,7 +118,7 @@ def subscribed(project):
     return key, Subscriber.objects.create(
         project=project,
         account=KEYS["account"],
-        account_key=KEYS["account"].lower(),
+        account_key=AccountId.parse(KEYS["account"]).key,
         topic=key.topic,
         scope=["gm_hourly"],
         app=project.url,

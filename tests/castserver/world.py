@@ -57,11 +57,12 @@ class Wallet:
     domain: str | None = None
     # How long the account lets this device speak for it, seconds; None: without end.
     life: int | None = None
+    chain: str = "1"
     account: AccountId = field(init=False)
 
     def __post_init__(self):
         self.private_key = (self.name * 32).encode()[:32]
-        self.account = AccountId("eip155", "1", address_of(self.private_key))
+        self.account = AccountId("eip155", self.chain, address_of(self.private_key))
         self.key = IdentityKey.from_seed(
             f"{self.name} {self.device}".encode()[:32].ljust(32)
         )

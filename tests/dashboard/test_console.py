@@ -160,6 +160,14 @@ def test_accounts_of_a_list_each_get_a_result(alice, lumen):
     assert "not a CAIP-10 account" in page
 
 
+def test_a_bare_address_of_a_list_is_an_account(alice, lumen):
+    address = alice.account.address.rpartition(":")[2]
+    accounts = f"{address.lower()} eip155:137:{address}"
+    page = words(alice.follow(send(alice, "lumen", audience="list", accounts=accounts)))
+    assert "not a CAIP-10 account" not in page
+    assert "not a subscriber" in page
+
+
 def test_anothers_result_is_not_shown(alice, charlie, lumen):
     path = send(alice, "lumen").headers["Location"]
     assert charlie.get(path).status_code == 404

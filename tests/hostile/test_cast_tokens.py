@@ -123,8 +123,8 @@ CLAIMS = {
 # A delete of August names no account and no types.
 OF_ACCOUNT_AND_SCOPE = {
     "another account": (lambda f: {"sub": Wallet("bob").account.did}, NOT_ABOUT),
-    "an account of another chain": (
-        lambda f: {"sub": f.wallet.account.did.replace("eip155:1", "eip155:5")},
+    "an account of another namespace": (
+        lambda f: {"sub": f.wallet.account.did.replace("eip155:1", "cosmos:hub-3")},
         NOT_ABOUT,
     ),
     "a subject that is no account": (

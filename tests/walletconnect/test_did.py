@@ -20,6 +20,7 @@ from walletconnect.identity.did import (
     did_pkh,
     is_did_key,
     public_key_of,
+    with_chain,
 )
 
 VECTORS = load("dids")
@@ -92,7 +93,41 @@ def test_spellings_of_one_ethereum_address_are_one_account():
     assert mixed.same_as(lower)
     assert mixed.key == lower.key
     assert lower.checksummed == mixed.checksummed == mixed
-    assert not mixed.same_as(AccountId("eip155", "137", mixed.address))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eip155:137:0x9e667D8F27D017Fe55bC1C4CF0186248e8e11B9d",
+        "eip155:11155111:0x9e667d8f27d017fe55bc1c4cf0186248e8e11b9d",
+        "eip155:0:0X9E667D8F27D017FE55BC1C4CF0186248E8E11B9D",
+    ],
+)
+def test_an_ethereum_account_is_its_address_on_every_chain(text):
+    account = AccountId.parse(text)
+    assert account.key == "eip155:0x9e667d8f27d017fe55bc1c4cf0186248e8e11b9d"
+    assert account.same_as(
+        AccountId.parse("eip155:1:0x9e667D8F27D017Fe55bC1C4CF0186248e8e11B9d")
+    )
+    assert str(account) == text
+
+
+def test_only_whole_addresses_are_compared_without_their_chain():
+    assert not AccountId("eip155", "1", "0xab").same_as(
+        AccountId("eip155", "137", "0xab")
+    )
+    solana = AccountId(
+        "solana", "mainnet", "7S3P4HxJpyyigGzodYwHtCxZyUQe9JiBMHyRWXArAaKv"
+    )
+    assert not solana.same_as(AccountId("solana", "devnet", solana.address))
+    assert not solana.same_as(AccountId("solana", "mainnet", solana.address.lower()))
+
+
+def test_a_bare_address_is_completed_and_nothing_else():
+    address = "0x9e667D8F27D017Fe55bC1C4CF0186248e8e11B9d"
+    assert with_chain(address) == f"eip155:1:{address}"
+    for text in (f"eip155:137:{address}", address[:-1], f"{address}0", "vitalik.eth"):
+        assert with_chain(text) == text
 
 
 def test_other_chains_keep_their_letters():

@@ -30,6 +30,12 @@ DID_KEY: Final = "did:key:"
 DID_PKH: Final = "did:pkh:"
 DID_WEB: Final = "did:web:"
 
+EIP155: Final = "eip155"
+# What dapps write of an address where only the chain is missing.
+_MAINNET: Final = "1"
+# Some libraries put the whole address in upper case, its prefix included.
+_EIP155_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
+
 _ACCOUNT = re.compile(
     r"(?P<namespace>[-a-z0-9]{3,8}):(?P<reference>[-_a-zA-Z0-9]{1,32}):"
     r"(?P<address>[-.%a-zA-Z0-9]{1,128})"
@@ -60,8 +66,9 @@ def is_did_key(text: str) -> bool:
 class AccountId:
     """A CAIP-10 account, spelled as its wallet spells it.
 
-    Two spellings of one `eip155` address are unequal values; compare with `same_as`, and
-    index by `key`.
+    An `eip155` account is its address: one key controls it on every chain, and wallets
+    name whichever chain they are on. Two spellings of one address, in chain or letter
+    case, are unequal values; compare with `same_as`, and index by `key`.
     """
 
     namespace: str
@@ -89,12 +96,17 @@ class AccountId:
 
     @property
     def is_ethereum(self) -> bool:
-        return self.namespace == "eip155" and is_address(self.address)
+        return self.namespace == EIP155 and is_address(self.address)
 
     @property
     def key(self) -> str:
-        """One text for every spelling of the account: `eip155` in lower case."""
-        return str(self).lower() if self.is_ethereum else str(self)
+        """One text for every spelling: `eip155:0x…` in lower case, without the chain.
+
+        Accounts of other namespaces have one spelling, which is their key.
+        """
+        if self.namespace == EIP155 and _EIP155_ADDRESS.fullmatch(self.address):
+            return f"{EIP155}:{self.address.lower()}"
+        return str(self)
 
     @property
     def checksummed(self) -> AccountId:
@@ -106,6 +118,16 @@ class AccountId:
 
     def same_as(self, other: AccountId) -> bool:
         return self == other or self.key == other.key
+
+
+def with_chain(text: str) -> str:
+    """`text` as CAIP-10, if it is a bare `eip155` address; else unchanged.
+
+    People copy addresses from wallets, which show no chain; any chain will do.
+    """
+    if _EIP155_ADDRESS.fullmatch(text):
+        return f"{EIP155}:{_MAINNET}:{text}"
+    return text
 
 
 def did_pkh(account: AccountId) -> str:

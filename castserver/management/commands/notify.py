@@ -15,6 +15,7 @@ from castserver.services import (
     notify,
     notify_everyone,
 )
+from walletconnect.identity.did import with_chain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -31,7 +32,8 @@ class Command(BaseCommand):
             "--account",
             action="append",
             default=[],
-            help="CAIP-10; may be repeated; default: every subscriber",
+            help="CAIP-10, or a bare 0x address; may be repeated; default: every "
+            "subscriber",
         )
         parser.add_argument("--type", required=True)
         parser.add_argument("--title", required=True)
@@ -53,7 +55,8 @@ class Command(BaseCommand):
         )
         try:
             if options["account"]:
-                outcome = notify(project, draft, options["account"])
+                accounts = [with_chain(text.strip()) for text in options["account"]]
+                outcome = notify(project, draft, accounts)
             else:
                 outcome = notify_everyone(project, draft)
         except CastError as error:
