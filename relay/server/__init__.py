@@ -7,7 +7,7 @@ Spec: servers/relay/relay-server-rpc.md, relay-auth.md; protocol.md, section 8.
     connection    one client's socket: reading, the bounded list of what is to be written
     admission     who may connect
     session       one client's requests, answers in order, deliveries, acknowledgements
-    requests      the irn_ methods
+    requests      the irn_ methods and the session calls
     topics        which session listens to which topic, and how far it has been served
     mailbox       what was kept, delivered after a pause, or fetched
     publishing    the tick: many publications, one commit

@@ -1,7 +1,7 @@
-"""The irn_ methods, one function each.
+"""The relay's methods, one function each.
 
 Spec: servers/relay/relay-server-rpc.md; protocol.md, 8.2. Names and parameters are read by
-`walletconnect.relay.frames`.
+`walletconnect.relay.frames` and `walletconnect.relay.session_calls`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ from walletconnect.relay.frames import (
     Unsubscribe,
     subscription_id,
 )
+from walletconnect.relay.session_calls import (
+    ApproveSession,
+    ProposeSession,
+    SessionMethod,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
     from relay.server.session import Session
     from relay.server.values import Page
     from walletconnect.crypto.keys import Topic
-    from walletconnect.json_values import JsonObject
+    from walletconnect.json_values import JsonObject, JsonValue
     from walletconnect.relay.rpc import JsonRpcRequest
 
     Method: TypeAlias = Callable[[Session, Answer, JsonObject], None]
@@ -76,28 +81,28 @@ def refuse(session: Session, answer: Answer, error: RelayError) -> None:
 
 
 def publish(session: Session, answer: Answer, params: JsonObject) -> None:
-    _submit(session, answer, [_draft(session, Publication.from_params(params), params)])
+    publication = Publication.from_params(params)
+    draft = _draft(session, publication, params.get("attestation"))
+    _submit(session, [draft], partial(_published, session, answer))
 
 
 def batch_publish(session: Session, answer: Answer, params: JsonObject) -> None:
     members = take_list(params, "messages", longest=LONGEST_BATCH)
     publications = BatchPublish.from_params(params).messages
-    _submit(
-        session,
-        answer,
-        [
-            _draft(session, publication, require_object(member, "messages"))
-            for publication, member in zip(publications, members, strict=True)
-        ],
-    )
+    drafts = [
+        _draft(
+            session, publication, require_object(member, "messages").get("attestation")
+        )
+        for publication, member in zip(publications, members, strict=True)
+    ]
+    _submit(session, drafts, partial(_published, session, answer))
 
 
-def _draft(session: Session, publication: Publication, params: JsonObject) -> Draft:
+def _draft(session: Session, publication: Publication, attestation: JsonValue) -> Draft:
     message = publication.message
     if len(message.encode()) > session.hub.limits.relay_message_bytes:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
     now = clock.now_ms()
-    attestation = params.get("attestation")
     kept = isinstance(attestation, str) and 0 < len(attestation) <= LONGEST_ATTESTATION
     return Draft(
         topic=publication.topic,
@@ -111,9 +116,10 @@ def _draft(session: Session, publication: Publication, params: JsonObject) -> Dr
     )
 
 
-def _submit(session: Session, answer: Answer, drafts: list[Draft]) -> None:
+def _submit(
+    session: Session, drafts: list[Draft], done: Callable[[RelayError | None], None]
+) -> None:
     size = sum([len(draft.message) for draft in drafts])
-    done = partial(_published, session, answer)
     session.hub.publishing.submit(Submission(drafts, size, done))
 
 
@@ -171,6 +177,42 @@ def _listen(
     answer.result(
         result, partial(session.hub.mailbox.serve_after_pause, session, links)
     )
+
+
+# Sessions of the Sign API: what is published and the subscription are one step.
+
+
+def propose_session(session: Session, answer: Answer, params: JsonObject) -> None:
+    call = ProposeSession.from_params(params)
+    _publish_and_subscribe(session, answer, call, params.get("attestation"))
+
+
+def approve_session(session: Session, answer: Answer, params: JsonObject) -> None:
+    _publish_and_subscribe(session, answer, ApproveSession.from_params(params), None)
+
+
+def _publish_and_subscribe(
+    session: Session,
+    answer: Answer,
+    call: ProposeSession | ApproveSession,
+    attestation: JsonValue,
+) -> None:
+    _check_room(session, [call.subscribes_to])
+    drafts = [_draft(session, each, attestation) for each in call.publications]
+    # Taken before the commit, so that the limit holds and a later unsubscribe counts.
+    link = session.reserve(call.subscribes_to)
+
+    def stored(error: RelayError | None) -> None:
+        if error is None:
+            links = [link] if session.confirm(link) else []
+            answer.result(
+                TRUE, partial(session.hub.mailbox.serve_after_pause, session, links)
+            )
+        else:
+            session.release(link)
+            refuse(session, answer, error)
+
+    _submit(session, drafts, stored)
 
 
 def unsubscribe(session: Session, answer: Answer, params: JsonObject) -> None:
@@ -252,8 +294,12 @@ METHODS: dict[RelayMethod, Method] = {
     RelayMethod.BATCH_RECEIVE: batch_receive,
 }
 
-METHODS_BY_NAME = {
+METHODS_BY_NAME: dict[str, tuple[str, Method]] = {
     prefix + name: (prefix, method)
     for prefix in PREFIXES
     for name, method in METHODS.items()
+}
+METHODS_BY_NAME |= {
+    SessionMethod.PROPOSE: (PREFIXES[0], propose_session),
+    SessionMethod.APPROVE: (PREFIXES[0], approve_session),
 }

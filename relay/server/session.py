@@ -87,12 +87,40 @@ class Session:
         """The links that are new: what is subscribed already needs no second mailbox."""
         fresh = []
         for topic in topics:
-            if topic not in self.links:
-                link = TopicLink(self, topic, self.method_prefix)
-                self.links[topic] = link
-                self.hub.add_link(self.client, link)
+            link = self.links.get(topic) or self._add_link(topic)
+            if not link.is_confirmed:
+                link.is_confirmed = True
                 fresh.append(link)
         return fresh
+
+    def reserve(self, topic: Topic) -> TopicLink:
+        """A subscription that counts once `confirm` is called, and ends with `release`.
+
+        Several calls may wait for one link: it stays if any of them is confirmed.
+        """
+        link = self.links.get(topic) or self._add_link(topic)
+        link.reservations += 1
+        return link
+
+    def confirm(self, link: TopicLink) -> bool:
+        """Whether the subscription is new. One that was ended meanwhile stays ended."""
+        link.reservations -= 1
+        if link.is_confirmed or not self.holds(link):
+            return False
+        link.is_confirmed = True
+        return True
+
+    def release(self, link: TopicLink) -> None:
+        link.reservations -= 1
+        is_needed = link.is_confirmed or link.reservations
+        if self.holds(link) and not is_needed:
+            self.unsubscribe(link.topic)
+
+    def _add_link(self, topic: Topic) -> TopicLink:
+        link = TopicLink(self, topic, self.method_prefix)
+        self.links[topic] = link
+        self.hub.add_link(self.client, link)
+        return link
 
     def unsubscribe(self, topic: str) -> None:
         # Deliveries on their way can still be acknowledged: `_sent` knows the link.

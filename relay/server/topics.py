@@ -38,8 +38,10 @@ class TopicLink:
         "_recorded",
         "_session",
         "_unacknowledged",
+        "is_confirmed",
         "last",
         "prefix",
+        "reservations",
         "state",
         "topic",
     )
@@ -47,6 +49,9 @@ class TopicLink:
     def __init__(self, session: Session, topic: Topic, method_prefix: str) -> None:
         self._session = session
         self.topic = topic
+        # False while only calls that have not been carried out yet subscribe the topic.
+        self.is_confirmed = False
+        self.reservations = 0
         self.state = LinkState.WAITING
         self.last = 0
         self.prefix = (

@@ -40,11 +40,11 @@ def topic_of(key: bytes) -> Topic:
     return Topic(hashlib.sha256(key).hexdigest())
 
 
-def parse_topic(text: object) -> Topic:
-    """`text` as a topic: 64 lower-case hex digits."""
+def parse_topic(text: object, what: str = "topic") -> Topic:
+    """`text` as a topic: 64 lower-case hex digits. `what` names it in the error."""
     if isinstance(text, str) and _TOPIC.fullmatch(text):
         return Topic(text)
-    raise RemoteProtocolError(ErrorCode.MALFORMED, "malformed topic")
+    raise RemoteProtocolError(ErrorCode.MALFORMED, f"malformed {what}")
 
 
 def hash_text(text: str) -> str:

@@ -46,18 +46,13 @@ class Publication:
 
     @classmethod
     def from_params(cls, params: JsonObject) -> Publication:
-        message = params.get("message")
-        # base64, or empty; but a relay carries what it is given, if a database can.
-        if not isinstance(message, str) or "\x00" in message:
-            raise malformed("message")
-        if len(message) > LONGEST_MESSAGE or len(message.encode()) > LONGEST_MESSAGE:
-            raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
+        message = take_message(params, "message")
         tag = params.get("tag")
         return cls(
             topic=parse_topic(params.get("topic")),
             message=message,
             tag=0 if tag is None else take_integer(params, "tag", most=_HIGHEST_TAG),
-            ttl=_take_ttl(params),
+            ttl=require_ttl(params.get("ttl")),
             prompt=params.get("prompt") is True,
         )
 
@@ -71,8 +66,17 @@ class Publication:
         }
 
 
-def _take_ttl(params: JsonObject) -> int:
-    ttl = params.get("ttl")
+def take_message(params: JsonObject, name: str) -> str:
+    """Base64, or empty; but a relay carries any text that a database can keep."""
+    message = params.get(name)
+    if not isinstance(message, str) or "\x00" in message:
+        raise malformed(name)
+    if len(message) > LONGEST_MESSAGE or len(message.encode()) > LONGEST_MESSAGE:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{name} is too long")
+    return message
+
+
+def require_ttl(ttl: JsonValue) -> int:
     if not isinstance(ttl, int) or isinstance(ttl, bool):
         raise malformed("ttl")
     if ttl < 1:

@@ -15,6 +15,14 @@ DAY: Final = 86_400
 THIRTY_DAYS: Final = 2_592_000
 
 
+class SessionTag(IntEnum):
+    """Tags that a relay puts on the messages of a session call (Sign API)."""
+
+    PROPOSE = 1100
+    PROPOSE_RESPONSE = 1101
+    SETTLE = 1102
+
+
 class Tag(IntEnum):
     NOTIFY_SUBSCRIBE = 4000
     NOTIFY_SUBSCRIBE_RESPONSE = 4001

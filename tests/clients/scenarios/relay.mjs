@@ -89,7 +89,7 @@ scenario(async () => {
 
   for (const [method, params, code] of [
     ["irn_nonsense", {}, -32601],
-    ["wc_proposeSession", {}, -32601],
+    ["wc_proposeSession", {}, -32600],
     ["irn_publish", { topic: live, message: "x", ttl: 2592001, tag: 1 }, -32000],
     ["irn_publish", { topic: "short", message: "x", ttl: 300, tag: 1 }, -32600],
     ["irn_batchSubscribe", { topics: Array.from({ length: 501 }, newTopic) }, -32600],
