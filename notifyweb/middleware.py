@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from django.http import HttpResponseNotAllowed
+from django.urls import is_valid_path
 
 from groundwork import entropy
 from groundwork.problems import ProblemError, problem_response
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REPEATED_SLASHES = re.compile("/{2,}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 PERMISSIONS = ", ".join(
     f"{feature}=()"
@@ -59,6 +61,33 @@ class RequestIdentity:
         response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         return response
+
+
+class PlainPaths:
+    """Serves an address with doubled or trailing slashes as the address without them.
+
+    A base URL that is configured with a slash at its end makes ``//notify``. Answered in
+    place: a redirect would cost a POST its body.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        plain = plain_path(request.path_info)
+        if (
+            plain != request.path_info
+            and not is_valid_path(request.path_info)
+            and is_valid_path(plain)
+        ):
+            # Also what is logged, and what an idempotent call is known by.
+            request.path = request.path.removesuffix(request.path_info) + plain
+            request.path_info = request.META["PATH_INFO"] = plain
+        return self._get_response(request)
+
+
+def plain_path(path: str) -> str:
+    return REPEATED_SLASHES.sub("/", path).rstrip("/") or "/"
 
 
 class NoZeros:
