@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -80,6 +81,42 @@ def staff(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     outer = member(guarded)
     setattr(outer, ACCESS_RULE, Rule.STAFF)
     return outer
+
+
+def fresh(
+    act: str, *, back: str = ""
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """Below ``member``: a wallet must have signed on this device in the last ten minutes.
+
+    ``act`` begins the sentence that explains it ("Closing a project"). The person signs
+    and comes back to this page, or to the page named ``back`` where this address shows
+    none; nothing is carried out without another press.
+    """
+
+    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @functools.wraps(view)
+        def guarded(request: MemberRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if accounts.is_fresh(request.device):
+                return view(request, *args, **kwargs)
+            return to_sign_again(request, act, back=_address_of(back, args))
+
+        return guarded
+
+    return decorate
+
+
+def _address_of(name: str, args: tuple[Any, ...]) -> str:
+    """The page of that name; pages of a project are found by its slug."""
+    if not name:
+        return ""
+    slugs = [each.slug for each in args if hasattr(each, "slug")]
+    return reverse(f"dashboard:{name}", args=slugs)
+
+
+def to_sign_again(request: HttpRequest, act: str, *, back: str = "") -> HttpResponse:
+    messages.warning(request, f"{act} needs a signature of the last ten minutes.")
+    query = urlencode({"next": back or request.path})
+    return HttpResponseRedirect(f"{reverse('dashboard:sign-in-again')}?{query}")
 
 
 def demo_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

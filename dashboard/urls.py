@@ -25,6 +25,7 @@ urlpatterns = [
     path("join", landing.join, name="join"),
     # Signing in
     path("signin", sign_in.sign_in, name="sign-in"),
+    path("signin/again", sign_in.sign_in_again, name="sign-in-again"),
     path("signin/begin", sign_in.begin, name="sign-in-begin"),
     path("signin/prove", sign_in.prove, name="sign-in-prove"),
     path("signin/share", sign_in.share, name="sign-in-share"),
@@ -78,7 +79,13 @@ urlpatterns = [
     # The console of dapp owners
     path("console", console.console, name="console"),
     path("console/project/new", console.project_new, name="project-new"),
+    path(
+        "console/stored/<uuid:submission_id>",
+        console.secret_stored,
+        name="secret-stored",
+    ),
     path("console/<slug:slug>", console.project, name="project"),
+    path("console/<slug:slug>/close", console.project_close, name="project-close"),
     path("console/<slug:slug>/send", sending.project_send, name="project-send"),
     path(
         "console/<slug:slug>/sent/<uuid:notification_id>",

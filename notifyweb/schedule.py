@@ -69,6 +69,9 @@ PERIODIC = (
     Periodic("castserver.send_due_deliveries", 30, "send notifications no task took"),
     Periodic("castserver.announce_changes", 30, "tell watchers what no task told"),
     Periodic("castserver.expire_subscribers", MINUTE, "end subscribers past expiry"),
+    Periodic(
+        "dashboard.prune_submissions", MINUTE, "clear secrets that forms have shown"
+    ),
     Periodic("castserver.prune", HOUR, "drop old answers, watchers and calls"),
 )
 

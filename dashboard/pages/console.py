@@ -169,6 +169,15 @@ def _per_day(project: Project) -> list[int]:
     return per_day
 
 
+def send_token(user: User, project: Project) -> str:
+    """The token of a form that sends: it changes with every notification of the person."""
+    own = project.notifications.filter(
+        idempotency_key__startswith=f"console-{user.pk}-"
+    )
+    newest = own.order_by("-created_at").values_list("pk", flat=True).first()
+    return newest.hex if newest else "first"
+
+
 def sent_page(project: Project, notification_id: UUID) -> SentPage | None:
     notification = project.notifications.filter(pk=notification_id).first()
     if notification is None:
@@ -191,6 +200,11 @@ def sent_page(project: Project, notification_id: UUID) -> SentPage | None:
             ]
         ),
     )
+
+
+def subscriber_count(project: Project) -> int:
+    live = Subscriber.objects.of(project.pk).live(clock.now())
+    return live.values("account_key").distinct().count()
 
 
 def own_subscribed(user: User, project: Project) -> list[str]:

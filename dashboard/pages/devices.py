@@ -90,5 +90,10 @@ def _behind(user_id: int, keys: list[UUID]) -> dict[UUID, int]:
     return behind
 
 
+def other_devices(user_id: int, this: UUID) -> list[Device]:
+    found = Device.objects.active().filter(user_id=user_id).exclude(pk=this)
+    return list(found.order_by("created_at"))
+
+
 def device_of_user(user_id: int, device_id: UUID) -> Device | None:
     return Device.objects.active().filter(user_id=user_id, pk=device_id).first()

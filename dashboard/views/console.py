@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.timezone import localtime
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -15,21 +17,33 @@ from django.views.decorators.http import (
 )
 
 from castserver.services import projects
+from castserver.services.closing import close_project
 from castserver.services.documents import did_document, notify_config
 from castserver.services.errors import CastError
-from dashboard.access import MemberRequest, member
+from dashboard.access import MemberRequest, fresh, member
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
 from dashboard.frame import page
 from dashboard.pages import console as pages
 from dashboard.pages.snippets import readable, snippets_for
+from dashboard.submissions import (
+    Created,
+    find,
+    forget_secret,
+    form_token,
+    result_of,
+    submit_once,
+)
+from dashboard.views.answers import Confirmation, confirmation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from castserver.models import Project
     from dashboard.forms import StyledForm
 
 SECTION = "console"
+NEW_PROJECT = "project"
 
 
 def of_project(
@@ -93,21 +107,32 @@ def console(request: MemberRequest) -> HttpResponse:
 def project_new(request: MemberRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        entered = form.cleaned_data
         try:
-            project, secret = projects.create_project(
-                entered["name"],
-                url=entered["url"] or None,
-                types=entered["types"],
-                description=entered["description"],
-                owner=request.user,
-            )
+            sent = submit_once(request, NEW_PROJECT, lambda: _create(request, form))
         except CastError as error:
             say_why(form, error)
         else:
-            return _keys_page(request, project, secret=secret, is_new=True)
-    status = 422 if form.is_bound else 200
-    return page(request, "project_new", section=SECTION, form=form, status=status)
+            return HttpResponseRedirect(sent.location)
+    return page(
+        request,
+        "project_new",
+        section=SECTION,
+        form=form,
+        once=form_token(request.device, NEW_PROJECT),
+        status=422 if form.is_bound else 200,
+    )
+
+
+def _create(request: MemberRequest, form: ProjectForm) -> Created:
+    entered = form.cleaned_data
+    project, secret = projects.create_project(
+        entered["name"],
+        url=entered["url"] or None,
+        types=entered["types"],
+        description=entered["description"],
+        owner=request.user,
+    )
+    return Created(reverse("dashboard:project-keys", args=[project.slug]), secret)
 
 
 @member
@@ -123,45 +148,74 @@ def project(request: MemberRequest, project: Project) -> HttpResponse:
 @require_safe
 @of_project()
 def project_keys(request: MemberRequest, project: Project) -> HttpResponse:
-    return _keys_page(request, project)
-
-
-def _keys_page(
-    request: MemberRequest,
-    project: Project,
-    *,
-    secret: str = "",
-    is_new: bool = False,
-) -> HttpResponse:
-    """A new secret is part of this one answer: it is kept as a digest only."""
+    """The keys; after a form that made a secret, the secret as well, for ten minutes."""
+    form = _secret_form(project)
+    result = result_of(request)
+    if result and result.submission.form not in (NEW_PROJECT, form):
+        result = None
+    secret = result.secret if result else ""
     return project_page(
         request,
         "project_keys",
         project,
         tab="keys",
+        result=result,
         secret=secret,
-        is_new=is_new,
+        is_new=result is not None and result.submission.form == NEW_PROJECT,
+        once=form_token(request.device, form),
         secrets=list(project.secrets.order_by("-created_at")),
         snippets=snippets_for(project, secret),
     )
 
 
+def _secret_form(project: Project) -> str:
+    return f"secret:{project.pk}"
+
+
 @member
 @require_POST
 @of_project()
+@fresh("Making an API secret", back="project-keys")
 def secret_add(request: MemberRequest, project: Project) -> HttpResponse:
+    keys = reverse("dashboard:project-keys", args=[project.slug])
     try:
-        secret = projects.add_secret(project)
+        sent = submit_once(
+            request,
+            _secret_form(project),
+            lambda: Created(keys, projects.add_secret(project)),
+        )
     except CastError as error:
         messages.error(request, f"{error.reason[:1].upper()}{error.reason[1:]}.")
-        return _to(project, "project-keys")
-    return _keys_page(request, project, secret=secret)
+        return HttpResponseRedirect(keys)
+    return HttpResponseRedirect(sent.location)
 
 
 @member
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @of_project()
 def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    keys = reverse("dashboard:project-keys", args=[project.slug])
+    found = project.secrets.filter(pk=pk, revoked_at=None).first()
+    if found is None:
+        raise Http404
+    if request.method != "POST":
+        return confirmation(
+            request,
+            SECTION,
+            Confirmation(
+                title=f"Revoke the secret {found.prefix}…?",
+                button="Revoke the secret",
+                cancel=keys,
+                effects=(
+                    "Calls with it get 401 from now on.",
+                    f"It was last used {localtime(found.last_used_at):%-d %B %Y, %H:%M}."
+                    if found.last_used_at
+                    else "It was never used.",
+                    "This cannot be undone. To rotate without an interruption, make "
+                    "another secret and move your server to it first.",
+                ),
+            ),
+        )
     try:
         projects.revoke_secret(project, pk)
     except CastError:
@@ -169,7 +223,48 @@ def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResp
     messages.success(
         request, "The secret was revoked. Calls with it get 401 from now on."
     )
-    return _to(project, "project-keys")
+    return HttpResponseRedirect(keys)
+
+
+@member
+@require_POST
+def secret_stored(request: MemberRequest, submission_id: UUID) -> HttpResponse:
+    """The person has stored the secret that a form made: it is not shown again."""
+    found = find(request, str(submission_id))
+    if found is None:
+        raise Http404
+    forget_secret(found)
+    return HttpResponseRedirect(found.location.partition("?")[0])
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_project()
+@fresh("Closing a project")
+def project_close(request: MemberRequest, project: Project) -> HttpResponse:
+    asked = Confirmation(
+        title=f"Close {project.name}?",
+        button="Close the project",
+        cancel=reverse("dashboard:project-settings", args=[project.slug]),
+        effects=(
+            f"{pages.subscriber_count(project)} subscribed accounts are unsubscribed; "
+            "their wallets are told that the dapp was closed.",
+            "Its keys, secrets, webhooks, types and everything that was sent are "
+            "deleted from this server.",
+            "This cannot be undone: a new project of the same name has other keys, and "
+            "everybody has to subscribe again.",
+        ),
+        tick=f"Close {project.name} and delete everything of it",
+    )
+    if request.method != "POST":
+        return confirmation(request, SECTION, asked)
+    if request.POST.get("confirm") != "yes":
+        asked = replace(asked, problem="Tick the box to confirm that everything goes.")
+        return confirmation(request, SECTION, asked, status=422)
+    name = project.name
+    close_project(project)
+    messages.success(request, f"{name} was closed. Its subscribers are being told.")
+    return HttpResponseRedirect(reverse("dashboard:console"))
 
 
 @member

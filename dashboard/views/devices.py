@@ -8,14 +8,18 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from accounts import services as accounts
-from dashboard.access import member
+from dashboard.access import fresh, member
 from dashboard.frame import frame_of, page
 from dashboard.pages import devices as pages
 from dashboard.pages import sync as sync_pages
-from dashboard.views.answers import done
+from dashboard.views.answers import Confirmation, confirmation, done
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -24,6 +28,13 @@ if TYPE_CHECKING:
     from dashboard.access import MemberRequest
 
 SECTION = "device-list"
+UNREGISTERED = (
+    "Its identity key is unregistered: it signs nothing more for your accounts."
+)
+CANNOT_RECALL = (
+    "What a device has shown or copied cannot be recalled. That holds for the key of the "
+    "shared store as well, which the protocol cannot replace."
+)
 
 
 @member
@@ -55,11 +66,31 @@ def rename(request: MemberRequest, device_id: UUID) -> HttpResponse:
 
 
 @member
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def revoke(request: MemberRequest, device_id: UUID) -> HttpResponse:
     device = _owned(request, device_id)
+    is_this = device.pk == request.device.pk
+    if request.method != "POST":
+        return confirmation(
+            request,
+            SECTION,
+            Confirmation(
+                title=f"Sign out {device.name}?",
+                button="Sign this device out",
+                cancel=reverse("dashboard:device-list"),
+                effects=(
+                    "You are signed out here, and have to sign in again."
+                    if is_this
+                    else "Its session ends now; open windows of it close at once.",
+                    UNREGISTERED,
+                    CANNOT_RECALL,
+                    "Your subscriptions and notifications stay. The device can come back "
+                    "by signing in with your wallet.",
+                ),
+            ),
+        )
     accounts.revoke_device(device, by=request.device)
-    if device.pk == request.device.pk:
+    if is_this:
         logout(request)
         return HttpResponseRedirect(reverse("dashboard:sign-in"))
     return done(
@@ -70,8 +101,28 @@ def revoke(request: MemberRequest, device_id: UUID) -> HttpResponse:
 
 
 @member
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
+@fresh("Signing out every other device")
 def revoke_others(request: MemberRequest) -> HttpResponse:
+    if request.method != "POST":
+        others = pages.other_devices(request.user.pk, request.device.pk)
+        return confirmation(
+            request,
+            SECTION,
+            Confirmation(
+                title="Sign out every other device?",
+                button="Sign out every other device",
+                cancel=reverse("dashboard:device-list"),
+                effects=(
+                    f"These are signed out now: {', '.join(map(str, others))}."
+                    if others
+                    else "There is no other device at present.",
+                    f"{request.device.name}, where you are, stays signed in.",
+                    UNREGISTERED,
+                    CANNOT_RECALL,
+                ),
+            ),
+        )
     gone = accounts.revoke_other_devices(request.device)
     return done(
         request,
@@ -115,6 +166,7 @@ def sync(request: MemberRequest) -> HttpResponse:
 
 @member
 @require_safe
+@fresh("Exporting the sync log", back="sync")
 def sync_export(request: MemberRequest) -> HttpResponse:
     """The whole log as a file; it holds no secrets."""
     rows = sync_pages.exported(request.user.pk)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
     require_safe,
 )
 
+from accounts import services as accounts
 from accounts.models import account_key
 from castserver.models import WebhookDelivery
 from castserver.services import webhooks
@@ -23,17 +25,25 @@ from castserver.services.notify import (
     notify,
     notify_everyone,
 )
-from dashboard.access import MemberRequest, member
+from dashboard.access import MemberRequest, member, to_sign_again
 from dashboard.forms import SendForm, WebhookForm
 from dashboard.pages import console as pages
-from dashboard.views.console import of_project, project_page, say_why
-from groundwork import entropy, limits
+from dashboard.submissions import (
+    Created,
+    form_token,
+    result_of,
+    submission_key,
+    submit_once,
+)
+from dashboard.views.answers import Confirmation, confirmation
+from dashboard.views.console import SECTION, of_project, project_page, say_why
+from groundwork import limits
 from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from castserver.models import Project
+    from castserver.models import Project, Webhook
     from castserver.services.notify import NotifyOutcome
 
 
@@ -67,14 +77,18 @@ def project_send(request: MemberRequest, project: Project) -> HttpResponse:
         project,
         tab="send",
         form=form,
-        once=request.POST.get("once") or entropy.token_hex(16),
+        once=pages.send_token(request.user, project),
         reach=[(name, audience(project, name)) for name in types] if may_choose else [],
         status=422 if form.is_bound else 200,
     )
 
 
 def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOutcome:
-    """``once`` makes a form that is sent twice (a second press, a reload) one send."""
+    """``once`` makes a form that is sent twice (a second press or tab) one send.
+
+    The content is part of the id: other content under the same token is another
+    notification, whose text must not give way to the first one's.
+    """
     verdict = limits.take("notify_project", project.pk)
     if not verdict.allowed:
         from castserver.services.errors import TooMany
@@ -90,13 +104,17 @@ def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOut
         body=entered["body"],
         icon=entered["icon"],
         url=entered["url"],
-        notification_id=f"console-{request.user.pk}-{request.POST.get('once', '')[:64]}",
+        notification_id=f"console-{request.user.pk}-{_send_key(request)}",
     )
     if entered["audience"] == "everyone":
         return notify_everyone(project, draft)
     if entered["audience"] == "list":
         return notify(project, draft, entered["accounts"])
     return notify(project, draft, pages.own_subscribed(request.user, project))
+
+
+def _send_key(request: MemberRequest) -> str:
+    return submission_key(request, "send")[:40]
 
 
 @member
@@ -125,42 +143,72 @@ def project_sent(
 @require_http_methods(["GET", "HEAD", "POST"])
 @of_project()
 def project_webhooks(request: MemberRequest, project: Project) -> HttpResponse:
-    form = WebhookForm(request.POST or None)
-    secret = ""
+    form = WebhookForm(request.POST or None, initial=_entered_before(request))
+    name = f"webhook:{project.pk}"
     if request.method == "POST" and form.is_valid():
+        if not accounts.is_fresh(request.device):
+            # What was typed comes back with the person.
+            entered = urlencode(form.cleaned_data, doseq=True)
+            back = f"{request.path}?{entered}"
+            return to_sign_again(request, "Adding a webhook", back=back)
         try:
-            _, secret = webhooks.register_webhook(
-                project, form.cleaned_data["url"], events=form.cleaned_data["events"]
+            sent = submit_once(
+                request, name, lambda: _register(project, form.cleaned_data)
             )
-            form = WebhookForm()
         except CastError as error:
             say_why(form, error)
+        else:
+            return HttpResponseRedirect(sent.location)
     return project_page(
         request,
         "project_webhooks",
         project,
         tab="webhooks",
         form=form,
-        secret=secret,
+        result=result_of(request, name),
+        once=form_token(request.device, name),
+        once_test=form_token(request.device, f"test:{project.pk}"),
         webhooks=list(project.webhooks.order_by("created_at")),
         deliveries=pages.webhook_log(project),
         status=422 if form.is_bound else 200,
     )
 
 
+def _entered_before(request: MemberRequest) -> dict[str, Any]:
+    entered: dict[str, Any] = {}
+    if "url" in request.GET:
+        entered["url"] = request.GET["url"]
+    if "events" in request.GET:
+        entered["events"] = request.GET.getlist("events")
+    return entered
+
+
+def _register(project: Project, entered: dict[str, Any]) -> Created:
+    _, secret = webhooks.register_webhook(
+        project, entered["url"], events=entered["events"]
+    )
+    return Created(reverse("dashboard:project-webhooks", args=[project.slug]), secret)
+
+
 @member
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @of_project()
 def webhook_act(
     request: MemberRequest, project: Project, webhook_id: UUID
 ) -> HttpResponse:
+    """Acts on a webhook; the GET explains what deleting it means."""
     try:
         webhook = webhooks.webhook_of(project, str(webhook_id))
     except CastError:
         raise Http404 from None
+    here = reverse("dashboard:project-webhooks", args=[project.slug])
+    if request.method != "POST":
+        return confirmation(request, SECTION, _deletion(webhook, cancel=here))
     act = request.POST.get("act", "")
     if act == "test":
-        webhooks.queue_test_event(webhook)
+        submit_once(
+            request, f"test:{project.pk}", lambda: _queue_test(webhook, here=here)
+        )
         messages.success(request, "A test event is on its way; the log below shows it.")
     elif act == "enable":
         webhooks.enable_webhook(webhook)
@@ -168,8 +216,29 @@ def webhook_act(
     elif act == "delete":
         webhooks.delete_webhook(project, str(webhook_id))
         messages.success(request, "The webhook was deleted.")
-    return HttpResponseRedirect(
-        reverse("dashboard:project-webhooks", args=[project.slug])
+    return HttpResponseRedirect(here)
+
+
+def _queue_test(webhook: Webhook, *, here: str) -> Created:
+    webhooks.queue_test_event(webhook)
+    return Created(here)
+
+
+def _deletion(webhook: Webhook, *, cancel: str) -> Confirmation:
+    waiting = webhook.deliveries.filter(state=WebhookDelivery.State.DUE).count()
+    return Confirmation(
+        title="Delete this webhook?",
+        button="Delete the webhook",
+        cancel=cancel,
+        effects=(
+            f"Nothing more is posted to {webhook.url}.",
+            f"{waiting} waiting events are not sent."
+            if waiting
+            else "No event is waiting for it.",
+            "Its log and its secret are deleted. This cannot be undone; a new webhook "
+            "gets another secret.",
+        ),
+        fields=(("act", "delete"),),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.conf import settings as django_settings
@@ -9,14 +10,18 @@ from django.contrib import messages
 from django.contrib.auth import logout
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from accounts import services as accounts
 from accounts.models import Account
 from dashboard import appearance
-from dashboard.access import member, public, safe_next
-from dashboard.frame import page
-from dashboard.views.answers import done
+from dashboard.access import member, public, safe_next, to_sign_again
+from dashboard.frame import accounts_of, page
+from dashboard.views.answers import Confirmation, confirmation, done
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -50,23 +55,35 @@ def account_label(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 @member
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def account_remove(request: MemberRequest, pk: int) -> HttpResponse:
-    """Delete the account and everything of it. Wants a signature of the last minutes."""
+    """Delete the account and everything of it. Needs a signature of the last minutes."""
     account = _owned(request, pk)
     if not accounts.is_fresh(request.device):
-        messages.warning(
-            request,
-            "Removing an account wants a fresh signature: sign in again, then remove it "
-            "within ten minutes.",
-        )
-        return HttpResponseRedirect(reverse("dashboard:sign-in"))
+        return to_sign_again(request, "Removing an account")
+    is_last = accounts_of(request.user.pk) == [account]
+    asked = Confirmation(
+        title=f"Remove {account.label or account.short}?",
+        button="Remove this account",
+        cancel=reverse("dashboard:settings"),
+        effects=(
+            "Its subscriptions, notifications, keys and sync log are deleted from this "
+            "server for good. Dapps are told that it left.",
+            "Other wallets and servers that share its store keep what they have.",
+            "It is your only account here, so you are signed out on every device."
+            if is_last
+            else "Your other accounts stay as they are.",
+        ),
+        tick=f"Remove everything of {account.short}",
+    )
+    if request.method != "POST":
+        return confirmation(request, SECTION, asked)
     if request.POST.get("confirm") != "yes":
-        messages.error(request, "Tick the box to confirm that everything goes.")
-        return HttpResponseRedirect(reverse("dashboard:settings"))
+        asked = replace(asked, problem="Tick the box to confirm that everything goes.")
+        return confirmation(request, SECTION, asked, status=422)
     accounts.remove_account(account, by=request.device)
     messages.success(request, f"{account.short} and everything of it was removed.")
-    if not Account.objects.of_user(request.user.pk).exists():
+    if is_last:
         logout(request)
         return HttpResponseRedirect(reverse("dashboard:landing"))
     return HttpResponseRedirect(reverse("dashboard:settings"))

@@ -23,10 +23,11 @@ from django.views.decorators.http import (
 
 from accounts import services as accounts
 from accounts.models import Account, SignInRequest
-from dashboard.access import device_of, member, public, safe_next
+from dashboard.access import device_of, member, public, safe_next, to_sign_again
 from dashboard.keys import key_of
 from groundwork import limits
 from groundwork.clients import rate_key
+from groundwork.pasting import bare_text
 from identity import services as identity
 from identity.services.errors import MalformedSignature, SignInError
 from syncstore import services as syncstore
@@ -41,6 +42,7 @@ SIGNERS: Final = ("wallet", "demo", "elsewhere")
 SESSION_ENTRY: Final = "signing"
 BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 INBOX: Final = "/inbox"
+MAX_ADDRESS_LENGTH: Final = 168
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +95,32 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     return _choose(request)
 
 
+@member
+@require_safe
+def sign_in_again(request: MemberRequest) -> HttpResponse:
+    """Before a dangerous act: a wallet of this person signs again, then it goes on."""
+    return _choose(request, again=True)
+
+
 def _choose(
     request: HttpRequest,
     *,
     address: str = "",
     address_error: str = "",
     form_error: str = "",
+    again: bool = False,
     status: int = 200,
 ) -> HttpResponse:
     wanted = request.POST.get("next") or request.GET.get("next", "")
+    device = device_of(request)
+    own = Account.objects.of_user(device.user_id).order_by("pk") if device else []
     return render(
         request,
         "dashboard/sign_in.html",
         {
-            "adding": device_of(request) is not None,
+            "adding": device is not None and not again,
+            "again": again,
+            "own_accounts": own,
             "demo": settings.DEMO,
             "start_demo": settings.DEMO and request.GET.get("start") == "demo",
             "next": safe_next(request, wanted, INBOX),
@@ -128,10 +142,21 @@ def begin(request: HttpRequest) -> HttpResponse:
     verdict = limits.take("sign_in_begin", client_key(request))
     if not verdict.allowed:
         return _too_many(request, verdict)
-    address = request.POST.get("address", "").strip()[:168]
+    address = bare_text(request.POST.get("address", ""))[:MAX_ADDRESS_LENGTH]
     if request.session.session_key is None:
         request.session.create()
     device = device_of(request)
+    again = device is not None and request.POST.get("again") == "yes"
+    is_own = device is not None and _is_own(device, caip10(address))
+    if again and not is_own:
+        error = "This is not an account of your inbox. Choose one that is."
+        return _choose(
+            request, address=address, address_error=error, again=True, status=422
+        )
+    if device is not None and not is_own and not accounts.is_fresh(device):
+        # Whoever adds an account can sign for this person from then on.
+        here = reverse("dashboard:sign-in")
+        return to_sign_again(request, "Adding an account", back=here)
     try:
         wanted = identity.begin_sign_in(
             str(request.session.session_key),
@@ -146,13 +171,24 @@ def begin(request: HttpRequest) -> HttpResponse:
         "signer": signer,
         "wallet": request.POST.get("wallet", "")[:128],
         "next": safe_next(request, request.POST.get("next", ""), INBOX),
+        "again": again,
     }
     return HttpResponseRedirect(reverse("dashboard:sign-in-prove"))
 
 
+def _is_own(device: Device, address: str) -> bool:
+    return Account.objects.at(address).filter(user_id=device.user_id).exists()
+
+
 def caip10(address: str) -> str:
-    """A bare address is one of Ethereum; Sync wants one chain for all devices."""
-    return f"eip155:1:{address}" if address.startswith(("0x", "0X")) else address
+    """The account of what was pasted: a bare address, CAIP-10, or an EIP-681 link.
+
+    Sync needs one chain for all devices, so an address of Ethereum gets chain 1.
+    """
+    address = address.removeprefix("ethereum:").partition("@")[0]
+    if address.startswith(("0x", "0X")):
+        return f"eip155:1:0x{address[2:]}"
+    return address
 
 
 # --- step 1 ---------------------------------------------------------------------------
@@ -231,11 +267,13 @@ def _sign_page(
             "auto": auto,
             "problem": trouble,
             "next": safe_next(request, entry.get("next", ""), INBOX),
+            "again": bool(entry.get("again")) and step.number == 1,
             "python_command": (
                 'python -c "from eth_account import Account; '
                 "from eth_account.messages import encode_defunct as text; "
                 "print(Account.from_key(input('private key: ')).sign_message("
-                "text(open('message.txt','rb').read())).signature.to_0x_hex())\""
+                "text(b'\\n'.join(open('message.txt','rb').read().splitlines())"
+                ')).signature.to_0x_hex())"'
             ),
             **context,
         },
@@ -251,6 +289,9 @@ def _signed_in(
         login(request, device.user, backend=BACKEND)
         accounts.bind_session(device, str(request.session.session_key))
     request.session[SESSION_ENTRY] = {**entry, "nonce": ""}
+    if entry.get("again"):
+        messages.success(request, "Signed. You can go on for ten minutes.")
+        return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
     account = Account.objects.at(wanted.address)[0]
     return HttpResponseRedirect(
         f"{reverse('dashboard:sign-in-share')}?account={account.pk}"

@@ -221,7 +221,9 @@ def _sign_in(
     account = proven_account(request.address, user=request.user)
     if device is None:
         device = add_device(account.user, user_agent=user_agent)
-    else:
+    elif account.created_at < request.created_at:
+        # An account that is only being added proves nothing about this person: whoever
+        # holds the session could have signed with a wallet of their own.
         prove_device(device)
     add_identity_key(device, account, cacao)
     account_was_proven(account)

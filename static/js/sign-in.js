@@ -70,8 +70,11 @@ if (demo) {
   );
   const make = document.getElementById("make-demo-wallet");
   const start = async () => choose((await create()).address, "demo");
-  make.addEventListener("click", start);
-  make.querySelector("span").textContent = known.length ? "Make another demo wallet" : "Use a demo wallet";
+  // The page that asks to sign again offers no new wallet: it would not be the person's.
+  if (make) {
+    make.addEventListener("click", start);
+    make.querySelector("span").textContent = known.length ? "Make another demo wallet" : "Use a demo wallet";
+  }
   // "Start the demo" on the first page: the wallet of this browser, or a new one.
   if ("start" in demo.dataset) known.length ? choose(known[0].address, "demo") : start();
 }

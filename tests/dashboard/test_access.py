@@ -24,6 +24,7 @@ SOME = {
     "notification_id": uuid.UUID(int=1),
     "webhook_id": uuid.UUID(int=1),
     "delivery_id": uuid.UUID(int=1),
+    "submission_id": uuid.UUID(int=1),
 }
 PATTERNS = {pattern.name: pattern for pattern in urls.urlpatterns}
 

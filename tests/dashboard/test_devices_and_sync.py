@@ -139,7 +139,8 @@ def test_removing_an_account_wants_a_fresh_signature(alice):
     path = f"/settings/accounts/{alice.account.pk}/remove"
     alice.get("/settings")
     with clock.frozen(clock.now() + timedelta(minutes=11)):
-        assert alice.post(path, confirm="yes").headers["Location"] == "/signin"
+        answer = alice.post(path, confirm="yes")
+        assert answer.headers["Location"].startswith("/signin/again?next=%2Fsettings")
     assert Account.objects.filter(address=ALICE.account).exists()
 
 

@@ -1,0 +1,62 @@
+"""What the pages themselves keep: forms that were sent, so that each takes effect once."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, ClassVar
+
+from django.db import models
+
+from accounts.models import Device
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class FormSubmission(models.Model):
+    """A form that created something, from one device; the redirect shows its result.
+
+    Repeating the submission (second click, second tab, reload) finds this row instead of
+    creating again. A secret that the result page shows is sealed here for ten minutes:
+    the redirect must carry it to the next request, and neither the address nor the
+    session may hold it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    device = models.ForeignKey(
+        Device, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    form = models.CharField(max_length=64)
+    key = models.CharField(
+        max_length=64, help_text="digest of the form, its token and its content"
+    )
+    location = models.CharField(max_length=512, help_text="path of the result")
+    sealed_secret = models.BinaryField(default=b"", editable=False)
+    created_at = models.DateTimeField(db_index=True)
+    secret_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["device", "key"], name="form_submission_is_unique_per_device"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["device", "form", "-created_at"],
+                name="form_submission_newest_first",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.form} at {self.created_at:%Y-%m-%d %H:%M}"
+
+    @property
+    def context(self) -> tuple[str, str, str, str]:
+        """Where the secret is sealed for: it opens for this row and device only."""
+        table = FormSubmission._meta.db_table
+        return (table, "sealed_secret", str(self.pk), str(self.device_id))
+
+    def holds_secret(self, now: datetime) -> bool:
+        is_open = self.secret_until is not None and now < self.secret_until
+        return is_open and bool(self.sealed_secret)
