@@ -292,6 +292,12 @@ class Subscription(models.Model):
         self.expiry = value.expiry
         self.dapp_url = one_spelling(value.metadata.url)
 
+    @property
+    def effective_types(self) -> set[str]:
+        """The types that are on: those asked for while an update waits for its answer."""
+        scope = self.pending_update["scope"] if self.pending_update else self.scope
+        return {name for name, setting in scope.items() if setting.get("enabled")}
+
     def expect(self, pending: PendingUpdate, *, expires_at: int) -> None:
         """Remember an update that was asked for."""
         self.pending_update = {

@@ -25,6 +25,8 @@ from subscriptions import services
 from subscriptions.services.errors import AlreadySubscribed, SubscriptionRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dashboard.access import MemberRequest
 
 SECTION = "discover"
@@ -80,6 +82,8 @@ def choose(request: MemberRequest) -> HttpResponse:
         report=report,
         offered=card or (report.as_card() if report and report.passed else None),
         free_accounts=[each for each in frame.accounts if each.pk not in taken],
+        # What was switched on before; a form that comes back shows it again.
+        chosen=request.GET.getlist("type") if "chosen" in request.GET else None,
     )
 
 
@@ -88,8 +92,8 @@ def choose(request: MemberRequest) -> HttpResponse:
 def subscribe(request: MemberRequest) -> HttpResponse:
     account = _account(request)
     url = request.POST.get("url", "")
-    back = f"{reverse('dashboard:discover-choose')}?{urlencode({'url': url})}"
     wanted = set(request.POST.getlist("type"))
+    back = choose_url(url, sorted(wanted), account=account)
     if account is None or not wanted:
         messages.error(request, "Choose an account and at least one type.")
         return HttpResponseRedirect(back)
@@ -105,6 +109,14 @@ def subscribe(request: MemberRequest) -> HttpResponse:
         messages.error(request, str(error) or "That is not the address of a dapp.")
         return HttpResponseRedirect(back)
     return HttpResponseRedirect(reverse("dashboard:attempt", args=[attempt.pk]))
+
+
+def choose_url(url: str, types: Iterable[str], *, account: Account | None) -> str:
+    """The page of a dapp with these types switched on, and this account chosen."""
+    query = [("url", url), ("chosen", "yes"), *(("type", name) for name in types)]
+    if account is not None:
+        query.append(("account", str(account.pk)))
+    return f"{reverse('dashboard:discover-choose')}?{urlencode(query)}"
 
 
 def _account(request: MemberRequest) -> Account | None:

@@ -6,7 +6,7 @@ in who fills in the form; so everything works without a script, but slower.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -25,6 +25,7 @@ from accounts import services as accounts
 from accounts.models import Account, SignInRequest
 from dashboard.access import device_of, member, public, safe_next, to_sign_again
 from dashboard.keys import key_of
+from dashboard.pages.signing import JOIN, PROVE, PYTHON_COMMAND, SHARE, Step, Trouble
 from groundwork import limits
 from groundwork.clients import rate_key
 from groundwork.pasting import bare_text
@@ -43,47 +44,6 @@ SESSION_ENTRY: Final = "signing"
 BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 INBOX: Final = "/inbox"
 MAX_ADDRESS_LENGTH: Final = 168
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    number: int
-    title: str
-    text: str
-    details: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    title: str
-    text: str
-    tone: str = "danger"
-    # Another text is needed; the address is kept.
-    again: bool = False
-
-
-PROVE: Final = Step(
-    1,
-    "Prove it is you",
-    "Signs you in and lets this browser sign for this account on this server. "
-    "No transaction, no fee.",
-    "The key in the last line is this browser's identity key: your one signature is the "
-    "login and its authorisation. The text serves once, for ten minutes, in this browser.",
-)
-SHARE: Final = Step(
-    2,
-    "Share with your other devices",
-    "Creates the key that your devices share. Sign this exact text on each device.",
-    "The key is derived from the signature, so the same wallet leads every device to the "
-    "same store. The signature itself is not kept.",
-)
-JOIN: Final = Step(
-    2,
-    "Join your other devices",
-    "Sync is on for this account. Sign the same text here, and this browser stands in the "
-    "shared store like the others.",
-    SHARE.details,
-)
 
 
 # --- choosing who signs ---------------------------------------------------------------
@@ -268,13 +228,7 @@ def _sign_page(
             "problem": trouble,
             "next": safe_next(request, entry.get("next", ""), INBOX),
             "again": bool(entry.get("again")) and step.number == 1,
-            "python_command": (
-                'python -c "from eth_account import Account; '
-                "from eth_account.messages import encode_defunct as text; "
-                "print(Account.from_key(input('private key: ')).sign_message("
-                "text(b'\\n'.join(open('message.txt','rb').read().splitlines())"
-                ')).signature.to_0x_hex())"'
-            ),
+            "python_command": PYTHON_COMMAND,
             **context,
         },
         status=422 if trouble else 200,

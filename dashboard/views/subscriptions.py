@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.access import member
@@ -14,6 +15,7 @@ from dashboard.frame import frame_of, page
 from dashboard.pages import attempts
 from dashboard.pages import subscriptions as pages
 from dashboard.views.answers import done
+from dashboard.views.discover import choose_url
 from identity.services import NoIdentityKey
 from subscriptions import services
 from subscriptions.models import DappDocument, Subscription
@@ -74,16 +76,20 @@ def update(request: MemberRequest, topic: str) -> HttpResponse:
 def delete(request: MemberRequest, topic: str) -> HttpResponse:
     found = _owned(request, topic)
     name = str(found)
+    again = choose_url(
+        found.dapp_url, sorted(found.effective_types), account=found.account
+    )
     try:
         services.delete_subscription(found, request.device)
     except NoIdentityKey:
         messages.error(request, KEY_ON_ITS_WAY)
         return HttpResponseRedirect(reverse("dashboard:subscription", args=[topic]))
-    return done(
-        request,
-        f"You are no longer subscribed to {name}. To undo it, subscribe again.",
-        otherwise=reverse("dashboard:subscription-list"),
+    words = format_html(
+        'You are no longer subscribed to {}. <a href="{}">Subscribe again</a>',
+        name,
+        again,
     )
+    return done(request, words, otherwise=reverse("dashboard:subscription-list"))
 
 
 @member

@@ -209,3 +209,11 @@ def test_at_least_one_type_is_chosen(alice, dapp):
     alice.post("/discover/subscribe", url=dapp.url, account=alice.account.pk)
     assert not SubscribeAttempt.objects.exists()
     assert "at least one type" in words(alice.get("/discover"))
+
+
+def test_a_refused_form_comes_back_with_the_switches_as_they_were(alice, dapp):
+    alice.get(f"/discover/dapp?url={dapp.url}")
+    answer = alice.post("/discover/subscribe", url=dapp.url, account="", type=["news"])
+    assert checked(alice.follow(answer)) == {"news"}
+    answer = alice.post("/discover/subscribe", url=dapp.url, account=alice.account.pk)
+    assert checked(alice.follow(answer)) == set()
