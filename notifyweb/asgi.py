@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
 
@@ -19,6 +19,7 @@ http_application = get_asgi_application()
 
 from notifyweb.database import pool_connections
 from notifyweb.doors import BodyLimit, SameOrigin
+from notifyweb.request_threads import RequestThread, SocketThreads
 
 if settings.WEB_DATABASE_POOL:
     pool_connections(settings.DATABASES["default"], settings.WEB_DATABASE_POOL)
@@ -31,12 +32,16 @@ def _websocket_urls() -> list[Any]:
     return found
 
 
+sockets: Any = AuthMiddlewareStack(URLRouter(_websocket_urls()))
+if settings.WEB_DATABASE_POOL:
+    # Less than the pool, so that pages always have connections that no socket holds.
+    sockets = SocketThreads(sockets, max(1, settings.WEB_DATABASE_POOL // 3))
+
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(http_application, settings.LIMITS.json_body_bytes),
-        "websocket": SameOrigin(
-            cast("Any", AuthMiddlewareStack(URLRouter(_websocket_urls()))),
-            settings.BROWSER_ORIGINS,
+        "http": BodyLimit(
+            RequestThread(http_application), settings.LIMITS.json_body_bytes
         ),
+        "websocket": SameOrigin(sockets, settings.BROWSER_ORIGINS),
     }
 )

@@ -6,12 +6,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from notifyweb.environment import DatabaseAddress
 
 CONNECT_TIMEOUT_S = 5
 POOL_TIMEOUT_S = 3
+# The pool doubles the pause between its attempts until it gives up, and then begins anew
+# with the next request. Five seconds keep the longest pause short.
+POOL_RECONNECT_S = 5
 IDLE_IN_TRANSACTION_MS = 60_000
 KEEP_CONNECTION_S = 60
+# libpq takes whole seconds and treats one as two.
+PROBE_TIMEOUT_S = 2
+# A peer that vanished without closing is noticed within seconds. A thread that waits for
+# it holds a pooled connection until then. Unix sockets ignore all four.
+TCP_OPTIONS = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +42,7 @@ def database_settings(
 ) -> dict[str, Any]:
     """``DATABASES["default"]``. ``pool`` is its size; 0 keeps one connection each."""
     options: dict[str, object] = {
+        **TCP_OPTIONS,
         **dict(address.options),
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "notifyweb",
@@ -52,6 +68,20 @@ def database_settings(
     return found
 
 
+def probe_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
+    """What libpq needs for one short connection beside Django's own."""
+    options = {k: v for k, v in database["OPTIONS"].items() if k != "pool"}
+    named = {
+        "dbname": database["NAME"],
+        "host": database["HOST"],
+        "port": database["PORT"],
+        "user": database["USER"],
+        "password": database["PASSWORD"],
+    }
+    given = {name: value for name, value in named.items() if value}
+    return options | given | {"connect_timeout": PROBE_TIMEOUT_S, "autocommit": True}
+
+
 def pool_connections(database: dict[str, Any], size: int) -> None:
     """Share ``size`` connections among the threads that connect from now on."""
     database["CONN_MAX_AGE"] = 0
@@ -59,4 +89,5 @@ def pool_connections(database: dict[str, Any], size: int) -> None:
         "min_size": 1,
         "max_size": size,
         "timeout": POOL_TIMEOUT_S,
+        "reconnect_timeout": POOL_RECONNECT_S,
     }

@@ -1,16 +1,22 @@
-"""Is it alive, is it ready, how much does it do: ``/healthz /readyz /metrics``.
+"""Is it alive, is it ready, how much does it do: ``/healthz /livez /readyz /metrics``.
 
-``/healthz`` asks nothing of anybody: the process answers. ``/readyz`` looks at each
-component the whole system needs and says in plain words what is missing.
+``/healthz`` needs nothing but the process. ``/readyz`` checks each component that the
+whole system needs and names what is missing. Neither takes a connection from the pool that
+serves pages: slow requests must not look like an outage. ``/livez`` does, and fails when
+only a restart of this process would help: pages get no database connection although the
+database accepts others.
 """
 
 from __future__ import annotations
 
 import http.client
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psycopg
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -22,11 +28,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from groundwork import heartbeat
 from groundwork.connections import shared_redis
 from notifyweb import startup
+from notifyweb.database import probe_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 RELAY_TIMEOUT_S = 1.0
+POSTGRES_TIMEOUT_S = 2.0
 # Three missed signs: the gateway beats every five seconds, the others every fifteen.
 OLDEST_SIGN_S = {"gateway": 20.0, "worker": 60.0, "beat": 45.0}
 OK = 200
@@ -57,6 +65,21 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 @_open_to_all
+def livez(request: HttpRequest) -> HttpResponse:
+    if not _attempt.answers():
+        return JsonResponse({"status": "ok", "state": "the database is away"})
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        state = "gets no database connection"
+        answer = JsonResponse({"status": "fails", "state": state}, status=UNAVAILABLE)
+        answer._has_been_logged = True  # type: ignore[attr-defined]
+        return answer
+    return JsonResponse({"status": "ok", "state": "serves"})
+
+
+@_open_to_all
 def readyz(request: HttpRequest) -> HttpResponse:
     components = {
         "postgres": _postgres(),
@@ -84,13 +107,54 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
 
 
+# By path below the root. ``middleware.Probes`` answers them whatever host they name.
+PROBES = {"healthz": healthz, "livez": livez, "readyz": readyz, "metrics": metrics}
+
+
+class _Attempt:
+    """One connection to PostgreSQL at a time, however many probes arrive.
+
+    A stalled database blocks the attempt in a thread of its own. Later probes wait for the
+    same attempt, so that they open no connection each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: Future[None] | None = None
+
+    def answers(self) -> bool:
+        with self._lock:
+            if self._running is None or self._running.done():
+                self._running = Future()
+                threading.Thread(
+                    target=self._ask, args=(self._running,), daemon=True
+                ).start()
+            running = self._running
+        try:
+            running.result(POSTGRES_TIMEOUT_S)
+        except (psycopg.Error, TimeoutError):
+            return False
+        return True
+
+    @staticmethod
+    def _ask(outcome: Future[None]) -> None:
+        try:
+            arguments = probe_arguments(settings.DATABASES["default"])
+            with psycopg.connect(**arguments) as own:
+                own.execute("SELECT 1")
+        except Exception as error:  # reported by whoever reads the outcome
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+
+_attempt = _Attempt()
+
+
 def _postgres() -> Component:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return Component(ok=False, state="does not answer")
-    return Component(ok=True, state="answers")
+    if _attempt.answers():
+        return Component(ok=True, state="answers")
+    return Component(ok=False, state="does not answer")
 
 
 def _redis() -> Component:

@@ -12,6 +12,7 @@ from django.urls import is_valid_path
 from groundwork import entropy
 from groundwork.problems import ProblemError, problem_response
 from notifyweb import errors
+from notifyweb.health import PROBES
 from notifyweb.logs import current_request
 
 if TYPE_CHECKING:
@@ -88,6 +89,21 @@ class PlainPaths:
 
 def plain_path(path: str) -> str:
     return REPEATED_SLASHES.sub("/", path).rstrip("/") or "/"
+
+
+class Probes:
+    """Answers health probes before anything looks at their ``Host`` or their session.
+
+    A probe names this machine by whatever address it found it at: a container's, a pod's,
+    a service's. Host checks protect pages; these answers name no host.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        view = PROBES.get(request.path_info.removeprefix("/"))
+        return self._get_response(request) if view is None else view(request)
 
 
 class NoZeros:

@@ -206,6 +206,9 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "notifyweb.middleware.PlainPaths",
+    "notifyweb.middleware.WrongMethod",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "notifyweb.middleware.Probes",
     "notifyweb.middleware.NoZeros",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -213,10 +216,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.middleware.RollingSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "notifyweb.middleware.AbsentDatabase",
-    "notifyweb.middleware.WrongMethod",
 ]
 ROOT_URLCONF = "notifyweb.urls"
 ASGI_APPLICATION = "notifyweb.asgi.application"

@@ -27,9 +27,7 @@ def _urls_of_apps() -> list[URLPattern | URLResolver]:
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("healthz", health.healthz, name="healthz"),
-    path("readyz", health.readyz, name="readyz"),
-    path("metrics", health.metrics, name="metrics"),
+    *(path(name, view, name=name) for name, view in health.PROBES.items()),
     *_urls_of_apps(),
 ]
 if settings.ADMIN:

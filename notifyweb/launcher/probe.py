@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from django.conf import LazySettings
 
 TIMEOUT_S = 5.0
+# Longer than both of its waits together: for PostgreSQL and for the pool.
+LIVE_TIMEOUT_S = 10.0
 OK_LINE = b"200"
 
 
@@ -31,6 +33,16 @@ async def readiness(host: str, port: int) -> Readiness:
     except (OSError, TimeoutError, ValueError):
         return Readiness(ready=False, missing="web")
     return Readiness(ready=status == OK_LINE, missing=_missing(body))
+
+
+async def web_fault(host: str, port: int) -> str:
+    """Why the web process needs a restart; empty if a restart would not help."""
+    try:
+        async with asyncio.timeout(LIVE_TIMEOUT_S):
+            status, _ = await _get(_reachable(host), port, "/livez")
+    except (OSError, TimeoutError, ValueError):
+        return "does not answer"
+    return "" if status == OK_LINE else "gets no database connection"
 
 
 def _reachable(bind: str) -> str:

@@ -20,7 +20,7 @@ from notifyweb.launcher import probe, programs
 from notifyweb.launcher.console import Console
 from notifyweb.launcher.keeper import Keeper, ServiceKeeper
 from notifyweb.launcher.nursery import Nursery, can_fork
-from notifyweb.launcher.watchdog import watch_worker
+from notifyweb.launcher.watchdog import watch_web, watch_worker
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
@@ -179,8 +179,14 @@ class System:
         self._console.say(
             f"ready after {self._console.since_start():.1f} s: {settings.PUBLIC_URL}"
         )
-        worker = next(k for k in self._keepers if k.program.name == "worker")
-        self._tasks.append(asyncio.create_task(watch_worker(worker, self._console)))
+        keepers = {keeper.program.name: keeper for keeper in self._keepers}
+        watching = [
+            watch_worker(keepers["worker"], self._console),
+            watch_web(
+                keepers["web"], self._console, host=settings.BIND, port=settings.PORT
+            ),
+        ]
+        self._tasks += [asyncio.create_task(each) for each in watching]
         return 0
 
     def _keep(self, keeper: Keeper) -> None:

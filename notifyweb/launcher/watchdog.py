@@ -1,7 +1,9 @@
-"""A worker that lives but does nothing is ended; its keeper starts it again.
+"""A process that runs but does no work is killed; its keeper starts it again.
 
-Beat starts the canary task every fifteen seconds. As long as beat shows signs of life
-and the worker none, tasks are lost on a dead connection or a stuck process.
+Worker: beat starts the canary task every fifteen seconds. As long as beat shows signs of
+life and the worker none, tasks are lost on a dead connection or a stuck process.
+
+Web: ``/livez`` must answer, and not with a failure. A database that is away is none.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from groundwork import heartbeat
+from notifyweb.launcher import probe
 
 if TYPE_CHECKING:
     from notifyweb.launcher.console import Console
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 5.0
 SILENT_S = 90.0
+UNHEALTHY_S = 60.0
 
 
 def is_silent(worker_age: float | None, beat_age: float | None) -> bool:
@@ -40,3 +44,29 @@ async def watch_worker(worker: Keeper, console: Console) -> None:
         if is_silent(ages["worker"], ages["beat"]):
             console.line("worker", f"silent for {SILENT_S:.0f} s; ended")
             worker.signal(signal.SIGKILL)
+
+
+async def watch_web(
+    web: Keeper,
+    console: Console,
+    *,
+    host: str,
+    port: int,
+    patience: float = UNHEALTHY_S,
+) -> None:
+    """Kill the web process once it failed its own health for ``patience`` seconds."""
+    clock = asyncio.get_running_loop().time
+    failing: tuple[int, float] | None = None
+    while True:
+        await asyncio.sleep(min(LOOK_EVERY_S, patience / 2))
+        pid = web.pid
+        fault = await probe.web_fault(host, port)
+        if pid is None or not fault:
+            failing = None
+        elif failing is None or failing[0] != pid:
+            # A process that was started meanwhile has its own time.
+            failing = (pid, clock())
+        elif web.pid == pid and clock() - failing[1] >= patience:
+            console.line("web", f"{fault} for {patience:.0f} s; killed")
+            web.signal(signal.SIGKILL)
+            failing = None

@@ -140,3 +140,23 @@ def test_a_wrong_keychain_key_is_named_and_nothing_starts(relay, signs, monkeypa
 @pytest.mark.django_db
 def test_what_is_in_order_lets_processes_start():
     startup.refuse_to_start_if_unfit()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["10.42.8.201:8000", "[fd00::1]:8000", "web", "notify_web_1:8000", "bad host", ""],
+)
+@pytest.mark.django_db
+def test_probes_answer_whatever_host_they_name_and_pages_do_not(relay, signs, host):
+    caller = Client(HTTP_HOST=host)
+    for name in ("healthz", "livez", "readyz", "metrics"):
+        assert caller.get(f"/{name}").status_code == 200, name
+        assert caller.head(f"/{name}").status_code == 200, name
+    assert caller.get("/signin").status_code == 400
+
+
+def test_probes_take_no_other_method():
+    answer = Client().post("/healthz")
+    assert answer.status_code == 405
+    assert answer["Allow"] == "GET, HEAD"
+    assert answer["Content-Type"] == "application/problem+json"
