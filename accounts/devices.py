@@ -9,6 +9,7 @@ the account one key, so that the inbox goes on working for its owner.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
@@ -87,12 +88,31 @@ def _first_named(user_agent: str, names: Iterable[tuple[str, str]]) -> str:
     return next((name for mark, name in names if mark in user_agent), "")
 
 
+def free_name(user: User, wanted: str, *, but: Device | None = None) -> str:
+    """``wanted``, numbered if another active device of the user is called that.
+
+    Two windows of one kind of browser have the same user agent; the sync log, which
+    names the device that made a change, would otherwise not tell them apart.
+    """
+    others = Device.objects.active().filter(user=user)
+    if but is not None:
+        others = others.exclude(pk=but.pk)
+    taken = {name.casefold() for name in others.values_list("name", flat=True)}
+    if wanted.casefold() not in taken:
+        return wanted
+    for number in itertools.count(2):
+        numbered = f"{wanted[: NAME_LENGTH - len(f' {number}')]} {number}"
+        if numbered.casefold() not in taken:
+            break
+    return numbered
+
+
 def add_device(user: User, *, user_agent: str) -> Device:
     """A device of a user who has just signed in; ``bind_session`` completes it."""
     now = clock.now()
     device = Device.objects.create(
         user=user,
-        name=device_name(user_agent),
+        name=free_name(user, device_name(user_agent)),
         user_agent=one_line(user_agent, longest=USER_AGENT_LENGTH),
         created_at=now,
         proved_at=now,
@@ -182,7 +202,8 @@ def touch_device(device: Device) -> bool:
 @transaction.atomic
 def rename_device(device: Device, name: str) -> None:
     clean = one_line(name.strip(), longest=NAME_LENGTH)
-    device.name = clean or device_name(device.user_agent)
+    wanted = clean or device_name(device.user_agent)
+    device.name = free_name(device.user, wanted, but=device)
     device.save(update_fields=["name"])
     record_events([device_changed(device)])
 

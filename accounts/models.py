@@ -139,6 +139,11 @@ class Device(models.Model):
     def is_active(self) -> bool:
         return self.revoked_at is None
 
+    @property
+    def known_as(self) -> str:
+        """The name as logs write it: that of an ended device may be in use again."""
+        return self.name if self.is_active() else f"{self.name} (signed out)"
+
 
 class SignInRequest(models.Model):
     """A message that we asked a wallet to sign: nonce used once, ten minutes, one browser."""

@@ -6,18 +6,17 @@ keychain, found by ``topic``.
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 
 from accounts.models import Account, Device
+from subscriptions.models_attempt import SubscribeAttempt
 from subscriptions.models_dapp import REASON_LENGTH, URL_LENGTH, DappDocument
 from subscriptions.models_watch import WatchedServer
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId, AppUrl
-from walletconnect.notify.subscribe import PendingSubscribe
 from walletconnect.notify.update import PendingUpdate
 from walletconnect.notify.values import (
     Metadata,
@@ -41,105 +40,6 @@ __all__ = [
     "SubscriptionQuerySet",
     "WatchedServer",
 ]
-
-
-class SubscribeAttempt(models.Model):
-    """One run of the twenty steps, as W1 sees it."""
-
-    class State(models.TextChoices):
-        RESOLVING = "resolving"
-        REQUESTED = "requested"
-        SETTLED = "settled"
-        SYNCED = "synced"
-        REJECTED = "rejected"
-        EXPIRED = "expired"
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    account = models.ForeignKey(
-        Account, on_delete=models.CASCADE, related_name="subscribe_attempts"
-    )
-    device = models.ForeignKey(
-        Device, null=True, on_delete=models.SET_NULL, related_name="subscribe_attempts"
-    )
-    dapp_url = models.CharField(max_length=URL_LENGTH)
-    # Type names that the person chose; null means every type of the dapp.
-    wanted_types = models.JSONField(null=True, blank=True)
-    state = models.CharField(
-        max_length=10, choices=State.choices, default=State.RESOLVING
-    )
-    last_step = models.PositiveSmallIntegerField(default=0)
-    # Empty until step 6. It names the run in relay.StepRecord.
-    response_topic = models.CharField(max_length=64, blank=True, db_index=True)
-    topic_of_key_pair_y = models.CharField(max_length=64, blank=True)
-    rpc_id = models.BigIntegerField(null=True, blank=True)
-    # Who asked whom: iss and aud of the subscriptionAuth.
-    identity_did = models.CharField(max_length=64, blank=True)
-    dapp_authentication_did = models.CharField(max_length=64, blank=True)
-    scope = models.JSONField(default=dict, blank=True)
-    metadata = models.JSONField(default=dict, blank=True)
-    subscription = models.ForeignKey(
-        "Subscription",
-        null=True,
-        blank=True,
-        on_delete=models.SET_NULL,
-        related_name="attempts",
-    )
-    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
-    # Of reading the dapp's documents.
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    leased_by = models.IntegerField(
-        null=True, blank=True, help_text="number of the worker's database session"
-    )
-    created_at = models.DateTimeField()
-    requested_at = models.DateTimeField(null=True, blank=True)
-    expires_at = models.DateTimeField()
-    settled_at = models.DateTimeField(null=True, blank=True)
-
-    OPEN = (State.RESOLVING, State.REQUESTED)
-
-    class Meta:
-        constraints: ClassVar = [
-            # Pressing Subscribe twice starts one run.
-            models.UniqueConstraint(
-                fields=["account", "dapp_url"],
-                condition=models.Q(state__in=["resolving", "requested"]),
-                name="one_open_attempt_per_account_and_dapp",
-            )
-        ]
-        indexes: ClassVar = [
-            models.Index(
-                fields=["next_attempt_at"],
-                name="subscribe_attempt_to_resolve",
-                condition=models.Q(state="resolving"),
-            ),
-            models.Index(
-                fields=["expires_at"],
-                name="subscribe_attempt_open",
-                condition=models.Q(state__in=["resolving", "requested"]),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.dapp_url}: {self.state}"
-
-    @property
-    def is_open(self) -> bool:
-        return self.state in self.OPEN
-
-    @property
-    def pending(self) -> PendingSubscribe:
-        """What the core needs to settle the answer; of a requested attempt."""
-        return PendingSubscribe(
-            request_id=self.rpc_id or 0,
-            account=AccountId.parse(self.account.address),
-            identity_did=self.identity_did,
-            dapp_did=self.dapp_authentication_did,
-            response_topic=Topic(self.response_topic),
-            metadata=Metadata.from_value(self.metadata),
-            scope=ScopeMap.from_value(self.scope),
-            expires_at=int(self.expires_at.timestamp()),
-        )
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -188,8 +88,19 @@ class Subscription(models.Model):
         related_name="+",
         help_text="W1, when it is one of ours",
     )
+    # Who last asked for other types, and when: one of our devices, or (empty) another
+    # wallet of the account. Shown to whoever has the form open on another device.
+    changed_by = models.ForeignKey(
+        Device,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+    )
+    changed_at = models.DateTimeField(null=True, blank=True)
     # An update that was asked for and is not answered yet: {"scope": {type: {…}},
-    # "rpcId", "identityDid", "updateHash", "expiresAt"}.
+    # "rpcId", "identityDid", "updateHash", "expiresAt", "device"}.
     pending_update = models.JSONField(null=True, blank=True)
     # Why the last update came to nothing, until the next one is asked for.
     update_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
@@ -258,6 +169,11 @@ class Subscription(models.Model):
                 name="subscription_without_dapp_key",
                 condition=models.Q(dapp_authentication_did="", deleted_at=None),
             ),
+            models.Index(
+                fields=["changed_by"],
+                name="subscription_by_changer",
+                condition=models.Q(changed_by__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -298,15 +214,23 @@ class Subscription(models.Model):
         scope = self.pending_update["scope"] if self.pending_update else self.scope
         return {name for name, setting in scope.items() if setting.get("enabled")}
 
-    def expect(self, pending: PendingUpdate, *, expires_at: int) -> None:
-        """Remember an update that was asked for."""
+    def expect(
+        self, pending: PendingUpdate, *, expires_at: int, device: Device | None
+    ) -> None:
+        """Remember an update that was asked for, and the device that asked."""
         self.pending_update = {
             "scope": pending.scope.to_value(),
             "rpcId": pending.request_id,
             "identityDid": pending.identity_did,
             "updateHash": pending.update_hash,
             "expiresAt": expires_at,
+            "device": str(device.pk) if device else None,
         }
+
+    def note_change(self, device: Device | None, at: datetime) -> None:
+        """The types become others at the wish of this device, or of another wallet."""
+        self.changed_by = device
+        self.changed_at = at
 
     @property
     def expected_update(self) -> PendingUpdate | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
+from accounts.models import Device
 from castserver.models import Project
 from relay import steps as records
 from subscriptions.models import DappDocument, SubscribeAttempt
@@ -153,6 +155,7 @@ def _rows(
 ) -> list[StepRow]:
     reached = max([attempt.last_step, *recorded])
     failed = attempt.state in {"rejected", "expired"}
+    names = _device_names(attempt, recorded)
     rows = []
     for number, lane, text in STEPS:
         found = recorded.get(number, ())
@@ -167,7 +170,7 @@ def _rows(
                 text=text,
                 state=state,
                 acts=[
-                    Act(record.actor, record.at, _wire_lines(record.wire))
+                    Act(_who(record, names), record.at, _wire_lines(record.wire))
                     for record in found
                 ],
                 sends_to=SENDS_TO.get(number, ""),
@@ -175,6 +178,31 @@ def _rows(
             )
         )
     return rows
+
+
+def _device_names(
+    attempt: SubscribeAttempt, recorded: Mapping[int, Sequence[StepRecord]]
+) -> dict[str, str]:
+    """Names by what step records call an actor: the id of a Wx, or "W1"."""
+    keys = [each.actor_key for found in recorded.values() for each in found]
+    devices = Device.objects.filter(pk__in=[key for key in keys if _is_uuid(key)])
+    names = {str(device.pk): device.known_as for device in devices}
+    if attempt.device:
+        names["W1"] = attempt.device.known_as
+    return names
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _who(record: StepRecord, names: Mapping[str, str]) -> str:
+    name = names.get(record.actor_key or record.actor)
+    return f"{name} ({record.actor})" if name else record.actor
 
 
 def _state(number: int, reached: int, found: bool, *, failed: bool) -> str:  # noqa: FBT001

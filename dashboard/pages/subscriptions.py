@@ -22,7 +22,9 @@ from syncstore.models import DeviceCursor, StoreUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from uuid import UUID
 
+    from django.http import QueryDict
     from django_stubs_ext import WithAnnotations
 
     class LastMessage(TypedDict):
@@ -57,10 +59,21 @@ class TypeChoice:
     # What was asked for and is not confirmed by the dapp yet; None: nothing.
     asked: bool | None = None
     is_new: bool = False
+    # What was pressed in a form that was not carried out; None: there is no such form.
+    pressed: bool | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """As it stands, confirmed or not: what a form is measured against."""
+        return self.enabled if self.asked is None else self.asked
 
     @property
     def shown_on(self) -> bool:
-        return self.enabled if self.asked is None else self.asked
+        return self.is_on if self.pressed is None else self.pressed
+
+    @property
+    def differs(self) -> bool:
+        return self.pressed is not None and self.pressed != self.is_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,31 @@ class Station:
     text: str
     at: datetime | None
     detail: str = ""
+    # Which device; the page marks the one that it is shown on.
+    device_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """A form that was not carried out: what was pressed, and what its person saw."""
+
+    types: frozenset[str]
+    seen: frozenset[str] | None
+
+    @classmethod
+    def of(cls, query: QueryDict) -> Pressed | None:
+        if "pressed" not in query:
+            return None
+        seen = frozenset(query.getlist("seen")) if "from" in query else None
+        return cls(frozenset(query.getlist("type")), seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The types were changed elsewhere while a person was choosing here."""
+
+    by: str
+    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +118,16 @@ class SubscriptionPage:
     attempt: SubscribeAttempt | None
     changed_keys_at: datetime | None = None
     has_new_types: bool = False
+    conflict: Conflict | None = None
     recent: list[NotifyMessageRecord] = field(default_factory=list)
 
     @property
     def subscription(self) -> Subscription:
         return self.row.subscription
+
+    @property
+    def changed_by(self) -> str:
+        return changed_by(self.subscription)
 
     @property
     def expires_at(self) -> int:
@@ -102,7 +145,7 @@ def subscription_rows(
         found = found.filter(pk__in=list(only))
     newest = NotifyMessageRecord.objects.filter(subscription=OuterRef("pk"))
     latest = newest.order_by("-published_at", "-pk").values("published_at")[:1]
-    dated = found.select_related("account", "device").annotate(
+    dated = found.select_related("account", "device", "changed_by").annotate(
         last_message_at=Subquery(latest)
     )
     rows = cast("list[DatedSubscription]", list(dated.order_by("-created_at", "-pk")))
@@ -165,7 +208,9 @@ def _synced(rows: Sequence[Subscription]) -> set[tuple[int, str]]:
     return set(updates.values_list("store__account_id", "key"))
 
 
-def subscription_page(user_id: int, topic: str) -> SubscriptionPage | None:
+def subscription_page(
+    user_id: int, topic: str, pressed: Pressed | None = None
+) -> SubscriptionPage | None:
     owned = Subscription.objects.of_user(user_id).active().filter(topic=topic)
     found = owned.values_list("pk", flat=True).first()
     if found is None:
@@ -176,7 +221,7 @@ def subscription_page(user_id: int, topic: str) -> SubscriptionPage | None:
         subscription.attempts.select_related("device").order_by("-created_at").first()
     )
     document = DappDocument.objects.filter(url=subscription.dapp_url).first()
-    types = type_choices(subscription, document)
+    types = type_choices(subscription, document, pressed)
     recent = subscription.messages.select_related("subscription__account")
     return SubscriptionPage(
         row=row,
@@ -185,8 +230,21 @@ def subscription_page(user_id: int, topic: str) -> SubscriptionPage | None:
         attempt=attempt,
         changed_keys_at=_changed_keys_at(document),
         has_new_types=any(choice.is_new for choice in types),
+        conflict=_conflict(subscription, pressed, types),
         recent=list(recent.order_by("-published_at", "-pk")[:5]),
     )
+
+
+def _conflict(
+    subscription: Subscription, pressed: Pressed | None, types: list[TypeChoice]
+) -> Conflict | None:
+    if pressed is None or pressed.seen is None:
+        return None
+    if pressed.seen == subscription.effective_types:
+        return None
+    if not any(choice.differs for choice in types):
+        return None
+    return Conflict(changed_by(subscription), subscription.changed_at)
 
 
 def _changed_keys_at(document: DappDocument | None) -> datetime | None:
@@ -197,7 +255,9 @@ def _changed_keys_at(document: DappDocument | None) -> datetime | None:
 
 
 def type_choices(
-    subscription: Subscription, document: DappDocument | None
+    subscription: Subscription,
+    document: DappDocument | None,
+    pressed: Pressed | None = None,
 ) -> list[TypeChoice]:
     """The types of the subscription, then those the dapp offers since."""
     offered: list[dict[str, Any]] = document.types if document else []
@@ -211,7 +271,8 @@ def type_choices(
         wish = None if asked is None else bool(asked.get(name, {}).get("enabled"))
         is_new = name not in subscription.scope
         title = titles.get(name, name)
-        return TypeChoice(name, title, description, enabled, wish, is_new)
+        was_pressed = None if pressed is None else name in pressed.types
+        return TypeChoice(name, title, description, enabled, wish, is_new, was_pressed)
 
     present = [
         choice(
@@ -248,20 +309,36 @@ def _stations(
     written = list(updates[:20])
     for update in written:
         words = f"Written to Sync {_written_by(update)}"
-        stations.append(Station(words, update.at, update.note))
+        stations.append(Station(words, update.at, update.note, update.device_id))
     if written:
         stations += _devices_that_have(written[0])
+    if subscription.changed_at and (subscription.pending_update or not written):
+        stations.append(_last_change(subscription, subscription.changed_at))
     return sorted(stations, key=lambda station: station.at or clock.now())
 
 
 def _written_by(update: StoreUpdate) -> str:
     if update.device:
-        return f"by {update.device.name}"
+        return f"by {update.device.known_as} (W1)"
     return {
-        StoreUpdate.Source.DEVICE: "on this server",
-        StoreUpdate.Source.RELAY: "by another wallet",
+        StoreUpdate.Source.DEVICE: "by this server, by itself",
+        StoreUpdate.Source.RELAY: "by another wallet (W1)",
         StoreUpdate.Source.HISTORY: "earlier, read from history",
     }[StoreUpdate.Source(update.source)]
+
+
+def _last_change(subscription: Subscription, at: datetime) -> Station:
+    """A change that is not written to Sync: not answered yet, or there is no Sync."""
+    who = changed_by(subscription)
+    is_open = subscription.pending_update is not None
+    words = f"Other types asked for on {who}" if is_open else f"Types changed on {who}"
+    detail = "waiting for the dapp to confirm" if is_open else ""
+    return Station(words, at, detail, subscription.changed_by_id)
+
+
+def changed_by(subscription: Subscription) -> str:
+    device = subscription.changed_by
+    return device.known_as if device else "another wallet"
 
 
 def _beginning(
@@ -269,8 +346,9 @@ def _beginning(
 ) -> list[Station]:
     if attempt is None:
         return [Station(subscription.get_added_by_display(), subscription.created_at)]
-    name = attempt.device.name if attempt.device else "a device that is gone"
-    stations = [Station(f"Subscribed on {name} (W1)", attempt.created_at)]
+    name = attempt.device.known_as if attempt.device else "a device that is gone"
+    words = f"Subscribed on {name} (W1)"
+    stations = [Station(words, attempt.created_at, device_id=attempt.device_id)]
     if attempt.settled_at:
         stations.append(Station("The dapp's answer was verified", attempt.settled_at))
     return stations
@@ -291,6 +369,7 @@ def _devices_that_have(update: StoreUpdate) -> list[Station]:
         Station(
             f"{cursor.device.name} (Wx) holds it",
             max(update.at, cursor.device.created_at),
+            device_id=cursor.device_id,
         )
         for cursor in cursors
     ]

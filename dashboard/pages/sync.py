@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import QueryDict
 
+    from accounts.models import Device
+
 PAGE = 50
 NOTIFY_STORE: Final = "com.walletconnect.notify.notifySubscription"
 
@@ -54,6 +56,8 @@ class UpdateRow:
     word: str
     icon: str
     tone: str
+    # Devices that hold it since, beside the one that made it.
+    holders: tuple[Device, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -79,12 +83,17 @@ class UpdateRow:
     @property
     def who(self) -> str:
         if self.update.device:
-            return self.update.device.name
+            return self.update.device.known_as
         return {
             "relay": "another wallet",
             "history": "history",
-            "device": "this server",
+            "device": "this server, by itself",
         }[self.update.source]
+
+    @property
+    def is_made_by_a_client(self) -> bool:
+        """Whether there is a W1: renewals and the replay from History have none."""
+        return self.update.device is not None or self.update.source == "relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +160,7 @@ def store_cards(user_id: int, account_pk: int | None) -> list[StoreCard]:
         .values_list("store")
         .annotate(number=Count("pk"))
     )
-    cursors: dict[int, list[DeviceCursor]] = {}
-    present = DeviceCursor.objects.filter(store__in=stores, device__revoked_at=None)
-    for cursor in present.select_related("device").order_by("device__created_at"):
-        cursors.setdefault(cursor.store_id, []).append(cursor)
+    cursors = _cursors({store.pk for store in stores})
     starts = {
         start.account_id: start
         for start in ColdStart.objects.filter(
@@ -183,14 +189,37 @@ def update_rows(updates: Iterable[StoreUpdate]) -> list[UpdateRow]:
             topic__in={update.key for update in updates},
         ).values_list("account", "topic", "metadata", "dapp_url")
     }
+    cursors = _cursors({update.store_id for update in updates})
     return [
         UpdateRow(
             update,
             _item(update, names.get((update.store.account_id, update.key))),
             *OUTCOMES[update.outcome],
+            holders=_holders(update, cursors.get(update.store_id, [])),
         )
         for update in updates
     ]
+
+
+def _cursors(stores: set[int]) -> dict[int, list[DeviceCursor]]:
+    found: dict[int, list[DeviceCursor]] = {}
+    present = DeviceCursor.objects.filter(store__in=stores, device__revoked_at=None)
+    for cursor in present.select_related("device").order_by("device__created_at"):
+        found.setdefault(cursor.store_id, []).append(cursor)
+    return found
+
+
+def _holders(
+    update: StoreUpdate, cursors: Iterable[DeviceCursor]
+) -> tuple[Device, ...]:
+    """The Wx of an update: active devices whose cursor is past it."""
+    if update.outcome != StoreUpdate.Outcome.APPLIED:
+        return ()
+    return tuple(
+        cursor.device
+        for cursor in cursors
+        if cursor.update_pk >= update.pk and cursor.device_id != update.device_id
+    )
 
 
 def _item(update: StoreUpdate, name: str | None) -> str:
@@ -213,7 +242,7 @@ def exported(user_id: int) -> list[dict[str, Any]]:
             "previousId": update.previous_id,
             "outcome": update.outcome,
             "source": update.source,
-            "device": update.device.name if update.device else None,
+            "device": update.device.known_as if update.device else None,
             "bytes": update.size,
             "publishedAt": update.published_at,
             "at": update.at.isoformat(),

@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.access import member
@@ -19,7 +20,7 @@ from dashboard.views.discover import choose_url
 from identity.services import NoIdentityKey
 from subscriptions import services
 from subscriptions.models import DappDocument, Subscription
-from subscriptions.services.errors import SubscriptionRefused
+from subscriptions.services.errors import SubscriptionRefused, TypesChanged
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -51,7 +52,8 @@ def subscription_list(request: MemberRequest) -> HttpResponse:
 @member
 @require_safe
 def subscription(request: MemberRequest, topic: str) -> HttpResponse:
-    found = pages.subscription_page(request.user.pk, topic)
+    pressed = pages.Pressed.of(request.GET)
+    found = pages.subscription_page(request.user.pk, topic, pressed)
     if found is None:
         raise Http404
     return page(request, "subscription", section=SECTION, shown=found)
@@ -60,15 +62,32 @@ def subscription(request: MemberRequest, topic: str) -> HttpResponse:
 @member
 @require_POST
 def update(request: MemberRequest, topic: str) -> HttpResponse:
-    """Ask the dapp for another scope (wc_notifyUpdate)."""
+    """Ask the dapp for another scope (wc_notifyUpdate).
+
+    The form names the types that were on when it was shown (``seen``, where it has the
+    field ``from``). If another device changed them since, nothing is sent: the page shows
+    both states, with the switches as they were pressed, and the person decides.
+    """
     found = _owned(request, topic)
+    wanted = request.POST.getlist("type")
+    seen = request.POST.getlist("seen") if "from" in request.POST else None
+    there = reverse("dashboard:subscription", args=[topic])
     try:
-        services.update(found, set(request.POST.getlist("type")), request.device)
+        services.update(found, set(wanted), request.device, seen=seen)
+    except TypesChanged:
+        if set(wanted) == found.effective_types:
+            # Both devices wish the same.
+            return HttpResponseRedirect(there)
     except SubscriptionRefused as error:
         messages.error(request, str(error))
     except NoIdentityKey:
         messages.error(request, KEY_ON_ITS_WAY)
-    return HttpResponseRedirect(reverse("dashboard:subscription", args=[topic]))
+    else:
+        return HttpResponseRedirect(there)
+    query = [("pressed", "yes"), *(("type", name) for name in wanted)]
+    if seen is not None:
+        query += [("from", "form"), *(("seen", name) for name in seen)]
+    return HttpResponseRedirect(f"{there}?{urlencode(query)}")
 
 
 @member

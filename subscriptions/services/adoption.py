@@ -174,8 +174,10 @@ def _revived(
 
 def _changed(batch: _Batch, row: Subscription, value: NotifySubscription) -> None:
     before = [getattr(row, name) for name in MIRRORED_FIELDS]
-    url = row.dapp_url
+    url, types = row.dapp_url, row.effective_types
     row.take(value)
+    if row.effective_types != types:
+        row.note_change(None, clock.now())
     if row.dapp_url != url:
         # Another dapp under the same key: what we knew of the first does not hold.
         row.dapp_authentication_did = ""
@@ -191,7 +193,8 @@ def _write(batch: _Batch, store: Store) -> list[EventDraft]:
     Subscription.objects.bulk_create(batch.new)
     Subscription.objects.bulk_update(batch.revived, _REVIVED)
     Subscription.objects.bulk_update(
-        batch.changed, [*MIRRORED_FIELDS, "dapp_authentication_did"]
+        batch.changed,
+        [*MIRRORED_FIELDS, "dapp_authentication_did", "changed_by", "changed_at"],
     )
     keep_notify_keys(batch.values, account_id=store.account_id)
     outbox.subscribe(Party.WALLET, [row.topic for row in batch.joined])

@@ -5,6 +5,7 @@ SubscriptionRefused
 ├── DappUnusable        the URL, or what the dapp serves there, cannot be used
 ├── UnknownTypes        the dapp does not offer such a type
 ├── AlreadySubscribed   with the subscription
+├── TypesChanged        another device changed them since the form was opened
 ├── TooMany             a limit is reached; ``retry_after`` seconds, if waiting helps
 └── NotReady            something has to be learnt first; trying again will help
 """
@@ -35,6 +36,11 @@ class DappUnusable(SubscriptionRefused):
 class UnknownTypes(SubscriptionRefused):
     def __init__(self, names: Collection[str]) -> None:
         super().__init__(f"The dapp does not offer: {', '.join(sorted(names))}.")
+
+
+class TypesChanged(SubscriptionRefused):
+    def __init__(self) -> None:
+        super().__init__("The types were changed elsewhere while you were choosing.")
 
 
 class AlreadySubscribed(SubscriptionRefused):

@@ -161,7 +161,10 @@ def _follow(
     for entry in changes.changed:
         row = rows[entry.sym_key.topic]
         scope = follow_scope(ScopeMap.from_value(row.scope), entry.scope)
+        types = row.effective_types
         row.scope = scope.to_value()
+        if row.effective_types != types:
+            row.note_change(None, clock.now())
         row.expiry = entry.expiry
         row.listed_by = server
         if row.account_id in batch.synced:
@@ -290,7 +293,14 @@ def _start(
 
 # --- writing --------------------------------------------------------------------------
 
-_FOLLOWED: Final = ["scope", "expiry", "listed_by", "complete_due_at"]
+_FOLLOWED: Final = [
+    "scope",
+    "expiry",
+    "listed_by",
+    "complete_due_at",
+    "changed_by",
+    "changed_at",
+]
 _REVIVED: Final = [
     *_FOLLOWED,
     "metadata",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 
+from accounts.models import Device
 from accounts.services import EventDraft, record_events
 from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
@@ -24,7 +25,7 @@ from subscriptions.models import (
     DappDocument,
     Subscription,
 )
-from subscriptions.services.errors import NotReady, UnknownTypes
+from subscriptions.services.errors import NotReady, TypesChanged, UnknownTypes
 from subscriptions.services.wallet import (
     UPDATE,
     in_words,
@@ -48,7 +49,6 @@ from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from accounts.models import Device
     from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.parties import WalletIdentity
     from walletconnect.notify.values import NotifySubscription
@@ -66,17 +66,25 @@ DAPP_UNKNOWN: Final = "The dapp's own key is not known yet. Try again in a minut
 
 @transaction.atomic
 def update(
-    subscription: Subscription, enabled_types: Collection[str], device: Device
+    subscription: Subscription,
+    enabled_types: Collection[str],
+    device: Device,
+    *,
+    seen: Collection[str] | None = None,
 ) -> Subscription:
     """Ask the dapp for exactly these types; none at all is allowed.
 
-    A second wish replaces the first, whose answer is then ignored. Raises
-    ``SubscriptionRefused`` or ``identity.services.NoIdentityKey``.
+    ``seen`` are the types that were on when the person began to choose. If others are on
+    now, ``TypesChanged`` is raised, so that no device undoes what another one did without
+    the person knowing. A second wish replaces the first, whose answer is then ignored.
+    Raises ``SubscriptionRefused`` or ``identity.services.NoIdentityKey``.
     """
     row = _locked(subscription.pk)
     require_own(row.account, device)
     if row.deleted_at is not None:
         raise NotReady("The account is no longer subscribed to this dapp.")
+    if seen is not None and set(seen) != row.effective_types:
+        raise TypesChanged
     sym_key = notify_keys([row]).get(Topic(row.topic))
     if sym_key is None:
         raise NotReady(KEY_MISSING)
@@ -87,8 +95,11 @@ def update(
     if unknown:
         raise UnknownTypes(unknown)
     wallet = wallet_identity(row.account, device)
-    publish([_ask(row, value, wallet, enabled=enabled_types)])
-    row.save(update_fields=["pending_update", "update_reason"])
+    publish([_ask(row, value, wallet, enabled=enabled_types, device=device)])
+    row.note_change(device, clock.now())
+    row.save(
+        update_fields=["pending_update", "update_reason", "changed_by", "changed_at"]
+    )
     failpoint("update.before_commit")
     record_events([subscription_event(UPDATE, row)])
     return row
@@ -123,6 +134,7 @@ def _ask(
     wallet: WalletIdentity,
     *,
     enabled: Collection[str],
+    device: Device | None,
 ) -> Publication:
     now = clock.now_s()
     request = request_update(
@@ -135,7 +147,7 @@ def _ask(
         now=now,
         later=row.speaks_later,
     )
-    row.expect(request.pending, expires_at=now + methods.UPDATE.ttl)
+    row.expect(request.pending, expires_at=now + methods.UPDATE.ttl, device=device)
     row.update_reason = ""
     return request.publish
 
@@ -197,18 +209,23 @@ def _settle(row: Subscription, message: Inbound) -> list[EventDraft]:
         ]
         row.save(update_fields=["pending_update", "update_reason"])
         return [subscription_event(UPDATE, row)]
+    asked_by = row.pending_update.get("device") if row.pending_update else None
     row.take(after)
     row.pending_update, row.update_reason = None, ""
     row.save(update_fields=[*MIRRORED_FIELDS, "pending_update", "update_reason"])
     failpoint("update.settle.before_commit")
-    return [*_announce(row, after), subscription_event(UPDATE, row)]
+    device = Device.objects.filter(pk=asked_by).first() if asked_by else None
+    return [*_announce(row, after, device), subscription_event(UPDATE, row)]
 
 
-def _announce(row: Subscription, value: NotifySubscription) -> list[EventDraft]:
+def _announce(
+    row: Subscription, value: NotifySubscription, device: Device | None
+) -> list[EventDraft]:
     return store_set(
         row.account_id,
         NOTIFY_SUBSCRIPTION_STORE,
         store_entries([value]),
+        device=device,
         notes={value.topic: in_words(value)},
     )
 
@@ -254,7 +271,7 @@ def _renewals(
             # Nobody may sign for the account now, or its key is lost: it runs out.
             continue
         value = row.with_key(sym_key)
-        yield row, _ask(row, value, wallet, enabled=value.scope.enabled)
+        yield row, _ask(row, value, wallet, enabled=value.scope.enabled, device=None)
 
 
 @transaction.atomic
