@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
 from django.conf import settings
 
 from castserver.services.projects import TypeDraft
+from groundwork.pasting import bare_text
 from walletconnect.identity.did import with_chain
 
 MOST_ACCOUNTS_TEXT = 120_000
@@ -158,8 +160,9 @@ class SendForm(StyledForm):
 
 
 def split_accounts(text: str) -> list[str]:
-    parts = text.replace(",", " ").replace(";", " ").split()
-    return list(dict.fromkeys(with_chain(part) for part in parts))
+    """Accounts as people paste them: one per line, a row of a table, a JSON array."""
+    parts = (bare_text(part) for part in re.split(r"[\s,;\[\]]+", text))
+    return list(dict.fromkeys(with_chain(part) for part in parts if part))
 
 
 class WebhookForm(StyledForm):

@@ -30,7 +30,7 @@ from groundwork import limits
 from groundwork.clients import rate_key
 from groundwork.pasting import bare_text
 from identity import services as identity
-from identity.services.errors import MalformedSignature, SignInError
+from identity.services.errors import MalformedSignature, SignInError, TextDiffers
 from syncstore import services as syncstore
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId
@@ -261,6 +261,7 @@ def _trouble(error: SignInError) -> Trouble:
     titles = {
         "wrong-signer": "Another account signed",
         "malformed-signature": "This is not a signature",
+        "text-differs": "The text was signed with something added",
         "request-expired": "The text is too old",
         "request-used": "The text was used already",
         "other-browser": "The text belongs to another browser",
@@ -290,16 +291,23 @@ def share(request: MemberRequest) -> HttpResponse:
             request, account, trouble=Trouble("Sync is not on", str(error))
         )
     except (MalformedSignature, RemoteProtocolError) as error:
-        text = (
-            "It must be the signature of exactly the text below, by this account. "
-            f"({error})"
-        )
-        return _share_page(
-            request, account, trouble=Trouble("This signature does not fit", text)
-        )
+        return _share_page(request, account, trouble=_unfit(request, account, error))
     entry = request.session.pop(SESSION_ENTRY, {})
     messages.success(request, f"Sync is on for {account.short}.")
     return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
+
+
+def _unfit(request: MemberRequest, account: Account, error: Exception) -> Trouble:
+    """Why the second signature does not fit: often only white space was added."""
+    if not isinstance(error, MalformedSignature):
+        signature = identity.canonical_signature(request.POST.get("signature", ""))
+        text = syncstore.message_to_sign(account)
+        added = identity.added_white_space(text, account.chain_address, signature)
+        if added:
+            address = account.chain_address
+            return _trouble(TextDiffers(added, signed_by=address, expected=address))
+    words = "It must be the signature of exactly the text below, by this account."
+    return Trouble("This signature does not fit", f"{words} ({error})")
 
 
 def _own_account(request: MemberRequest) -> Account:

@@ -38,7 +38,7 @@ from identity.services.sign_in import (
     ethereum_account,
     own_domains,
 )
-from identity.services.signatures import canonical_signature
+from identity.services.signatures import added_white_space, canonical_signature
 from identity.services.upkeep import (
     prune,
     register_identity_key,
@@ -61,6 +61,7 @@ __all__ = [
     "UnsupportedAccount",
     "WrongSigner",
     "add_identity_key",
+    "added_white_space",
     "begin_sign_in",
     "canonical_signature",
     "complete_sign_in",

@@ -9,6 +9,7 @@ SignInError
 ├── OtherBrowser          it was, in another browser session
 ├── MalformedSignature    this is no signature
 └── WrongSigner           signed, but by another address than expected
+    └── TextDiffers       by the right one, with white space added to the text
 NoIdentityKey             the account has no identity key that may sign now
 KeysServerUnavailable     a Keys Server did not answer: try later
 KeysServerRefusal         what our Keys Server answers to a bad request
@@ -105,6 +106,20 @@ class WrongSigner(SignInError):
         )
         self.signed_by = signed_by
         self.expected = expected
+
+
+class TextDiffers(WrongSigner):
+    kind = "text-differs"
+
+    def __init__(self, added: str, signed_by: str, expected: str) -> None:
+        super().__init__(signed_by, expected)
+        self.args = (
+            f"Your account signed this text with {added}, which makes it another text: "
+            "everybody else checks the signature against the text without it. Sign the "
+            "same text once more, exactly as it is here; it is still valid. The copy "
+            "button beside it and the download add nothing.",
+        )
+        self.added = added
 
 
 class NoIdentityKey(Exception):

@@ -42,10 +42,11 @@ from identity.services.errors import (
     RequestUnknown,
     RequestUsed,
     SignInError,
+    TextDiffers,
     UnsupportedAccount,
     WrongSigner,
 )
-from identity.services.signatures import canonical_signature
+from identity.services.signatures import added_white_space, canonical_signature
 from keychain import services as keychain
 from keychain.services import Holder
 from walletconnect.crypto.ethereum import recover_eip191
@@ -194,6 +195,9 @@ def _checked_cacao(request: SignInRequest, signature: str) -> Cacao:
     expected = AccountId.parse(request.address)
     signer = _signer(request.message, canonical)
     if signer.lower() != expected.address.lower():
+        added = added_white_space(request.message, expected.address, canonical)
+        if added:
+            raise TextDiffers(added, signer, expected.address)
         raise WrongSigner(signer, expected.address)
     cacao = Cacao.signed(payload, canonical)
     cacao.verify(

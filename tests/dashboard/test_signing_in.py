@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +216,77 @@ def test_signing_out_ends_the_device(alice):
     device.refresh_from_db()
     assert device.revoked_at is not None
     assert browser.get("/inbox").status_code == 302
+
+
+# --- as people paste --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "{}\n",
+        " \t{}\r\n",
+        '"{}"',
+        "\N{LEFT DOUBLE QUOTATION MARK}{}\N{RIGHT DOUBLE QUOTATION MARK}",
+        "\u200b{}\u00a0",
+        "eip155:1:{}\n",
+        "ethereum:{}@1",
+    ],
+)
+def test_an_address_is_taken_as_it_is_pasted(stranger, pasted):
+    answer = stranger.begin(pasted.replace("{}", ALICE.address))
+    assert answer.headers["Location"] == "/signin/prove"
+    assert SignInRequest.objects.get().address == ALICE.account
+
+
+@pytest.mark.parametrize(
+    "wrap", ["{}\n", '"{}"\r\n', '{{"sig": "{}\\n", "msg": "x\\n"}}']
+)
+def test_a_signature_is_taken_as_it_is_pasted(stranger, wrap):
+    stranger.follow(stranger.begin(ALICE.address))
+    signature = stranger.sign(ALICE)
+    wrapped = wrap.format(f"{signature[:70]}\n{signature[70:]}")
+    answer = stranger.post("/signin/prove", signature=wrapped)
+    assert answer.status_code == 302
+    share = answer.headers["Location"]
+    stranger.get(share)
+    text = f"/signin/text/2?account={ALICE.row().pk}"
+    wrapped = wrap.format(stranger.sign(ALICE, text))
+    assert stranger.post(share, signature=wrapped).status_code == 302
+
+
+@pytest.mark.parametrize("added", ["\n", "\r\n", " "])
+def test_a_text_signed_with_white_space_added_is_explained_and_stays_valid(
+    stranger, added
+):
+    """Another text was signed: a CACAO of it would verify nowhere."""
+    stranger.follow(stranger.begin(ALICE.address))
+    text = stranger.get("/signin/text/1").text
+    page = stranger.post("/signin/prove", signature=ALICE.sign(text + added))
+    assert page.status_code == 422
+    assert "at the end, which makes it another text" in words(page)
+    assert "Another account signed" not in words(page)
+    assert not Device.objects.exists()
+    answer = stranger.post("/signin/prove", signature=ALICE.sign(text))
+    assert answer.status_code == 302
+    share = answer.headers["Location"]
+    stranger.get(share)
+    text = stranger.get(f"/signin/text/2?account={ALICE.row().pk}").text
+    page = stranger.post(share, signature=ALICE.sign(text + added))
+    assert page.status_code == 422
+    assert "at the end, which makes it another text" in words(page)
+    assert not Store.objects.exists()
+    assert stranger.post(share, signature=ALICE.sign(text)).status_code == 302
+
+
+def test_the_command_signs_the_text_whatever_the_file_ends_in(
+    stranger, tmp_path, monkeypatch
+):
+    stranger.follow(stranger.begin(ALICE.address))
+    page = html.unescape(stranger.get("/signin/prove").text)
+    (signed,) = re.findall(r"sign_message\(text\((.+)\)\)\.signature", page)
+    text = stranger.get("/signin/text/1").text
+    monkeypatch.chdir(tmp_path)
+    for content in (text, text + "\n", text.replace("\n", "\r\n") + "\r\n"):
+        Path("message.txt").write_bytes(content.encode())
+        assert eval(signed) == text.encode()  # noqa: S307

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from identity.services import MalformedSignature, canonical_signature
-from tests.people import ALICE
+from identity.services import (
+    MalformedSignature,
+    added_white_space,
+    canonical_signature,
+)
+from tests.people import ALICE, BOB
 
 MESSAGE = "a message"
 SIGNED = ALICE.sign(MESSAGE)
@@ -30,6 +34,16 @@ def compact():
         compact()[2:],
         f'{{"address": "{ALICE.address}", "msg": "{MESSAGE}", "sig": "{SIGNED}"}}',
         f'{{"signature": "{SIGNED[2:]}"}}',
+        f'"{SIGNED}"',
+        f"'{SIGNED}'\r\n",
+        f"`{SIGNED}`",
+        f"\N{LEFT DOUBLE QUOTATION MARK}{SIGNED}\N{RIGHT DOUBLE QUOTATION MARK}",
+        f"\ufeff{SIGNED}\u200b",
+        f"{SIGNED[:80]}\n{SIGNED[80:]}",
+        f"{SIGNED[:66]} \t{SIGNED[66:]}\n\n",
+        f"0x {SIGNED[2:66]} {SIGNED[66:130]} {SIGNED[130:]}",
+        f'\n{{"address": "{ALICE.address}", "msg": "{MESSAGE}\\n", "sig": "{SIGNED}\\n"}}\n',
+        f'{{"msg": "a mess\nage", "sig": "{SIGNED[:70]}\n{SIGNED[70:]}", "version": "2"}}',
     ],
 )
 def test_every_form_has_one_canonical_text(text):
@@ -71,3 +85,35 @@ def test_compact_signatures_of_either_parity_are_read():
 def test_everything_else_is_no_signature(text):
     with pytest.raises(MalformedSignature):
         canonical_signature(text)
+
+
+# --- what was signed --------------------------------------------------------------------
+
+TEXT = "one line\n\nanother line"
+
+
+@pytest.mark.parametrize(
+    ("signed", "words"),
+    [
+        (TEXT + "\n", "a line break at the end"),
+        (TEXT + "\r\n", "a line break at the end"),
+        (TEXT + "\n\n", "line breaks at the end"),
+        (TEXT + " ", "a space at the end"),
+        ("\n" + TEXT, "a line break at the beginning"),
+        (" " + TEXT + "\n", "a space at the beginning and a line break at the end"),
+        (TEXT.replace("\n", "\r\n"), "Windows line ends"),
+        (
+            TEXT.replace("\n", "\r\n") + "\r\n",
+            "Windows line ends and a line break at the end",
+        ),
+        (TEXT, ""),
+        ("another text", ""),
+    ],
+)
+def test_white_space_that_was_added_is_found_out(signed, words):
+    assert added_white_space(TEXT, ALICE.address.lower(), ALICE.sign(signed)) == words
+
+
+def test_white_space_is_not_found_in_what_another_account_signed():
+    assert added_white_space(TEXT, ALICE.address, BOB.sign(TEXT + "\n")) == ""
+    assert added_white_space(TEXT, ALICE.address, "0x" + "0" * 128 + "1b") == ""
