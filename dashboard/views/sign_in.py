@@ -258,10 +258,11 @@ def _note_failure(request: HttpRequest, wanted: SignInRequest) -> None:
 
 
 def _trouble(error: SignInError) -> Trouble:
+    if isinstance(error, TextDiffers):
+        return Trouble("The text was signed with something added", str(error))
     titles = {
         "wrong-signer": "Another account signed",
         "malformed-signature": "This is not a signature",
-        "text-differs": "The text was signed with something added",
         "request-expired": "The text is too old",
         "request-used": "The text was used already",
         "other-browser": "The text belongs to another browser",

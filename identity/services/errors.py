@@ -109,8 +109,6 @@ class WrongSigner(SignInError):
 
 
 class TextDiffers(WrongSigner):
-    kind = "text-differs"
-
     def __init__(self, added: str, signed_by: str, expected: str) -> None:
         super().__init__(signed_by, expected)
         self.args = (

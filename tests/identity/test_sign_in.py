@@ -20,6 +20,7 @@ from identity.services import (
     RequestExpired,
     RequestUnknown,
     RequestUsed,
+    TextDiffers,
     UnsupportedAccount,
     WrongSigner,
 )
@@ -240,13 +241,19 @@ def test_a_signature_of_another_wallet_names_both(session_key, request_of_alice)
     assert f"{BOB.address[:6]}…{BOB.address[-4:]}" in str(error)
 
 
-def test_a_signature_of_another_text_is_refused(session_key, request_of_alice):
-    refuses(
+@pytest.mark.parametrize(
+    ("added", "error"), [(" ", TextDiffers), ("\n", TextDiffers), (".", WrongSigner)]
+)
+def test_a_signature_of_another_text_is_refused(
+    session_key, request_of_alice, added, error
+):
+    refusal = refuses(
         WrongSigner,
         session_key=session_key,
         request=request_of_alice,
-        signature=ALICE.sign(request_of_alice.message + " "),
+        signature=ALICE.sign(request_of_alice.message + added),
     )
+    assert type(refusal) is error
 
 
 def test_a_sync_signature_does_not_sign_in(session_key, request_of_alice):
