@@ -36,7 +36,7 @@ class ProjectSecretAdmin(ReadOnlyAdmin):
 
 @admin.register(models.NotificationType)
 class NotificationTypeAdmin(ReadOnlyAdmin):
-    list_display = ("name", "project", "description")
+    list_display = ("type_id", "name", "project", "description")
     list_select_related = ("project",)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from castserver.views import documents, keys, notifications, webhooks
+from castserver.views import documents, keys, notifications, types, webhooks
 from castserver.views.api import api
 from castserver.views.door import guarded
 
 app_name = "castserver"
 
 # Importing them has registered their operations.
-DOORS = (keys, notifications, webhooks)
+DOORS = (keys, notifications, types, webhooks)
 
 
 def _guard(patterns: list[URLPattern | URLResolver]) -> list[URLPattern | URLResolver]:

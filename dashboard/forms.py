@@ -13,6 +13,8 @@ from groundwork.pasting import bare_text
 from walletconnect.identity.did import with_chain
 
 MOST_ACCOUNTS_TEXT = 120_000
+# Fifteen types with every part at its longest.
+MAX_TYPES_TEXT = 10_000
 AUDIENCES = (
     ("me", "My own accounts"),
     ("everyone", "Everyone who allows this type"),
@@ -64,10 +66,11 @@ class ProjectForm(StyledForm):
     )
     types = forms.CharField(
         label="Notification types",
-        max_length=6000,
+        max_length=MAX_TYPES_TEXT,
         widget=forms.Textarea(attrs={"rows": 4, "class": "input input--mono"}),
         initial="updates: News and updates\nalerts: Something urgent",
-        help_text="One per line: name, a colon, what it is for. People choose among them.",
+        help_text="One per line: id, a colon, what it is for. People choose among them. "
+        "With a name and an icon: id | name | description | icon address.",
     )
 
     def clean_types(self) -> list[TypeDraft]:
@@ -77,10 +80,11 @@ class ProjectForm(StyledForm):
 class TypesForm(StyledForm):
     types = forms.CharField(
         label="Notification types",
-        max_length=6000,
+        max_length=MAX_TYPES_TEXT,
         widget=forms.Textarea(attrs={"rows": 6, "class": "input input--mono"}),
-        help_text="One per line: name, a colon, what it is for. Subscribers keep what they "
-        "chose; a new type is off until they turn it on.",
+        help_text="One per line: id: description, or id | name | description | icon "
+        "address. Notifications carry the id. Subscribers keep what they chose; a new type "
+        "is off until they turn it on.",
     )
 
     def clean_types(self) -> list[TypeDraft]:
@@ -99,11 +103,8 @@ class DescribeForm(StyledForm):
 
 
 def parsed_types(text: str) -> list[TypeDraft]:
-    drafts = []
-    for line in text.splitlines():
-        name, _, description = line.partition(":")
-        if name.strip():
-            drafts.append(TypeDraft(name.strip(), description.strip()))
+    drafts = [TypeDraft.parse(line) for line in text.splitlines() if line.strip()]
+    drafts = [draft for draft in drafts if draft.id]
     if not drafts:
         raise forms.ValidationError("Name at least one type.")
     return drafts
@@ -138,10 +139,14 @@ class SendForm(StyledForm):
     )
 
     def __init__(
-        self, *args: Any, types: list[str], may_choose: bool, **kwargs: Any
+        self,
+        *args: Any,
+        types: list[tuple[str, str]],
+        may_choose: bool,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["type"].choices = [(name, name) for name in types]  # type: ignore[attr-defined]
+        self.fields["type"].choices = types  # type: ignore[attr-defined]
         if not may_choose:
             self.fields["audience"].choices = AUDIENCES[:1]  # type: ignore[attr-defined]
             del self.fields["accounts"]

@@ -66,17 +66,23 @@ class ProjectSecret(models.Model):
 
 
 class NotificationType(models.Model):
-    """A kind of notification that a person can allow or refuse."""
+    """A kind of notification that a person can allow or refuse.
+
+    ``type_id`` is what scopes and notifications carry, often a UUID; ``name`` is what
+    people read.
+    """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="types")
+    type_id = models.CharField(max_length=64)
     name = models.CharField(max_length=64)
     description = models.CharField(max_length=255, blank=True)
+    icon = models.CharField(max_length=255, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["project", "name"], name="notification_type_is_unique"
+                fields=["project", "type_id"], name="notification_type_is_unique"
             )
         ]
         ordering: ClassVar = ["position", "id"]

@@ -2,7 +2,11 @@
 
 protocol.md, section 5.4. One form serves every generation of clients: the first ones take
 the keys by position, X first; the later ones by the references of ``keyAgreement`` and
-``authentication``. Type lists carry ``id`` and ``name``, and both are the type's name.
+``authentication``.
+
+In the list of types ``name`` is the id, too: the August client takes ``name`` for what a
+scope carries, and puts several into one text with spaces between. What people read is
+``displayName``. The explorer, which the last clients ask instead, has both apart.
 """
 
 from __future__ import annotations
@@ -52,7 +56,13 @@ def notify_config(project: Project, types: Iterable[NotificationType]) -> Docume
         "description": project.description,
         "icons": [project.icon] if project.icon else [],
         "types": [
-            {"id": each.name, "name": each.name, "description": each.description}
+            {
+                "id": each.type_id,
+                "name": each.type_id,
+                "displayName": each.name,
+                "description": each.description,
+                **({"imageUrls": _image_urls(each.icon)} if each.icon else {}),
+            }
             for each in types
         ],
     }
@@ -60,7 +70,6 @@ def notify_config(project: Project, types: Iterable[NotificationType]) -> Docume
 
 def explorer_config(project: Project, types: Iterable[NotificationType]) -> Document:
     """What the later generation's explorer answers about an app (section 10.4)."""
-    sizes = dict.fromkeys(("sm", "md", "lg"), project.icon)
     return {
         "data": {
             "id": project.id,
@@ -68,18 +77,22 @@ def explorer_config(project: Project, types: Iterable[NotificationType]) -> Docu
             "description": project.description,
             "homepage": project.url,
             "dapp_url": project.url,
-            "image_url": sizes,
+            "image_url": _image_urls(project.icon),
             "notificationTypes": [
                 {
-                    "id": each.name,
+                    "id": each.type_id,
                     "name": each.name,
                     "description": each.description,
-                    "imageUrls": sizes,
+                    "imageUrls": _image_urls(each.icon or project.icon),
                 }
                 for each in types
             ],
         }
     }
+
+
+def _image_urls(icon: str) -> dict[str, str]:
+    return dict.fromkeys(("sm", "md", "lg"), icon)
 
 
 def project_of_domain(domain: str) -> Project | None:

@@ -120,7 +120,7 @@ def _check_types(project: Project, config: JsonObject) -> Finding:
         for each in (types if isinstance(types, list) else [])
         if isinstance(each, dict)
     }
-    wanted = {each.name for each in project.types.all()}
+    wanted = {each.type_id for each in project.types.all()}
     missing = ", ".join(sorted(wanted - found))
     text = f"types lacks {missing}" if missing else "types lists all of ours"
     return Finding(CONFIG, ok=not missing, text=text)

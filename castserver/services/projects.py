@@ -26,6 +26,7 @@ from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl
+from walletconnect.json_values import has_control_characters
 from walletconnect.notify.scope import require_scope_name
 
 if TYPE_CHECKING:
@@ -46,10 +47,33 @@ LOCAL_NAMES: Final = ("localhost", "127.0.0.1")
 
 @dataclass(frozen=True, slots=True)
 class TypeDraft:
-    """A notification type as a dapp owner writes it."""
+    """A notification type as a dapp owner writes it; the name defaults to the id."""
 
-    name: str
+    id: str
     description: str = ""
+    name: str = ""
+    icon: str = ""
+
+    @classmethod
+    def parse(cls, line: str) -> TypeDraft:
+        """``id: description``, or with more parts ``id | name | description | icon``."""
+        type_id, mark, _ = line.partition("|")
+        if not mark or ":" in type_id:
+            type_id, _, description = line.partition(":")
+            return cls(type_id.strip(), description.strip())
+        parts = [part.strip() for part in line.split("|", 3)]
+        type_id, name, description, icon = parts + [""] * (4 - len(parts))
+        return cls(type_id, description, name, icon)
+
+    @classmethod
+    def of(cls, row: NotificationType) -> TypeDraft:
+        return cls(row.type_id, row.description, row.name, row.icon)
+
+    def __str__(self) -> str:
+        """The line that ``parse`` reads."""
+        if self.icon or self.name not in ("", self.id):
+            return f"{self.id} | {self.name} | {self.description} | {self.icon}"
+        return f"{self.id}: {self.description}"
 
 
 def create_project(
@@ -193,20 +217,22 @@ def set_types(project: Project, types: Sequence[TypeDraft]) -> list[Notification
 
 def _write_types(project: Project, types: Sequence[TypeDraft]) -> None:
     _check_types(types)
-    project.types.exclude(name__in=[draft.name for draft in types]).delete()
+    project.types.exclude(type_id__in=[draft.id for draft in types]).delete()
     NotificationType.objects.bulk_create(
         [
             NotificationType(
                 project=project,
-                name=draft.name,
-                description=draft.description,
+                type_id=draft.id,
+                name=draft.name.strip() or draft.id,
+                description=draft.description.strip(),
+                icon=draft.icon.strip(),
                 position=position,
             )
             for position, draft in enumerate(types)
         ],
         update_conflicts=True,
-        unique_fields=["project", "name"],
-        update_fields=["description", "position"],
+        unique_fields=["project", "type_id"],
+        update_fields=["name", "description", "icon", "position"],
     )
 
 
@@ -215,16 +241,23 @@ def _check_types(types: Sequence[TypeDraft]) -> None:
     most = settings.LIMITS.scopes_per_subscription
     if not 1 <= len(types) <= most:
         raise Invalid(f"a dapp offers 1 to {most} types", field="types")
-    if len({draft.name for draft in types}) != len(types):
+    if len({draft.id for draft in types}) != len(types):
         raise Invalid("a dapp offers each type once", field="types")
     for draft in types:
-        _checked_text("types", draft.description, least=0, most=255)
         try:
-            require_scope_name(draft.name)
+            require_scope_name(draft.id)
         except RemoteProtocolError:
             raise Invalid(
-                "a type's name has up to 36 letters, digits, and . / - _", field="types"
+                "a type's id has up to 36 letters, digits, and . / - _", field="types"
             ) from None
+        for part, most in (("name", 64), ("description", 255), ("icon", 255)):
+            text = getattr(draft, part).strip()
+            if len(text) > most or has_control_characters(text):
+                raise Invalid(
+                    f"the {part} of type {draft.id} is one line of up to {most} "
+                    "characters",
+                    field="types",
+                )
 
 
 # --- secrets --------------------------------------------------------------------------

@@ -153,6 +153,25 @@ class SubscriberOut(BaseModel):
     notification_types: list[str]
 
 
+# --- types ----------------------------------------------------------------------------
+
+
+class TypeIn(Value):
+    """``id`` is what scopes and notifications carry; ``name`` (else the id) is shown."""
+
+    id: TypeName
+    name: Annotated[str, Field(max_length=64, pattern=LINE)] | None = None
+    description: Annotated[str, Field(max_length=255, pattern=LINE)] | None = None
+    icon: Annotated[str, Field(max_length=255, pattern=LINE)] | None = None
+
+
+class TypeOut(BaseModel):
+    id: str
+    name: str
+    description: str
+    icon: str
+
+
 # --- webhooks -------------------------------------------------------------------------
 
 EventName = Literal["subscribed", "unsubscribed"]

@@ -87,7 +87,7 @@ def _registered(
             name=project.name,
             description=project.description,
             types=[
-                OfferedType(each.name, each.name, each.description)
+                OfferedType(each.type_id, each.name, each.description)
                 for each in project.types.all()
             ],
             is_demo=project.is_demo,

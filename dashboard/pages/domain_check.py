@@ -206,7 +206,7 @@ def _check_types(report: DomainReport, config: Mapping[str, Any]) -> None:
             )
             return
         text = str(each.get("description", ""))[:255]
-        title = str(each.get("name") or name)[:64]
+        title = str(each.get("displayName") or each.get("name") or name)[:64]
         report.types.append(OfferedType(name, title, text))
     report.name = str(config.get("name") or "")[:64]
     report.description = str(config.get("description") or "")[:255]

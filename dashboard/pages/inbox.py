@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 
 from dashboard.keys import key_of
-from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -68,14 +68,20 @@ class InboxPage:
     records: list[NotifyMessageRecord]
     older: int | None
     dapps: list[DappChoice]
-    types: list[str]
+    types: list[tuple[str, str]]
 
 
 def records_of(user_id: int) -> QuerySet[NotifyMessageRecord]:
-    """The person's notifications, each with its subscription and account."""
-    return NotifyMessageRecord.objects.filter(
-        subscription__account__user_id=user_id
-    ).select_related("subscription__account")
+    """The person's notifications, each with its subscription and account.
+
+    ``offered_types`` are the types of the dapp's document, which name what ``type`` is.
+    """
+    document = DappDocument.objects.filter(url=OuterRef("subscription__dapp_url"))
+    return (
+        NotifyMessageRecord.objects.filter(subscription__account__user_id=user_id)
+        .select_related("subscription__account")
+        .annotate(offered_types=Subquery(document.values("types")[:1]))
+    )
 
 
 def inbox_page(user_id: int, wanted: InboxFilter) -> InboxPage:
@@ -126,8 +132,11 @@ def _before(
     return rows.filter(Q(published_at__lt=at) | Q(published_at=at, pk__lt=pk))
 
 
-def _choices(user_id: int, wanted: InboxFilter) -> tuple[list[DappChoice], list[str]]:
-    """What the filters offer: the dapps of the person, and the types of the chosen one."""
+def _choices(
+    user_id: int, wanted: InboxFilter
+) -> tuple[list[DappChoice], list[tuple[str, str]]]:
+    """What the filters offer: the dapps of the person, and the types of the chosen one,
+    each with its name."""
     subscriptions = Subscription.objects.of_user(user_id).order_by("dapp_url", "-pk")
     dapps: dict[str, DappChoice] = {}
     types: set[str] = set()
@@ -138,7 +147,17 @@ def _choices(user_id: int, wanted: InboxFilter) -> tuple[list[DappChoice], list[
         if url == wanted.dapp:
             types.update(scope)
     ordered = sorted(dapps.values(), key=lambda dapp: dapp.name.lower())
-    return ordered, sorted(types)
+    document = DappDocument.objects.filter(url=wanted.dapp).first() if types else None
+    offered = document.types if document else []
+    return ordered, [(each, type_name(each, offered)) for each in sorted(types)]
+
+
+def type_name(type_id: str, offered: list[dict[str, str]] | None) -> str:
+    """What a type is called in the dapp's list of types; one that is not there, its id."""
+    for each in offered or []:
+        if each["name"] == type_id:
+            return each.get("title") or type_id
+    return type_id
 
 
 def record_of(user_id: int, pk: int) -> NotifyMessageRecord | None:

@@ -27,7 +27,7 @@ def snippets_for(project: Project, secret: str = "") -> list[Snippet]:
     first = project.types.first()
     body = {
         "notification": {
-            "type": first.name if first else "updates",
+            "type": first.type_id if first else "updates",
             "title": "Hello",
             "body": f"The first notification of {project.name}",
             "url": project.url,

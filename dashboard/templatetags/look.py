@@ -19,10 +19,13 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from dashboard import appearance
+from dashboard.pages import inbox as pages
 from groundwork import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from subscriptions.models import NotifyMessageRecord
 
 register = template.Library()
 
@@ -47,6 +50,18 @@ def _icon(name: str, size: int) -> str:
 def icon(name: str, size: int = 18) -> SafeString:
     """A lucide icon; always beside words, hence hidden from screen readers."""
     return mark_safe(_icon(str(name), size))  # noqa: S308  (drawn from the package)
+
+
+@register.filter
+def type_name(record: NotifyMessageRecord) -> str:
+    """The name of a notification's type, where ``records_of`` read the record."""
+    return pages.type_name(record.type, getattr(record, "offered_types", None))
+
+
+@register.filter
+def named(type_id: str, names: dict[str, str]) -> str:
+    """The name of a type of a project; one that it has no more, by its id."""
+    return names.get(type_id, type_id)
 
 
 @register.simple_tag

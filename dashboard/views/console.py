@@ -85,6 +85,7 @@ def project_page(
         project=project,
         tab=tab,
         is_owner=pages.is_owner(request.user, project),
+        type_names=dict(project.types.values_list("type_id", "name")),
         **context,
     )
 
@@ -272,7 +273,7 @@ def project_close(request: MemberRequest, project: Project) -> HttpResponse:
 @of_project()
 def project_types(request: MemberRequest, project: Project) -> HttpResponse:
     present = "\n".join(
-        f"{each.name}: {each.description}" for each in project.types.all()
+        str(projects.TypeDraft.of(each)) for each in project.types.all()
     )
     form = TypesForm(request.POST or None, initial={"types": present})
     if request.method == "POST" and form.is_valid():

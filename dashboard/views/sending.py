@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @require_http_methods(["GET", "HEAD", "POST"])
 @of_project(owner_only=False)
 def project_send(request: MemberRequest, project: Project) -> HttpResponse:
-    types = [each.name for each in project.types.all()]
+    types = [(each.type_id, each.name) for each in project.types.all()]
     may_choose = pages.is_owner(request.user, project)
     form = SendForm(
         request.POST or None,
@@ -78,7 +78,9 @@ def project_send(request: MemberRequest, project: Project) -> HttpResponse:
         tab="send",
         form=form,
         once=pages.send_token(request.user, project),
-        reach=[(name, audience(project, name)) for name in types] if may_choose else [],
+        reach=[(name, audience(project, type_id)) for type_id, name in types]
+        if may_choose
+        else [],
         status=422 if form.is_bound else 200,
     )
 

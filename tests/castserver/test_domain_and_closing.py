@@ -13,7 +13,6 @@ from castserver.services.documents import did_document, notify_config
 from castserver.services.domain import check_domain
 from castserver.services.errors import Missing
 from castserver.services.projects import (
-    TypeDraft,
     create_project,
     project_of_secret,
     set_url,
@@ -75,9 +74,8 @@ def test_each_fault_is_named(project, site):
 
 
 def test_types_that_lack_are_named(project, site):
-    types = [TypeDraft("alerts")]
     site.files[f"{FOLDER}/wc-notify-config.json"] = json.dumps(
-        notify_config(project, types)
+        notify_config(project, project.types.filter(type_id="alerts"))
     ).encode()
     assert wrong(project) == ["types lacks gm_hourly, news"]
 

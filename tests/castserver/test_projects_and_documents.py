@@ -14,9 +14,12 @@ from castserver.models import Project, ProjectSecret, ServerKeys
 from castserver.services import (
     Invalid,
     Missing,
+    NotificationDraft,
     Taken,
     TypeDraft,
     create_project,
+    describe,
+    notify,
     project_of_secret,
     seed_demo,
     set_types,
@@ -26,6 +29,7 @@ from keychain import services as keychain
 from relay.models import TopicSubscription
 from walletconnect.crypto.keys import topic_of
 from walletconnect.identity.did import DidWebDocument, public_key_of
+from walletconnect.notify.config import NotifyConfig
 
 
 def test_a_project_has_its_keys_and_listens(project):
@@ -94,13 +98,16 @@ def test_an_address_belongs_to_one_dapp(project):
         [TypeDraft("")],
         [TypeDraft("twice"), TypeDraft("twice")],
         [TypeDraft("fine", "x" * 256)],
+        [TypeDraft("fine", name="x" * 65)],
+        [TypeDraft("fine", name="two\nlines")],
+        [TypeDraft("fine", icon="x" * 256)],
         [TypeDraft(f"type{number}") for number in range(16)],
     ],
 )
 def test_types_must_be_sendable(project, types):
     with pytest.raises(Invalid):
         set_types(project, types)
-    assert [each.name for each in project.types.all()] == [
+    assert [each.type_id for each in project.types.all()] == [
         "alerts",
         "news",
         "gm_hourly",
@@ -115,6 +122,108 @@ def test_changed_types_show_in_the_document(project):
     config = read(f"/dapps/{project.slug}/.well-known/wc-notify-config.json")
     assert [each["name"] for each in config["types"]] == ["news", "extra"]
     assert config["lastModified"] == int(project.last_modified.timestamp())
+
+
+UUID = "9a1f4b3e-6c2d-4f6a-8f0e-2b7f3b1c5d10"
+FULL = TypeDraft(UUID, "Prices move", "Price alerts", "https://dapp.example.org/p.png")
+
+
+def test_documents_carry_id_name_and_icon_apart(project):
+    """For the August client, whose scopes are made of names, ``name`` is the id there."""
+    set_types(project, [FULL, TypeDraft("news", "What is new")])
+    config = read(f"/dapps/{project.slug}/.well-known/wc-notify-config.json")
+    sizes = dict.fromkeys(("sm", "md", "lg"), FULL.icon)
+    assert config["types"] == [
+        {
+            "id": UUID,
+            "name": UUID,
+            "displayName": "Price alerts",
+            "description": "Prices move",
+            "imageUrls": sizes,
+        },
+        {
+            "id": "news",
+            "name": "news",
+            "displayName": "news",
+            "description": "What is new",
+        },
+    ]
+    read_back = NotifyConfig.from_value(config).types
+    assert [(each.scope_name, each.name) for each in read_back] == [
+        (UUID, "Price alerts"),
+        ("news", "news"),
+    ]
+    explorer = read("/cast/w3i/v1/notify-config?appDomain=dapp.example.org")["data"]
+    assert explorer["notificationTypes"][0] == {
+        "id": UUID,
+        "name": "Price alerts",
+        "description": "Prices move",
+        "imageUrls": sizes,
+    }
+
+
+def test_a_type_without_an_icon_has_the_dapps(project):
+    describe(project, name="Dapp", icon="https://dapp.example.org/icon.png")
+    explorer = read("/cast/w3i/v1/notify-config?appDomain=dapp.example.org")["data"]
+    assert {each["imageUrls"]["md"] for each in explorer["notificationTypes"]} == {
+        "https://dapp.example.org/icon.png"
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "draft"),
+    [
+        ("alerts", TypeDraft("alerts")),
+        ("alerts: Urgent: read | now", TypeDraft("alerts", "Urgent: read | now")),
+        (f"{UUID} | Price alerts", TypeDraft(UUID, name="Price alerts")),
+        (
+            f"{UUID}|A|B: C|https://x.example/i.png",
+            TypeDraft(UUID, "B: C", "A", "https://x.example/i.png"),
+        ),
+        (str(FULL), FULL),
+        (str(TypeDraft("a", "b")), TypeDraft("a", "b")),
+    ],
+)
+def test_a_type_is_written_in_a_line(line, draft):
+    assert TypeDraft.parse(line) == draft
+
+
+def test_types_over_rest(project, api):
+    offered = api.get("notification-types").json()
+    assert [each["id"] for each in offered] == ["alerts", "news", "gm_hourly"]
+    assert offered[0] == {
+        "id": "alerts",
+        "name": "alerts",
+        "description": "Urgent",
+        "icon": "",
+    }
+    wanted = [
+        {"id": UUID, "name": "Price alerts", "icon": FULL.icon, "description": "x"},
+        {"id": "news"},
+    ]
+    answer = api.put("notification-types", wanted)
+    assert answer.status_code == 200
+    assert answer.json() == api.get("notification-types").json()
+    assert [each["name"] for each in answer.json()] == ["Price alerts", "news"]
+    for bad in ([], [{"id": "a b"}], [{"name": "a"}], [{"id": "a", "icon": 7}]):
+        assert api.put("notification-types", bad).status_code == 422
+    twice = api.put("notification-types", [{"id": "a"}, {"id": "a"}])
+    assert twice.status_code == 409
+    assert len(api.get("notification-types").json()) == 2
+
+
+def test_a_uuid_type_is_sent_and_subscribed_by_its_id(project, alice, api):
+    set_types(project, [FULL])
+    alice.subscribe(project)
+    outcome = notify(
+        project,
+        NotificationDraft(type=UUID, title="Hello", body="World"),
+        [str(alice.account)],
+    )
+    assert outcome.sent == (str(alice.account),)
+    v1 = type(api)(project, api.secret, prefix=f"/cast/v1/{project.pk}")
+    answer = v1.post("subscribers", {"accounts": [str(alice.account)]}).json()
+    assert answer[str(alice.account)]["notification_types"] == [UUID]
 
 
 # --- documents ------------------------------------------------------------------------
@@ -157,6 +266,7 @@ def test_the_type_list_serves_both_generations(project):
     assert config["types"][0] == {
         "id": "alerts",
         "name": "alerts",
+        "displayName": "alerts",
         "description": "Urgent",
     }
 

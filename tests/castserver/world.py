@@ -39,7 +39,8 @@ def document_of(project) -> DidWebDocument:
 
 def scope_of(project) -> ScopeMap:
     return ScopeMap.of_types(
-        NotificationType(each.name, each.description) for each in project.types.all()
+        NotificationType(each.name, each.description, each.type_id)
+        for each in project.types.all()
     )
 
 

@@ -67,7 +67,7 @@ def test_secrets_are_added_and_revoked(alice, made, lumen):
         ({"name": ""}, "This field is required."),
         ({"name": "x" * 65}, "at most 64 characters"),
         ({"types": ":"}, "Name at least one type."),
-        ({"types": "a b: no"}, "A type's name has"),
+        ({"types": "a b: no"}, "A type's id has"),
         ({"types": "a: x\na: y"}, "A dapp offers each type once."),
         ({"url": "ftp://x.example"}, "A dapp's URL is https://host"),
         ({"description": "a\nb"}, "Description is text on one line."),
@@ -99,11 +99,27 @@ def test_an_address_is_one_projects(alice, bob, lumen):
 def test_types_and_texts_are_changed(alice, lumen):
     alice.get("/console/lumen/types")
     alice.post("/console/lumen/types", types="orders: All orders\nprice: A price")
-    assert [each.name for each in lumen.types.all()] == ["orders", "price"]
+    assert [each.type_id for each in lumen.types.all()] == ["orders", "price"]
     alice.post("/console/lumen/settings", name="Lumen X", description="d", icon="")
     lumen.refresh_from_db()
     assert lumen.name == "Lumen X"
     assert "did:web:" in words(alice.get("/console/lumen/settings"))
+
+
+def test_a_type_has_an_id_and_a_name_that_people_read(alice, lumen):
+    line = "b2f0c1d4-0000 | Price alerts | A price | https://lumen.example/p.png"
+    alice.get("/console/lumen/types")
+    alice.post("/console/lumen/types", types=f"orders: Orders\n{line}")
+    kept = lumen.types.last()
+    assert (kept.type_id, kept.name) == ("b2f0c1d4-0000", "Price alerts")
+    assert kept.icon == "https://lumen.example/p.png"
+    assert line in alice.get("/console/lumen/types").text
+    page = alice.get("/console/lumen/send")
+    assert '<option value="b2f0c1d4-0000">Price alerts</option>' in page.text
+    sent = send(alice, "lumen", type="b2f0c1d4-0000", title="Up")
+    assert Notification.objects.get().type == "b2f0c1d4-0000"
+    assert "Price alerts" in words(alice.follow(sent))
+    assert "Price alerts" in words(alice.get("/discover"))
 
 
 @pytest.mark.parametrize(

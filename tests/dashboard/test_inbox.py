@@ -8,7 +8,7 @@ import pytest
 
 from dashboard.pages.inbox import PAGE
 from dashboard.pages.message import safe_link
-from subscriptions.models import NotifyMessageRecord
+from subscriptions.models import DappDocument, NotifyMessageRecord
 from tests.dashboard.conftest import words
 
 
@@ -47,6 +47,19 @@ def test_loading_a_page_anew_reads_nothing(alice, tell):
     alice.get(f"/inbox/{record.pk}", **{"X-Refetch": "1"})
     record.refresh_from_db()
     assert record.read_at is None
+
+
+def test_a_type_is_shown_by_its_name(alice, tell):
+    record = tell(type="alerts")
+    DappDocument.objects.update(
+        types=[{"name": "alerts", "title": "Price alerts", "description": "x"}]
+    )
+    dapp = record.subscription.dapp_url
+    page = alice.get(f"/inbox?tab=all&dapp={dapp}")
+    assert '<span class="chip">Price alerts</span>' in page.text
+    assert '<option value="alerts">Price alerts</option>' in page.text
+    detail = words(alice.get(f"/inbox/{record.pk}"))
+    assert "You allowed Price alerts (Urgent)" in detail
 
 
 def test_why_it_came_and_the_proof_are_shown(alice, dapp, tell):

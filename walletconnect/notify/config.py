@@ -2,7 +2,8 @@
 
 Spec: clients/notify/notify-config.md; protocol.md, section 5.4. The shape changed in
 autumn 2023: `version` became `schemaVersion`, types got an `id`, and the dapp a name. Both
-are read; what we write carries both, with `name` equal to `id` for the August client.
+are read; what we write carries both, with `name` equal to `id` for the August client,
+which puts names into scopes. What people read is then `displayName`, a member of ours.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class NotifyConfig:
             {
                 "id": offered.scope_name,
                 "name": offered.scope_name,
+                "displayName": offered.name,
                 "description": offered.description,
             }
             for offered in self.types

@@ -72,7 +72,9 @@ class NotificationType:
         type_id = members.get("id")
         if type_id is not None:
             type_id = require_scope_name(type_id)
-            name = take_line(members, "name", longest=LONGEST_NAME)
+            # Where `name` repeats the id for the August client (`NotifyConfig`).
+            shown = "displayName" if members.get("displayName") else "name"
+            name = take_line(members, shown, longest=LONGEST_NAME)
         else:
             name = require_scope_name(members.get("name"))
         description = members.get("description", "")

@@ -26,8 +26,9 @@ class Command(BaseCommand):
             "--type",
             action="append",
             default=[],
-            metavar="name:description",
-            help="a notification type; may be repeated",
+            metavar="id:description",
+            help="a notification type, also as 'id | name | description | icon'; may be "
+            "repeated",
         )
         parser.add_argument("--description", default="")
         parser.add_argument("--icon", default="", help="address of an image")
@@ -38,7 +39,7 @@ class Command(BaseCommand):
             project, secret = create_project(
                 options["name"],
                 url=options["url"],
-                types=[_type(text) for text in options["type"]],
+                types=[TypeDraft.parse(text) for text in options["type"]],
                 description=options["description"],
                 icon=options["icon"],
             )
@@ -52,11 +53,6 @@ class Command(BaseCommand):
             self.stdout.write(f"{name.replace('_', ' '):20} {value}")
 
 
-def _type(text: str) -> TypeDraft:
-    name, _, description = text.partition(":")
-    return TypeDraft(name.strip(), description.strip())
-
-
 def _told(project: Project, secret: str) -> dict[str, object]:
     return {
         "project_id": project.pk,
@@ -67,5 +63,5 @@ def _told(project: Project, secret: str) -> dict[str, object]:
         "subscribe_key": project.public_key_x,
         "subscribe_topic": project.subscribe_topic,
         "authentication_key": public_key_of(project.authentication_did).hex(),
-        "types": [each.name for each in project.types.all()],
+        "types": [each.type_id for each in project.types.all()],
     }
