@@ -9,7 +9,10 @@ from django.db import models
 
 
 class HistoryRegistration(models.Model):
-    """A client asked the archive to keep these tags (history 1.0.4, ``POST /register``)."""
+    """A client asked the archive to keep these tags (history 1.0.4, ``POST /register``).
+
+    Tags are texts, in which ``*`` may stand for a digit.
+    """
 
     client_id = models.CharField(max_length=64, unique=True, help_text="did:key")
     tags = models.JSONField(default=list)

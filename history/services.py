@@ -57,18 +57,76 @@ class HistoryPage:
     next_id: str | None
 
 
-def register(client_id: str, *, tags: Collection[int], relay_url: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a client asked for, and which tags are kept because of it."""
+
+    tags: tuple[str, ...]
+    relay_url: str
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        return archived_by(self.tags)
+
+
+def archived_by(patterns: Iterable[str]) -> tuple[int, ...]:
+    """The archivable tags that one of the patterns names; ``*`` is any one digit."""
+    wanted = list(patterns)
+    return tuple(
+        int(tag)
+        for tag in sorted(ARCHIVABLE)
+        if any(_matches(str(int(tag)), pattern) for pattern in wanted)
+    )
+
+
+def _matches(tag: str, pattern: str) -> bool:
+    return len(tag) == len(pattern) and all(
+        expected in (digit, "*") for digit, expected in zip(tag, pattern, strict=True)
+    )
+
+
+def registration_of(client_id: str) -> Registration | None:
+    row = HistoryRegistration.objects.filter(client_id=client_id).first()
+    return None if row is None else Registration(tuple(row.tags), row.relay_url)
+
+
+def register(client_id: str, *, tags: Collection[str], relay_url: str) -> Registration:
     """A client asks for an archive; from now on it is kept for all topics."""
+    made = Registration(tuple(sorted(tags)), relay_url)
     with transaction.atomic():
         HistoryRegistration.objects.update_or_create(
             client_id=client_id,
             defaults={
-                "tags": sorted(tags),
+                "tags": list(made.tags),
                 "relay_url": relay_url,
                 "registered_at": clock.now(),
             },
         )
-        archive(tags)
+        archive(made.kept)
+    return made
+
+
+def change_tags(
+    client_id: str,
+    *,
+    added: Collection[str],
+    removed: Collection[str],
+    relay_url: str,
+) -> Registration | None:
+    """Add and remove tags of a registration; None if the client has none.
+
+    A removed tag stays archived: the archive is every client's.
+    """
+    with transaction.atomic():
+        row = (
+            HistoryRegistration.objects.select_for_update()
+            .filter(client_id=client_id)
+            .first()
+        )
+        if row is None:
+            return None
+        tags = (set(row.tags) - set(removed)) | set(added)
+        return register(client_id, tags=tags, relay_url=relay_url or row.relay_url)
 
 
 def archive(tags: Iterable[int]) -> None:

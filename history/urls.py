@@ -9,5 +9,6 @@ from history import views
 app_name = "history"
 urlpatterns = [
     path("register", views.register, name="register"),
+    path("health", views.health, name="health"),
     path("messages", views.messages, name="messages"),
 ]

@@ -35,14 +35,14 @@ from walletconnect.relay.auth import verify_client_auth
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from history.services import Direction, HistoryPage
+    from history.services import Direction, HistoryPage, Registration
     from walletconnect.crypto.keys import Topic
 
     Door = Callable[[HttpRequest], HttpResponse]
 
 BODY_BYTES: Final = 16 * 1024
 LONGEST_URL: Final = 255
-MOST_TAGS: Final = 64
+MAX_TAGS: Final = 64
 HIGHEST_TAG: Final = 2**32 - 1
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -55,13 +55,16 @@ PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": "Content-Type, Authorization",
     "Access-Control-Max-Age": "86400",
 }
-_DIGITS = re.compile(r"[0-9]{1,10}")
+_PATTERN = re.compile(r"[0-9*]{1,10}")
+NOT_REGISTERED: Final = Problem(
+    "not-found", "Not found", 404, "This client is not registered; send tags first."
+)
 # What published messages came with; the archive has no other kind.
 METHOD: Final = "irn_publish"
 
 
-def history_door(method: str) -> Callable[[Door], Door]:
-    """CORS, the method, the rate, and problems as answers."""
+def history_door(*methods: str) -> Callable[[Door], Door]:
+    """CORS, the methods, the rate, and problems as answers."""
 
     def wrap(view: Door) -> Door:
         @csrf_exempt
@@ -70,7 +73,7 @@ def history_door(method: str) -> Callable[[Door], Door]:
             if request.method == "OPTIONS":
                 return HttpResponse(status=204, headers={**CORS, **PREFLIGHT})
             try:
-                _let_in(request, method)
+                _let_in(request, methods)
                 answer = view(request)
             except ProblemError as error:
                 answer = problem_response(request, error.problem, headers=error.headers)
@@ -87,17 +90,44 @@ def history_door(method: str) -> Callable[[Door], Door]:
     return wrap
 
 
-@history_door("POST")
+@history_door("GET")
+def health(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"status": "ok"})
+
+
+@history_door("GET", "POST")
 def register(request: HttpRequest) -> HttpResponse:
+    """A client's registration: read it, replace its tags, or add and remove some."""
     client_id = _client_of(request)
+    if request.method == "GET":
+        found = services.registration_of(client_id)
+        if found is None:
+            raise ProblemError(NOT_REGISTERED)
+        return _registration(found)
     body = _body(request)
     relay_url = body.get("relayUrl", "")
     if not isinstance(relay_url, str) or len(relay_url) > LONGEST_URL:
         raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
     if has_control_characters(relay_url):
         raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
-    services.register(client_id, tags=_tags(body), relay_url=relay_url)
-    return JsonResponse({})
+    changes = {name: _tags(body, name) for name in ("tags", "appendTags", "removeTags")}
+    tags = changes["tags"]
+    if tags is None:
+        added, removed = (
+            changes[name] or set() for name in ("appendTags", "removeTags")
+        )
+        if added & removed:
+            detail = "a tag is either appended or removed"
+            raise ProblemError(_bad(detail, "removeTags"))
+        kept = services.change_tags(
+            client_id, added=added, removed=removed, relay_url=relay_url
+        )
+        if kept is None and not added | removed:
+            raise ProblemError(_bad("malformed tags"))
+        if kept is None:
+            raise ProblemError(NOT_REGISTERED)
+        return _registration(kept)
+    return _registration(services.register(client_id, tags=tags, relay_url=relay_url))
 
 
 @history_door("GET")
@@ -114,10 +144,11 @@ def messages(request: HttpRequest) -> HttpResponse:
 # --- what a request has to pass first, and what it asks -------------------------------
 
 
-def _let_in(request: HttpRequest, method: str) -> None:
-    if request.method != method:
-        problem = Problem("method", "Method not allowed", 405, f"Only {method}.")
-        raise ProblemError(problem, headers={"Allow": f"{method}, OPTIONS"})
+def _let_in(request: HttpRequest, methods: tuple[str, ...]) -> None:
+    if request.method not in methods:
+        named = ", ".join(methods)
+        problem = Problem("method", "Method not allowed", 405, f"Only {named}.")
+        raise ProblemError(problem, headers={"Allow": f"{named}, OPTIONS"})
     verdict = take("history_read", rate_key(request))
     if not verdict.allowed:
         problem = Problem("too-many-requests", "Too many requests", 429, "Try later.")
@@ -159,14 +190,20 @@ def _body(request: HttpRequest) -> JsonObject:
         raise ProblemError(too_large) from None
 
 
-def _tags(body: JsonObject) -> set[int]:
-    """Strings on this wire, integers on the relay's."""
+def _tags(body: JsonObject, name: str) -> set[str] | None:
+    """Tags, or patterns of tags in which ``*`` stands for a digit; None if absent.
+
+    Strings on this wire, integers on the relay's.
+    """
+    if body.get(name) is None:
+        return None
     tags = set()
-    for tag in take_list(body, "tags", longest=MOST_TAGS):
+    for tag in take_list(body, name, longest=MAX_TAGS):
         text = tag if isinstance(tag, str) else str(tag)
-        if not _DIGITS.fullmatch(text) or int(text) > HIGHEST_TAG:
-            raise ProblemError(_bad("malformed tags", "tags"))
-        tags.add(int(text))
+        is_tag = text.isdecimal() and int(text) <= HIGHEST_TAG
+        if not _PATTERN.fullmatch(text) or not (is_tag or "*" in text):
+            raise ProblemError(_bad(f"malformed {name}", name))
+        tags.add(text)
     return tags
 
 
@@ -207,6 +244,17 @@ def _count(request: HttpRequest) -> int:
 
 def _bad(detail: str, field: str | None = None) -> Problem:
     return Problem("bad-request", "Bad request", 400, detail, field)
+
+
+def _registration(registration: Registration) -> HttpResponse:
+    """``kept`` says which messages are archived of what the client asked for."""
+    return JsonResponse(
+        {
+            "tags": list(registration.tags),
+            "relayUrl": registration.relay_url,
+            "kept": [str(tag) for tag in registration.kept],
+        }
+    )
 
 
 def _page_value(page: HistoryPage, count: int) -> dict[str, object]:

@@ -108,7 +108,14 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 # By path below the root. ``middleware.Probes`` answers them whatever host they name.
-PROBES = {"healthz": healthz, "livez": livez, "readyz": readyz, "metrics": metrics}
+PROBES = {
+    "healthz": healthz,
+    # Where the reference servers are asked, and a Keys Server at the root.
+    "health": healthz,
+    "livez": livez,
+    "readyz": readyz,
+    "metrics": metrics,
+}
 
 
 class _Attempt:

@@ -172,6 +172,7 @@ def notify(
 ) -> NotifyOutcome:
     """Send to these accounts; each ends in one list of the outcome."""
     draft.checked()
+    require_known_type(project, draft.type)
     sorting = _Sorting.of(accounts)
     sorting.take(
         (Addressee._make(row[:-1]), draft.type in row[-1])
@@ -186,6 +187,7 @@ def notify(
 def notify_everyone(project: Project, draft: NotificationDraft) -> NotifyOutcome:
     """Send to every subscriber that allows the type."""
     draft.checked()
+    require_known_type(project, draft.type)
     allowing = [
         Addressee._make(row)
         for row in Subscriber.objects.of(project.pk)
@@ -200,6 +202,18 @@ def notify_everyone(project: Project, draft: NotificationDraft) -> NotifyOutcome
         sorting.spellings[each.account_key] = [each.account]
     sorting.take((each, True) for each in allowing)
     return _send(project, draft, sorting)
+
+
+def require_known_type(project: Project, type_id: str) -> None:
+    """Refuse a type that the project does not offer and no subscriber has chosen.
+
+    A dapp with its own documents may offer types that are not listed here; subscribers
+    who chose one prove that it exists.
+    """
+    if project.types.filter(type_id=type_id).exists():
+        return
+    if not audience(project, type_id).allowing:
+        raise Invalid(f"the project offers no type {type_id}", field="type")
 
 
 def audience(project: Project, type_name: str) -> Audience:

@@ -21,6 +21,7 @@ from castserver.services.delivery import (
 )
 from castserver.services.errors import Invalid
 from castserver.services.ids import rpc_ids, time_ordered_ids
+from castserver.services.notify import require_known_type
 from groundwork import clock
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.notify.values import NotifyMessage
@@ -53,6 +54,7 @@ def set_welcome(project: Project, draft: WelcomeDraft) -> WelcomeNotification:
         ).check_outgoing()
     except RemoteProtocolError as error:
         raise Invalid(error.message) from None
+    require_known_type(project, draft.type)
     with transaction.atomic():
         welcome, _ = WelcomeNotification.objects.update_or_create(
             project=project,

@@ -22,9 +22,11 @@ from castserver.views.repeats import answer_once
 from castserver.views.throttle import throttled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from castserver.models import Project
 
-NotifyList = Annotated[list[schemas.NotifyIn], Field(max_length=100)]
+NotifyList = Annotated[list[schemas.NotifyV1In], Field(max_length=100)]
 NOTIFY_ANSWERS = {200: schemas.NotifyOut, 409: schemas.Problem}
 
 
@@ -77,7 +79,7 @@ def post_notify_v1(request: HttpRequest, calls: Body[NotifyList]) -> Any:
 
 
 def _notify(
-    request: HttpRequest, project: Project, calls: list[schemas.NotifyIn]
+    request: HttpRequest, project: Project, calls: Sequence[schemas.NotifyIn]
 ) -> HttpResponse:
     most = settings.LIMITS.notify_accounts
     if sum(len(call.accounts) for call in calls) > most:

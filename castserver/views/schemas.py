@@ -100,10 +100,24 @@ class NotificationIn(Value):
     body: Annotated[
         str, Field(min_length=1, max_length=LIMITS.body_chars, pattern=TEXT)
     ]
+    # May be empty: so they come from dapps of 2023, and from the tests of notify-client.
     icon: Annotated[str, Field(max_length=LIMITS.icon_chars, pattern=LINE)] | None = (
         None
     )
     url: Annotated[str, Field(max_length=LIMITS.url_chars, pattern=LINE)] | None = None
+
+
+class NotificationV1In(NotificationIn):
+    """Icon and link are present or absent, never empty: as the server of 2024 has it."""
+
+    icon: (
+        Annotated[str, Field(min_length=1, max_length=LIMITS.icon_chars, pattern=LINE)]
+        | None
+    ) = None
+    url: (
+        Annotated[str, Field(min_length=1, max_length=LIMITS.url_chars, pattern=LINE)]
+        | None
+    ) = None
 
 
 Accounts = Annotated[list[Account], Field(max_length=LIMITS.notify_accounts)]
@@ -114,6 +128,10 @@ class NotifyIn(Value):
     notification: NotificationIn
     accounts: Accounts
     notification_id: NotificationId | None = None
+
+
+class NotifyV1In(NotifyIn):
+    notification: NotificationV1In
 
 
 class FailedOut(BaseModel):
@@ -139,7 +157,10 @@ class WelcomeValue(Value):
     body: Annotated[
         str, Field(min_length=1, max_length=LIMITS.body_chars, pattern=TEXT)
     ]
-    url: Annotated[str, Field(max_length=LIMITS.url_chars, pattern=LINE)] | None = None
+    url: (
+        Annotated[str, Field(min_length=1, max_length=LIMITS.url_chars, pattern=LINE)]
+        | None
+    ) = None
 
 
 # --- subscribers ----------------------------------------------------------------------

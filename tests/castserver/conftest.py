@@ -107,6 +107,6 @@ def notification(**changes):
         "type": "alerts",
         "title": "Hello",
         "body": "World é 😀",
-        "icon": "",
+        "icon": "https://dapp.example.org/icon.png",
         "url": "https://dapp.example.org",
     } | changes

@@ -72,6 +72,15 @@ def places(project):
     return {"project_id": project.pk, "webhook_id": str(webhook.pk)}
 
 
+def name_a_known_type(body):
+    """The description cannot know which types a project offers."""
+    calls = body if isinstance(body, list) else [body]
+    for call in calls:
+        sent = call.get("notification", call) if isinstance(call, dict) else {}
+        if isinstance(sent, dict) and "type" in sent:
+            sent["type"] = "alerts"
+
+
 @pytest.mark.parametrize(
     ("operation", "mode"),
     CASES,
@@ -103,6 +112,8 @@ def test_every_answer_is_as_described(
         # Every call is a first one: a key that was used is refused, and rightly so, and
         # so is a caller who calls too often.
         redis_client.flushall()
+        if mode is RIGHT:
+            name_a_known_type(case.body)
         IdempotentCall.objects.all().delete()
         case.call_and_validate(checks=CHECKS)
 

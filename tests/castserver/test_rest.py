@@ -8,8 +8,20 @@ import json
 import pytest
 from django.test import Client
 
-from castserver.models import IdempotentCall, Notification, Project, Webhook
-from castserver.services.projects import add_secret, create_project, revoke_secret
+from castserver.models import (
+    Delivery,
+    IdempotentCall,
+    Notification,
+    Project,
+    Subscriber,
+    Webhook,
+)
+from castserver.services.projects import (
+    TypeDraft,
+    add_secret,
+    create_project,
+    revoke_secret,
+)
 from groundwork import clock
 from groundwork.limits import Bucket
 from tests.castserver.conftest import Caller, notification
@@ -358,7 +370,9 @@ def test_what_failed_may_be_tried_again_under_its_key(api, project):
 
 
 def test_two_projects_share_no_keys(api, project):
-    other, secret = create_project("Other", url="https://other.example.org")
+    other, secret = create_project(
+        "Other", url="https://other.example.org", types=[TypeDraft("alerts")]
+    )
     body = {"notification": notification(), "accounts": [STRANGER]}
     headers = {"Idempotency-Key": "one"}
     api.post("notify", body, headers=headers)
@@ -564,3 +578,73 @@ def test_a_message_to_everyone_is_not_lost_between_two_calls(api, alice, project
     api.post("notify", body)
     assert len(open_all(subscription.sym_key, 4002)) == 2
     deliver()
+
+
+# --- as the server of 2024 answers ----------------------------------------------------
+
+
+def v1(api, project):
+    return type(api)(project, api.secret, prefix=f"/cast/v1/{project.pk}")
+
+
+@pytest.mark.parametrize("member", ["icon", "url"])
+def test_an_empty_icon_or_link_is_refused_by_v1(project, alice, api, member):
+    """Unversioned calls take it: notify-client's own tests send an empty icon there."""
+    alice.subscribe(project)
+    call = {"notification": notification(), "accounts": [str(alice.account)]}
+    call["notification"][member] = ""
+    refused = v1(api, project).post("notify", [call])
+    assert refused.status_code == 422
+    assert refused.json()["field"] == f"/0/notification/{member}"
+    assert not Delivery.objects.exists()
+    del call["notification"][member]
+    assert v1(api, project).post("notify", [call]).json()["sent"] == call["accounts"]
+    call["notification"][member] = ""
+    assert api.post("notify", call).json()["sent"] == call["accounts"]
+
+
+@pytest.mark.parametrize("version", ["", "v1"])
+def test_a_type_that_is_not_there_is_refused(project, alice, api, version):
+    alice.subscribe(project)
+    call = {
+        "notification": notification(type="junk"),
+        "accounts": [str(alice.account)],
+    }
+    if version:
+        answer = v1(api, project).post("notify", [call])
+    else:
+        answer = api.post("notify", call)
+    assert answer.status_code == 422
+    assert "no type junk" in answer.json()["error"]
+    assert not Notification.objects.exists()
+
+
+def test_a_type_that_only_a_subscriber_knows_is_sent(project, alice, api):
+    """A dapp that serves its own documents may offer types that are not listed here."""
+    alice.subscribe(project)
+    Subscriber.objects.update(scope=["elsewhere"])
+    call = {
+        "notification": notification(type="elsewhere"),
+        "accounts": [str(alice.account)],
+    }
+    assert api.post("notify", call).json()["sent"] == call["accounts"]
+
+
+def test_a_welcome_needs_a_type_that_is_there(project, api):
+    welcome = {"enabled": True, "type": "junk", "title": "t", "body": "b"}
+    assert api.post("welcome-notification", welcome).status_code == 422
+    assert (
+        api.post("welcome-notification", welcome | {"type": "news"}).status_code == 204
+    )
+
+
+def test_one_malformed_account_does_not_stop_the_others(project, alice, api):
+    """The server of 2024 refuses the whole call; see docs/interop.md."""
+    alice.subscribe(project)
+    call = {
+        "notification": notification(),
+        "accounts": [str(alice.account), alice.account.address],
+    }
+    answer = v1(api, project).post("notify", [call]).json()
+    assert answer["sent"] == [str(alice.account)]
+    assert [each["account"] for each in answer["failed"]] == [alice.account.address]

@@ -23,6 +23,11 @@ def register(client, body=BODY, authorization=None):
     return client.post(URL, text, content_type="application/json", headers=headers)
 
 
+def read(client, authorization=None):
+    token = bearer() if authorization is None else authorization
+    return client.get(URL, headers={"Authorization": token})
+
+
 def archived():
     return set(ArchivedTag.objects.values_list("tag", flat=True))
 
@@ -34,7 +39,7 @@ def test_a_registration_archives_its_tags(client):
     assert archived() == {4002, 5000, 5002}
     row = HistoryRegistration.objects.get()
     assert row.client_id == IdentityKey.from_seed(bytes([7]) * 32).did
-    assert row.tags == [4002, 5000, 5002]
+    assert row.tags == ["4002", "5000", "5002"]
     assert row.relay_url == "wss://relay.example"
 
 
@@ -42,7 +47,7 @@ def test_registering_again_changes_the_one_registration(client):
     register(client)
     register(client, {**BODY, "tags": ["5000"]})
 
-    assert HistoryRegistration.objects.get().tags == [5000]
+    assert HistoryRegistration.objects.get().tags == ["5000"]
     assert archived() == {4002, 5000, 5002}
 
 
@@ -57,6 +62,93 @@ def test_other_tags_are_not_kept_for_ever(client):
 
     assert answer.status_code == 200
     assert archived() == {5000}
+    assert answer.json()["tags"] == ["4000", "4050", "5000"]
+    assert answer.json()["kept"] == ["5000"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "kept"),
+    [
+        (["400*"], {4002}),
+        (["5***"], {5000, 5002}),
+        (["****"], {4002, 5000, 5002}),
+        (["*00*", "4002"], {4002, 5000, 5002}),
+        (["4*"], set()),
+        (["5000*"], set()),
+        (["6***"], set()),
+    ],
+)
+def test_a_star_is_any_one_digit(client, patterns, kept):
+    answer = register(client, {**BODY, "tags": patterns})
+
+    assert answer.json()["kept"] == [str(tag) for tag in sorted(kept)]
+    assert archived() == kept
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "after"),
+    [
+        (["4000"], {"tags": ["4001", "4002"]}, ["4001", "4002"]),
+        (["4000"], {"appendTags": ["4001", "4002"]}, ["4000", "4001", "4002"]),
+        (["4000"], {"appendTags": ["4000", "4001"]}, ["4000", "4001"]),
+        (["4000", "5***"], {"removeTags": ["5***"]}, ["4000"]),
+        (["4000", "4002"], {"removeTags": ["5000", "4000"]}, ["4002"]),
+        (
+            ["4000"],
+            {"tags": ["5000"], "appendTags": ["4001"], "removeTags": ["5000"]},
+            ["5000"],
+        ),
+        (["4000"], {}, ["4000"]),
+        (["4000"], {"tags": None, "appendTags": None, "removeTags": None}, ["4000"]),
+        (["4000"], {"tags": []}, []),
+    ],
+)
+def test_tags_are_replaced_added_and_removed(client, before, change, after):
+    register(client, {**BODY, "tags": before})
+    answer = register(client, {"relayUrl": "wss://other.example", **change})
+
+    assert answer.status_code == 200
+    assert answer.json()["tags"] == after
+    assert read(client).json() == answer.json()
+    assert answer.json()["relayUrl"] == "wss://other.example"
+
+
+def test_appended_tags_are_archived_and_removed_ones_stay_so(client):
+    register(client, {**BODY, "tags": []})
+    assert archived() == set()
+    register(client, {"appendTags": ["500*"], "relayUrl": ""})
+    assert archived() == {5000, 5002}
+    register(client, {"removeTags": ["500*"], "relayUrl": ""})
+    assert archived() == {5000, 5002}
+    assert HistoryRegistration.objects.get().relay_url == BODY["relayUrl"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"appendTags": ["5000"], "removeTags": ["5000"]}, 400),
+        ({"appendTags": ["5000"]}, 404),
+        ({"removeTags": ["5000"]}, 404),
+        ({}, 400),
+    ],
+)
+def test_what_is_not_registered_is_not_changed(client, body, status):
+    answer = register(client, {"relayUrl": "wss://relay.example", **body})
+
+    assert answer.status_code == status
+    assert answer["Content-Type"] == "application/problem+json"
+    assert not HistoryRegistration.objects.exists()
+
+
+def test_a_client_reads_its_own_registration_only(client):
+    assert read(client).status_code == 404
+    register(client)
+    answer = read(client)
+
+    assert answer.json() == {**BODY, "kept": ["4002", "5000", "5002"]}
+    assert answer["Access-Control-Allow-Origin"] == "*"
+    assert read(client, bearer(seed=8)).status_code == 404
+    assert read(client, "").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -90,8 +182,11 @@ def test_a_token_for_this_server_under_another_name_is_accepted(client):
         "",
         "[]",
         "no json",
-        {},
         {"tags": "5000"},
+        {"tags": ["4 0*"]},
+        {"tags": ["*" * 11]},
+        {"appendTags": ["x"]},
+        {"removeTags": "5000"},
         {"tags": ["x"]},
         {"tags": [{}]},
         {"tags": [str(2**32)]},
@@ -114,8 +209,14 @@ def test_a_huge_body_is_refused(client):
     assert answer.status_code == 413
 
 
-def test_only_post_registers_and_any_origin_may(client):
-    assert client.get(URL).status_code == 405
+def test_the_server_says_that_it_is_healthy(client):
+    answer = client.get("/history/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_only_get_and_post_are_taken_and_any_origin_may(client):
+    assert client.delete(URL).status_code == 405
+    assert client.delete(URL)["Allow"] == "GET, POST, OPTIONS"
     preflight = client.options(URL)
     assert preflight.status_code == 204
     assert "Authorization" in preflight["Access-Control-Allow-Headers"]

@@ -508,11 +508,11 @@ HISTORY = {
         problem("too-large", "Content too large", "At most 16384 bytes."),
     ),
     "another method": (
-        "GET",
+        "PUT",
         "register",
         "",
         405,
-        problem("method", "Method not allowed", "Only POST."),
+        problem("method", "Method not allowed", "Only GET, POST."),
     ),
     "no topic": ("GET", "messages", "", 400, bad("malformed topic", "topic")),
     "a topic that is none": (

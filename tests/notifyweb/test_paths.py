@@ -17,7 +17,9 @@ pytestmark = pytest.mark.django_db
 HOST = "http://testserver"
 
 READ = [
+    "/health",
     "/healthz",
+    "/history/health",
     "/identity?publicKey=z6Mk",
     "/invite?account=eip155:1:0x",
     "/history/messages?topic=" + "a" * 64,
