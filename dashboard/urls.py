@@ -57,6 +57,7 @@ urlpatterns = [
         name="subscription-keys",
     ),
     # Finding dapps
+    path("dapps/<slug:slug>", landing.dapp, name="dapp"),
     path("discover", discover.discover, name="discover"),
     path("discover/dapp", discover.choose, name="discover-choose"),
     path("discover/subscribe", discover.subscribe, name="subscribe"),

@@ -30,7 +30,7 @@ from walletconnect.json_values import has_control_characters
 from walletconnect.notify.scope import require_scope_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from accounts.models import User
 
@@ -189,6 +189,24 @@ def _free_slug(name: str) -> str:
     return f"{base}-{number}"
 
 
+_when_documents_change: list[Callable[[str], None]] = []
+
+
+def when_documents_change(function: Callable[[str], None]) -> None:
+    """Call ``function`` with the address of a dapp hosted here whose documents changed.
+
+    It runs in the transaction of the change.
+    """
+    if function not in _when_documents_change:
+        _when_documents_change.append(function)
+
+
+def _documents_changed(project: Project) -> None:
+    if project.is_hosted:
+        for function in _when_documents_change:
+            function(project.url)
+
+
 # --- what the documents say -----------------------------------------------------------
 
 
@@ -200,7 +218,9 @@ def describe(
     project.description = _checked_text("description", description, least=0, most=255)
     project.icon = _checked_text("icon", icon, least=0, most=255)
     project.last_modified = clock.now()
-    project.save(update_fields=["name", "description", "icon", "last_modified"])
+    with transaction.atomic():
+        project.save(update_fields=["name", "description", "icon", "last_modified"])
+        _documents_changed(project)
     return project
 
 
@@ -212,6 +232,7 @@ def set_types(project: Project, types: Sequence[TypeDraft]) -> list[Notification
         project.last_modified = clock.now()
         project.save(update_fields=["last_modified"])
         audit("project.types-changed", subject=project.id)
+        _documents_changed(project)
     return list(project.types.all())
 
 

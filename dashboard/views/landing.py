@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.http import Http404
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
@@ -23,6 +24,23 @@ if TYPE_CHECKING:
 @require_safe
 def landing(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/landing.html", {"demo": settings.DEMO})
+
+
+@public
+@require_safe
+def dapp(request: HttpRequest, slug: str) -> HttpResponse:
+    """The page at the address of a dapp that is hosted here."""
+    hosted = Project.objects.filter(slug=slug, is_hosted=True)
+    if not settings.DEMO:
+        hosted = hosted.filter(is_demo=False)
+    project = hosted.first()
+    if project is None:
+        raise Http404
+    return render(
+        request,
+        "dashboard/dapp.html",
+        {"project": project, "types": project.types.all()},
+    )
 
 
 def _demo_slug() -> str:

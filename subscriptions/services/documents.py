@@ -255,18 +255,23 @@ _READ_FIELDS: Final = [
 
 
 def _take(row: DappDocument, reading: Reading, now: datetime) -> bool:
-    """Mirror a reading; whether its keys are others than the pinned, for the first time."""
+    """Mirror a reading; whether people have to be told.
+
+    They are when the keys are others than the pinned, for the first time, or the types
+    are others than before: open pages then offer the new ones.
+    """
     row.expires_at = now + (reading.keep_for or _wait_after(row, reading))
     row.checked_at = now
     row.reason = reading.reason[:REASON_LENGTH]
     row.may_pass = reading.may_pass
     if reading.document is None or reading.config is None:
         return False
+    is_known = row.fetched_at is not None
     row.fetched_at = now
     row.name = reading.config.name
     row.description = reading.config.description
     row.icons = list(reading.config.icons)
-    row.types = [
+    types = [
         {
             "name": each.scope_name,
             "title": each.name,
@@ -274,7 +279,9 @@ def _take(row: DappDocument, reading: Reading, now: datetime) -> bool:
         }
         for each in reading.config.types
     ]
-    return _compare_keys(row, reading.document, now)
+    has_other_types = is_known and types != row.types
+    row.types = types
+    return _compare_keys(row, reading.document, now) or has_other_types
 
 
 def _wait_after(row: DappDocument, bad: Reading) -> timedelta:
@@ -359,8 +366,17 @@ def authentication_dids(urls: Collection[str]) -> Mapping[str, str]:
     return dict(rows.values_list("url", "authentication_key"))
 
 
+def read_again(url: str) -> None:
+    """The dapp at this address is known to have changed its documents just now."""
+    if DappDocument.objects.filter(url=url).update(expires_at=clock.now()):
+        enqueue_on_commit(RECHECK_TASK)
+
+
 def doubt(urls: Collection[str]) -> None:
-    """Somebody signs as these dapps with another key: read their documents again soon."""
+    """These dapps sign with another key, or name a type that their documents lacked.
+
+    Their documents are read again soon, but no more often than a bad one would be.
+    """
     now = clock.now()
     earlier = now - timedelta(seconds=settings.LIMITS.document_bad_s)
     doubted = DappDocument.objects.filter(url__in=list(urls), checked_at__lt=earlier)

@@ -20,7 +20,7 @@ from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
 from relay.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
-from subscriptions.models import Subscription
+from subscriptions.models import DappDocument, Subscription
 from subscriptions.services import documents
 from subscriptions.services.wallet import (
     MESSAGE,
@@ -41,7 +41,7 @@ from walletconnect.notify.message import (
 from walletconnect.relay.rpc import JsonRpcRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from walletconnect.crypto.keys import SymKey
     from walletconnect.relay.frames import Publication
@@ -196,6 +196,7 @@ def keep_messages(
     new = {each.place: each for each in arrived if each.place in fresh}
     if new:
         _raise_iat(new.values())
+        documents.doubt(_with_unknown_types(new.values()))
     publications = list(also_publish)
     if receipts:
         publications += _receipts(list(new.values()))
@@ -204,6 +205,16 @@ def keep_messages(
         message_event(MESSAGE, each.subscription.account_id, fresh[place])
         for place, each in new.items()
     ]
+
+
+def _with_unknown_types(arrived: Collection[Arrived]) -> set[str]:
+    """The dapps that sent a type which their documents, as they were read, lack."""
+    sent: dict[str, set[str]] = {}
+    for each in arrived:
+        url = each.subscription.dapp_url
+        sent.setdefault(url, set()).add(each.received.message.type)
+    rows = DappDocument.objects.filter(url__in=sent).values_list("url", "types")
+    return {url for url, types in rows if sent[url] - {each["name"] for each in types}}
 
 
 def _insert(arrived: Sequence[Arrived]) -> dict[tuple[int, int], int]:

@@ -46,6 +46,7 @@ def test_only_signing_in_and_the_first_page_are_public():
     public = {name for name, each in PATTERNS.items() if rule_of(each) is Rule.PUBLIC}
     assert public == {
         "landing",
+        "dapp",
         "join",
         "sign-in",
         "sign-in-begin",

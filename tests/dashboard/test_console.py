@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from castserver.models import Notification, Project, Webhook
 from castserver.services.demo import seed_demo
-from castserver.services.projects import project_of_secret
+from castserver.services.projects import (
+    TypeDraft,
+    project_of_secret,
+    set_types,
+    set_url,
+)
+from groundwork import clock
+from subscriptions.models import DappDocument
 from tests.dashboard.conftest import words
 
 SECRET = re.compile(r'id="project-secret" tabindex="0">([^<]+)</pre>')
@@ -269,3 +277,42 @@ def test_there_is_no_demo_outside_demo_mode(alice, settings):
     assert alice.get("/demo").status_code == 404
     assert alice.get("/join").status_code == 404
     assert "/demo" not in alice.get("/inbox").text
+
+
+# --- the page of a hosted dapp --------------------------------------------------------
+
+
+def test_a_hosted_dapp_has_a_page_at_its_address(alice, stranger, lumen):
+    path = lumen.url.removeprefix("http://localhost:8000")
+    assert path == "/dapps/lumen"
+    page = stranger.get(path)
+    assert page.status_code == 200
+    for text in ("Lumen", "orders", "Orders", "news", "Subscribe in your inbox"):
+        assert text in words(page)
+    (link,) = re.findall(r'href="(/discover/dapp\?url=[^"]+)"', page.text)
+    assert "Lumen" in words(alice.get(link))
+    assert stranger.get(f"{path}/").status_code == 200
+
+
+def test_only_hosted_dapps_have_one(stranger, lumen, demo, settings):
+    assert stranger.get("/dapps/nothing").status_code == 404
+    assert stranger.get(f"/dapps/{demo.slug}").status_code == 200
+    settings.DEMO = False
+    assert stranger.get(f"/dapps/{demo.slug}").status_code == 404
+    set_url(lumen, "https://lumen.example")
+    assert stranger.get("/dapps/lumen").status_code == 404
+
+
+def test_changed_types_of_a_hosted_dapp_are_read_at_once(lumen):
+    later = clock.now() + timedelta(hours=5)
+    row = DappDocument.objects.create(
+        url=lumen.url, domain="x", created_at=clock.now(), expires_at=later
+    )
+    set_types(lumen, [TypeDraft("votes")])
+    row.refresh_from_db()
+    assert row.expires_at <= clock.now()
+    DappDocument.objects.update(expires_at=later)
+    set_url(lumen, "https://lumen.example")
+    set_types(lumen, [TypeDraft("orders")])
+    row.refresh_from_db()
+    assert row.expires_at == later

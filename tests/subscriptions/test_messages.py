@@ -261,3 +261,35 @@ def test_many_people_each_see_their_own(alice, dapp):
             subscription__account__user=person.user
         )
         assert [record.title for record in mine] == [person.account.address[-8:]]
+
+
+# --- types that the documents lack ----------------------------------------------------
+
+
+def test_a_message_of_an_unknown_type_has_the_documents_read_again(
+    alice, dapp, subscription
+):
+    kept_until = clock.now() + timedelta(hours=5)
+    DappDocument.objects.update(
+        checked_at=clock.now() - timedelta(minutes=3), expires_at=kept_until
+    )
+    deliver(dapp.notification(alice.account, type="alerts"))
+    assert services.recheck_documents() == 0
+    dapp.config["types"] = [*dapp.config["types"], {"name": "votes"}]
+    before = AccountEvent.objects.filter(kind="notify.subscription").count()
+    deliver(dapp.notification(alice.account, type="votes"))
+    assert services.recheck_documents() == 1
+    assert "votes" in {each["name"] for each in DappDocument.objects.get().types}
+    events = AccountEvent.objects.filter(kind="notify.subscription").count()
+    assert events == before + 1, "open pages offer it"
+
+
+def test_unknown_types_have_documents_read_no_more_often_than_bad_ones(
+    alice, dapp, subscription
+):
+    DappDocument.objects.update(
+        checked_at=clock.now(), expires_at=clock.now() + timedelta(hours=5)
+    )
+    for number in range(5):
+        deliver(dapp.notification(alice.account, type=f"junk{number}"))
+    assert services.recheck_documents() == 0
