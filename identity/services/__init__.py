@@ -23,6 +23,7 @@ from identity.services.errors import (
     RequestUnknown,
     RequestUsed,
     SignInError,
+    TextDiffers,
     UnsupportedAccount,
     WrongSigner,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "RequestUsed",
     "SignInError",
     "SigningIdentity",
+    "TextDiffers",
     "UnsupportedAccount",
     "WrongSigner",
     "add_identity_key",
