@@ -1,0 +1,205 @@
+"""Every page at every width, in light, dark and forced colours: axe, reflow, targets, names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PATIENCE_MS
+from tests.browser.test_two_devices import open_page, subscribe
+
+pytestmark = [pytest.mark.system, pytest.mark.browser]
+
+expect.set_options(timeout=PATIENCE_MS)
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+WIDTHS = (320, 639, 800, 1280)
+# For people who look at the pages: a folder for pictures of all of them.
+PICTURES = os.environ.get("NOTIFYWEB_TEST_PICTURES")
+
+AUDIT = """async () => {
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const found = await axe.run(document, {runOnly: {type: "tag", values: tags}});
+  return found.violations.flatMap((each) =>
+    each.nodes.map((node) => `${each.id}: ${node.target.join(" ")} ${node.failureSummary.split("\\n")[1] ?? ""}`));
+}"""
+SIDEWAYS = """() => {
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width) return [];
+  return [...document.querySelectorAll("body *")]
+    .filter((each) => each.getBoundingClientRect().right > width + 1)
+    .map((each) => `sideways: ${each.tagName}.${each.className}`).slice(0, 5);
+}"""
+# The target of a field is its label as well, that of a row's link the whole row. A link in
+# a line of text is as high as the line (WCAG 2.5.8 and 2.5.5 except it).
+TARGETS = """(least) => {
+  const shown = (each) => each.checkVisibility({opacityProperty: true, visibilityProperty: true}) && each.getClientRects().length;
+  const small = [];
+  for (const each of document.querySelectorAll("a, button, summary, select, textarea, input:not([type=hidden])")) {
+    if (!shown(each) || each.closest(".visually-hidden, .skip")) continue;
+    const style = getComputedStyle(each);
+    const own = each.getBoundingClientRect();
+    let [width, height] = [own.width, own.height];
+    if (each.matches(".row__link")) continue;
+    const label = each.labels?.[0];
+    if (label && label.contains(each)) {
+      const box = label.getBoundingClientRect();
+      [width, height] = [Math.max(width, box.width), Math.max(height, box.height)];
+    }
+    const inline = each.tagName === "A" && style.display === "inline";
+    if (inline && each.parentElement.textContent.trim() !== each.textContent.trim()) continue;
+    if (width < least - 0.5 || height < least - 0.5)
+      small.push(`small target ${Math.round(width)}x${Math.round(height)}: ${each.outerHTML.slice(0, 110)}`);
+  }
+  return small;
+}"""
+NAMES = """() => [...document.querySelectorAll("a, button")]
+  .filter((each) => each.checkVisibility() && !(each.ariaLabel || each.textContent.trim()))
+  .map((each) => `no name: ${each.outerHTML.slice(0, 110)}`)"""
+
+
+@pytest.fixture
+def person(system, window) -> Page:
+    page = window(base_url=system.base_url)
+    page.goto("/")
+    page.get_by_role("link", name="Start the 2-minute demo").click()
+    page.wait_for_url("**/inbox")
+    return page
+
+
+def settled(page: Page) -> list[str]:
+    """The addresses of all pages, once each has something to show."""
+    subscribe(page)
+    expect(page.locator('.step[data-state="done"]')).to_have_count(18)
+    attempt = page.url
+    page.goto("/console/acme-dao/send")
+    page.get_by_label("Title").fill(
+        "A title of sixty-four signs, as long as dapps may write them xx"
+    )
+    page.get_by_label("Text", exact=True).fill("A text " * 30)
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/sent/*")
+    sent = page.url
+    open_page(page, "/inbox?tab=all")
+    expect(page.locator("#messages li.message")).to_have_count(1)
+    message = page.locator("#messages a.row__link").get_attribute("href")
+    page.goto("/subscriptions")
+    topic = page.locator("#subscriptions a.row__link").get_attribute("href")
+    page.goto("/console/project/new")
+    page.get_by_label("Name").first.fill("Lumen")
+    page.get_by_role("button", name="Create the project").click()
+    page.wait_for_url("**/keys?made=*")
+    keys = page.url
+    slug = keys.partition("/console/")[2].partition("/")[0]
+    revoke = (
+        page.get_by_role("button", name="Revoke")
+        .locator("xpath=..")
+        .get_attribute("action")
+    )
+    console = [
+        f"/console/{slug}{part}"
+        for part in (
+            "",
+            "/send",
+            "/types",
+            "/subscribers",
+            "/webhooks",
+            "/settings",
+            "/close",
+        )
+    ]
+    fixed = [
+        "/", "/signin", "/signin/again?next=/settings", "/inbox", "/inbox?tab=archived",
+        "/inbox?tab=all", "/subscriptions", "/discover", "/devices", "/devices/others/revoke",
+        "/sync", "/settings", "/console", "/console/project/new", "/console/acme-dao",
+        "/demo", "/nowhere", "/dapps/acme-dao",
+    ]  # fmt: skip
+    found = [
+        attempt,
+        sent,
+        message,
+        topic,
+        f"{topic}?pressed=yes&type=alerts&from=form",
+        keys,
+        revoke,
+    ]
+    return [*fixed, *console, *found]
+
+
+def audit(page: Page, path: str, *, least: int) -> list[str]:
+    page.goto(path)
+    page.evaluate("document.fonts.ready")
+    page.evaluate(AXE)
+    faults = page.evaluate(AUDIT) + page.evaluate(SIDEWAYS)
+    return faults + page.evaluate(TARGETS, least) + page.evaluate(NAMES)
+
+
+LOOKS = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "forced": {"color_scheme": "light", "forced_colors": "active"},
+}
+
+
+def test_every_page_passes_at_every_width_in_every_colour(system, window, person):
+    paths = settled(person)
+    cookies = person.context.cookies()
+    faults: dict[str, list[str]] = {}
+    for look, options in LOOKS.items():
+        for width in WIDTHS if look == "light" else (320, 800):
+            is_touch = width < 640
+            page = window(
+                base_url=system.base_url,
+                has_touch=is_touch,
+                is_mobile=is_touch,
+                **options,
+            )
+            page.context.add_cookies(cookies)
+            page.set_viewport_size({"width": width, "height": 860})
+            for path in paths:
+                name = f"{look} {width} {path.removeprefix(system.base_url)}"
+                found = audit(page, path, least=44 if is_touch else 24)
+                if found:
+                    faults[name] = found
+                if PICTURES:
+                    safe = "".join(mark if mark.isalnum() else "-" for mark in name)[
+                        :90
+                    ]
+                    page.screenshot(path=f"{PICTURES}/{safe}.png", full_page=True)
+            page.context.close()
+    assert not faults, "\n".join(
+        f"{name}\n  " + "\n  ".join(found) for name, found in faults.items()
+    )
+
+
+def test_the_middle_rail_is_narrow_and_keeps_its_labels(person):
+    for width in (640, 800, 1023):
+        person.set_viewport_size({"width": width, "height": 860})
+        person.goto("/inbox")
+        assert person.locator(".rail").bounding_box()["width"] == 64
+        for link in person.locator(".rail nav a").all():
+            assert link.evaluate("each => each.scrollWidth <= each.clientWidth"), (
+                link.inner_text()
+            )
+            assert link.inner_text().strip()
+    person.set_viewport_size({"width": 1024, "height": 860})
+    assert person.locator(".rail").bounding_box()["width"] == 232
+
+
+def test_switches_differ_in_forced_colours(system, window, person):
+    page = window(base_url=system.base_url, forced_colors="active")
+    page.context.add_cookies(person.context.cookies())
+    page.goto("/discover")
+    page.get_by_role("link", name="Choose what Acme DAO may send").click()
+    first, second = page.locator(".switch").all()[:2]
+    second.uncheck()
+    page.wait_for_timeout(300)  # the transition of the knob
+    assert first.screenshot() != second.screenshot()
+    background = "each => getComputedStyle(each).backgroundColor"
+    knob = "each => getComputedStyle(each, '::after').backgroundColor"
+    assert first.evaluate(background) != second.evaluate(background)
+    for switch in (first, second):
+        assert switch.evaluate(background) != switch.evaluate(knob)
