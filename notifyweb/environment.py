@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
+import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+import idna
+import psycopg
+from psycopg.conninfo import make_conninfo
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 HIGHEST_PORT = 65535
 KEY_LENGTH = 32
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+CERT_REQS = "ssl_cert_reqs"
+CHECK_HOSTNAME = "ssl_check_hostname"
+REDIS_TLS_FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+REDIS_TLS_OPTIONS = REDIS_TLS_FILES | {CERT_REQS, CHECK_HOSTNAME}
 
 
 class SettingError(Exception):
@@ -70,17 +82,93 @@ def names(name: str, default: tuple[str, ...] = ()) -> list[str]:
 
 
 def address(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
-    """A URL without a trailing slash, of one of the given schemes."""
+    """A URL of one of the given schemes, written as a browser writes it.
+
+    Scheme and host in lower case, an international name as punycode, no default port, no
+    slash at the end. Others compare these URLs as text, so each has one spelling.
+    """
+    return _normalized(name, text(name, default), schemes)
+
+
+def addresses(
+    name: str, default: tuple[str, ...], *, schemes: tuple[str, ...]
+) -> list[str]:
+    """A comma-separated list of such URLs."""
+    return [_normalized(name, value, schemes) for value in names(name, default)]
+
+
+def origin(name: str, default: str, *, schemes: tuple[str, ...]) -> str:
+    """Such a URL without a path: what is served there is served from the root."""
+    value = address(name, default, schemes=schemes)
+    if urlsplit(value).path:
+        raise SettingError(
+            f"{name} has a path; pages are served from the root of a host only."
+        )
+    return value
+
+
+def _normalized(name: str, value: str, schemes: tuple[str, ...]) -> str:
+    if not value:
+        return ""
+    parts = _split(name, value, schemes)
+    for part, found in (
+        ("a user or password", "@" in parts.netloc),
+        ("a query", "?" in value),
+        ("a fragment", "#" in value),
+    ):
+        if found:
+            raise SettingError(f"{name} has {part}; write scheme, host and port only.")
+    if not parts.hostname:
+        raise SettingError(f"{name} names no host.")
+    if any(not char.isprintable() or char in " \\" for char in value):
+        raise SettingError(f"{name} is not a URL: it has characters that no URL has.")
+    host = _normalized_host(name, parts.hostname, bracketed="[" in parts.netloc)
+    port = "" if parts.port in {None, DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+
+
+def _normalized_host(name: str, host: str, *, bracketed: bool) -> str:
+    try:
+        return url_host(str(ipaddress.ip_address(host)))
+    except ValueError:
+        if bracketed:
+            raise SettingError(f"{name} has no IPv6 address in its brackets.") from None
+    try:
+        found = idna.encode(host.rstrip("."), uts46=True).decode("ascii")
+    except idna.IDNAError:
+        raise SettingError(f"{name} has a host that is not a domain name.") from None
+    return found
+
+
+def url_host(host: str) -> str:
+    """A host as URLs write it: IPv6 addresses stand in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def bind(name: str, default: str) -> str:
+    """An address to listen on, without the brackets of URLs."""
     value = text(name, default)
-    if value:
-        _split(name, value, schemes)
-    return value.rstrip("/")
+    host = value[1:-1] if value[0] == "[" and value[-1] == "]" else value
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        if ":" in host or not HOST_NAME.fullmatch(host):
+            raise SettingError(
+                f"{name} is {value!r}; write an address of this machine such as "
+                "127.0.0.1, ::1, 0.0.0.0 or ::."
+            ) from None
+    return host
+
+
+def local_host(bound: str) -> str:
+    """Where a program on this machine reaches what listens on ``bound``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104
 
 
 def _split(name: str, value: str, schemes: tuple[str, ...]) -> SplitResult:
     try:
         parts = urlsplit(value)
-        _ = parts.port
+        port_number = parts.port
     except ValueError:
         raise SettingError(f"{name} is not a URL.") from None
     if parts.scheme not in schemes:
@@ -88,7 +176,143 @@ def _split(name: str, value: str, schemes: tuple[str, ...]) -> SplitResult:
         raise SettingError(f"{name} is not a URL of the form {wanted}.")
     if not parts.netloc and not parts.path:
         raise SettingError(f"{name} names no host.")
+    if port_number == 0:
+        raise SettingError(f"{name} names port 0; write one from 1 to {HIGHEST_PORT}.")
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Where Redis is, in the form in which each of its clients takes it.
+
+    redis-py and channels_redis take ``url``, Celery ``celery_url`` with ``celery_tls``. Their
+    own readers of URLs differ: of ``rediss://`` Celery checks no certificate, and what
+    one calls a database another ignores.
+    """
+
+    host: str = ""
+    port: int = 6379
+    path: str = ""
+    database: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    tls: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def url(self) -> str:
+        query = {"db": str(self.database), **dict(self.tls or ())}
+        scheme = "unix" if self.path else "redis" if self.tls is None else "rediss"
+        place = quote(self.path) if self.path else self._host_and_port
+        return f"{scheme}://{self._credentials}{place}?{urlencode(query)}"
+
+    @property
+    def celery_url(self) -> str:
+        if self.path:
+            return (
+                f"redis+socket://{self._credentials}{quote(self.path)}"
+                f"?virtual_host={self.database}"
+            )
+        return f"redis://{self._credentials}{self._host_and_port}/{self.database}"
+
+    @property
+    def celery_tls(self) -> dict[str, str | bool] | None:
+        if self.tls is None:
+            return None
+        checks = {name: value for name, value in self.tls if name != CHECK_HOSTNAME}
+        checks_name = dict(self.tls).get(CHECK_HOSTNAME, "true") == "true"
+        return {**checks, CHECK_HOSTNAME: checks_name}
+
+    @property
+    def _credentials(self) -> str:
+        if not self.user and not self.password:
+            return ""
+        return f"{quote(self.user, safe='')}:{quote(self.password, safe='')}@"
+
+    @property
+    def _host_and_port(self) -> str:
+        return f"{url_host(self.host)}:{self.port}"
+
+
+def redis_address(name: str) -> RedisAddress | None:
+    """``redis://user:password@host:port/0``, ``rediss://…`` or ``unix:///path?db=0``.
+
+    None if empty. What only one of the three clients would take is refused.
+    """
+    value = text(name)
+    if not value:
+        return None
+    parts = _split(name, value, ("redis", "rediss", "unix", "redis+socket"))
+    if "#" in value:
+        raise SettingError(f"{name} has a #; write %23 where it belongs to a password.")
+    query = _redis_query(name, parts)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if parts.scheme in {"unix", "redis+socket"}:
+        if parts.hostname or not parts.path.strip("/"):
+            raise SettingError(
+                f"{name} names no socket; write unix:///path with three slashes."
+            )
+        database = _redis_database(name, query.pop("db", query.pop("virtual_host", "")))
+        return RedisAddress(
+            path=unquote(parts.path), database=database, user=user, password=password
+        )
+    in_path = unquote(parts.path).strip("/")
+    in_query = query.pop("db", "")
+    if in_path and in_query and in_path != in_query:
+        raise SettingError(f"{name} names two databases, {in_path} and {in_query}.")
+    return RedisAddress(
+        host=unquote(parts.hostname or "localhost"),
+        port=parts.port or 6379,
+        database=_redis_database(name, in_path or in_query),
+        user=user,
+        password=password,
+        tls=_redis_tls(name, query) if parts.scheme == "rediss" else None,
+    )
+
+
+def _redis_query(name: str, parts: SplitResult) -> dict[str, str]:
+    allowed = {"db"}
+    if parts.scheme == "rediss":
+        allowed |= REDIS_TLS_OPTIONS
+    if parts.scheme == "redis+socket":
+        allowed |= {"virtual_host"}
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    for key, _ in pairs:
+        if key not in allowed:
+            raise SettingError(
+                f"{name} has the option {key!r}; of {parts.scheme}:// only "
+                f"{', '.join(sorted(allowed))} can be set."
+            )
+    if len(dict(pairs)) < len(pairs):
+        raise SettingError(f"{name} sets one option twice.")
+    return dict(pairs)
+
+
+def _redis_database(name: str, value: str) -> int:
+    if value and not (value.isascii() and value.isdecimal()):
+        raise SettingError(f"{name}: the database {value!r} is not a whole number.")
+    return int(value or "0")
+
+
+def _redis_tls(name: str, query: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    given = query.get(CERT_REQS, "required")
+    # Celery's own spelling is taken, too.
+    required = given.lower().removeprefix("cert_")
+    if required not in {"required", "optional", "none"}:
+        raise SettingError(
+            f"{name}: {CERT_REQS} is {given!r}; write required, optional or none."
+        )
+    checks_name = query.get(CHECK_HOSTNAME, "true").lower()
+    if checks_name not in TRUE | FALSE:
+        raise SettingError(f"{name}: {CHECK_HOSTNAME} is not true or false.")
+    files = {key: query[key] for key in sorted(REDIS_TLS_FILES & query.keys())}
+    for key, path in files.items():
+        if not os.access(path, os.R_OK) or not Path(path).is_file():
+            raise SettingError(f"{name}: {key} names {path}, which cannot be read.")
+    return (
+        (CERT_REQS, required),
+        (CHECK_HOSTNAME, "true" if checks_name in TRUE else "false"),
+        *files.items(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +336,23 @@ def database_address(name: str) -> DatabaseAddress | None:
     if not value:
         return None
     parts = _split(name, value, ("postgres", "postgresql"))
+    if "#" in value:
+        raise SettingError(f"{name} has a #; write %23 where it belongs to a password.")
     query = dict(parse_qsl(parts.query))
+    try:
+        make_conninfo(**query)
+    except psycopg.ProgrammingError:
+        raise SettingError(f"{name} has an option that libpq does not know.") from None
+    port_in_query = query.pop("port", "5432")
+    if not port_in_query.isdecimal() or not 0 < int(port_in_query) <= HIGHEST_PORT:
+        raise SettingError(f"{name} names a port that is not one.")
     database = unquote(parts.path.lstrip("/"))
     if not database:
         raise SettingError(f"{name} names no database after the host.")
     return DatabaseAddress(
         name=database,
         host=query.pop("host", unquote(parts.hostname or "")),
-        port=parts.port or int(query.pop("port", "5432")),
+        port=parts.port or int(port_in_query),
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         options=tuple(query.items()),

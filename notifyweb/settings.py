@@ -22,19 +22,17 @@ DAY = 24 * 60 * 60
 
 DATA_DIR = env.folder("NOTIFYWEB_DATA_DIR", BASE_DIR / ".data")
 EXTERNAL_DATABASE = env.database_address("DATABASE_URL")
-EXTERNAL_REDIS_URL = env.address(
-    "REDIS_URL", schemes=("redis", "rediss", "unix", "redis+socket")
-)
+EXTERNAL_REDIS = env.redis_address("REDIS_URL")
 EMBEDDED_POSTGRES = EXTERNAL_DATABASE is None
-EMBEDDED_REDIS = not EXTERNAL_REDIS_URL
+EMBEDDED_REDIS = EXTERNAL_REDIS is None
 PLACES = Places(DATA_DIR)
 
 # Addresses ------------------------------------------------------------------
 
-BIND = env.text("NOTIFYWEB_BIND", "127.0.0.1")
+BIND = env.bind("NOTIFYWEB_BIND", "127.0.0.1")
 PORT = env.port("NOTIFYWEB_PORT", 8000)
 RELAY_PORT = env.port("NOTIFYWEB_RELAY_PORT", 8080)
-PUBLIC_URL = env.address(
+PUBLIC_URL = env.origin(
     "NOTIFYWEB_PUBLIC_URL", f"http://localhost:{PORT}", schemes=("http", "https")
 )
 RELAY_PUBLIC_URL = env.address(
@@ -44,9 +42,8 @@ RELAY_PUBLIC_URL = env.address(
 )
 _other_relay = env.address("RELAY_URL", schemes=("ws", "wss"))
 EMBEDDED_RELAY = not _other_relay
-_local_host = "127.0.0.1" if BIND in {"0.0.0.0", "::"} else BIND  # noqa: S104
-_relay_host = env.text("NOTIFYWEB_RELAY_HOST", _local_host)
-RELAY_URL = _other_relay or f"ws://{_relay_host}:{RELAY_PORT}"
+_relay_host = env.bind("NOTIFYWEB_RELAY_HOST", env.local_host(BIND))
+RELAY_URL = _other_relay or f"ws://{env.url_host(_relay_host)}:{RELAY_PORT}"
 PROJECT_ID = env.text("PROJECT_ID")
 _other_keys_server = env.address("KEYS_SERVER_URL", schemes=("http", "https"))
 KEYS_SERVER_URL = _other_keys_server or PUBLIC_URL
@@ -63,13 +60,15 @@ CAST_SERVER_URL = (
     env.address("CAST_SERVER_URL", schemes=("http", "https")) or PUBLIC_URL
 )
 CAST_API_URL = f"{PUBLIC_URL}/cast"
-ALLOWED_KEYS_SERVERS = env.names(
-    "NOTIFYWEB_ALLOWED_KEYS_SERVERS", ("https://keys.walletconnect.com",)
+ALLOWED_KEYS_SERVERS = env.addresses(
+    "NOTIFYWEB_ALLOWED_KEYS_SERVERS",
+    ("https://keys.walletconnect.com",),
+    schemes=("http", "https"),
 )
 ALLOWED_KEYS_SERVERS = sorted({*ALLOWED_KEYS_SERVERS, KEYS_SERVER_URL, PUBLIC_URL})
 
 PUBLIC_HTTPS = PUBLIC_URL.startswith("https://")
-PUBLIC_HOST = urlsplit(PUBLIC_URL).hostname or "localhost"
+PUBLIC_HOST = env.url_host(urlsplit(PUBLIC_URL).hostname or "localhost")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _embedded = EMBEDDED_POSTGRES and EMBEDDED_REDIS
 
@@ -134,10 +133,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis: hints, queues and counters; nothing that may not be lost ---------------
 
-REDIS_URL = (
-    EXTERNAL_REDIS_URL.replace("redis+socket://", "unix://")
-    or f"unix://{PLACES.redis_socket}"
-)
+REDIS = EXTERNAL_REDIS or env.RedisAddress(path=str(PLACES.redis_socket))
+REDIS_URL = REDIS.url
 # Blocking reads last longer than the library's own limit of five seconds, which
 # would close every channel that is idle for so long.
 REDIS_TIMEOUT_S = 30
@@ -275,7 +272,7 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 # Pages that may open the browser socket. At home both loopback names are this site.
 BROWSER_ORIGINS = [PUBLIC_URL]
 if EMBEDDED_POSTGRES:
-    BROWSER_ORIGINS += [f"http://localhost:{PORT}", f"http://127.0.0.1:{PORT}"]
+    BROWSER_ORIGINS += [f"http://{name}:{PORT}" for name in LOOPBACK_NAMES]
 TRUSTED_PROXIES = env.integer("NOTIFYWEB_TRUSTED_PROXIES", 0, highest=10)
 if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -342,11 +339,8 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"notifyweb@{PUBLIC_HOST}")
 
 # Celery ---------------------------------------------------------------------
 
-CELERY_BROKER_URL = (
-    REDIS_URL.replace("unix://", "redis+socket://")
-    if REDIS_URL.startswith("unix://")
-    else REDIS_URL
-)
+CELERY_BROKER_URL = REDIS.celery_url
+CELERY_BROKER_USE_SSL = REDIS.celery_tls
 CELERY_TASK_DEFAULT_QUEUE = "notifyweb"
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

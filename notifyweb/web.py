@@ -18,6 +18,7 @@ from groundwork.listening import handed_socket
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,26 @@ LOOK_EVERY_S = 0.05
 
 class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
     """Daphne stops by cancelling everything; this one lets it come to an end."""
+
+    def listen_on(self, listening: socket.socket) -> None:
+        """Serve on a socket that is already open instead of opening one.
+
+        Daphne's own endpoint for this, ``fd:``, takes every socket for IPv4 and makes
+        garbage of the addresses of IPv6 clients.
+        """
+        self.endpoints: list[str] = []
+
+        # Twisted accepts until the queue is empty; the reactor must not block on that.
+        listening.settimeout(0)
+
+        def adopt() -> None:
+            port = reactor.adoptStreamPort(
+                listening.fileno(), listening.family, self.http_factory
+            )
+            self.listeners.append(defer.succeed(port))
+
+        # Called once the factory exists, before the reactor runs.
+        self.ready_callable = adopt
 
     def kill_all_applications(self) -> defer.Deferred[None]:
         for listener in self.listeners:
@@ -55,14 +76,9 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
 def serve(*, bind: str, port: int) -> None:
     from notifyweb.asgi import application
 
-    door = handed_socket()
     server = GracefulServer(
         application=application,
-        endpoints=(
-            build_endpoint_description_strings(host=bind, port=port)
-            if door is None
-            else build_endpoint_description_strings(file_descriptor=door.fileno())
-        ),
+        endpoints=build_endpoint_description_strings(host=bind, port=port),
         server_name="",
         # A browser sends acknowledgements, never more.
         websocket_max_message_size=FRAME_BYTES,
@@ -72,4 +88,7 @@ def serve(*, bind: str, port: int) -> None:
         application_close_timeout=5,
         verbosity=0,
     )
+    listening = handed_socket()
+    if listening is not None:
+        server.listen_on(listening)
     server.run()

@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from notifyweb.environment import local_host
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,7 +31,7 @@ async def readiness(host: str, port: int) -> Readiness:
     """Ask ``/readyz`` of the web process on this machine."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            status, body = await _get(_reachable(host), port, "/readyz")
+            status, body = await _get(local_host(host), port, "/readyz")
     except (OSError, TimeoutError, ValueError):
         return Readiness(ready=False, missing="web")
     return Readiness(ready=status == OK_LINE, missing=_missing(body))
@@ -39,14 +41,10 @@ async def web_fault(host: str, port: int) -> str:
     """Why the web process needs a restart; empty if a restart would not help."""
     try:
         async with asyncio.timeout(LIVE_TIMEOUT_S):
-            status, _ = await _get(_reachable(host), port, "/livez")
+            status, _ = await _get(local_host(host), port, "/livez")
     except (OSError, TimeoutError, ValueError):
         return "does not answer"
     return "" if status == OK_LINE else "gets no database connection"
-
-
-def _reachable(bind: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)  # noqa: S104
 
 
 async def _get(host: str, port: int, path: str) -> tuple[bytes, bytes]:

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
+from groundwork.clients import client_address
 from notifyweb.urls import urlpatterns as real
 
 GATE = 7_702
@@ -67,7 +68,12 @@ def leak(request):
     return HttpResponse("taken" if taken.wait(10) else "not taken")
 
 
+def client(request):
+    return HttpResponse(client_address(request))
+
+
 urlpatterns = [
+    path("slow/client", client),
     path("slow/leak", leak),
     path("slow/query", query),
     path("slow/in-transaction", in_transaction),
