@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_Value = TypeVar("_Value")
 
 KEY_LENGTH = 32
 IV_LENGTH = 12
@@ -20,6 +26,10 @@ def iv() -> bytes:
 
 def token_hex(byte_count: int) -> str:
     return secrets.token_hex(byte_count)
+
+
+def choice(values: Sequence[_Value]) -> _Value:
+    return secrets.choice(values)
 
 
 def jitter(seconds: float, *, share: float = 0.2) -> float:

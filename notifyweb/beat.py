@@ -9,12 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from typing import TYPE_CHECKING
 
 import redis
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from groundwork import heartbeat
 from groundwork.connections import shared_redis
+from groundwork.wake import reserve_wake_up
+
+if TYPE_CHECKING:
+    from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +51,14 @@ class SingleScheduler(DatabaseScheduler):  # type: ignore[misc] # not typed
         except redis.RedisError as error:
             logger.warning("beat waits for Redis", extra={"error": error})
             return False
+
+    def apply_async(self, entry: Any, *args: Any, **kwargs: Any) -> Any:
+        """Start a periodic task, unless it is waiting to start already."""
+        if reserve_wake_up(entry.task, entry.args or ()):
+            return super().apply_async(entry, *args, **kwargs)
+        if kwargs.get("advance", True):
+            self.reserve(entry)
+        return None
 
     def close(self) -> None:
         super().close()

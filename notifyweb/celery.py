@@ -7,7 +7,14 @@ import warnings
 from typing import TYPE_CHECKING
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_init, worker_ready
+from celery.signals import (
+    beat_init,
+    setup_logging,
+    task_prerun,
+    worker_init,
+    worker_ready,
+    worker_shutting_down,
+)
 
 if TYPE_CHECKING:
     from typing import Any
@@ -46,9 +53,28 @@ def refuse_unfit(**_: Any) -> None:
 
 
 @worker_ready.connect
-def begin(**_: Any) -> None:
-    """The first canary shows at once that tasks are taken up."""
+def begin(sender: Any, **_: Any) -> None:
+    """What a worker that died left behind is found at once, not by the next sweep."""
+    from groundwork import wake
     from notifyweb import schedule
+    from notifyweb.task_queues import ROUTES
 
-    for name in (schedule.CANARY, *schedule.AT_START):
-        app.send_task(name)
+    wake.forget_wake_ups()
+    own = set(sender.app.amqp.queues.consume_from)
+    for name in schedule.AT_START:
+        if ROUTES[name]["queue"] in own:
+            app.send_task(name)
+
+
+@task_prerun.connect
+def allow_next_wake_up(task: Any, args: Any, **_: Any) -> None:
+    from groundwork import wake
+
+    wake.wake_up_started(task.name, args or ())
+
+
+@worker_shutting_down.connect
+def take_no_more_work(**_: Any) -> None:
+    from groundwork import work_queue
+
+    work_queue.stopping.set()

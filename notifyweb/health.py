@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RELAY_TIMEOUT_S = 1.0
 POSTGRES_TIMEOUT_S = 2.0
 # Three missed signs: the gateway beats every five seconds, the others every fifteen.
-OLDEST_SIGN_S = {"gateway": 20.0, "worker": 60.0, "beat": 45.0}
+OLDEST_SIGN_S = {"gateway": 20.0, "worker": 60.0, "outbound": 60.0, "beat": 45.0}
 OK = 200
 UNAVAILABLE = 503
 

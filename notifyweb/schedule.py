@@ -12,10 +12,14 @@ MINUTE = 60
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 CANARY = "notifyweb.canary"
+OUTBOUND_CANARY = "notifyweb.outbound_canary"
 # What a worker looks for when it starts: the work of one that died, which had it leased.
 AT_START = (
+    CANARY,
+    OUTBOUND_CANARY,
+    "castserver.deliver_due_webhooks",
     "relay.sweep",
-    "subscriptions.expire_attempts",
+    "subscriptions.resolve_dapp",
     "syncstore.resume_cold_starts",
 )
 CANARY_S = 15
@@ -31,7 +35,8 @@ class Periodic:
 
 
 PERIODIC = (
-    Periodic(CANARY, CANARY_S, "prove that workers take up tasks"),
+    Periodic(CANARY, CANARY_S, "prove that the workers for messages take up tasks"),
+    Periodic(OUTBOUND_CANARY, CANARY_S, "the same for the outbound workers"),
     Periodic("relay.sweep", 30, "find relay messages that no wake-up announced"),
     Periodic("relay.prune", 15 * MINUTE, "drop relay messages past their TTL"),
     Periodic("accounts.expire_devices", MINUTE, "sign out devices past their time"),
@@ -66,7 +71,7 @@ PERIODIC = (
     ),
     Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
-    Periodic("castserver.send_due_deliveries", 30, "send notifications no task took"),
+    Periodic("castserver.send_deliveries", 30, "build messages of large notifications"),
     Periodic("castserver.announce_changes", 30, "tell watchers what no task told"),
     Periodic("castserver.expire_subscribers", MINUTE, "end subscribers past expiry"),
     Periodic(

@@ -9,6 +9,7 @@ from csp.constants import NONE, SELF
 
 from groundwork.limits import configured_limits
 from notifyweb import environment as env
+from notifyweb import task_queues
 from notifyweb.database import Patience, database_settings
 from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
 from notifyweb.environment import SettingError
@@ -341,7 +342,10 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"notifyweb@{PUBLIC_HOST}")
 
 CELERY_BROKER_URL = REDIS.celery_url
 CELERY_BROKER_USE_SSL = REDIS.celery_tls
-CELERY_TASK_DEFAULT_QUEUE = "notifyweb"
+CELERY_TASK_DEFAULT_QUEUE = task_queues.MESSAGES
+# A worker that is not told which queues to take from takes from all.
+CELERY_TASK_QUEUES = task_queues.broker_queues()
+CELERY_TASK_ROUTES = task_queues.ROUTES
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -351,7 +355,8 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_SOFT_TIME_LIMIT = 45
 CELERY_TASK_TIME_LIMIT = 55
 CELERY_TASK_PUBLISH_RETRY = False
-CELERY_WORKER_PREFETCH_MULTIPLIER = 4
+# What is prefetched waits behind a running task, whichever queue is next.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 20_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
@@ -367,6 +372,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 10,
     "socket_keepalive": not REDIS_URL.startswith("unix://"),
     "global_keyprefix": "celery:",
+    "queue_order_strategy": "sorted",
     # Starting a task is a hint: whoever gives it does not wait for an absent Redis.
     "max_retries": 1,
     "interval_start": 0,

@@ -1,13 +1,18 @@
-"""The canary: a task that does nothing but show that tasks are done."""
+"""The canaries: tasks that do nothing but show that a worker takes up tasks."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
 from groundwork import heartbeat
-from notifyweb.schedule import CANARY
+from notifyweb import schedule
 
 
-@shared_task(name=CANARY)
+@shared_task(name=schedule.CANARY)
 def canary() -> None:
     heartbeat.beat("worker")
+
+
+@shared_task(name=schedule.OUTBOUND_CANARY)
+def outbound_canary() -> None:
+    heartbeat.beat("outbound")

@@ -8,6 +8,7 @@ from typing import ClassVar
 from django.db import models
 
 from castserver.models.projects import Project
+from groundwork.work_queue import WorkItem
 
 
 class Webhook(models.Model):
@@ -33,7 +34,7 @@ class Webhook(models.Model):
         return self.url
 
 
-class WebhookDelivery(models.Model):
+class WebhookDelivery(WorkItem):
     """One event for one webhook: signed, retried on a schedule, visible.
 
     ``id`` is the ``webhook-id`` that the receiver sees, the same at every attempt.
@@ -52,22 +53,13 @@ class WebhookDelivery(models.Model):
     event = models.CharField(max_length=16)
     body = models.TextField(help_text="the exact text that is sent")
     state = models.CharField(max_length=10, choices=State.choices, default=State.DUE)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField()
-    # While a worker has it; a worker that dies leaves it to the next after this.
-    leased_until = models.DateTimeField(null=True, blank=True)
     last_status = models.PositiveSmallIntegerField(null=True, blank=True)
-    reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField()
     delivered_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(
-                fields=["next_attempt_at"],
-                name="webhook_delivery_due",
-                condition=models.Q(state="due"),
-            ),
+            *WorkItem.Meta.indexes,
             models.Index(
                 fields=["webhook", "-created_at"], name="webhook_delivery_newest"
             ),

@@ -8,18 +8,19 @@ message yet; building one and noting that it was built are one transaction.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models import BooleanField, Count, ExpressionWrapper, Min, Q
 
 from castserver.models import Delivery, Notification
+from castserver.services.owners import owner_of
 from castserver.services.publications import publish_all
 from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
+from groundwork.wake import enqueue_on_commit
 from keychain.services import Holder, signing_key, sym_keys
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.message import MessageBatch, Recipient
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from walletconnect.relay.frames import Publication
 
 CHUNK: Final = 1_000
-# Younger ones have a task of their own.
-SWEEP_AFTER: Final = timedelta(seconds=30)
+SEND_TASK: Final = "castserver.send_deliveries"
 
 _COPY: Final = """
 COPY castserver_delivery
@@ -220,17 +220,28 @@ def _lock_due(notification_id: str) -> list[tuple[DueDelivery, bool]]:
     ]
 
 
-def send_due_deliveries() -> int:
-    """What no task took up: a task may be lost with all of Redis."""
-    before = clock.now() - SWEEP_AFTER
-    waiting = (
-        Delivery.objects.filter(sent_at=None, created_at__lte=before)
-        .order_by()
-        .values_list("notification_id", flat=True)
-        .distinct()
+def send_due_chunk() -> int:
+    """Build one chunk of what is due, of any project; how many were found due.
+
+    The owner is drawn by lot, so that one who notifies a million accounts delays the
+    others by a chunk at a time. Within an owner the oldest notification comes first.
+    """
+    waiting = list(
+        Delivery.objects.filter(sent_at=None)
+        .annotate(owner=owner_of("notification__project"))
+        .values("owner", "notification_id")
+        .annotate(oldest=Min("created_at"), count=Count("pk"))
+        .order_by("oldest")
     )
-    count = 0
-    for notification_id in list(waiting[:100]):
-        while sent := send_deliveries(str(notification_id)):
-            count += sent
+    if not waiting:
+        return 0
+    if sum(each["count"] for each in waiting) > CHUNK:
+        # Before the work, so that another process builds the next chunk meanwhile.
+        enqueue_on_commit(SEND_TASK)
+    owner = entropy.choice(sorted({each["owner"] for each in waiting}))
+    oldest = next(each for each in waiting if each["owner"] == owner)
+    count = send_deliveries(str(oldest["notification_id"]))
+    # None found: another worker has the last ones, and looks again after them.
+    if count and Delivery.objects.filter(sent_at=None).exists():
+        enqueue_on_commit(SEND_TASK)
     return count

@@ -16,6 +16,7 @@ from django.db import transaction
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
 from castserver.services.delivery import (
     CHUNK,
+    SEND_TASK,
     Addressee,
     DueDelivery,
     Recipients,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from castserver.models import Project
 
-SEND_TASK: Final = "castserver.send_deliveries"
 
 NOT_ALLOWED: Final = "the account does not allow notifications of this type"
 TOO_MANY: Final = "the account got too many notifications from this app lately"
@@ -293,8 +293,7 @@ def _store(project: Project, notification: Notification, *, sorting: _Sorting) -
     ]
     if len(due) > CHUNK:
         copy_deliveries(notification, due, sent_at=None)
-        for _ in range(0, len(due), CHUNK):
-            enqueue_on_commit(SEND_TASK, str(notification.pk))
+        enqueue_on_commit(SEND_TASK)
         return
     published = publish_deliveries(Recipients(project, notification, due))
     copy_deliveries(

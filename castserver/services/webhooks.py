@@ -220,10 +220,7 @@ def replay(delivery: WebhookDelivery) -> None:
         WebhookDelivery.objects.filter(pk=delivery.pk).exclude(
             state=WebhookDelivery.State.DUE
         ).update(
-            state=WebhookDelivery.State.DUE,
-            next_attempt_at=clock.now(),
-            leased_until=None,
-            reason="",
+            state=WebhookDelivery.State.DUE, reason="", next_attempt_at=clock.now()
         )
         audit("webhook.replayed", subject=str(delivery.pk))
         enqueue_on_commit(DELIVER_TASK)

@@ -8,14 +8,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from notifyweb.command_line import SUPERVISED
+from notifyweb.task_queues import OUTBOUND_QUEUES, WORKER_QUEUES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+# Programs that take up tasks; their signs of life have the same names.
+WORKERS = ("worker", "outbound")
 WORKER_PROCESSES = 2
-WORKER_OPTIONS = ("--pool=prefork", "--without-gossip", "--without-mingle")
+# Each kind of work waits for the network in a thread of its own.
+OUTBOUND_THREADS = 16
+WORKER_OPTIONS = ("--without-gossip", "--without-mingle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,17 @@ def _celery(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "celery", "-q", "-A", "notifyweb", *arguments)
 
 
+def _worker(pool: str, concurrency: int, queues: Iterable[str]) -> tuple[str, ...]:
+    return _celery(
+        "worker",
+        f"--pool={pool}",
+        f"--concurrency={concurrency}",
+        f"--queues={','.join(queues)}",
+        f"--hostname={pool}@%h",
+        *WORKER_OPTIONS,
+    )
+
+
 def nursery(base: Path) -> Program:
     """The process that loads the code once; the others are copies of it."""
     arguments = (sys.executable, "-m", "notifyweb.launcher.forking")
@@ -71,8 +87,9 @@ def programs(base: Path, *, doors: Doors) -> list[Program]:
         _child("gateway", _manage(base, "gateway")),
         _child(
             "worker",
-            _celery("worker", f"--concurrency={WORKER_PROCESSES}", *WORKER_OPTIONS),
+            _worker("prefork", WORKER_PROCESSES, WORKER_QUEUES),
         ),
+        _child("outbound", _worker("threads", OUTBOUND_THREADS, OUTBOUND_QUEUES)),
         _child("beat", _celery("beat")),
     ]
     if doors.relay is not None:

@@ -181,7 +181,7 @@ class System:
         )
         keepers = {keeper.program.name: keeper for keeper in self._keepers}
         watching = [
-            watch_worker(keepers["worker"], self._console),
+            *(watch_worker(keepers[name], self._console) for name in programs.WORKERS),
             watch_web(
                 keepers["web"], self._console, host=settings.BIND, port=settings.PORT
             ),

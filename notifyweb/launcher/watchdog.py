@@ -1,7 +1,8 @@
 """A process that runs but does no work is killed; its keeper starts it again.
 
-Worker: beat starts the canary task every fifteen seconds. As long as beat shows signs of
-life and the worker none, tasks are lost on a dead connection or a stuck process.
+Workers: beat starts a canary task for each kind of worker every fifteen seconds. As long
+as beat shows signs of life and the worker none, tasks are lost on a dead connection or a
+stuck process.
 
 Web: ``/livez`` must answer, and not with a failure. A database that is away is none.
 """
@@ -33,16 +34,18 @@ def is_silent(worker_age: float | None, beat_age: float | None) -> bool:
 
 
 async def watch_worker(worker: Keeper, console: Console) -> None:
+    """``worker`` is named as its sign of life is."""
+    name = worker.program.name
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         if worker.age_s < SILENT_S:
             continue
         try:
-            ages = await asyncio.to_thread(heartbeat.ages, ["worker", "beat"])
+            ages = await asyncio.to_thread(heartbeat.ages, [name, "beat"])
         except redis.RedisError:
             continue
-        if is_silent(ages["worker"], ages["beat"]):
-            console.line("worker", f"silent for {SILENT_S:.0f} s; ended")
+        if is_silent(ages[name], ages["beat"]):
+            console.line(name, f"silent for {SILENT_S:.0f} s; ended")
             worker.signal(signal.SIGKILL)
 
 

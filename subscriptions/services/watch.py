@@ -133,17 +133,24 @@ def _renew_voices(server: WatchedServer) -> None:
     ).update(identity_did="", next_attempt_at=clock.now(), attempts=0)
 
 
+@transaction.atomic
 def _admit(server: WatchedServer) -> None:
-    """A row for each account that may have a voice and does not watch yet."""
-    now = clock.now()
-    accounts = (
+    """A row for each account that may ask and does not watch yet."""
+    missing = list(
         Account.objects.filter(
             identity_keys__retired_at=None, identity_keys__registered_at__isnull=False
         )
         .exclude(watches__server=server)
         .order_by("pk")
+        .values_list("pk", flat=True)
         .distinct()[:WATCH_TOGETHER]
     )
+    # Locked: one that is being removed meanwhile must not get a row that its removal
+    # does not see, which would make the removal fail.
+    accounts = Account.objects.select_for_update(skip_locked=True, no_key=True).filter(
+        pk__in=missing
+    )
+    now = clock.now()
     AccountWatch.objects.bulk_create(
         [
             AccountWatch(

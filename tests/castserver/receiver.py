@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass
@@ -73,3 +79,10 @@ class Receiver:
     @property
     def url(self) -> str:
         return f"{self.origin}/hook"
+
+
+@contextlib.contextmanager
+def silent_host() -> Iterator[str]:
+    """A host that accepts connections and never answers; its origin."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"

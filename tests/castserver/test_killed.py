@@ -22,7 +22,7 @@ from castserver.models import (
     WebhookAttempt,
     WebhookDelivery,
 )
-from castserver.services.webhook_delivery import LEASE, deliver_due_webhooks
+from castserver.services.webhook_delivery import deliver_due_webhooks
 from castserver.services.webhooks import queue_events, register_webhook
 from groundwork import clock
 from relay import services as relay
@@ -129,9 +129,8 @@ def test_an_event_is_told_again_under_its_own_id(
         killed_at(settings, failpoint, "-c", DELIVER)
         assert len(receiver.received) == already_sent
         assert WebhookAttempt.objects.count() == 0
-        assert deliver_due_webhooks() == 0
-        with clock.frozen(clock.now() + LEASE):
-            assert deliver_due_webhooks() == 1
+        # The lease ended with the database session of the process that died.
+        assert deliver_due_webhooks() == 1
         ids = {each.headers["webhook-id"] for each in receiver.received}
         assert ids == {str(delivery.pk)}
     delivery.refresh_from_db()

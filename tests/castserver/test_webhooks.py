@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -10,13 +13,16 @@ import pytest
 from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
+from accounts.models import User
 from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
 from castserver.services import webhook_delivery
 from castserver.services.projects import create_project
 from castserver.services.webhook_delivery import (
+    BACKOFF,
     LEASE,
-    SCHEDULE,
-    SLOTS_PER_PROJECT,
+    MAX_PER_HOST,
+    MAX_PER_OWNER,
+    MAX_PER_PROJECT,
     deliver_due_webhooks,
 )
 from castserver.services.webhooks import (
@@ -31,8 +37,10 @@ from castserver.services.webhooks import (
     rotate_secret,
 )
 from groundwork import clock
-from tests.castserver.receiver import Receiver
+from groundwork.work_queue import drain
+from tests.castserver.receiver import Receiver, silent_host
 
+SCHEDULE = [timedelta(seconds=each) for each in BACKOFF.steps_s]
 ACCOUNT = "eip155:1:0xE4b19AfEc63c68F59a07B24a77a5c291a83bc836"
 
 
@@ -249,7 +257,7 @@ def test_a_worker_that_died_leaves_its_events_to_the_next(
     project, registered, receiver
 ):
     [delivery] = queue_events([event(project)])
-    assert len(webhook_delivery._claim()) == 1
+    assert len(webhook_delivery._claim(10)) == 1
     assert deliver_due_webhooks() == 0
     with clock.frozen(clock.now() + LEASE):
         assert deliver_due_webhooks() == 1
@@ -262,8 +270,7 @@ def test_an_outcome_that_comes_after_its_lease_changes_nothing(
 ):
     receiver.answers = [(500, {})]
     [delivery] = queue_events([event(project)])
-    late = webhook_delivery._prepare(webhook_delivery._claim())
-    outcomes = webhook_delivery._send_all(late)
+    outcomes = [webhook_delivery._send(each) for each in webhook_delivery._claim(10)]
     with clock.frozen(clock.now() + LEASE):
         assert deliver_due_webhooks() == 1
         webhook_delivery._record(outcomes)
@@ -272,17 +279,70 @@ def test_an_outcome_that_comes_after_its_lease_changes_nothing(
     assert Webhook.objects.get().failing_since is None
 
 
+def claimed():
+    """The claimed events by project, while none of them is finished."""
+    found = webhook_delivery._claim(1_000)
+    return Counter(each.delivery.webhook.project.name for each in found)
+
+
+def person(name):
+    return User.objects.create(username=name)
+
+
+def hook_of(name, owner, url="https://hooks.example.org/{}"):
+    """A project with a webhook and more events than it has slots."""
+    made, _ = create_project(name, url=f"https://{name}.example.org", owner=owner)
+    register_webhook(made, url.format(name), events=["subscribed"])
+    queue_events([event(made)] * (MAX_PER_PROJECT + 3))
+
+
 def test_one_project_does_not_take_every_slot(project, registered, receiver):
-    other, _ = create_project("Other", url="https://other.example.org")
-    register_webhook(other, receiver.url, events=["subscribed"])
-    queue_events([event(project)] * (SLOTS_PER_PROJECT + 3))
-    queue_events([event(other)])
-    claimed = webhook_delivery._claim()
-    projects = WebhookDelivery.objects.filter(pk__in=claimed).values_list(
-        "webhook__project_id", flat=True
-    )
-    assert sorted(projects) == sorted([project.pk] * SLOTS_PER_PROJECT + [other.pk])
-    assert webhook_delivery._claim() == []
+    hook_of("other", None)
+    queue_events([event(project)] * (MAX_PER_PROJECT + 3))
+    assert claimed() == {project.name: MAX_PER_PROJECT, "other": MAX_PER_PROJECT}
+    assert claimed() == {}
+
+
+def test_one_owner_has_few_slots_however_many_projects(db):
+    many, one = person("many"), person("one")
+    for number in range(12):
+        hook_of(f"p{number}", many, f"https://h{number}.example.org/{{}}")
+    hook_of("normal", one)
+    found = claimed()
+    assert found.pop("normal") == MAX_PER_PROJECT
+    assert found.total() == MAX_PER_OWNER
+
+
+def test_one_host_has_few_slots_and_everyone_a_turn_at_it(db):
+    for number in range(2 * MAX_PER_HOST):
+        hook_of(f"p{number}", person(f"p{number}"))
+    found = claimed()
+    assert found.total() == MAX_PER_HOST
+    assert set(found.values()) == {1}
+
+
+def test_a_slow_host_delays_its_own_events_only(
+    project, registered, receiver, settings
+):
+    settings.LIMITS = replace(settings.LIMITS, webhook_deadline_s=3)
+    with silent_host() as slow:
+        hook_of("slow", person("slow"), slow + "/{}")
+        queue_events([event(project)] * 3)
+        began = time.monotonic()
+        arrived_after = []
+
+        def record(outcomes):
+            arrived_after.extend(
+                time.monotonic() - began for each in outcomes if each.delivered
+            )
+            webhook_delivery_record(outcomes)
+
+        webhook_delivery_record = webhook_delivery._record
+        drain(webhook_delivery._claim, webhook_delivery._send, record, slots=8)
+    assert len(arrived_after) == 3
+    assert max(arrived_after) < 2
+    states = Counter(WebhookDelivery.objects.values_list("state", flat=True))
+    assert states == {"delivered": 3, "due": MAX_PER_PROJECT + 3}
 
 
 def test_during_a_day_both_secrets_sign(project, registered, receiver):

@@ -76,11 +76,53 @@ def test_a_hint_survives_the_rollback_of_a_savepoint_that_repeated_it(ear):
 def test_a_task_is_started_by_name_after_the_commit(redis_client):
     with transaction.atomic():
         wake.enqueue_on_commit("notifyweb.canary")
-        assert redis_client.llen("celery:notifyweb") == 0
-    assert redis_client.llen("celery:notifyweb") == 1
-    body = redis_client.lindex("celery:notifyweb", 0)
+        assert redis_client.llen("celery:canary") == 0
+    assert redis_client.llen("celery:canary") == 1
+    body = redis_client.lindex("celery:canary", 0)
     assert b'"content-type": "application/json"' in body
     assert b"notifyweb.canary" in body
+
+
+def waiting(redis_client, queue="outbound"):
+    return redis_client.llen(f"celery:{queue}")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_has_one_wake_up_waiting_until_it_starts(redis_client):
+    for _ in range(100):
+        wake.enqueue_on_commit("castserver.deliver_due_webhooks")
+    assert waiting(redis_client) == 1
+    wake.wake_up_started("castserver.deliver_due_webhooks")
+    wake.enqueue_on_commit("castserver.deliver_due_webhooks")
+    assert waiting(redis_client) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_wake_ups_of_other_tasks_and_other_rows_are_apart(redis_client):
+    wake.enqueue_on_commit("syncstore.cold_start", 1)
+    wake.enqueue_on_commit("syncstore.cold_start", 2)
+    wake.enqueue_on_commit("syncstore.resume_cold_starts")
+    assert waiting(redis_client) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_later_wake_up_does_not_hold_back_an_earlier_one(redis_client):
+    wake.enqueue_on_commit("subscriptions.resolve_dapp", delay_s=60)
+    wake.enqueue_on_commit("subscriptions.resolve_dapp", delay_s=60)
+    wake.enqueue_on_commit("subscriptions.resolve_dapp", delay_s=5)
+    wake.enqueue_on_commit("subscriptions.resolve_dapp")
+    assert waiting(redis_client) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_wake_up_holds_back_others_for_seconds_only(redis_client):
+    wake.enqueue_on_commit("castserver.deliver_due_webhooks")
+    [key] = redis_client.scan_iter("wake-up:*")
+    assert 0 < redis_client.pttl(key) <= wake.TASK_KEY_S * 1000
+    redis_client.delete("celery:outbound")
+    wake.forget_wake_ups()
+    wake.enqueue_on_commit("castserver.deliver_due_webhooks")
+    assert waiting(redis_client) == 1
 
 
 @pytest.mark.django_db(transaction=True)

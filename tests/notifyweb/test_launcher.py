@@ -16,12 +16,22 @@ import pytest
 from tests.system import BASE, System, clean_environment, free_port, living_under
 
 pytestmark = pytest.mark.system
-PROCESSES = ("postgres", "redis", "web", "relay", "gateway", "worker", "beat")
+PROCESSES = (
+    "postgres",
+    "redis",
+    "web",
+    "relay",
+    "gateway",
+    "worker",
+    "outbound",
+    "beat",
+)
 TITLES = {
     "web": "manage.py daphne",
     "relay": "manage.py relay",
     "gateway": "manage.py gateway",
     "worker": "celery",
+    "outbound": "celery",
     "beat": "beat",
 }
 
@@ -79,7 +89,7 @@ def test_a_killed_process_comes_back(system, name):
 def test_without_the_process_that_forks_all_come_back_and_so_does_it(system):
     old = system.pids()
     system.kill("nursery")
-    for name in ("web", "relay", "gateway", "worker", "beat", "nursery"):
+    for name in ("web", "relay", "gateway", "worker", "outbound", "beat", "nursery"):
         system.wait_until_back(name, old[name])
 
 

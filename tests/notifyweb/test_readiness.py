@@ -43,7 +43,7 @@ def relay(settings):
 
 @pytest.fixture
 def signs(redis_client):
-    for name in ("gateway", "worker", "beat"):
+    for name in ("gateway", "worker", "outbound", "beat"):
         heartbeat.beat(name)
     return redis_client
 
@@ -71,7 +71,7 @@ def test_all_there_is_ready(relay, signs):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("name", ["gateway", "worker", "beat"])
+@pytest.mark.parametrize("name", ["gateway", "worker", "outbound", "beat"])
 def test_a_silent_process_is_named(relay, signs, name):
     signs.delete(f"heartbeat:{name}")
     answer, missing = readyz()
@@ -103,7 +103,7 @@ def test_an_absent_redis_is_named(relay, settings, tmp_path):
     settings.REDIS_URL = f"unix://{tmp_path}/nobody.sock"
     shared_redis.cache_clear()
     try:
-        assert readyz()[1] == ["redis", "gateway", "worker", "beat"]
+        assert readyz()[1] == ["redis", "gateway", "worker", "outbound", "beat"]
     finally:
         shared_redis.cache_clear()
 

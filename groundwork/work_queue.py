@@ -1,0 +1,387 @@
+"""Work queues in PostgreSQL: one model, one claim, one back-off, one rule for dead workers.
+
+A piece of work is a row with ``next_attempt_at``; empty means that nothing is left to do.
+A worker claims due rows (a lease), works outside any transaction, and records the result
+only while the lease is still its own. ``docs/queues.md`` explains the rule and how to add
+a queue.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from django.db import connection, models, transaction
+from django.db.models import F, Q, Value, Window
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Least, RowNumber
+
+from groundwork import clock, entropy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+REASON_LENGTH: Final = 200
+# Longer than any network deadline of ours; a worker that dies frees its rows at once.
+LEASE: Final = timedelta(seconds=60)
+MAX_ATTEMPTS_COUNTED: Final = 30_000
+# Rows that one claim looks at per row that it takes, when owners or hosts are capped.
+CANDIDATES_PER_CLAIM: Final = 16
+# Sessions of all users are visible, though not their statements.
+LIVE_SESSIONS: Final = "SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL"
+
+_LeasedRow = TypeVar("_LeasedRow", bound="Leased")
+_Row = TypeVar("_Row", bound="WorkItem")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+# --- back-off -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait after the n-th failed attempt; after the last one it is over.
+
+    Doubles from ``first_s`` to ``max_s``. ``steps_s`` names each wait instead. Jitter of
+    a fifth keeps rows that failed together from coming back together.
+    """
+
+    first_s: float = 5.0
+    max_s: float = 3_600.0
+    max_attempts: int = MAX_ATTEMPTS_COUNTED
+    steps_s: tuple[float, ...] = ()
+
+    def is_over(self, attempts: int) -> bool:
+        last = len(self.steps_s) + 1 if self.steps_s else self.max_attempts
+        return attempts >= last
+
+    def delay(self, attempts: int) -> timedelta:
+        if self.steps_s:
+            seconds = self.steps_s[min(max(attempts, 1), len(self.steps_s)) - 1]
+        else:
+            seconds = min(self.first_s * 2 ** min(max(attempts - 1, 0), 30), self.max_s)
+        return timedelta(seconds=entropy.jitter(seconds))
+
+
+# --- leases ---------------------------------------------------------------------------
+
+
+def session_pid() -> int:
+    """The backend process id of this thread's database session."""
+    connection.ensure_connection()
+    pid: int = connection.connection.info.backend_pid
+    return pid
+
+
+def is_free(now: datetime) -> Q:
+    """Rows without a lease, with one that is over, or whose holder's session is gone.
+
+    PostgreSQL ends the sessions of a killed worker at once, long before its leases end.
+    Taking a row from a holder that lives after all is harmless: results are written
+    through ``held``.
+    """
+    live = RawSQL(LIVE_SESSIONS, ())  # noqa: S611  # a constant of ours
+    return (
+        Q(leased_until=None)
+        | Q(leased_until__lte=now)
+        | (Q(leased_by__isnull=False) & ~Q(leased_by__in=live))
+    )
+
+
+class LeasedQuerySet(models.QuerySet[_LeasedRow]):
+    def free(self) -> LeasedQuerySet[_LeasedRow]:
+        return self.filter(is_free(clock.now()))
+
+    def leased(self) -> LeasedQuerySet[_LeasedRow]:
+        now = clock.now()
+        return self.filter(leased_until__gt=now).exclude(is_free(now))
+
+
+class Leased(models.Model):
+    """A row that one worker at a time may work on."""
+
+    leased_until = models.DateTimeField(null=True, blank=True, editable=False)
+    leased_by = models.IntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="backend pid of the worker's database session",
+    )
+
+    class Meta:
+        abstract = True
+
+
+# --- queues ---------------------------------------------------------------------------
+
+
+class WorkQuerySet(LeasedQuerySet[_Row]):
+    def due(self) -> WorkQuerySet[_Row]:
+        """Rows whose time has come and that no live worker holds."""
+        now = clock.now()
+        return self.filter(is_free(now), next_attempt_at__lte=now)
+
+    def leased(self) -> WorkQuerySet[_Row]:
+        # The second condition is for the planner: it matches the index of due rows.
+        return super().leased().filter(next_attempt_at__isnull=False)  # type: ignore[return-value]
+
+    def fairly(self, owner: str) -> WorkQuerySet[_Row]:
+        """In turns: first the oldest due row of every owner, then the second of each.
+
+        However many rows one owner has due, every other owner's next row comes early.
+        """
+        return self.annotate(  # type: ignore[return-value]  # no annotations in it
+            turn=Window(
+                RowNumber(),
+                partition_by=[F(owner)],
+                order_by=[F("next_attempt_at").asc(), F("pk").asc()],
+            )
+        ).order_by("turn", "next_attempt_at", "pk")
+
+    def claim(
+        self,
+        limit: int,
+        *,
+        owner: str,
+        lease: timedelta = LEASE,
+        max_in_flight: int | None = None,
+        caps: Mapping[str, int] | None = None,
+    ) -> list[_Row]:
+        """Lease up to ``limit`` due rows of this queryset, fairly between owners.
+
+        ``caps`` bounds how many rows with one value of a column or annotation all
+        workers together may have leased, say ``{"project__owner": 4, "host": 8}``;
+        ``max_in_flight`` bounds the leased rows in all. ``owner`` must not be null.
+        """
+        caps = dict(caps or {})
+        until = clock.now() + lease
+        with transaction.atomic():
+            # Claims of one table follow each other, so that each counts the leases of
+            # the one before. Without it two of them would fill the same slots.
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_advisory_xact_lock(hashtext('work queue'), hashtext(%s))",
+                    [self.model._meta.db_table],
+                )
+            chosen = self._choose(
+                limit, owner=owner, max_in_flight=max_in_flight, caps=caps
+            )
+            if not chosen:
+                return []
+            rows = list(
+                self.due()
+                .select_for_update(of=("self",), skip_locked=True)
+                .filter(pk__in=chosen)
+                .order_by("next_attempt_at", "pk")
+            )
+            self.model._default_manager.filter(pk__in=[row.pk for row in rows]).update(
+                attempts=Least(F("attempts") + 1, Value(MAX_ATTEMPTS_COUNTED)),
+                leased_until=until,
+                leased_by=session_pid(),
+            )
+        for row in rows:
+            row.attempts = min(row.attempts + 1, MAX_ATTEMPTS_COUNTED)
+            row.leased_until = until
+        return rows
+
+    def _choose(
+        self,
+        limit: int,
+        *,
+        owner: str,
+        max_in_flight: int | None,
+        caps: dict[str, int],
+    ) -> list[Any]:
+        columns = [owner, *(name for name in caps if name != owner)]
+        leased = list(self.leased().values_list(*columns))
+        if max_in_flight is not None:
+            limit = min(limit, max_in_flight - len(leased))
+        if limit <= 0:
+            return []
+        held = [Counter(row[place] for row in leased) for place in range(len(columns))]
+        free = self.due()
+        for name, cap in caps.items():
+            counts = held[columns.index(name)]
+            full = [value for value, count in counts.items() if count >= cap]
+            free = free.exclude(**{f"{name}__in": full})
+        found = list(
+            free.fairly(owner).values_list("pk", "turn", *columns)[
+                : limit * (CANDIDATES_PER_CLAIM if caps else 1)
+            ]
+        )
+        # Who has rows in work already comes after those who have none.
+        found.sort(key=lambda row: row[1] + held[0][row[2]])
+        chosen: list[Any] = []
+        for pk, _, *values in found:
+            if len(chosen) == limit:
+                break
+            if any(
+                held[columns.index(name)][values[columns.index(name)]] >= cap
+                for name, cap in caps.items()
+            ):
+                continue
+            for counts, value in zip(held, values, strict=True):
+                counts[value] += 1
+            chosen.append(pk)
+        return chosen
+
+    def held(self, row: _Row) -> WorkQuerySet[_Row]:
+        """The row of a claim while its lease stands; none after another worker took it."""
+        return self.filter(
+            pk=row.pk, leased_until=row.leased_until, attempts=row.attempts
+        )
+
+
+class WorkItem(Leased):
+    """A row that is a piece of work. Subclasses add what the work is about.
+
+    ``attempts`` counts claims since the work was queued.
+    """
+
+    attempts = models.PositiveSmallIntegerField(default=0)
+    # Empty: nothing is left to do.
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(
+        "why the last attempt failed", max_length=REASON_LENGTH, blank=True
+    )
+
+    objects = WorkQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+        # Most rows of most queues are done. A subclass with indexes of its own repeats
+        # it: ``indexes = [*WorkItem.Meta.indexes, ...]``.
+        indexes: ClassVar = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="%(class)s_due",
+                condition=models.Q(next_attempt_at__isnull=False),
+            )
+        ]
+
+    def finish(self, **changes: object) -> bool:
+        """Nothing is left to do. False, and no change, if the lease was lost."""
+        return self._release({"next_attempt_at": None, "reason": "", **changes})
+
+    def retry_later(
+        self,
+        backoff: Backoff,
+        reason: str,
+        *,
+        not_before: datetime | None = None,
+        **changes: object,
+    ) -> bool:
+        """Try again after the back-off, or never if it is over.
+
+        ``not_before`` is what the other side asked for (``Retry-After``). False, and no
+        change, if the lease was lost.
+        """
+        due: datetime | None = None
+        if not backoff.is_over(self.attempts):
+            due = clock.now() + backoff.delay(self.attempts)
+            due = max(due, not_before or due)
+        return self._release(
+            {"next_attempt_at": due, "reason": reason[:REASON_LENGTH], **changes}
+        )
+
+    def _release(self, changes: dict[str, object]) -> bool:
+        manager: Any = type(self)._default_manager
+        changes |= {"leased_until": None, "leased_by": None}
+        if not manager.get_queryset().held(self).update(**changes):
+            return False
+        for name, value in changes.items():
+            setattr(self, name, value)
+        return True
+
+
+# --- working side by side -------------------------------------------------------------
+
+# Set when the process ends: what runs is finished, nothing more is claimed.
+stopping = threading.Event()
+# With the wait for what is still running it stays below the time after which the broker
+# delivers the task again.
+BUDGET_S: Final = 90.0
+DRAIN_TIME_LIMIT_S: Final = 115
+
+
+def drain(
+    claim: Callable[[int], Sequence[_Item]],
+    work: Callable[[_Item], _Result],
+    record: Callable[[list[_Result]], None],
+    *,
+    slots: int,
+    budget_s: float = BUDGET_S,
+    poll_s: float = 0.5,
+) -> int:
+    """Work on what is due, ``slots`` at a time, until nothing is left or time is over.
+
+    ``claim`` and ``record`` run in this thread and may use the database; ``work`` runs
+    in threads and waits for the network, so it must not. A slow item holds one slot and
+    nothing else: the others are recorded and replaced as they finish. Returns how many
+    items were taken.
+    """
+    until = clock.monotonic() + budget_s
+    taken = 0
+    running: set[Future[_Result]] = set()
+    with ThreadPoolExecutor(slots, thread_name_prefix="work") as threads:
+        while True:
+            room = slots - len(running)
+            if room and clock.monotonic() < until and not stopping.is_set():
+                items = claim(room)
+                taken += len(items)
+                # Each thread sees the clock of this one.
+                running |= {
+                    threads.submit(contextvars.copy_context().run, work, item)
+                    for item in items
+                }
+            if not running:
+                return taken
+            finished, running = wait(
+                running, timeout=poll_s, return_when=FIRST_COMPLETED
+            )
+            if finished:
+                record([each.result() for each in finished])
+
+
+class SingleRun:
+    """Of several calls in one process one runs; another has it run once more.
+
+    For tasks that take whatever is due: a second one beside the first would find the
+    same rows, and one that was skipped could miss a row that came at the very end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[str] = set()
+        self._again: set[str] = set()
+
+    def __call__(self, name: str, run: Callable[[], object]) -> None:
+        with self._lock:
+            if name in self._running:
+                self._again.add(name)
+                return
+            self._running.add(name)
+        while True:
+            try:
+                run()
+            except BaseException:
+                with self._lock:
+                    self._again.discard(name)
+                    self._running.discard(name)
+                raise
+            with self._lock:
+                if name not in self._again or stopping.is_set():
+                    self._again.discard(name)
+                    self._running.discard(name)
+                    return
+                self._again.discard(name)
+
+
+single_run = SingleRun()

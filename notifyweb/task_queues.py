@@ -1,0 +1,77 @@
+"""Which worker does what. Every task of ours is in this table.
+
+Two worker programs. ``worker`` handles protocol messages in processes of its own and
+never waits for the network. ``outbound`` waits for other servers, in threads, so that a
+slow host costs a thread and not a message.
+
+A worker takes tasks from its queues in alphabetical order (``queue_order_strategy``):
+the canary first, so that it reports a stuck worker and not a long queue.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kombu import Queue
+
+# --- worker: PostgreSQL and Redis only ---
+CANARY: Final = "canary"
+MESSAGES: Final = "messages"
+SWEEPS: Final = "sweeps"
+WORKER_QUEUES: Final = (CANARY, MESSAGES, SWEEPS)
+
+# --- outbound: other servers, and long deletes ---
+OUTBOUND_CANARY: Final = "canary-outbound"
+HOUSEKEEPING: Final = "housekeeping"
+OUTBOUND: Final = "outbound"
+OUTBOUND_QUEUES: Final = (OUTBOUND_CANARY, HOUSEKEEPING, OUTBOUND)
+
+TASKS_OF: Final = {
+    CANARY: ("notifyweb.canary",),
+    MESSAGES: (
+        "castserver.announce_changes",
+        "relay.handle_inbox",
+        "relay.sweep",
+        "subscriptions.ask_reads",
+    ),
+    SWEEPS: (
+        "accounts.expire_devices",
+        "castserver.expire_subscribers",
+        "castserver.send_deliveries",
+        "subscriptions.expire_attempts",
+        "subscriptions.expire_subscriptions",
+        "subscriptions.renew_subscriptions",
+    ),
+    OUTBOUND_CANARY: ("notifyweb.outbound_canary",),
+    HOUSEKEEPING: (
+        "accounts.prune",
+        "castserver.prune",
+        "dashboard.prune_submissions",
+        "history.prune_messages",
+        "identity.prune",
+        "relay.prune",
+        "syncstore.prune_updates",
+    ),
+    OUTBOUND: (
+        "castserver.deliver_due_webhooks",
+        "identity.register_identity_key",
+        "identity.retry_registrations",
+        "identity.unregister_identity_key",
+        "subscriptions.complete_listed",
+        "subscriptions.learn_dapps",
+        "subscriptions.recheck_documents",
+        "subscriptions.replay_history",
+        "subscriptions.resolve_dapp",
+        "subscriptions.watch_accounts",
+        "syncstore.cold_start",
+        "syncstore.resume_cold_starts",
+    ),
+}
+QUEUES: Final = tuple(TASKS_OF)
+ROUTES: Final = {
+    task: {"queue": queue} for queue, tasks in TASKS_OF.items() for task in tasks
+}
+
+
+def broker_queues() -> list[Queue]:
+    return [Queue(name, routing_key=name) for name in QUEUES]
