@@ -80,6 +80,13 @@ def session_pid() -> int:
     return pid
 
 
+# The same for statements: ``{row}`` is a row's name, ``%(now)s`` the time.
+FREE_SQL: Final = f"""(
+    {{row}}.leased_until IS NULL OR {{row}}.leased_until <= %(now)s
+    OR {{row}}.leased_by NOT IN ({LIVE_SESSIONS})
+)"""  # constants of ours
+
+
 def is_free(now: datetime) -> Q:
     """Rows without a lease, with one that is over, or whose holder's session is gone.
 

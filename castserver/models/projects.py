@@ -7,6 +7,8 @@ from typing import ClassVar
 from django.db import models
 from django.urls import reverse
 
+from groundwork.work_queue import Leased
+
 PROJECT_ID_LENGTH = 32
 DIGEST_LENGTH = 64
 
@@ -116,12 +118,12 @@ class WelcomeNotification(models.Model):
         return self.title
 
 
-class IdempotentCall(models.Model):
+class IdempotentCall(Leased):
     """A REST call that carried an ``Idempotency-Key``, and the answer it got.
 
     Written before the work begins; the answer is written in the transaction of the
-    work. A row without answer is a call that is running, or one that was cut off:
-    then the lease ends and a repeat takes over.
+    work. A row without answer is a call that is running, or one that was cut off: then
+    its lease is void and a repeat takes over.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
@@ -130,7 +132,6 @@ class IdempotentCall(models.Model):
     status = models.PositiveSmallIntegerField(null=True, blank=True)
     # Sealed: an answer may show a secret that is shown once. Empty while it runs.
     answer = models.BinaryField(default=b"")
-    leased_until = models.DateTimeField()
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:

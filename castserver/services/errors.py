@@ -24,8 +24,8 @@ class Missing(CastError):
     """There is no such thing, or it is not the caller's: both look the same."""
 
 
-class TooMany(CastError):
-    """A limit is reached; ``retry_after`` seconds from now it may fit."""
+class NotNow(CastError):
+    """``retry_after`` seconds from now the same call may succeed."""
 
     def __init__(
         self,
@@ -36,3 +36,11 @@ class TooMany(CastError):
     ) -> None:
         super().__init__(reason, field=field)
         self.retry_after = retry_after
+
+
+class TooMany(NotNow):
+    """A limit is reached."""
+
+
+class StillRunning(NotNow):
+    """An earlier call that is the same has not ended."""

@@ -1,13 +1,14 @@
 """A call with an ``Idempotency-Key`` is done once, however often it arrives.
 
-reliability.md, item 25. The reservation is committed before the work begins; the answer
-is written in the transaction of the work. So a call that was cut off left either both or
-nothing, and once its lease has ended a repeat may do the work.
+The reservation is committed before the work begins; the answer is written in the
+transaction of the work. So a call that was cut off left either both or nothing. Its lease
+ends with the database session of the process that was killed, so a repeat after a crash
+does the work at once.
 
 ============================  =======================================
 same key and same body        the first answer, again
 same key, another body        422
-the first is still running    409
+the first is still running    409 with ``Retry-After``
 ============================  =======================================
 """
 
@@ -23,32 +24,48 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from django.db import connection, transaction
 
 from castserver.models import IdempotentCall, Project
-from castserver.services.errors import Invalid, Taken
+from castserver.services.errors import Invalid, StillRunning
 from groundwork import clock
+from groundwork.work_queue import FREE_SQL
 from keychain.services import open_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
+
+    from django.db.models import QuerySet
 
 KEPT_FOR: Final = timedelta(hours=24)
 LEASE: Final = timedelta(seconds=60)
+# Most calls take less than a second.
+RETRY_AFTER_S: Final = 1
+STILL_RUNNING: Final = "the first call with this Idempotency-Key is still running"
 KEY: Final = re.compile(r"[!-~]{1,255}")
 
 JsonAnswer: TypeAlias = "dict[str, object] | list[object] | None"
 
-_RESERVE: Final = """
+_RESERVE: Final = (
+    """
 INSERT INTO castserver_idempotentcall AS kept
-    (project_id, key, request_digest, status, answer, leased_until, created_at)
-VALUES (%(project)s, %(key)s, %(digest)s, NULL, ''::bytea, %(until)s, %(now)s)
+    (project_id, key, request_digest, status, answer, leased_until, leased_by,
+     created_at)
+VALUES (
+    %(project)s, %(key)s, %(digest)s, NULL, ''::bytea, %(until)s, pg_backend_pid(),
+    %(now)s
+)
 ON CONFLICT (project_id, key) DO UPDATE SET
     request_digest = excluded.request_digest, status = NULL, answer = ''::bytea,
-    leased_until = excluded.leased_until, created_at = excluded.created_at
+    leased_until = excluded.leased_until, leased_by = excluded.leased_by,
+    created_at = excluded.created_at
 WHERE kept.created_at <= %(forgotten)s OR (
-    kept.status IS NULL AND kept.leased_until <= %(now)s
-    AND kept.request_digest = excluded.request_digest
+    kept.status IS NULL AND kept.request_digest = excluded.request_digest
+    AND """
+    + FREE_SQL.format(row="kept")
+    + """
 )
 RETURNING id
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +100,26 @@ def once(
         with transaction.atomic():
             outcome = work()
             _keep(project, reserved, outcome=outcome)
-    except Exception:
-        IdempotentCall.objects.filter(pk=reserved, status=None).delete()
+    except BaseException:
+        _own(reserved).delete()
         raise
     return outcome
 
 
-def _reserve(project: Project, key: str, *, digest: str) -> int | None:
+@dataclass(frozen=True, slots=True)
+class _Reservation:
+    pk: int
+    leased_until: datetime
+
+
+def _own(reserved: _Reservation) -> QuerySet[IdempotentCall]:
+    """The reservation's row, unless a repeat took it over when its lease had ended."""
+    return IdempotentCall.objects.filter(
+        pk=reserved.pk, status=None, leased_until=reserved.leased_until
+    )
+
+
+def _reserve(project: Project, key: str, *, digest: str) -> _Reservation | None:
     now = clock.now()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -104,20 +134,26 @@ def _reserve(project: Project, key: str, *, digest: str) -> int | None:
             },
         )
         row = cursor.fetchone()
-    return None if row is None else int(row[0])
+    return None if row is None else _Reservation(int(row[0]), now + LEASE)
 
 
-def _keep(project: Project, pk: int, *, outcome: Outcome) -> None:
+def _keep(project: Project, reserved: _Reservation, *, outcome: Outcome) -> None:
     text = json.dumps(outcome.value).encode()
-    IdempotentCall.objects.filter(pk=pk).update(
-        status=outcome.status, answer=seal(answer_context(project.pk, pk), text)
+    kept = _own(reserved).update(
+        status=outcome.status,
+        answer=seal(answer_context(project.pk, reserved.pk), text),
+        leased_until=None,
+        leased_by=None,
     )
+    if not kept:
+        # Its work is undone with this transaction: the repeat's counts.
+        raise StillRunning(STILL_RUNNING, retry_after=RETRY_AFTER_S)
 
 
 def _earlier(project: Project, key: str, *, digest: str) -> Outcome:
     kept = IdempotentCall.objects.filter(project=project, key=key).first()
     if kept is None or (kept.status is None and kept.request_digest == digest):
-        raise Taken("the first call with this Idempotency-Key is still running")
+        raise StillRunning(STILL_RUNNING, retry_after=RETRY_AFTER_S)
     if kept.request_digest != digest:
         raise Invalid("this Idempotency-Key was used for another request")
     context = answer_context(project.pk, kept.pk)

@@ -20,7 +20,15 @@ from ninja.security.base import SecuritySchema
 from pydantic import Field
 
 from castserver.models import Project
-from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
+from castserver.services.errors import (
+    CastError,
+    Invalid,
+    Missing,
+    NotNow,
+    StillRunning,
+    Taken,
+    TooMany,
+)
 from castserver.services.projects import project_of_secret
 from castserver.views import schemas
 from castserver.views.door import StrictParser
@@ -157,6 +165,7 @@ STATUS_OF: Final[dict[type[CastError], tuple[int, str]]] = {
     Invalid: (422, "invalid"),
     Taken: (409, "taken"),
     Missing: (404, "not-found"),
+    StillRunning: (409, "still-running"),
     TooMany: (429, "too-many-requests"),
 }
 
@@ -165,7 +174,7 @@ STATUS_OF: Final[dict[type[CastError], tuple[int, str]]] = {
 def on_cast_error(request: HttpRequest, error: Any) -> HttpResponse:
     status, name = STATUS_OF[type(error)]
     headers = {}
-    if isinstance(error, TooMany):
+    if isinstance(error, NotNow):
         headers["Retry-After"] = str(max(1, error.retry_after))
     problem = Problem(
         name, HTTPStatus(status).phrase, status, error.reason, error.field

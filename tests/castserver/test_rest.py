@@ -16,6 +16,7 @@ from castserver.models import (
     Subscriber,
     Webhook,
 )
+from castserver.services.errors import StillRunning
 from castserver.services.projects import (
     TypeDraft,
     add_secret,
@@ -339,10 +340,40 @@ def test_a_call_that_is_still_running_is_409(api, project):
     digest = request_digest(b"POST", b"notify", raw.encode())
     assert _reserve(project, "one", digest=digest) is not None
     headers = {"Idempotency-Key": "one"}
-    assert api.post("notify", raw=raw, headers=headers).status_code == 409
+    refused = api.post("notify", raw=raw, headers=headers)
+    assert (refused.status_code, refused["Retry-After"]) == (409, "1")
     # Cut off: when its lease is over, a repeat does the work.
     IdempotentCall.objects.update(leased_until=clock.now())
     assert api.post("notify", raw=raw, headers=headers).status_code == 200
+
+
+def test_the_reservation_of_a_killed_process_is_void_at_once(api, project):
+    from castserver.services.idempotency import _reserve, request_digest
+
+    raw = json.dumps({"notification": notification(), "accounts": [STRANGER]})
+    digest = request_digest(b"POST", b"notify", raw.encode())
+    _reserve(project, "one", digest=digest)
+    IdempotentCall.objects.update(leased_by=2**31 - 1)
+    answer = api.post("notify", raw=raw, headers={"Idempotency-Key": "one"})
+    assert answer.status_code == 200
+    assert "Idempotent-Replayed" not in answer
+
+
+def test_a_call_that_lost_its_reservation_does_nothing(project):
+    from castserver.services import idempotency
+
+    def work():
+        # Another process takes the reservation over while this one is at work.
+        IdempotentCall.objects.update(leased_until=clock.now())
+        assert idempotency._reserve(project, "one", digest="d" * 64) is not None
+        Notification.objects.create(
+            project=project, type="t", title="t", body="b", created_at=clock.now()
+        )
+        return idempotency.Outcome(200, {})
+
+    with pytest.raises(StillRunning):
+        idempotency.once(project, "one", digest="d" * 64, work=work)
+    assert Notification.objects.count() == 0
 
 
 def test_a_key_is_forgotten_after_a_day(api, project):
