@@ -1,0 +1,117 @@
+"""Forms in a real browser: once, confirmed, signed again, and never undone silently."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PATIENCE_MS
+from tests.browser.test_two_devices import (  # noqa: F401  (a fixture)
+    is_still_here,
+    never_reloads,
+    on_b,
+    open_page,
+    subscribe,
+    two,
+)
+
+pytestmark = [pytest.mark.system, pytest.mark.browser]
+
+expect.set_options(timeout=PATIENCE_MS)
+ELEVEN_MINUTES_LATER = (
+    "from datetime import timedelta; from django.db.models import F;"
+    "from accounts.models import Device;"
+    "Device.objects.update(proved_at=F('proved_at') - timedelta(minutes=11))"
+)
+
+
+def shown_secret(page: Page) -> str:
+    return page.locator("#project-secret").text_content() or ""
+
+
+def projects(page: Page) -> int:
+    page.goto("/console")
+    return page.get_by_role("link", name="Twofold").count()
+
+
+def test_two_clicks_and_a_reload_make_one_project(two):  # noqa: F811
+    a, _ = two
+    a.goto("/console/project/new")
+    a.get_by_label("Name").first.fill("Twofold")
+    a.get_by_role("button", name="Create the project").dblclick()
+    a.wait_for_url("**/keys?made=*")
+    secret = shown_secret(a)
+    assert re.fullmatch("[0-9a-f]{64}", secret)
+    a.reload()
+    assert shown_secret(a) == secret
+    a.get_by_role("button", name="I have stored it").click()
+    expect(a.locator("#project-secret")).to_have_count(0)
+    assert projects(a) == 1
+
+
+def test_a_device_is_signed_out_without_a_script(system, window, two):  # noqa: F811
+    a, b = two
+    still = window(java_script_enabled=False, base_url=system.base_url)
+    still.context.add_cookies(a.context.cookies())
+    still.goto("/devices")
+    still.get_by_role("button", name="Sign this device out").click()
+    expect(still.get_by_text("Its identity key is unregistered")).to_be_visible()
+    still.get_by_role("link", name="Cancel").click()
+    b.reload()
+    expect(b.get_by_role("heading", name="Inbox")).to_be_visible()
+    still.get_by_role("button", name="Sign this device out").click()
+    still.get_by_role("button", name="Sign this device out").click()
+    expect(still.get_by_text("was signed out. Its identity key")).to_be_visible()
+    b.reload()
+    b.wait_for_url("**/signin?next=*")
+
+
+def test_the_demo_wallet_signs_again_before_a_dangerous_act(system, two):  # noqa: F811
+    a, _ = two
+    assert system.manage("shell", "-c", ELEVEN_MINUTES_LATER).returncode == 0
+    a.goto("/devices")
+    a.get_by_role("button", name="Sign out every other device").click()
+    expect(a.get_by_role("heading", name="Sign again to go on")).to_be_visible()
+    a.get_by_role("button", name="Demo wallet").click()
+    a.wait_for_url("**/devices/others/revoke")
+    # Two windows of one kind of browser have names of their own.
+    expect(a.get_by_text("These are signed out now: Chrome · Linux 2.")).to_be_visible()
+    a.get_by_role("button", name="Sign out every other device").click()
+    expect(a.get_by_text("One other device was signed out.")).to_be_visible()
+
+
+def test_an_open_form_notices_a_change_from_elsewhere(system, two):  # noqa: F811
+    a, b = two
+    subscribe(a)
+    expect(a.locator('.step[data-state="done"]')).to_have_count(20)
+    open_page(a, "/subscriptions")
+    a.get_by_role("link", name="Acme DAO").click()
+    expect(a.locator("#connection")).to_have_attribute("data-state", "live")
+    never_reloads(a)
+    a.get_by_label("results").uncheck()
+    open_page(b, on_b(system, "/subscriptions"))
+    b.get_by_role("link", name="Acme DAO").click()
+    b.get_by_label("alerts").uncheck()
+    b.get_by_role("button", name="Save").click()
+    # What A is choosing stays; that something changed, and where, appears beside it.
+    expect(a.locator("#scope-note")).to_contain_text(
+        "Changed on Chrome · Linux 2 while"
+    )
+    expect(a.get_by_label("results")).not_to_be_checked()
+    expect(a.get_by_label("alerts")).to_be_checked()
+    assert is_still_here(a)
+    a.get_by_role("button", name="Save").click()
+    expect(a.locator("#scope-conflict")).to_contain_text("Nothing was sent")
+    expect(a.get_by_text("You chose on; it is off now.")).to_be_visible()
+    expect(a.get_by_label("results")).not_to_be_checked()
+    a.get_by_label("alerts").uncheck()
+    a.get_by_role("button", name="Save").click()
+    for page in two:
+        expect(page.locator("#scope-conflict")).to_have_count(0)
+        expect(page.get_by_label("results")).not_to_be_checked()
+        expect(page.get_by_label("alerts")).not_to_be_checked()
+        expect(page.get_by_label("proposals")).to_be_checked()
+    a.goto("/sync")
+    expect(a.locator("#updates")).to_contain_text("Chrome · Linux 2")
