@@ -11,11 +11,11 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
+from groundwork.work_queue import WorkItem, WorkQuerySet
 
 DID_LENGTH = 64
 ACCOUNT_LENGTH = 168
 URL_LENGTH = 255
-REASON_LENGTH = 200
 
 
 # --- the Keys Server ------------------------------------------------------------------
@@ -54,7 +54,7 @@ class InviteRegistration(models.Model):
 # --- the identity keys of our devices -------------------------------------------------
 
 
-class IdentityKeyQuerySet(models.QuerySet["IdentityKey"]):
+class IdentityKeyQuerySet(WorkQuerySet["IdentityKey"]):
     def active(self) -> IdentityKeyQuerySet:
         return self.filter(retired_at=None)
 
@@ -63,8 +63,11 @@ class IdentityKeyQuerySet(models.QuerySet["IdentityKey"]):
         return self.active().filter(device__revoked_at__isnull=False)
 
 
-class IdentityKey(models.Model):
-    """The identity key of one device for one account; its private part is in the keychain."""
+class IdentityKey(WorkItem):
+    """The identity key of one device for one account; its private part is in the keychain.
+
+    The work is to register it at its Keys Server.
+    """
 
     device = models.ForeignKey(
         Device, on_delete=models.CASCADE, related_name="identity_keys"
@@ -79,12 +82,8 @@ class IdentityKey(models.Model):
     registered_at = models.DateTimeField(null=True, blank=True)
     # From then on it signs nothing; an ``IdentityUnregistration`` tells the server.
     retired_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    # Empty when there is nothing left to do, or nothing more that we try.
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
 
-    objects = IdentityKeyQuerySet.as_manager()
+    objects = IdentityKeyQuerySet.as_manager()  # type: ignore[misc]  # of a subclass
 
     class Meta:
         constraints: ClassVar = [
@@ -94,19 +93,13 @@ class IdentityKey(models.Model):
                 name="one_identity_key_per_device_and_account",
             )
         ]
-        indexes: ClassVar = [
-            models.Index(
-                fields=["next_attempt_at"],
-                name="identity_key_to_register",
-                condition=models.Q(next_attempt_at__isnull=False),
-            )
-        ]
+        indexes: ClassVar = WorkItem.Meta.indexes
 
     def __str__(self) -> str:
         return self.did
 
 
-class IdentityUnregistration(models.Model):
+class IdentityUnregistration(WorkItem):
     """A key to take off its Keys Server: the token that says so, signed beforehand.
 
     It outlives the device, the account and the private key, and holds none of them.
@@ -118,18 +111,6 @@ class IdentityUnregistration(models.Model):
     id_auth = models.TextField(blank=True)
     created_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
-
-    class Meta:
-        indexes: ClassVar = [
-            models.Index(
-                fields=["next_attempt_at"],
-                name="identity_key_to_unregister",
-                condition=models.Q(next_attempt_at__isnull=False),
-            )
-        ]
 
     def __str__(self) -> str:
         return self.did

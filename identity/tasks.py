@@ -1,25 +1,30 @@
-"""Telling other Keys Servers about our keys, until they have answered."""
+"""Other Keys Servers and our keys: registered and unregistered until they have answered."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
+from groundwork.work_queue import DRAIN_TIME_LIMIT_S, single_run
 from identity import services
+from identity.services.device_keys import REGISTER_TASK, UNREGISTER_TASK
 
 
-@shared_task(name="identity.register_identity_key")
-def register_identity_key(pk: int) -> None:
-    services.register_identity_key(pk)
+@shared_task(
+    name=REGISTER_TASK,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+)
+def register_identity_keys() -> None:
+    single_run(REGISTER_TASK, services.register_due_keys)
 
 
-@shared_task(name="identity.unregister_identity_key")
-def unregister_identity_key(pk: int) -> None:
-    services.unregister_identity_key(pk)
-
-
-@shared_task(name="identity.retry_registrations")
-def retry_registrations() -> int:
-    return services.retry_registrations()
+@shared_task(
+    name=UNREGISTER_TASK,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+)
+def unregister_identity_keys() -> None:
+    single_run(UNREGISTER_TASK, services.unregister_due_keys)
 
 
 @shared_task(name="identity.prune")

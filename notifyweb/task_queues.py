@@ -54,9 +54,8 @@ TASKS_OF: Final = {
     ),
     OUTBOUND: (
         "castserver.deliver_due_webhooks",
-        "identity.register_identity_key",
-        "identity.retry_registrations",
-        "identity.unregister_identity_key",
+        "identity.register_identity_keys",
+        "identity.unregister_identity_keys",
         "subscriptions.complete_listed",
         "subscriptions.learn_dapps",
         "subscriptions.recheck_documents",

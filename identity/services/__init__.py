@@ -42,9 +42,8 @@ from identity.services.sign_in import (
 from identity.services.signatures import added_white_space, canonical_signature
 from identity.services.upkeep import (
     prune,
-    register_identity_key,
-    retry_registrations,
-    unregister_identity_key,
+    register_due_keys,
+    unregister_due_keys,
 )
 
 __all__ = [
@@ -73,14 +72,13 @@ __all__ = [
     "own_domains",
     "own_keys_servers",
     "prune",
-    "register_identity_key",
+    "register_due_keys",
     "resolve_identity",
     "retire_keys_of_account",
     "retire_keys_of_devices",
     "retire_spare_keys_of_devices",
-    "retry_registrations",
     "signing_identities",
     "signing_identity",
-    "unregister_identity_key",
+    "unregister_due_keys",
     "watching_identities",
 ]

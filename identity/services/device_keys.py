@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from identity.models import IdentityKeyQuerySet
     from walletconnect.crypto.signing import IdentityKey as SecretIdentityKey
 
-REGISTER_TASK: Final = "identity.register_identity_key"
-UNREGISTER_TASK: Final = "identity.unregister_identity_key"
+REGISTER_TASK: Final = "identity.register_identity_keys"
+UNREGISTER_TASK: Final = "identity.unregister_identity_keys"
+# A registration that may be on its way has arrived, or failed, by then.
 IN_FLIGHT: Final = timedelta(seconds=60)
 
 
@@ -84,7 +85,7 @@ def add_identity_key(device: Device, account: Account, cacao: Cacao) -> Identity
         keys_server.keep(cacao)
         retire_superseded(account.pk)
     else:
-        enqueue_on_commit(REGISTER_TASK, row.pk)
+        enqueue_on_commit(REGISTER_TASK)
     return row
 
 
@@ -214,7 +215,7 @@ def retire(keys: QuerySet[IdentityKey] | IdentityKeyQuerySet) -> None:
     secrets = keychain.signing_keys(Holder.IDENTITY, [row.did for row in rows])
     now = clock.now()
     IdentityKey.objects.filter(pk__in=[row.pk for row in rows]).update(
-        retired_at=now, next_attempt_at=None
+        retired_at=now, next_attempt_at=None, leased_until=None, leased_by=None
     )
     for row in rows:
         if _is_ours(row.keys_server):
@@ -252,8 +253,8 @@ def _plan_unregistrations(
         if row.did in secrets
     ]
     IdentityUnregistration.objects.bulk_create(jobs, ignore_conflicts=True)
-    for job in IdentityUnregistration.objects.filter(did__in=[job.did for job in jobs]):
-        enqueue_on_commit(UNREGISTER_TASK, job.pk)
+    if jobs:
+        enqueue_on_commit(UNREGISTER_TASK)
 
 
 def _is_settled(row: IdentityKey) -> bool:
@@ -277,33 +278,3 @@ def _unregister_token(row: IdentityKey, key: SecretIdentityKey) -> str:
         },
         key,
     )
-
-
-def due_keys(now: datetime, most: int) -> list[int]:
-    """Keys that another Keys Server has not confirmed, and that are due again."""
-    keys = IdentityKey.objects.filter(
-        registered_at=None, retired_at=None, next_attempt_at__lte=now
-    )
-    return list(keys.order_by("next_attempt_at").values_list("pk", flat=True)[:most])
-
-
-def due_unregistrations(now: datetime, most: int) -> list[int]:
-    jobs = IdentityUnregistration.objects.filter(done_at=None, next_attempt_at__lte=now)
-    return list(jobs.order_by("next_attempt_at").values_list("pk", flat=True)[:most])
-
-
-def claim_key(pk: int, *, until: datetime) -> IdentityKey | None:
-    """Take one due key for an attempt; None if it is done, retired or taken."""
-    due = IdentityKey.objects.filter(
-        pk=pk, registered_at=None, retired_at=None, next_attempt_at__lte=clock.now()
-    )
-    taken = due.update(attempts=F("attempts") + 1, next_attempt_at=until)
-    return IdentityKey.objects.get(pk=pk) if taken else None
-
-
-def claim_unregistration(pk: int, *, until: datetime) -> IdentityUnregistration | None:
-    due = IdentityUnregistration.objects.filter(
-        pk=pk, done_at=None, next_attempt_at__lte=clock.now()
-    )
-    taken = due.update(attempts=F("attempts") + 1, next_attempt_at=until)
-    return IdentityUnregistration.objects.get(pk=pk) if taken else None

@@ -11,8 +11,7 @@ from django.db import transaction
 from accounts.models import SignInRequest
 from accounts.services import audit
 from groundwork import clock
-from groundwork.entropy import jitter
-from groundwork.wake import enqueue_on_commit
+from groundwork.work_queue import REASON_LENGTH, Backoff, drain
 from identity.models import IdentityKey, IdentityUnregistration, KnownIdentity
 from identity.services import client, device_keys
 from identity.services.client import Refused, Unavailable
@@ -22,78 +21,85 @@ from walletconnect.identity.cacao import Cacao
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY_S: Final = 5.0
-LONGEST_DELAY_S: Final = 3600.0
 # About two days of trying.
-MOST_ATTEMPTS: Final = 60
-STARTED_TOGETHER: Final = 100
+BACKOFF: Final = Backoff(first_s=5.0, max_s=3_600.0, max_attempts=60)
+SLOTS: Final = 8
+MAX_PER_ACCOUNT: Final = 2
 FORGOTTEN_TOGETHER: Final = 500
 KEEP_DONE: Final = timedelta(days=7)
 KEEP_KNOWN: Final = timedelta(days=1)
 
 
-def register_identity_key(pk: int) -> None:
-    """Register one key at its Keys Server, if it is due and nobody else is at it."""
-    row = device_keys.claim_key(pk, until=clock.now() + device_keys.IN_FLIGHT)
-    if row is None:
-        return
+def register_due_keys() -> int:
+    """Register identity keys at other Keys Servers, where it is due; how many."""
+    return drain(_claim_keys, _register, _record_registrations, slots=SLOTS)
+
+
+def _claim_keys(limit: int) -> list[IdentityKey]:
+    return (
+        IdentityKey.objects.active()
+        .filter(registered_at=None)
+        .claim(limit, owner="account_id", caps={"account_id": MAX_PER_ACCOUNT})
+    )
+
+
+def _register(row: IdentityKey) -> tuple[IdentityKey, Exception | None]:
     try:
         client.register(row.keys_server, Cacao.from_json(row.cacao))
     except (Refused, Unavailable) as error:
-        _put_off(row, error)
-        return
-    # Retired meanwhile: then it was unregistered behind this, or will be.
-    with transaction.atomic():
-        IdentityKey.objects.filter(pk=pk, registered_at=None).update(
-            registered_at=clock.now(), next_attempt_at=None, reason=""
-        )
-        device_keys.retire_superseded(row.account_id)
+        return row, error
+    return row, None
 
 
-def unregister_identity_key(pk: int) -> None:
-    """Take one key off its Keys Server, with the token that it left behind."""
-    row = device_keys.claim_unregistration(
-        pk, until=clock.now() + device_keys.IN_FLIGHT
-    )
-    if row is None:
-        return
+def _record_registrations(
+    results: list[tuple[IdentityKey, Exception | None]],
+) -> None:
+    for row, error in results:
+        if error is not None:
+            _put_off(row, error)
+            continue
+        # Retired meanwhile: then it was unregistered behind this, or will be.
+        with transaction.atomic():
+            row.finish(registered_at=clock.now())
+            device_keys.retire_superseded(row.account_id)
+
+
+def unregister_due_keys() -> int:
+    """Take keys off their Keys Servers with the tokens they left; how many were due."""
+    return drain(_claim_unregistrations, _unregister, _record_unregistered, slots=SLOTS)
+
+
+def _claim_unregistrations(limit: int) -> list[IdentityUnregistration]:
+    return IdentityUnregistration.objects.claim(limit, owner="keys_server")
+
+
+def _unregister(
+    row: IdentityUnregistration,
+) -> tuple[IdentityUnregistration, Exception | None]:
     try:
         client.unregister(row.keys_server, row.id_auth)
     except (Refused, Unavailable) as error:
-        _put_off(row, error)
-        return
-    IdentityUnregistration.objects.filter(pk=pk).update(
-        done_at=clock.now(), next_attempt_at=None, id_auth="", reason=""
-    )
-    audit("identity-key.unregistered", subject=row.did)
+        return row, error
+    return row, None
+
+
+def _record_unregistered(
+    results: list[tuple[IdentityUnregistration, Exception | None]],
+) -> None:
+    for row, error in results:
+        if error is not None:
+            _put_off(row, error)
+        elif row.finish(done_at=clock.now(), id_auth=""):
+            audit("identity-key.unregistered", subject=row.did)
 
 
 def _put_off(row: IdentityKey | IdentityUnregistration, error: Exception) -> None:
-    final = isinstance(error, Refused) or row.attempts >= MOST_ATTEMPTS
-    type(row)._default_manager.filter(pk=row.pk).update(
-        next_attempt_at=None if final else clock.now() + delay(row.attempts),
-        reason=str(error)[:200],
-    )
-    logger.info(
-        "Keys Server not told", extra={"did": row.did, "reason": str(error)[:200]}
-    )
-
-
-def delay(attempts: int) -> timedelta:
-    seconds = min(FIRST_DELAY_S * 2 ** min(attempts - 1, 16), LONGEST_DELAY_S)
-    return timedelta(seconds=jitter(seconds))
-
-
-def retry_registrations() -> int:
-    """Start a task for everything that is due: what no task took up, and retries."""
-    now = clock.now()
-    keys = device_keys.due_keys(now, STARTED_TOGETHER)
-    jobs = device_keys.due_unregistrations(now, STARTED_TOGETHER)
-    for pk in keys:
-        enqueue_on_commit(device_keys.REGISTER_TASK, pk)
-    for pk in jobs:
-        enqueue_on_commit(device_keys.UNREGISTER_TASK, pk)
-    return len(keys) + len(jobs)
+    reason = str(error)[:REASON_LENGTH]
+    if isinstance(error, Refused):
+        row.finish(reason=reason)
+    else:
+        row.retry_later(BACKOFF, reason)
+    logger.info("Keys Server did not take it", extra={"did": row.did, "reason": reason})
 
 
 def prune(now: datetime | None = None) -> int:

@@ -12,7 +12,7 @@ from groundwork import clock
 from identity import services as identity
 from identity.models import IdentityKey, IdentityRegistration, IdentityUnregistration
 from identity.services import NoIdentityKey
-from identity.services.upkeep import MOST_ATTEMPTS, delay
+from identity.services.upkeep import BACKOFF, _claim_keys
 from keychain.models import SigningKeyEntry
 from tests.identity.conftest import cacao_of, identity_key
 from tests.people import ALICE, ALICE_SECOND, BOB, link, sign_in
@@ -93,7 +93,7 @@ def test_a_key_is_registered_at_the_other_server_as_it_was_signed(registered_els
     with pytest.raises(NoIdentityKey) as error:
         identity.signing_identity(ALICE.row(), device=device)
     assert error.value.pending
-    identity.register_identity_key(key.pk)
+    identity.register_due_keys()
     assert identity.signing_identity(ALICE.row(), device=device).did == key.did
     ((method, path, body),) = registered_elsewhere.heard
     assert (method, path) == ("POST", "/identity")
@@ -104,9 +104,9 @@ def test_a_key_is_registered_at_the_other_server_as_it_was_signed(registered_els
 
 def test_registering_twice_calls_once(registered_elsewhere):
     registered_elsewhere.answers = [(200, SUCCESS)]
-    key = sign_in(ALICE).identity_keys.get()
-    identity.register_identity_key(key.pk)
-    identity.register_identity_key(key.pk)
+    sign_in(ALICE)
+    assert identity.register_due_keys() == 1
+    assert identity.register_due_keys() == 0
     assert len(registered_elsewhere.heard) == 1
 
 
@@ -114,16 +114,16 @@ def test_registering_twice_calls_once(registered_elsewhere):
 def test_a_server_that_fails_is_asked_again_later(registered_elsewhere, status):
     registered_elsewhere.answers = [(status, {}), (200, SUCCESS)]
     key = sign_in(ALICE).identity_keys.get()
-    identity.register_identity_key(key.pk)
+    identity.register_due_keys()
     key.refresh_from_db()
     assert key.registered_at is None
     assert key.reason == f"answer {status}"
     assert key.next_attempt_at > clock.now()
     # Not before it is due.
-    identity.register_identity_key(key.pk)
+    identity.register_due_keys()
     assert len(registered_elsewhere.heard) == 1
     with clock.frozen(key.next_attempt_at):
-        identity.register_identity_key(key.pk)
+        identity.register_due_keys()
     key.refresh_from_db()
     assert key.registered_at is not None
     assert key.reason == ""
@@ -133,7 +133,7 @@ def test_a_server_that_is_not_there_is_asked_again_later(settings):
     settings.KEYS_SERVER_URL = "http://localhost:1"
     settings.KEYS_SERVER_IS_OURS = False
     key = sign_in(ALICE).identity_keys.get()
-    identity.register_identity_key(key.pk)
+    identity.register_due_keys()
     key.refresh_from_db()
     assert key.attempts == 1
     assert key.next_attempt_at > clock.now()
@@ -144,7 +144,7 @@ def test_a_server_that_refuses_is_not_asked_again_and_the_reason_is_kept(
 ):
     registered_elsewhere.answers = [(400, {"error": {"message": "their own words"}})]
     key = sign_in(ALICE).identity_keys.get()
-    identity.register_identity_key(key.pk)
+    identity.register_due_keys()
     key.refresh_from_db()
     assert (key.registered_at, key.next_attempt_at) == (None, None)
     assert key.reason == "answer 400"
@@ -153,37 +153,39 @@ def test_a_server_that_refuses_is_not_asked_again_and_the_reason_is_kept(
 def test_trying_ends(registered_elsewhere):
     registered_elsewhere.answers = [(500, {})]
     key = sign_in(ALICE).identity_keys.get()
-    IdentityKey.objects.update(attempts=MOST_ATTEMPTS - 1)
-    identity.register_identity_key(key.pk)
+    IdentityKey.objects.update(attempts=BACKOFF.max_attempts - 1)
+    identity.register_due_keys()
     key.refresh_from_db()
     assert key.next_attempt_at is None
     assert key.reason
 
 
 def test_waits_grow_and_stay_within_an_hour():
-    waits = [delay(attempts).total_seconds() for attempts in (1, 4, 8, 60)]
+    waits = [BACKOFF.delay(attempts).total_seconds() for attempts in (1, 4, 8, 60)]
     assert waits == sorted(waits)
     assert 4 <= waits[0] <= 6
     assert waits[-1] <= 3600 * 1.2
 
 
-def test_the_sweep_finds_what_no_task_took_up(registered_elsewhere):
-    key = sign_in(ALICE).identity_keys.get()
-    assert identity.retry_registrations() == 1
+def test_a_killed_worker_leaves_its_key_to_the_next_at_once(registered_elsewhere):
     registered_elsewhere.answers = [(200, SUCCESS)]
-    identity.register_identity_key(key.pk)
-    assert identity.retry_registrations() == 0
+    sign_in(ALICE)
+    [claimed] = _claim_keys(10)
+    assert identity.register_due_keys() == 0
+    IdentityKey.objects.filter(pk=claimed.pk).update(leased_by=2**31 - 1)
+    assert identity.register_due_keys() == 1
+    assert IdentityKey.objects.get().registered_at is not None
 
 
 def test_a_retired_key_is_unregistered_with_the_token_it_left(registered_elsewhere):
     registered_elsewhere.answers = [(200, SUCCESS)]
     device = sign_in(ALICE)
     key = device.identity_keys.get()
-    identity.register_identity_key(key.pk)
+    identity.register_due_keys()
     accounts.revoke_device(device, by=None)
     assert not SigningKeyEntry.objects.filter(did=key.did).exists()
     job = IdentityUnregistration.objects.get()
-    identity.unregister_identity_key(job.pk)
+    identity.unregister_due_keys()
     method, path, body = registered_elsewhere.heard[-1]
     assert (method, path) == ("DELETE", "/identity")
     token = DidJwt.parse(body["idAuth"]).verify(
@@ -199,7 +201,7 @@ def test_a_retired_key_is_unregistered_with_the_token_it_left(registered_elsewhe
     job.refresh_from_db()
     assert job.done_at is not None
     assert job.id_auth == ""
-    identity.unregister_identity_key(job.pk)
+    identity.unregister_due_keys()
     assert len(registered_elsewhere.heard) == 2
 
 
@@ -209,16 +211,15 @@ def test_gone_already_is_unregistered_too(registered_elsewhere, status, done):
     accounts.revoke_device(device, by=None)
     registered_elsewhere.answers = [(status, {})]
     job = IdentityUnregistration.objects.get()
-    identity.unregister_identity_key(job.pk)
+    identity.unregister_due_keys()
     job.refresh_from_db()
     assert (job.done_at is not None) is done
 
 
 def test_a_retired_key_is_not_registered_any_more(registered_elsewhere):
     device = sign_in(ALICE)
-    key = device.identity_keys.get()
     accounts.revoke_device(device, by=None)
-    identity.register_identity_key(key.pk)
+    identity.register_due_keys()
     assert registered_elsewhere.heard == []
 
 
@@ -226,20 +227,18 @@ def test_unregistering_waits_for_a_registration_that_is_under_way(registered_els
     device = sign_in(ALICE)
     IdentityKey.objects.update(attempts=1)
     accounts.revoke_device(device, by=None)
-    job = IdentityUnregistration.objects.get()
-    identity.unregister_identity_key(job.pk)
+    identity.unregister_due_keys()
     assert registered_elsewhere.heard == []
     with clock.frozen(clock.now() + timedelta(seconds=61)):
-        identity.unregister_identity_key(job.pk)
+        identity.unregister_due_keys()
     assert len(registered_elsewhere.heard) == 1
 
 
 def test_the_job_outlives_the_account(registered_elsewhere):
     device = sign_in(ALICE)
     accounts.remove_account(ALICE.row(), by=device)
-    job = IdentityUnregistration.objects.get()
     registered_elsewhere.answers = [(200, SUCCESS)]
-    identity.unregister_identity_key(job.pk)
+    identity.unregister_due_keys()
     assert len(registered_elsewhere.heard) == 1
     assert not IdentityKey.objects.exists()
 

@@ -98,7 +98,7 @@ def test_tasks_get_primary_keys_only(
         device = sign_in(ALICE)
         accounts.revoke_device(device, by=None)
     assert {task for task, _ in started} >= {
-        "identity.register_identity_key",
-        "identity.unregister_identity_key",
+        "identity.register_identity_keys",
+        "identity.unregister_identity_keys",
     }
     assert all(isinstance(value, int) for _, args in started for value in args)
