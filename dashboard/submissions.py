@@ -64,7 +64,7 @@ def form_token(device: Device, form: str) -> str:
     """The token for a form that is about to be shown."""
     sent = FormSubmission.objects.filter(device=device, form=form)
     newest = sent.order_by("-created_at", "-pk").values_list("pk", flat=True).first()
-    return _FIRST if newest is None else newest.hex
+    return _FIRST if newest is None else str(newest)
 
 
 def submit_once(

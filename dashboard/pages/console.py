@@ -175,7 +175,7 @@ def send_token(user: User, project: Project) -> str:
         idempotency_key__startswith=f"console-{user.pk}-"
     )
     newest = own.order_by("-created_at").values_list("pk", flat=True).first()
-    return newest.hex if newest else "first"
+    return str(newest) if newest else "first"
 
 
 def sent_page(project: Project, notification_id: UUID) -> SentPage | None:

@@ -398,3 +398,15 @@ def test_adding_an_account_does_not_renew_the_proof(alice):
     assert Account.objects.filter(user=alice.user).count() == 2
     assert Browser(CHROME_WINDOWS)
     assert browser.device.proved_at == started
+
+
+def test_the_page_with_the_secret_names_one_project_id_and_one_secret(alice, shown):
+    """Scripts read both from the page that the form leads to."""
+    alice.post("/console/lumen/keys/secrets")  # tokens of forms look like no id either
+    page = alice.get(shown)
+    project = Project.objects.get()
+    assert set(re.findall(r"\b[0-9a-f]{32}\b", page.text)) == {project.pk}
+    found = set(re.findall(r"\b[0-9a-f]{64}\b", page.text))
+    assert found - {project.public_key_x, project.subscribe_topic} == set(
+        SECRET.findall(page.text)
+    )
