@@ -57,7 +57,7 @@ class ProjectForm(StyledForm):
     )
     url = forms.CharField(
         label="Domain",
-        max_length=255,
+        max_length=2048,
         required=False,
         help_text="Leave it empty and we host the two documents for you.",
         widget=forms.TextInput(
@@ -173,7 +173,7 @@ def split_accounts(text: str) -> list[str]:
 class WebhookForm(StyledForm):
     url = forms.CharField(
         label="Address",
-        max_length=255,
+        max_length=2048,
         widget=forms.TextInput(
             attrs={"placeholder": "https://app.example/hooks", "inputmode": "url"}
         ),

@@ -20,25 +20,38 @@ import threading
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
 
 import certifi
 import httpcore
-import idna
-from django.conf import settings
 
 from groundwork import clock
 from groundwork.addresses import is_public
+from groundwork.outbound_urls import (
+    OutboundError,
+    OutboundFailed,
+    OutboundRefused,
+    Target,
+    check_url,
+    is_exempt,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from groundwork.addresses import Address
 
+__all__ = [
+    "OutboundError",
+    "OutboundFailed",
+    "OutboundRefused",
+    "Response",
+    "check_url",
+    "fetch",
+    "is_exempt",
+]
+
 USER_AGENT = "notifyweb"
-HTTPS_PORT = 443
-USUAL_PORTS = {"https": HTTPS_PORT, "http": 80}
-MAX_URL = 2048
 MAX_ADDRESSES = 8
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 # Set here and by nobody else.
@@ -52,18 +65,6 @@ OWN_HEADERS = frozenset(
         "transfer-encoding",
     }
 )
-
-
-class OutboundError(Exception):
-    """A request that got no answer we may use."""
-
-
-class OutboundRefused(OutboundError):
-    """Our policy forbids it; trying again will not help."""
-
-
-class OutboundFailed(OutboundError):
-    """The network or the other side failed; trying again may help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +84,6 @@ class Response:
         return json_module.loads(self.body)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    scheme: str
-    host: str
-    port: int
-    path: str
-    exempt: bool
-
-    @property
-    def host_header(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        usual = self.port == USUAL_PORTS[self.scheme]
-        return host if usual else f"{host}:{self.port}"
-
-
 def fetch(
     method: str,
     url: str,
@@ -114,7 +100,7 @@ def fetch(
     An answer longer than ``max_bytes`` is refused, or cut there with ``truncate``. A
     redirect is an answer like any other: it is handed back, never followed.
     """
-    target = _target(url)
+    target = target_of(url)
     until = clock.monotonic() + deadline
     if json is not None:
         content = json_module.dumps(json, separators=(",", ":")).encode()
@@ -150,50 +136,8 @@ def fetch(
     return Response(answer.status, found, body)
 
 
-def check_url(url: str) -> None:
-    """Raise ``OutboundRefused`` if ``fetch`` would refuse this URL by its form."""
-    _target(url)
-
-
-def _target(url: str) -> _Target:
-    if len(url) > MAX_URL or not url.isprintable() or "\\" in url or " " in url:
-        raise OutboundRefused("the URL is malformed")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        host = _ascii_host(parts.hostname or "")
-    except (ValueError, idna.IDNAError):
-        raise OutboundRefused("the URL is malformed") from None
-    if parts.scheme not in USUAL_PORTS or not host:
-        raise OutboundRefused("the URL is no https URL")
-    if parts.username is not None or parts.password is not None:
-        raise OutboundRefused("the URL carries a user name")
-    target = _Target(
-        scheme=parts.scheme,
-        host=host,
-        port=port or USUAL_PORTS[parts.scheme],
-        path=_path(parts),
-        exempt=host in {name.strip("[]").lower() for name in settings.OUTBOUND_ALLOW},
-    )
-    if not target.exempt and (target.scheme != "https" or target.port != HTTPS_PORT):
-        raise OutboundRefused("only https on port 443 is reached")
-    return target
-
-
-def _ascii_host(host: str) -> str:
-    host = host.lower()
-    return host if host.isascii() else idna.encode(host, uts46=True).decode()
-
-
-def _path(parts: SplitResult) -> str:
-    path = parts.path or "/"
-    if not (path + parts.query).isascii():
-        raise OutboundRefused("the URL is malformed")
-    return f"{path}?{parts.query}" if parts.query else path
-
-
 def _request_headers(
-    target: _Target, given: Mapping[str, str], *, content: bytes | None, is_json: bool
+    target: Target, given: Mapping[str, str], *, content: bytes | None, is_json: bool
 ) -> list[tuple[bytes, bytes]]:
     found = {
         "host": target.host_header,
@@ -276,7 +220,7 @@ def _tls_context() -> ssl.SSLContext:
 class _GuardedBackend(httpcore.NetworkBackend):
     """Connects to the addresses that were checked, and to nothing else."""
 
-    def __init__(self, target: _Target, until: float) -> None:
+    def __init__(self, target: Target, until: float) -> None:
         self._target = target
         self._until = until
         self._tcp = httpcore.SyncBackend()

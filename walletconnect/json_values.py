@@ -10,6 +10,8 @@ of an object that a peer sent into a checked Python value.
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -30,6 +32,8 @@ MAX_SAFE_INTEGER: Final = 2**53 - 1
 MOST_DEPTH: Final = 32
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# JavaScript reads half an emoji; no database keeps it.
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def malformed(what: str) -> RemoteProtocolError:
@@ -73,6 +77,25 @@ def parse_object(text: str | bytes, what: str = "JSON object") -> JsonObject:
     return value
 
 
+def parse_document(body: bytes, what: str = "JSON object") -> JsonObject:
+    """A JSON object that a web server published, as `response.json()` of a browser reads it.
+
+    A byte order mark is dropped, and bytes that are not UTF-8 are replaced.
+    """
+    text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise malformed(what) from None
+    if not isinstance(value, dict) or (_may_be_deep(text) and _is_deep(value)):
+        raise malformed(what)
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
 def dump_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
     # decode() also copies: orjson's own buffer would pin 8 KB per kept result.
     return orjson.dumps(value).decode()
@@ -87,6 +110,14 @@ def has_control_characters(text: str) -> bool:
 def plain_line(text: str, *, longest: int) -> str:
     """`text` cut and made one line, for what is shown or kept but not trusted."""
     return _CONTROL.sub(" ", text[:longest])
+
+
+def shown_line(value: JsonValue, *, longest: int) -> str:
+    """A text that is only shown: cut and made one line; anything but a text is empty."""
+    if not isinstance(value, str):
+        return ""
+    text = _LONE_SURROGATE.sub("\ufffd", value[:longest])
+    return _CONTROL.sub(" ", text).strip()
 
 
 def require_object(value: JsonValue, what: str) -> JsonObject:

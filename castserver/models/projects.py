@@ -24,7 +24,7 @@ class Project(models.Model):
     description = models.CharField(max_length=255, blank=True)
     icon = models.CharField(max_length=255, blank=True)
     # Without a domain of its own a dapp lives at <public url>/dapps/<slug>.
-    url = models.CharField(max_length=255, unique=True)
+    url = models.CharField(max_length=512, unique=True)
     is_hosted = models.BooleanField(default=False)
     is_demo = models.BooleanField(default=False)
     # Links in notifications lead through /cast/v1/notification/<id>, which counts.

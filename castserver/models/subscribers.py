@@ -150,7 +150,7 @@ class Watcher(models.Model):
     account_key = models.CharField(max_length=ACCOUNT_LENGTH, db_index=True)
     identity_did = models.CharField("did:key", max_length=64, unique=True)
     # The only app it may see; empty: all apps.
-    app_domain = models.CharField(max_length=255, blank=True)
+    app_domain = models.CharField(max_length=512, blank=True)
     response_topic = models.CharField(max_length=64, db_index=True)
     # The client's major version; empty in those that do not say.
     mjv = models.CharField(max_length=16, blank=True)
@@ -170,7 +170,7 @@ class ChangedSubscriptions(models.Model):
     """
 
     account_key = models.CharField(max_length=ACCOUNT_LENGTH)
-    app_domain = models.CharField(max_length=255)
+    app_domain = models.CharField(max_length=512)
     # Who made the change and learns of it from the answer.
     source_did = models.CharField(max_length=64, blank=True)
     due_at = models.DateTimeField(db_index=True)

@@ -22,7 +22,7 @@ class Webhook(models.Model):
     project = models.ForeignKey(
         Project, on_delete=models.CASCADE, related_name="webhooks"
     )
-    url = models.CharField(max_length=255)
+    url = models.CharField(max_length=2048)
     events = models.JSONField(help_text='["subscribed", "unsubscribed"]')
     previous_secret_until = models.DateTimeField(null=True, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True)

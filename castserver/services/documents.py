@@ -17,6 +17,7 @@ from django.conf import settings
 
 from castserver.models import Project
 from castserver.services.server_keys import public_keys
+from groundwork.dapp_urls import NotAnAddress, parse_dapp_url
 from walletconnect.identity.did import AppUrl, DidWebDocument, public_key_of
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ def _image_urls(icon: str) -> dict[str, str]:
 
 def project_of_domain(domain: str) -> Project | None:
     """The project whose address ``appDomain`` (host, port, path) or a URL names."""
-    domain = domain.partition("://")[2] or domain
-    domain = domain.rstrip("/").lower()
-    if not domain or "\x00" in domain:
+    try:
+        named = parse_dapp_url(domain).domain
+    except NotAnAddress:
         return None
-    urls = [f"{scheme}://{domain}" for scheme in ("https", "http")]
+    urls = [f"{scheme}://{named}" for scheme in ("https", "http")]
     return Project.objects.filter(url__in=urls).order_by("-url").first()

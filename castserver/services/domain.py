@@ -15,7 +15,7 @@ from groundwork import outbound
 from walletconnect.crypto.base64url import encode_base64url
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl, DidWebDocument, public_key_of
-from walletconnect.json_values import JsonObject, parse_object
+from walletconnect.json_values import JsonObject, parse_document
 
 if TYPE_CHECKING:
     from castserver.models import Project
@@ -64,7 +64,7 @@ def _read(url: AppUrl, name: str, findings: list[Finding]) -> JsonObject | None:
         findings.append(Finding(name, ok=False, text=text))
         return None
     try:
-        value = parse_object(answer.body)
+        value = parse_document(answer.body)
     except RemoteProtocolError:
         findings.append(Finding(name, ok=False, text=f"{address} is no JSON object"))
         return None

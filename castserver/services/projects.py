@@ -19,13 +19,13 @@ from accounts.services import audit
 from castserver.models import NotificationType, Project, ProjectSecret
 from castserver.services.errors import Invalid, Missing, Taken, TooMany
 from groundwork import clock, entropy
+from groundwork.dapp_urls import NotAnAddress, parse_dapp_url
 from keychain.services import Holder, put_key_pair, put_signing_key, token_digest
 from relay import outbox
 from relay.models import Party
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import RemoteProtocolError
-from walletconnect.identity.did import AppUrl
 from walletconnect.json_values import has_control_characters
 from walletconnect.notify.scope import require_scope_name
 
@@ -36,13 +36,9 @@ if TYPE_CHECKING:
 
 PREFIX_LENGTH: Final = 8
 LONGEST_SECRET: Final = 256
-LONGEST_URL: Final = 255
 MOST_SECRETS: Final = 10
 # Writing "last used" at every call would make every call a write.
 LAST_USED_STEP: Final = timedelta(minutes=5)
-
-# Clients fetch the documents of these by plain http.
-LOCAL_NAMES: Final = ("localhost", "127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,7 @@ def create_project(
     name = _checked_text("name", name, least=1, most=64)
     drafts = list(types) or [TypeDraft("updates", f"News and updates from {name}")]
     slug = _free_slug(name)
-    address = hosted_url(slug) if url is None else normalised_url(url)
+    address = hosted_url(slug) if url is None else normalized_url(url)
     key_pair_x = KeyPair.from_private(entropy.key_bytes())
     authentication_key = IdentityKey.from_seed(entropy.key_bytes())
     now = clock.now()
@@ -139,20 +135,17 @@ def hosted_url(slug: str) -> str:
     return f"{settings.PUBLIC_URL}/dapps/{slug}"
 
 
-def normalised_url(text: str) -> str:
-    """A dapp's URL: scheme and host in lower case, no trailing slash, no query."""
+def normalized_url(text: str) -> str:
+    """A dapp's URL in its one spelling, whatever page of it was pasted."""
     try:
-        url = str(AppUrl.parse(text.strip()))
-    except RemoteProtocolError:
-        url = ""
-    if not 0 < len(url) <= LONGEST_URL or not url.isascii() or not url.isprintable():
-        raise Invalid("a dapp's URL is https://host, with at most a path", field="url")
-    return url
+        return str(parse_dapp_url(text))
+    except NotAnAddress as error:
+        raise Invalid(str(error).rstrip("."), field="url") from None
 
 
 def set_url(project: Project, url: str) -> Project:
     """Give the dapp another address; its keys and subscribers stay."""
-    address = normalised_url(url)
+    address = normalized_url(url)
     if address == project.url:
         return project
     try:
@@ -169,11 +162,11 @@ def set_url(project: Project, url: str) -> Project:
 
 def set_domain(project: Project, domain: str) -> Project:
     """As ``set_url`` for the later generation, which names a dapp by its domain."""
-    domain = domain.strip().rstrip("/")
-    if domain.lower() == AppUrl.parse(project.url).domain.lower():
+    address = normalized_url(domain)
+    if address.partition("://")[2] == project.url.partition("://")[2]:
+        # The domain names no scheme: the one that is known stays.
         return project
-    is_local = domain.startswith(LOCAL_NAMES)
-    return set_url(project, f"{'http' if is_local else 'https'}://{domain}")
+    return set_url(project, address)
 
 
 def _free_slug(name: str) -> str:

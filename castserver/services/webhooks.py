@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # marks a secret, is none
 BOTH_SECRETS_FOR: Final = timedelta(hours=24)
-LONGEST_URL: Final = 255
 TEST_ACCOUNT: Final = "eip155:1:0x0000000000000000000000000000000000000000"
 DELIVER_TASK: Final = "castserver.deliver_due_webhooks"
 
@@ -141,8 +140,6 @@ def _checked_events(events: Collection[str]) -> list[str]:
 
 
 def _check_url(url: str) -> None:
-    if len(url) > LONGEST_URL:
-        raise Invalid(f"a URL has at most {LONGEST_URL} characters", field="webhook")
     try:
         outbound.check_url(url)
     except outbound.OutboundRefused as error:

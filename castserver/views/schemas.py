@@ -10,7 +10,11 @@ import re
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from groundwork.dapp_urls import MAX_DAPP_URL, parse_dapp_url
+from groundwork.outbound import OutboundRefused, check_url
+from groundwork.outbound_urls import MAX_URL
 
 LIMITS = settings.LIMITS
 
@@ -18,13 +22,33 @@ LIMITS = settings.LIMITS
 LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 TYPE_NAME = r"^[A-Za-z0-9_./-]{1,36}$"
+# Addresses are checked by ``groundwork``; the patterns only describe what passes there to
+# readers of the API description, which has no better word for it.
 HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
-HOST = rf"{HOST_LABEL}(\.{HOST_LABEL}){{0,3}}"
+HOST = rf"({HOST_LABEL}\.){{1,6}}[A-Za-z]([A-Za-z0-9-]{{0,30}}[A-Za-z0-9])?"
 PORT = r"(:(6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
-PATH = r"(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*/?"
-QUERY = r"(\?[A-Za-z0-9_.~=&%+-]*)?"
-WEB_URL = rf"^https?://{HOST}{PORT}{PATH}$"
+PATH = r"(/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9_.~!$&'()*+,;=:@-]*)*/?"
+QUERY = r"(\?[A-Za-z0-9_.~!$&'()*+,;=:@/?%-]*)?"
+WEB_URL = rf"^https?://{HOST}{PORT}{PATH}{QUERY}$"
 DOMAIN = rf"^{HOST}{PORT}{PATH}$"
+
+
+def _dapp_address(text: str) -> str:
+    parse_dapp_url(text)
+    return text
+
+
+def _outside_address(text: str) -> str:
+    try:
+        check_url(text)
+    except OutboundRefused as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _described(pattern: str, max_length: int) -> Any:
+    return Field(json_schema_extra={"pattern": pattern, "maxLength": max_length})
+
 
 Line = Annotated[str, Field(pattern=LINE)]
 TypeName = Annotated[str, Field(pattern=TYPE_NAME, examples=["alerts"])]
@@ -64,14 +88,22 @@ class Problem(BaseModel):
 # --- keys -----------------------------------------------------------------------------
 
 
+DappUrl = Annotated[
+    str, AfterValidator(_dapp_address), _described(WEB_URL, MAX_DAPP_URL)
+]
+AppDomain = Annotated[
+    str, AfterValidator(_dapp_address), _described(DOMAIN, MAX_DAPP_URL)
+]
+
+
 class SubscribeTopicIn(Value):
     """The address of the dapp, as ``dappUrl`` or else as ``appDomain``.
 
     Without one the known address stays.
     """
 
-    dappUrl: Annotated[str, Field(max_length=200, pattern=WEB_URL)] | None = None
-    appDomain: Annotated[str, Field(max_length=200, pattern=DOMAIN)] | None = None
+    dappUrl: DappUrl | None = None
+    appDomain: AppDomain | None = None
 
 
 class SubscribeTopicOut(BaseModel):
@@ -199,7 +231,6 @@ EventName = Literal["subscribed", "unsubscribed"]
 
 
 def _webhook_pattern() -> str:
-    """What ``groundwork.outbound`` reaches, by its form."""
     rest = f"{PATH}{QUERY}"
     forms = [f"https://{HOST}(:443)?{rest}"]
     hosts = (f"[{name}]" if ":" in name else name for name in settings.OUTBOUND_ALLOW)
@@ -209,7 +240,9 @@ def _webhook_pattern() -> str:
     return f"^({'|'.join(forms)})$"
 
 
-WebhookUrl = Annotated[str, Field(max_length=255, pattern=_webhook_pattern())]
+WebhookUrl = Annotated[
+    str, AfterValidator(_outside_address), _described(_webhook_pattern(), MAX_URL)
+]
 
 
 class WebhookIn(Value):

@@ -68,11 +68,13 @@ def test_without_an_address_the_dapp_is_hosted_here(settings):
     "url",
     [
         "",
-        "dapp.example.org",
+        "dapp",
         "ftp://x.org",
         "https://",
         "https://a b",
-        "https://a/?q=1",
+        "https://u:p@a.example",
+        "https://a.example:99999",
+        f"https://a.example/{'x' * 512}",
     ],
 )
 def test_an_address_must_be_one(url):

@@ -460,14 +460,81 @@ def test_webhooks_are_registered_listed_changed_and_deleted(api, project):
         "ftp://example.org",
         "nonsense",
         "https://",
-        "https://example.org/" + "x" * 255,
+        "https://example.org/" + "x" * 2048,
+        "https://example.org/a b",
+        "https://example.org/#x",
+        "https://-bad-.example/h",
+        "https://a..example/h",
+        f"https://{'a' * 64}.example/h",
+        "https://intranet/h",
+        "https://10.0.0.1/h",
+        "https://127.1/h",
     ],
 )
 def test_webhooks_go_to_the_public_only(api, url):
     body = {"events": ["subscribed"], "webhook": url}
     answer = api.post("register-webhook", body)
     assert answer.status_code == 422
+    assert answer.json()["field"].endswith("webhook")
+    assert answer.json()["detail"]
     assert Webhook.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod/hook",
+        "https://my-notification-webhook-service-3xq5k2-uc.a.run.app/hook",
+        f"https://{'a' * 63}.{'b' * 63}.{'c' * 63}.example/h",
+        f"https://{'a.' * 125}abc/h",
+        "https://hooks.dapp.example/in?next=https://dapp.example/x&sp=%2Ftriggers%2Frun",
+        "https://hooks.dapp.example/a%20b/@me;v=1/~x,y(z)!*'",
+        "https://m\u00fcnchen.example:443/hook",
+        "https://example.org/" + "x" * 400,
+    ],
+)
+def test_webhooks_go_wherever_dns_leads(api, url):
+    body = {"events": ["subscribed"], "webhook": url}
+    answer = api.post("register-webhook", body)
+    assert answer.status_code == 201, answer.content
+    assert Webhook.objects.get().url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://new.example.org:443/?utm_source=x#top", "https://new.example.org"),
+        ("new.example.org", "https://new.example.org"),
+        ("https://m\u00fcnchen.example/shop/", "https://xn--mnchen-3ya.example/shop"),
+        (f"https://{'a.' * 125}abc", f"https://{'a.' * 125}abc"),
+        (
+            "https://dapp-git-feature-notifications-acme-labs.vercel.app",
+            "https://dapp-git-feature-notifications-acme-labs.vercel.app",
+        ),
+        ("http://[::1]:80/x", "http://[::1]/x"),
+    ],
+)
+def test_a_dapps_address_gets_its_one_spelling(api, project, given, url):
+    for member in ("dappUrl", "appDomain"):
+        api.post("subscribe-topic", {"dappUrl": "https://before.example.org"})
+        answer = api.post("subscribe-topic", {member: given})
+        assert answer.status_code == 200, answer.content
+        project.refresh_from_db()
+        assert project.url == url
+
+
+def test_two_spellings_of_one_address_belong_to_one_dapp(api):
+    create_project("Other", url="https://other.example.org:443/")
+    answer = api.post("subscribe-topic", {"dappUrl": "https://other.example.org./?a"})
+    assert (answer.status_code, answer.json()["field"]) == (409, "url")
+
+
+@pytest.mark.parametrize("given", ["https://-a.example", "https://u@a.example", "a b"])
+def test_a_dapps_address_that_is_none_is_refused(api, project, given):
+    for member in ("dappUrl", "appDomain"):
+        answer = api.post("subscribe-topic", {member: given})
+        assert answer.status_code == 422
+        assert "not the address of a dapp" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("events", [[], ["other"], ["subscribed", 5], "subscribed"])

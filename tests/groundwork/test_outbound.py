@@ -170,6 +170,19 @@ def test_a_redirect_is_handed_back_and_not_followed(site, address):
         "https://example.com:notaport/",
         "https://[::1/",
         "https://example.com/" + "a" * 3000,
+        "https://example.com/#part",
+        'https://example.com/"a',
+        "https://example.com/<a>",
+        "https://example.com:0/",
+        "https://-bad-.example/",
+        "https://a..example/",
+        f"https://{'a' * 64}.example/",
+        f"https://{'a.' * 126}ab/",
+        "https://intranet/",
+        "https://10.0.0.1/",
+        "https://[fd00::1]/",
+        "https://127.1/",
+        "https://[fe80::1%25eth0]/",
         "",
     ],
 )
@@ -178,6 +191,25 @@ def test_a_url_of_another_form_is_refused(url):
         check_url(url)
     with pytest.raises(OutboundRefused):
         get(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a1b2c3d4e5.execute-api.us-east-1.amazonaws.com/prod/hook",
+        f"https://{'a' * 63}.example/",
+        f"https://{'a.' * 125}abc/",
+        "https://a_b.example/~me/@you/a;b=1,2/(x)!*'",
+        "https://a.example/a%20b?next=https://b.example/?c=%7B%7D&d[]=1|2#".rstrip("#"),
+        "https://a.example:443",
+        "https://A.Example./",
+        "https://m\u00fcnchen.example/gr\u00fc\u00dfe?q=\u00e4",
+        "https://8.8.8.8/dns-query",
+        "https://[2001:4860:4860::8888]/",
+    ],
+)
+def test_what_dns_and_http_carry_is_accepted(url):
+    check_url(url)
 
 
 @pytest.mark.parametrize(

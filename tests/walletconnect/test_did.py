@@ -19,6 +19,7 @@ from walletconnect.identity.did import (
     did_key,
     did_pkh,
     is_did_key,
+    is_id_of,
     public_key_of,
     with_chain,
 )
@@ -151,7 +152,35 @@ def test_other_chains_keep_their_letters():
             "http://localhost:8000/dapps/shop",
             "did:web:localhost:8000/dapps/shop",
         ),
-        ("http://[::1]:80/x", "http://[::1]:80/x", "did:web:[::1]:80/x"),
+        ("http://[::1]:80/x", "http://[::1]/x", "did:web:[::1]/x"),
+        (
+            "https://[2001:DB8:0::1]:443",
+            "https://[2001:db8::1]",
+            "did:web:[2001:db8::1]",
+        ),
+        ("https://a.example:8443/", "https://a.example:8443", "did:web:a.example:8443"),
+        ("HTTPS://a.example.:443/?q=1#top", "https://a.example", "did:web:a.example"),
+        (
+            " https://a.example/x?utm_source=y",
+            "https://a.example/x",
+            "did:web:a.example/x",
+        ),
+        (
+            "https://a.example/a%2fb",
+            "https://a.example/a%2Fb",
+            "did:web:a.example/a%2Fb",
+        ),
+        (
+            "https://m\u00fcnchen.example/stra\u00dfe",
+            "https://xn--mnchen-3ya.example/stra%C3%9Fe",
+            "did:web:xn--mnchen-3ya.example/stra%C3%9Fe",
+        ),
+        (
+            "https://dapp-git-feature-notifications-acme-labs.vercel.app",
+            "https://dapp-git-feature-notifications-acme-labs.vercel.app",
+            "did:web:dapp-git-feature-notifications-acme-labs.vercel.app",
+        ),
+        ("https://a_b.example", "https://a_b.example", "did:web:a_b.example"),
     ],
 )
 def test_an_app_url_and_its_did(url, text, did):
@@ -170,15 +199,26 @@ def test_an_app_url_and_its_did(url, text, did):
         "javascript:alert(1)",
         "https://",
         "https://user@dapp.example.org",
-        "https://dapp.example.org?x=1",
-        "https://dapp.example.org#x",
         "https://dapp.example.org:99999",
         "https://dapp.example.org/\n",
         "https://dapp.example.org/a b",
         "https://dapp.example.org\\@evil.example",
         "https://dapp.example.org/dapps/../admin",
         "https://[::1",
-        "https://d\u00e4pp.example.org",
+        "https://dapp.example.org/dapps/%2e%2e/admin",
+        "https://[fe80::1%25eth0]",
+        "https://-dapp.example.org",
+        "https://dapp-.example.org",
+        "https://dapp..example.org",
+        "https://.example.org",
+        "https://da%70p.example.org",
+        "https://dapp.example.org:0",
+        "https://127.1",
+        "https://2130706433",
+        "https://0x7f.0.0.1",
+        "https://256.0.0.1",
+        f"https://{'a' * 64}.example.org",
+        f"https://{'a.' * 126}ab",
         "https://" + "a" * 3000,
         None,
     ],
@@ -195,6 +235,9 @@ def test_what_is_not_a_plain_web_address_is_refused(url):
         ("https://dapp.example.org/", True),
         ("https://DAPP.example.org/page", True),
         ("did:web:dapp.example.org", True),
+        ("https://dapp.example.org:443", True),
+        ("https://dapp.example.org./?page=2", True),
+        ("did:web:dapp.example.org%3A443", True),
         ("https://dapp.example.org.evil.example", False),
         ("https://dapp.example.org:8443", False),
         ("did:web:evil.example", False),
@@ -230,6 +273,7 @@ def test_apps_that_share_a_host_are_told_apart(app, named):
         ("did:web:dapp.example.org", "https://dapp.example.org"),
         ("did:web:localhost%3A8000:dapps:shop", "http://localhost:8000/dapps/shop"),
         ("did:web:localhost.example.org", "https://localhost.example.org"),
+        ("did:web:[::1]:8000/dapps/shop", "https://[::1]:8000/dapps/shop"),
     ],
 )
 def test_a_did_web_leads_to_its_app(did, url):
@@ -260,6 +304,102 @@ def test_a_did_document_may_embed_a_method_and_pad_its_key():
     method["publicKeyJwk"]["x"] += "="
     value["keyAgreement"] = [method]
     assert DidWebDocument.from_value(value) == DAPP.document
+
+
+@pytest.mark.parametrize(
+    "host", [f"{'a' * 63}.example", f"{'a.' * 125}abc", "a.b.c.d.e.f.g.example"]
+)
+def test_a_host_may_be_as_long_as_dns_allows(host):
+    assert AppUrl.parse(f"https://{host}").authority == host
+
+
+def test_references_may_be_relative_to_the_document():
+    value = DAPP.document.to_value()
+    value["verificationMethod"].reverse()
+    value["keyAgreement"] = ["#wc-notify-subscribe-key"]
+    value["authentication"] = ["#wc-notify-authentication-key"]
+    assert DidWebDocument.from_value(value) == DAPP.document
+    for method in value["verificationMethod"]:
+        method["id"] = "#" + method["id"].partition("#")[2]
+    assert DidWebDocument.from_value(value) == DAPP.document
+    value["keyAgreement"] = [DAPP.document.did + "#wc-notify-subscribe-key"]
+    assert DidWebDocument.from_value(value) == DAPP.document
+
+
+def test_references_to_another_document_are_not_ours():
+    value = DAPP.document.to_value()
+    value["keyAgreement"] = ["did:web:evil.example#wc-notify-subscribe-key"]
+    value["verificationMethod"].reverse()
+    with pytest.raises(RemoteProtocolError, match="keyAgreement names no X25519 key"):
+        DidWebDocument.from_value(value)
+
+
+OTHER_KEYS = [
+    {
+        "id": "#k1",
+        "type": "JsonWebKey2020",
+        "publicKeyJwk": {"kty": "EC", "crv": "P-256"},
+    },
+    {
+        "id": "#k2",
+        "type": "EcdsaSecp256k1RecoveryMethod2020",
+        "blockchainAccountId": "x",
+    },
+    {
+        "id": "#k3",
+        "type": "Multikey",
+        "publicKeyMultibase": "zQ3shokFTS3brHcDQrn82RUDfCZ",
+    },
+    7,
+    None,
+]
+
+
+def test_keys_of_other_kinds_are_passed_over():
+    value = DAPP.document.to_value()
+    value["verificationMethod"] = OTHER_KEYS + value["verificationMethod"]
+    for role in ("keyAgreement", "authentication"):
+        value[role] = ["#k1", "#k2", "#gone", 7, *value[role]]
+    assert DidWebDocument.from_value(value) == DAPP.document
+    del value["keyAgreement"], value["authentication"]
+    assert DidWebDocument.from_value(value) == DAPP.document
+
+
+def test_keys_may_be_written_as_multibase():
+    value = DAPP.document.to_value()
+    keys = {
+        "keyAgreement": (DAPP.document.key_agreement, X25519),
+        "authentication": (DAPP.document.authentication, ED25519),
+    }
+    for role, (key, prefix) in keys.items():
+        value[role] = [
+            {
+                "id": f"#{role}",
+                "type": "Multikey",
+                "publicKeyMultibase": did_key(key, prefix).removeprefix("did:key:"),
+            }
+        ]
+    value["verificationMethod"] = []
+    assert DidWebDocument.from_value(value) == DAPP.document
+
+
+@pytest.mark.parametrize(
+    ("did", "ours"),
+    [
+        ("did:web:app.example", True),
+        ("did:web:APP.example", True),
+        ("did:web:app.example:shop", True),
+        ("did:web:app.example/shop", True),
+        ("did:web:other.example", False),
+        ("did:web:example", False),
+        ("did:web:app.example:other", False),
+        ("did:web:app.example%3A8443", False),
+        ("did:key:z6Mk", False),
+        ("", False),
+    ],
+)
+def test_whose_document_it_is(did, ours):
+    assert is_id_of(did, AppUrl.parse("https://app.example/shop")) is ours
 
 
 def _drop_methods(value):

@@ -182,7 +182,7 @@ def test_an_app_beside_the_server_is_reached_as_the_server_is():
 
 
 @pytest.mark.parametrize(
-    "domain", ["", "a b", "user@host", "host?x", "a/../b", "\u00e9.org"]
+    "domain", ["", "a b", "user@host", "-host.org", "a/../b", "a..org"]
 )
 def test_a_domain_that_names_no_app_is_refused(domain):
     with pytest.raises(RemoteProtocolError):

@@ -20,7 +20,7 @@ from walletconnect.identity.registration import (
     make_unregister_auth,
     read_unregister_auth,
 )
-from walletconnect.json_values import MOST_DEPTH, dump_json, parse_json
+from walletconnect.json_values import MOST_DEPTH, dump_json, parse_document, parse_json
 from walletconnect.notify import claims as claims_module
 from walletconnect.notify.claims import Claims, SubscriptionAuth
 from walletconnect.notify.config import NotifyConfig
@@ -66,19 +66,13 @@ def changed(path: str, value) -> dict:
         ("metadata", ...),
         ("metadata", []),
         ("metadata.name", ...),
-        ("metadata.name", "x" * 257),
         ("metadata.name", "a\x00b"),
-        ("metadata.url", "x" * 2049),
         ("metadata.description", "a\x00b"),
-        ("metadata.icons", ...),
-        ("metadata.icons", [1]),
-        ("metadata.icons", ["x"] * 17),
-        ("metadata.redirect", "x"),
+        ("metadata.url", "x" * 2049),
         ("scope", ...),
         ("scope", []),
         ("scope.alerts", True),
         ("scope.alerts.enabled", "yes"),
-        ("scope.alerts.description", "x" * 1025),
         ("scope.two words", {"description": "", "enabled": True}),
         ("scope", {f"t{number}": {"enabled": True} for number in range(65)}),
         ("expiry", ...),
@@ -93,6 +87,32 @@ def test_a_subscription_that_a_hostile_peer_wrote_is_refused(path, value):
     assert NotifySubscription.from_value(VALUE) == SUBSCRIPTION
     with pytest.raises(RemoteProtocolError):
         NotifySubscription.from_value(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        ("metadata.name", "x" * 257, "x" * 256),
+        ("metadata.name", "Two\nlines", "Two lines"),
+        ("metadata.description", "a\u2028b", "a b"),
+        ("metadata.description", None, ""),
+        ("metadata.icons", ..., []),
+        (
+            "metadata.icons",
+            [1, None, "https://a.example/i.png", "a\nb"],
+            ["https://a.example/i.png"],
+        ),
+        ("metadata.icons", ["x"] * 17, ["x"] * 16),
+        ("scope.alerts.description", "x" * 1025, "x" * 1024),
+        ("scope.alerts.description", "Urgent.\r\nRead now.", "Urgent.  Read now."),
+        ("scope.alerts.description", None, ""),
+    ],
+)
+def test_texts_that_are_only_shown_are_cut_and_flattened(path, value, shown):
+    found = NotifySubscription.from_value(changed(path, value)).to_value()
+    for name in path.split("."):
+        found = found[name]
+    assert found == shown
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", '"x"'])
@@ -203,6 +223,71 @@ def test_a_broken_type_does_not_hide_the_others():
     )
 
 
+def test_what_a_config_only_shows_is_cut_and_flattened():
+    config = NotifyConfig.from_value(
+        {
+            "name": "Two\nlines\ud83d",
+            "description": "x" * 2000,
+            "icons": [None, "https://a.example/i.png", 7],
+            "types": [
+                {"name": "alerts", "description": None},
+                {"id": "b", "name": "Two\u2028lines", "description": "Urgent.\nNow."},
+                {"id": "c", "name": None, "description": 7},
+                {"id": None, "name": "d"},
+            ],
+        }
+    )
+    assert config.name == "Two lines\ufffd"
+    assert config.description == "x" * 1024
+    assert config.icons == ("https://a.example/i.png",)
+    assert [
+        (each.scope_name, each.name, each.description) for each in config.types
+    ] == [
+        ("alerts", "alerts", ""),
+        ("b", "Two lines", "Urgent. Now."),
+        ("c", "c", ""),
+        ("d", "d", ""),
+    ]
+    assert config.left_out == 0
+
+
+def test_a_long_list_of_types_is_offered_as_far_as_a_scope_goes():
+    config = NotifyConfig.from_value({"types": [{"name": f"t{n}"} for n in range(70)]})
+    assert (len(config.types), config.left_out) == (64, 6)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"a": "b"}',
+        b' \r\n{"a": "b"} ',
+        b'{"a": "b", "c": "\\ud83d"}',
+        b'{"a": "b", "c": "caf\xe9"}',
+    ],
+)
+def test_a_published_document_is_read_as_browsers_read_it(body):
+    assert parse_document(body)["a"] == "b"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"a": NaN}',
+        b"{'a': 1}",
+        b'{"a": ' * 33 + b"1" + b"}" * 33,
+        b"[" * 60_000,
+        b'{"a": ' * 10_000,
+        b'{"a": ' + b"9" * 10_000 + b"}",
+    ],
+)
+def test_what_is_no_published_object_is_refused(body):
+    with pytest.raises(RemoteProtocolError):
+        parse_document(body)
+
+
 @pytest.mark.parametrize("value", [None, [], {}, {"types": {}}, {"types": [{}] * 65}])
 def test_a_broken_document_is_refused(value):
     with pytest.raises(RemoteProtocolError):
@@ -215,7 +300,6 @@ def test_a_broken_document_is_refused(value):
         None,
         "x",
         {"name": 7},
-        {"name": "a", "description": 7},
         {"id": "a b", "name": "x"},
     ],
 )

@@ -11,13 +11,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 from walletconnect.crypto.ethereum import checksum_address, is_address
 from walletconnect.crypto.keys import check_public_key
-from walletconnect.crypto.multikey import ED25519, decode_multikey, encode_multikey
-from walletconnect.errors import RemoteProtocolError
+from walletconnect.crypto.multikey import (
+    ED25519,
+    X25519,
+    decode_multikey,
+    encode_multikey,
+)
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.app_url import DID_WEB, MAX_URL, AppUrl, is_did_web
 from walletconnect.json_values import (
     JsonObject,
     JsonValue,
@@ -26,9 +31,27 @@ from walletconnect.json_values import (
     require_object,
 )
 
+__all__ = [
+    "DID_KEY",
+    "DID_PKH",
+    "DID_WEB",
+    "AccountId",
+    "AppUrl",
+    "DidWebDocument",
+    "account_of",
+    "authentication_of",
+    "did_key",
+    "did_pkh",
+    "document_id",
+    "is_did_key",
+    "is_did_web",
+    "is_id_of",
+    "key_agreement_of",
+    "public_key_of",
+]
+
 DID_KEY: Final = "did:key:"
 DID_PKH: Final = "did:pkh:"
-DID_WEB: Final = "did:web:"
 
 EIP155: Final = "eip155"
 # What dapps write of an address where only the chain is missing.
@@ -141,96 +164,6 @@ def account_of(did: object) -> AccountId:
     return AccountId.parse(did[len(DID_PKH) :])
 
 
-_LONGEST_URL: Final = 2048
-_SCHEMES: Final = ("https", "http")
-
-
-@dataclass(frozen=True, slots=True)
-class AppUrl:
-    """A dapp's URL, taken apart: `https://host[:port][/path]`."""
-
-    scheme: str
-    authority: str
-    path: str
-
-    @classmethod
-    def parse(cls, url: object) -> AppUrl:
-        """`url` without user, query or fragment; a trailing slash is dropped."""
-        if not isinstance(url, str) or len(url) > _LONGEST_URL:
-            raise malformed("app url")
-        # An address of other letters is written in punycode and percent signs.
-        if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-            raise malformed("app url")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise malformed("app url") from None
-        if parts.scheme not in _SCHEMES or not parts.hostname or "@" in parts.netloc:
-            raise malformed("app url")
-        if parts.query or parts.fragment or {".", ".."} & set(parts.path.split("/")):
-            raise malformed("app url")
-        host = parts.hostname.lower()
-        host = f"[{host}]" if ":" in host else host
-        authority = host if port is None else f"{host}:{port}"
-        return cls(parts.scheme, authority, parts.path.rstrip("/"))
-
-    @classmethod
-    def of_did(cls, did: str) -> AppUrl:
-        """The app that a did:web names; loopback hosts have no certificates."""
-        domain = _did_web_domain(did)
-        local = re.fullmatch(r"localhost(:\d+)?(/.*)?", domain) is not None
-        return cls.parse(f"{'http' if local else 'https'}://{domain}")
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}{self.path}"
-
-    @property
-    def domain(self) -> str:
-        """The authority with its path: what `appDomain` and did:web name."""
-        return self.authority + self.path
-
-    @property
-    def did(self) -> str:
-        """The did:web of the app.
-
-        The port keeps its plain colon, against the did:web method: the later client
-        builds it like that and compares the text.
-        """
-        return DID_WEB + self.domain
-
-    def well_known(self, name: str) -> str:
-        return f"{self}/.well-known/{name}"
-
-    def is_named_by(self, app: str) -> bool:
-        """Whether the claim `app` means this app: its URL, a page below it, or did:web."""
-        if app.startswith(DID_WEB):
-            return _did_web_domain(app) == self.domain
-        try:
-            named = AppUrl.parse(app)
-        except RemoteProtocolError:
-            return False
-        below = f"{named.path}/".startswith(f"{self.path}/")
-        return named.authority == self.authority and below
-
-
-def is_did_web(app: str) -> bool:
-    return app.startswith(DID_WEB)
-
-
-def _did_web_domain(did: str) -> str:
-    """The domain in a did:web, in the method's own spelling or the client's.
-
-    The method writes `host%3A8000:path:more`, the client `host:8000/path/more`.
-    """
-    segments = did[len(DID_WEB) :].rstrip("/").split(":")
-    host = unquote(segments[0])
-    rest = [unquote(segment) for segment in segments[1:]]
-    if rest and rest[0].split("/")[0].isdigit():
-        host = f"{host}:{rest.pop(0)}"
-    return "/".join([host, *rest])
-
-
 @dataclass(frozen=True, slots=True)
 class DidWebDocument:
     """A did.json: the two public keys of a dapp, or of a Notify server.
@@ -256,17 +189,10 @@ class DidWebDocument:
     @classmethod
     def from_value(cls, value: JsonValue) -> DidWebDocument:
         members = require_object(value, "did.json")
-        methods = members.get("verificationMethod")
-        if not isinstance(methods, list):
-            raise malformed("did.json")
-        key_agreement = _referenced(members, "keyAgreement", methods) or _at(methods, 0)
-        authentication = _referenced(members, "authentication", methods) or _at(
-            methods, 1
-        )
         return cls(
-            did=_plain_id(members.get("id")),
-            key_agreement=check_public_key(_jwk_key(key_agreement, "X25519")),
-            authentication=_jwk_key(authentication, "Ed25519"),
+            did=document_id(members),
+            key_agreement=key_agreement_of(members),
+            authentication=authentication_of(members),
         )
 
     def to_value(self) -> JsonObject:
@@ -299,42 +225,120 @@ class DidWebDocument:
         }
 
 
-def _plain_id(value: JsonValue) -> str:
-    if not isinstance(value, str) or len(value) > _LONGEST_URL:
+def document_id(members: JsonObject) -> str:
+    """The `id` of a did.json, or nothing if it has no usable one."""
+    value = members.get("id")
+    if not isinstance(value, str) or len(value) > MAX_URL:
         return ""
     return value if value.isprintable() else ""
 
 
-def _at(methods: list[JsonValue], position: int) -> JsonValue:
-    return methods[position] if position < len(methods) else None
+def is_id_of(did: str, url: AppUrl) -> bool:
+    """Whether `did` is the did:web of the dapp at `url`, or of its host."""
+    if not is_did_web(did):
+        return False
+    try:
+        named = AppUrl.of_did(did)
+    except RemoteProtocolError:
+        return False
+    return named.domain in (url.domain, url.authority, url.host)
+
+
+def key_agreement_of(members: JsonObject) -> bytes:
+    """The X25519 key that subscribe requests are encrypted to."""
+    return check_public_key(_role_key(members, "keyAgreement", "X25519", position=0))
+
+
+def authentication_of(members: JsonObject) -> bytes:
+    """The Ed25519 key that the dapp signs with."""
+    return _role_key(members, "authentication", "Ed25519", position=1)
+
+
+_MULTICODECS: Final = {"X25519": X25519, "Ed25519": ED25519}
+
+
+def _role_key(members: JsonObject, role: str, curve: str, *, position: int) -> bytes:
+    """The first key of `curve` that `role` refers to or embeds (DID Core, 5.3).
+
+    Methods of other curves are for other protocols and are passed over. A document without
+    any such reference is read by position, as the August client reads it.
+    """
+    methods = _methods(members)
+    found = _referenced(members, role, methods)
+    if not found:
+        ours = [each for each in methods if _curve_of(each) in _MULTICODECS]
+        found = ours[position : position + 1]
+    for method in found:
+        if _curve_of(method) == curve:
+            return _public_key(method, curve)
+    raise RemoteProtocolError(ErrorCode.MALFORMED, f"{role} names no {curve} key")
+
+
+def _methods(members: JsonObject) -> list[JsonObject]:
+    methods = members.get("verificationMethod")
+    if not isinstance(methods, list):
+        return []
+    return [each for each in methods if isinstance(each, dict)]
 
 
 def _referenced(
-    members: JsonObject, role: str, methods: list[JsonValue]
-) -> JsonValue | None:
-    """The verification method that `role` names first, or embeds."""
+    members: JsonObject, role: str, methods: list[JsonObject]
+) -> list[JsonObject]:
+    """The verification methods that `role` refers to or embeds, in its order."""
     references = members.get(role)
-    if not isinstance(references, list) or not references:
-        return None
-    first = references[0]
-    if isinstance(first, dict):
-        return first
-    return next(
-        (
-            each
-            for each in methods
-            if isinstance(each, dict) and each.get("id") == first
-        ),
-        None,
-    )
+    if not isinstance(references, list):
+        # Some documents write a single reference without a list.
+        references = [] if references is None else [references]
+    base = document_id(members)
+    by_id: dict[str, JsonObject] = {}
+    for method in methods:
+        by_id.setdefault(_absolute(method.get("id"), base), method)
+    found: list[JsonObject] = []
+    for reference in references:
+        if isinstance(reference, dict):
+            found.append(reference)
+        elif isinstance(reference, str) and _absolute(reference, base) in by_id:
+            found.append(by_id[_absolute(reference, base)])
+    return found
 
 
-def _jwk_key(method: JsonValue, curve: str) -> bytes:
-    jwk = require_object(
-        require_object(method, "did.json").get("publicKeyJwk"), "publicKeyJwk"
-    )
+def _absolute(reference: JsonValue, base: str) -> str:
+    """DID Core, 3.2.2: `#key` is relative to the document's id.
+
+    The did:web method escapes the colon of a port, released clients do not.
+    """
+    text = reference if isinstance(reference, str) else ""
+    url = base + text if text.startswith("#") else text
+    return url.replace("%3A", ":").replace("%3a", ":")
+
+
+def _curve_of(method: JsonObject) -> str:
+    jwk = method.get("publicKeyJwk")
+    if isinstance(jwk, dict):
+        curve = jwk.get("crv")
+        return curve if isinstance(curve, str) else ""
+    multibase = method.get("publicKeyMultibase")
+    for name, prefix in _MULTICODECS.items():
+        # Every key of a curve begins with the same four characters (did:key, 3.1).
+        if isinstance(multibase, str) and multibase[:4] == _multibase_start(prefix):
+            return name
+    return ""
+
+
+def _multibase_start(prefix: bytes) -> str:
+    return encode_multikey(bytes(32), prefix)[:4]
+
+
+def _public_key(method: JsonObject, curve: str) -> bytes:
+    jwk = method.get("publicKeyJwk")
+    if not isinstance(jwk, dict):
+        multibase = method.get("publicKeyMultibase")
+        try:
+            return decode_multikey(str(multibase), _MULTICODECS[curve])
+        except RemoteProtocolError:
+            raise malformed("publicKeyMultibase") from None
     text = jwk.get("x")
-    if jwk.get("crv") != curve or not isinstance(text, str):
+    if not isinstance(text, str):
         raise malformed("publicKeyJwk")
     try:
         # One server of 2024 pads `x`; all clients tolerate it.

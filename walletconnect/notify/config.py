@@ -11,14 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from walletconnect.errors import RemoteProtocolError
+from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.json_values import (
     JsonObject,
     JsonValue,
-    has_control_characters,
     parse_object,
     require_object,
-    take_list,
+    shown_line,
 )
 from walletconnect.notify.scope import (
     LONGEST_NAME,
@@ -27,7 +26,7 @@ from walletconnect.notify.scope import (
     NotificationType,
     ScopeMap,
 )
-from walletconnect.notify.values import LONGEST_URL, MOST_ICONS, Metadata
+from walletconnect.notify.values import Metadata, read_icons
 
 VERSION: Final = 1
 
@@ -42,26 +41,37 @@ class NotifyConfig:
     icons: tuple[str, ...] = ()
     last_modified: int = 0
 
+    # Entries of the document's list that cannot be offered: they break the rules, or
+    # there are too many.
+    left_out: int = 0
+
     @classmethod
     def from_json(cls, text: str | bytes) -> NotifyConfig:
         return cls.from_value(parse_object(text, "notify config"))
 
     @classmethod
     def from_value(cls, value: JsonValue) -> NotifyConfig:
-        """Types that break the rules are left out, so that the others can be had."""
+        """Types that break the rules are left out, so that the others can be had.
+
+        Texts that are only shown are cut and flattened, never a reason to refuse.
+        """
         members = require_object(value, "notify config")
+        listed = members.get("types")
+        if not isinstance(listed, list) or not listed:
+            raise RemoteProtocolError(ErrorCode.MALFORMED, "types lists nothing")
+        types = _read_types(listed)
+        if not types:
+            raise RemoteProtocolError(
+                ErrorCode.MALFORMED, "types lists none with a usable name"
+            )
         last_modified = members.get("lastModified")
-        icons = members.get("icons")
         return cls(
-            types=_read_types(take_list(members, "types", longest=MOST_TYPES)),
-            name=_plain(members.get("name"), LONGEST_NAME),
-            description=_plain(members.get("description"), LONGEST_TEXT),
-            icons=tuple(
-                icon
-                for icon in (icons if isinstance(icons, list) else [])[:MOST_ICONS]
-                if isinstance(icon, str) and _plain(icon, LONGEST_URL) == icon
-            ),
+            types=types[:MOST_TYPES],
+            name=shown_line(members.get("name"), longest=LONGEST_NAME),
+            description=shown_line(members.get("description"), longest=LONGEST_TEXT),
+            icons=read_icons(members.get("icons")),
             last_modified=last_modified if type(last_modified) is int else 0,
+            left_out=len(listed) - len(types[:MOST_TYPES]),
         )
 
     def to_value(self) -> JsonObject:
@@ -104,9 +114,3 @@ def _read_types(values: list[JsonValue]) -> tuple[NotificationType, ...]:
             continue
         types.setdefault(offered.scope_name, offered)
     return tuple(types.values())
-
-
-def _plain(value: JsonValue, longest: int) -> str:
-    if not isinstance(value, str) or has_control_characters(value):
-        return ""
-    return value[:longest]

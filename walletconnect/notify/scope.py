@@ -15,9 +15,8 @@ from walletconnect.json_values import (
     JsonObject,
     JsonValue,
     malformed,
-    require_line,
     require_object,
-    take_line,
+    shown_line,
 )
 
 if TYPE_CHECKING:
@@ -69,19 +68,15 @@ class NotificationType:
     @classmethod
     def from_value(cls, value: JsonValue) -> NotificationType:
         members = require_object(value, "notification type")
-        type_id = members.get("id")
-        if type_id is not None:
-            type_id = require_scope_name(type_id)
-            # Where `name` repeats the id for the August client (`NotifyConfig`).
-            shown = "displayName" if members.get("displayName") else "name"
-            name = take_line(members, shown, longest=LONGEST_NAME)
-        else:
-            name = require_scope_name(members.get("name"))
-        description = members.get("description", "")
+        type_id = members.get("id") or None
+        scope_name = require_scope_name(type_id or members.get("name"))
+        # Where `name` repeats the id for the August client (`NotifyConfig`).
+        title = members.get("displayName") or members.get("name")
+        title = shown_line(title, longest=LONGEST_NAME)
         return cls(
-            name=name,
-            description=require_line(description, "description", longest=LONGEST_TEXT),
-            id=type_id,
+            name=scope_name if type_id is None else title or scope_name,
+            description=shown_line(members.get("description"), longest=LONGEST_TEXT),
+            id=None if type_id is None else scope_name,
         )
 
     def to_value(self) -> JsonObject:
@@ -172,9 +167,8 @@ def _read_setting(name: str, value: JsonValue) -> ScopeSetting:
     enabled = members.get("enabled")
     if not isinstance(enabled, bool):
         raise malformed("scope setting")
-    description = members.get("description", "")
     return ScopeSetting(
         name=require_scope_name(name),
-        description=require_line(description, "description", longest=LONGEST_TEXT),
+        description=shown_line(members.get("description"), longest=LONGEST_TEXT),
         enabled=enabled,
     )

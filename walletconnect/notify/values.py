@@ -10,7 +10,7 @@ the members in the order in which the shipped client writes them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeGuard
 
 from walletconnect.crypto.keys import SymKey, Topic, parse_topic
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -22,14 +22,12 @@ from walletconnect.json_values import (
     has_control_characters,
     malformed,
     parse_object,
-    require_line,
     require_object,
     require_text,
+    shown_line,
     take_integer,
     take_line,
-    take_list,
     take_object,
-    take_optional_line,
 )
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE
 from walletconnect.notify.scope import (
@@ -84,21 +82,21 @@ class Metadata:
     @classmethod
     def from_value(cls, value: JsonValue) -> Metadata:
         members = require_object(value, "metadata")
-        redirect = require_object(members.get("redirect") or {}, "redirect")
-        icons = take_list(members, "icons", longest=MOST_ICONS)
+        redirect = members.get("redirect")
+        links = redirect if isinstance(redirect, dict) else {}
+        description = members.get("description")
+        if isinstance(description, str) and "\x00" in description:
+            raise malformed("description")
         return cls(
-            name=take_line(members, "name", longest=LONGEST_NAME),
-            description=require_text(
-                members.get("description", ""), "description", longest=LONGEST_TEXT
+            name=shown_line(
+                require_text(members.get("name"), "name", longest=LONGEST_URL),
+                longest=LONGEST_NAME,
             ),
+            description=shown_line(description, longest=LONGEST_TEXT),
             url=take_line(members, "url", longest=LONGEST_URL),
-            icons=tuple(
-                require_line(icon, "icon", longest=LONGEST_URL) for icon in icons
-            ),
-            redirect_native=take_optional_line(redirect, "native", longest=LONGEST_URL),
-            redirect_universal=take_optional_line(
-                redirect, "universal", longest=LONGEST_URL
-            ),
+            icons=read_icons(members.get("icons")),
+            redirect_native=_optional_link(links.get("native")),
+            redirect_universal=_optional_link(links.get("universal")),
         )
 
     def to_value(self) -> JsonObject:
@@ -114,6 +112,20 @@ class Metadata:
         if self.redirect_universal is not None:
             redirect["universal"] = self.redirect_universal
         return {**members, "redirect": redirect} if redirect else members
+
+
+def read_icons(value: JsonValue) -> tuple[str, ...]:
+    """The usable icons of a list; whatever else it holds is passed over."""
+    icons = value if isinstance(value, list) else []
+    return tuple(icon for icon in icons[:MOST_ICONS] if _is_link(icon))
+
+
+def _is_link(value: JsonValue) -> TypeGuard[str]:
+    return isinstance(value, str) and shown_line(value, longest=LONGEST_URL) == value
+
+
+def _optional_link(value: JsonValue) -> str | None:
+    return value if _is_link(value) else None
 
 
 @dataclass(frozen=True, slots=True)
