@@ -23,7 +23,8 @@ from relay.models import Party
 from subscriptions.models import MIRRORED_FIELDS, SubscribeAttempt, Subscription
 from subscriptions.services.attempts import State, move
 from subscriptions.services.deletes import BY_WALLET, end_subscriptions
-from subscriptions.services.documents import authentication_dids
+from subscriptions.services.documents import authentication_dids, canonical_url
+from subscriptions.services.errors import DappUnusable
 from subscriptions.services.messages import LEARN_TASK
 from subscriptions.services.wallet import (
     SUBSCRIPTION,
@@ -130,6 +131,13 @@ def _take(batch: _Batch, store: Store, update: AppliedUpdate, *, value: str) -> 
         batch.notes[update.key] = f"not adopted: {error}"
         return
     subscription = adoption.subscription
+    try:
+        canonical_url(subscription.metadata.url)
+    except DappUnusable as error:
+        # Its documents are never read, so no notification could be verified; and it
+        # must not wait among those whose documents can be.
+        batch.notes[update.key] = f"not adopted: {error}"
+        return
     row = batch.known.get(update.key)
     joins = row is None or row.deleted_at is not None
     if joins and batch.room <= 0:

@@ -221,25 +221,22 @@ def _join(
 def _apps(
     entries: Iterable[ServerSubscription], server: WatchedServer
 ) -> list[tuple[ServerSubscription, str]]:
-    """The entries whose dapp has an address at all, with the spelling that we keep."""
+    """The entries whose dapp has an address that is reached, in its one spelling.
+
+    The others are passed over: their documents are never read, so no notification of
+    theirs could be verified.
+    """
     beside = AppUrl.parse(server.url)
     found = []
     for entry in entries:
         try:
-            url = str(listed_app(entry.app_domain, server=beside))
-        except RemoteProtocolError:
-            logger.info("a listed app has no address", extra={"server": server.url})
+            url = canonical_url(str(listed_app(entry.app_domain, server=beside)))
+        except (RemoteProtocolError, DappUnusable) as error:
+            extra = {"server": server.url, "reason": str(error)}
+            logger.info("a listed app has no usable address", extra=extra)
             continue
-        found.append((entry, _spelled(url)))
+        found.append((entry, url))
     return found
-
-
-def _spelled(url: str) -> str:
-    try:
-        return canonical_url(url)
-    except DappUnusable:
-        # Not to be reached from here; the subscription is the account's all the same.
-        return url
 
 
 def _room(rows: Iterable[Subscription]) -> int:

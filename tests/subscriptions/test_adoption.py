@@ -278,6 +278,68 @@ def test_an_entry_that_is_not_sound_stays_in_the_store_without_effect(name, othe
     assert note().startswith("not adopted")
 
 
+UNUSABLE = [
+    "x",
+    "dapp",
+    "javascript:alert(1)",
+    "http://app.example",
+    "https://app.example:8443",
+    "https://u:p@app.example",
+    "https://10.0.0.1",
+    "https://127.1",
+    "https://-app-.example",
+    "https://" + "a" * 64 + ".example",
+    "https://app.example/" + "a" * 600,
+]
+
+
+@pytest.mark.parametrize("url", UNUSABLE)
+def test_an_entry_whose_dapp_cannot_be_reached_is_not_adopted(url, other):
+    value = other.subscription()
+    metadata = dataclasses.replace(value.metadata, url=url)
+    other.announce(dataclasses.replace(value, metadata=metadata))
+    assert not Subscription.objects.exists()
+    assert not TopicSubscription.objects.filter(topic=value.topic).exists()
+    # What all devices hold stays the same.
+    assert StoreEntry.objects.get(key=value.topic).is_deleted is False
+    assert note().startswith("not adopted: That")
+    assert services.learn_dapps() == 0
+
+
+def test_a_subscription_is_not_moved_to_an_address_that_cannot_be_reached(other, dapp):
+    value = other.subscription()
+    other.announce(value)
+    metadata = dataclasses.replace(value.metadata, url="http://10.0.0.1/")
+    other.announce(dataclasses.replace(value, metadata=metadata))
+    row = Subscription.objects.get()
+    assert (row.dapp_url, row.metadata["url"]) == (dapp.url, dapp.url)
+    assert note().startswith("not adopted")
+
+
+def test_planted_entries_keep_no_dapp_from_being_learnt(other, dapp):
+    value = other.subscription()
+    for number in range(55):
+        planted = other.subscription(chr(ord("A") + number))
+        metadata = dataclasses.replace(value.metadata, url=f"http://a{number}.example")
+        other.announce(dataclasses.replace(planted, metadata=metadata))
+    other.announce(other.subscription("z"))
+    services.learn_dapps()
+    row = Subscription.objects.get()
+    assert row.dapp_authentication_did == dapp.key.did
+
+
+def test_texts_that_other_wallets_took_from_the_dapp_are_flattened(other):
+    members = json.loads(other.subscription().to_json())
+    members["scope"]["alerts"] = {"description": "Urgent.\nNow.", "enabled": True}
+    members["metadata"]["description"] = "A dapp.\nSince 2020."
+    members["metadata"]["icons"] = [None, "https://a.example/i.png"]
+    other.announce(json.dumps(members), key=members["topic"])
+    row = Subscription.objects.get()
+    assert row.scope["alerts"]["description"] == "Urgent. Now."
+    assert row.metadata["description"] == "A dapp. Since 2020."
+    assert row.metadata["icons"] == ["https://a.example/i.png"]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "null", "[1]", "not json", "9" * 400])
 def test_rubbish_has_no_effect(text, other):
     other.announce(text, key="k")

@@ -115,6 +115,19 @@ def test_a_listed_subscription_is_one_of_ours(watched, dapp, server):
     assert sym_keys(Holder.WALLET, [row.topic]) == {row.topic: entry.sym_key}
 
 
+@pytest.mark.parametrize(
+    "domain",
+    ["app.example:8443", "10.0.0.1", "-app-.example", "app.example/" + "a" * 600],
+)
+def test_what_cannot_be_reached_is_passed_over(watched, dapp, server, domain):
+    entry = listed(watched, dapp)
+    planted = listed(watched, dapp, "q", app_domain=domain)
+    tell(server, planted, entry)
+    assert only().topic == entry.sym_key.topic
+    tell(server, planted, entry)
+    assert only().topic == entry.sym_key.topic
+
+
 def test_the_browsers_are_told(watched, dapp, server):
     AccountEvent.objects.all().delete()
     tell(server, listed(watched, dapp))
