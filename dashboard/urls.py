@@ -60,6 +60,7 @@ urlpatterns = [
     path("dapps/<slug:slug>", landing.dapp, name="dapp"),
     path("discover", discover.discover, name="discover"),
     path("discover/dapp", discover.choose, name="discover-choose"),
+    path("discover/check/<uuid:check_id>", discover.check, name="domain-check"),
     path("discover/subscribe", discover.subscribe, name="subscribe"),
     # Devices and sync
     path("devices", devices.device_list, name="device-list"),

@@ -1,4 +1,4 @@
-"""The process's Redis client for short commands."""
+"""The process's Redis client for short commands, and giving the database back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 
 import redis
 from django.conf import settings
+from django.db import connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -24,3 +25,12 @@ def shared_redis() -> redis.Redis:
         max_connections=MOST_CONNECTIONS,
         retry=Retry(NoBackoff(), 1),
     )
+
+
+def release_database() -> None:
+    """Give this thread's database connection back before it waits for something else.
+
+    The next query takes one again. Inside a transaction nothing is given back.
+    """
+    if not connection.in_atomic_block:
+        connection.close()

@@ -92,6 +92,9 @@ class Limits:
     json_depth: int = 32
     failed_sign_in: Bucket = Bucket(30, 1 / 60)
     domain_check: Bucket = Bucket(20, 1 / 6)
+    domain_checks_per_user: int = 3
+    domain_checks_in_all: int = 60
+    domain_check_wait_ms: int = 2_500
     sign_in_begin: Bucket = Bucket(60, 1 / 5)
     identity_register: Bucket = Bucket(60, 1)
     history_read: Bucket = Bucket(200, 20)

@@ -55,6 +55,7 @@ PERIODIC = (
     Periodic(
         "subscriptions.recheck_documents", 10 * MINUTE, "read did.json of dapps again"
     ),
+    Periodic("subscriptions.check_domains", 30, "check domains that no task took"),
     Periodic(
         "subscriptions.watch_accounts",
         MINUTE,

@@ -57,6 +57,7 @@ TASKS_OF: Final = {
         "identity.register_identity_keys",
         "identity.unregister_identity_keys",
         "subscriptions.complete_listed",
+        "subscriptions.check_domains",
         "subscriptions.learn_dapps",
         "subscriptions.recheck_documents",
         "subscriptions.replay_history",

@@ -12,6 +12,7 @@ from django.db import models
 
 from accounts.models import Account, Device
 from subscriptions.models_attempt import SubscribeAttempt
+from subscriptions.models_check import DomainCheck
 from subscriptions.models_dapp import REASON_LENGTH, URL_LENGTH, DappDocument
 from subscriptions.models_watch import WatchedServer
 from walletconnect.crypto.keys import Topic
@@ -34,6 +35,7 @@ __all__ = [
     "REASON_LENGTH",
     "URL_LENGTH",
     "DappDocument",
+    "DomainCheck",
     "NotifyMessageRecord",
     "SubscribeAttempt",
     "Subscription",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 REASON_LENGTH = 200
-URL_LENGTH = 255
+URL_LENGTH = 512
 
 
 class DappDocument(models.Model):

@@ -24,6 +24,18 @@ def resolve_dapp(_attempt: str = "") -> None:
     services.resolve_due()
 
 
+@shared_task(
+    name="subscriptions.check_domains",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def check_domains() -> None:
+    """Check the domains that people have asked about."""
+    services.run_checks()
+
+
 @shared_task(name="subscriptions.expire_attempts", ignore_result=True)
 def expire_attempts() -> None:
     """End attempts and updates that nobody answered; go on with those that wait."""

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from html import unescape
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import httpx
 
@@ -86,6 +87,13 @@ class BrowserDevice:
         return sign_eip191(self._get(path).text, self._private_key)
 
     # What a person does ---------------------------------------------------
+
+    def look_up(self, dapp_url: str) -> httpx.Response:
+        """Enter the address of a dapp; the page on which that ends."""
+        return self._get(f"/discover/dapp?{urlencode({'url': dapp_url})}")
+
+    def page(self, path: str) -> str:
+        return self._get(path).text
 
     def subscribe(self, dapp_url: str, types: list[str]) -> str:
         """Press Subscribe; the path of the attempt's page."""

@@ -6,6 +6,7 @@ its own; Redis is one per run, because its publish/subscribe knows no databases.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -18,7 +19,14 @@ os.environ["NOTIFYWEB_DATA_DIR"] = str(BASE / ".data-test")
 
 from notifyweb.embedded.places import Places
 from notifyweb.settings import *  # noqa: F403
-from notifyweb.settings import CACHES, CHANNEL_LAYERS, DATABASES, PLACES, STORAGES
+from notifyweb.settings import (
+    CACHES,
+    CHANNEL_LAYERS,
+    DATABASES,
+    LIMITS,
+    PLACES,
+    STORAGES,
+)
 
 RUN = f"run-{os.getpid()}"
 REDIS_PLACES = Places(PLACES.data / "runs" / RUN)
@@ -37,4 +45,6 @@ STORAGES["staticfiles"] = {
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = True
 DEMO = False
+# No worker runs beside these tests: a page that waits for one would wait in vain.
+LIMITS = dataclasses.replace(LIMITS, domain_check_wait_ms=0)
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -12,7 +12,9 @@ from castserver.models import Project
 from subscriptions.models import DappDocument, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from django.db.models import QuerySet
 
 MOST = 60
 
@@ -34,6 +36,10 @@ class DappCard:
     types: list[OfferedType]
     is_demo: bool = False
     is_ours: bool = False
+    # Its documents are served here.
+    is_hosted: bool = False
+    # Its documents were read well, and its keys are still those that were pinned.
+    is_kept: bool = False
     # Topics of the person's subscriptions to it, by account.
     subscribed: tuple[tuple[int, str], ...] = ()
 
@@ -51,7 +57,7 @@ def directory(
     user_id: int, *, text: str = "", account_pk: int | None = None
 ) -> list[DappCard]:
     taken = _subscribed(user_id, account_pk)
-    cards = {card.url: card for card in _registered(text, taken)}
+    cards = {card.url: card for card in _cards_of(_registered(text), taken)}
     for document in _documents(text):
         cards.setdefault(document.url, _card_of(document, taken))
     return sorted(
@@ -67,13 +73,11 @@ def _subscribed(
         rows = rows.filter(account_id=account_pk)
     found: dict[str, list[tuple[int, str]]] = {}
     for url, account, topic in rows.values_list("dapp_url", "account", "topic"):
-        found.setdefault(url.rstrip("/"), []).append((account, topic))
+        found.setdefault(url, []).append((account, topic))
     return found
 
 
-def _registered(
-    text: str, taken: Mapping[str, list[tuple[int, str]]]
-) -> list[DappCard]:
+def _registered(text: str) -> QuerySet[Project]:
     projects = Project.objects.prefetch_related("types").order_by("created_at")
     if not settings.DEMO:
         projects = projects.filter(is_demo=False)
@@ -81,6 +85,12 @@ def _registered(
         projects = projects.filter(
             Q(name__icontains=text) | Q(description__icontains=text)
         )
+    return projects[:MOST]
+
+
+def _cards_of(
+    projects: Iterable[Project], taken: Mapping[str, list[tuple[int, str]]]
+) -> list[DappCard]:
     return [
         DappCard(
             url=project.url,
@@ -92,9 +102,10 @@ def _registered(
             ],
             is_demo=project.is_demo,
             is_ours=True,
-            subscribed=tuple(taken.get(project.url.rstrip("/"), ())),
+            is_hosted=project.is_hosted,
+            subscribed=tuple(taken.get(project.url, ())),
         )
-        for project in projects[:MOST]
+        for project in projects
     ]
 
 
@@ -120,16 +131,17 @@ def _card_of(
             )
             for each in document.types
         ],
-        subscribed=tuple(taken.get(document.url.rstrip("/"), ())),
+        is_kept=document.is_usable,
+        subscribed=tuple(taken.get(document.url, ())),
     )
 
 
 def card_of_url(user_id: int, url: str) -> DappCard | None:
     """A dapp that is known here, by its address."""
-    wanted = url.rstrip("/")
     taken = _subscribed(user_id, None)
-    project = Project.objects.filter(url=wanted).first()
-    if project is not None:
-        return next((c for c in _registered("", taken) if c.url == project.url), None)
-    document = DappDocument.objects.filter(url__in=[wanted, wanted + "/"]).first()
+    projects = Project.objects.prefetch_related("types").filter(url=url)
+    document = DappDocument.objects.filter(url=url).first()
+    for card in _cards_of(projects, taken):
+        is_kept = document is not None and document.is_usable
+        return replace(card, is_kept=is_kept)
     return _card_of(document, taken) if document else None

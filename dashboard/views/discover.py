@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
@@ -15,19 +16,19 @@ from dashboard.access import member
 from dashboard.frame import frame_of, page
 from dashboard.keys import key_of
 from dashboard.pages import discover as pages
-from dashboard.pages.domain_check import (
-    NotAnAddress,
-    check_domain,
-    normalised_dapp_url,
-)
+from dashboard.pages import domain_check
 from groundwork import limits
+from groundwork.dapp_urls import NotAnAddress, parse_dapp_url
 from subscriptions import services
 from subscriptions.services.errors import AlreadySubscribed, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from uuid import UUID
 
     from dashboard.access import MemberRequest
+    from dashboard.pages.discover import DappCard
+    from subscriptions.models import DomainCheck
 
 SECTION = "discover"
 LONGEST_SEARCH = 64
@@ -49,29 +50,68 @@ def discover(request: MemberRequest) -> HttpResponse:
 def choose(request: MemberRequest) -> HttpResponse:
     """One dapp: what it offers, and for which account; then Subscribe.
 
-    A dapp that is not registered here is read first, and the report on it is shown.
+    A dapp that is not hosted here is checked first. A quick one is shown at once, a slow
+    one on the page of the check.
     """
     try:
-        url = normalised_dapp_url(request.GET.get("url", ""))
-    except NotAnAddress:
-        messages.error(request, "That is not the address of a dapp.")
+        url = str(parse_dapp_url(request.GET.get("url", "")))
+    except NotAnAddress as error:
+        messages.error(request, str(error))
         return HttpResponseRedirect(reverse("dashboard:discover"))
-    frame = frame_of(request, SECTION)
     card = pages.card_of_url(request.user.pk, url)
+    if card is not None and card.is_hosted:
+        return _choose_page(request, url, card=card)
+    verdict = limits.take("domain_check", f"user:{request.user.pk}")
+    if not verdict.allowed:
+        return _too_many(request, verdict.retry_after)
+    try:
+        check = services.start_check(request.user, url)
+    except services.TooMany as error:
+        return _too_many(request, error.retry_after or 1)
+    except services.DappUnusable as error:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(reverse("dashboard:discover"))
+    domain_check.wait_for(check)
+    if check.finished_at is None:
+        there = reverse("dashboard:domain-check", args=[check.pk])
+        return HttpResponseRedirect(f"{there}?{request.GET.urlencode()}")
+    return _choose_page(request, url, check=check)
+
+
+@member
+@require_safe
+def check(request: MemberRequest, check_id: UUID) -> HttpResponse:
+    """The report on a domain while it is made, and afterwards what the dapp offers."""
+    found = domain_check.check_of(request.user.pk, check_id)
+    if found is None:
+        raise Http404
+    return _choose_page(request, found.url, check=found)
+
+
+def _choose_page(
+    request: MemberRequest,
+    url: str,
+    *,
+    card: DappCard | None = None,
+    check: DomainCheck | None = None,
+) -> HttpResponse:
+    frame = frame_of(request, SECTION)
     report = None
-    if card is None or not card.is_ours:
-        verdict = limits.take("domain_check", f"user:{request.user.pk}")
-        if not verdict.allowed:
-            return page(
-                request,
-                "too_many",
-                section=SECTION,
-                frame=frame,
-                status=429,
-                verdict=verdict,
-            )
-        report = check_domain(url)
+    offered = card
+    if check is not None:
+        check.refresh_from_db()
+        report = domain_check.report_on(check)
+        card = pages.card_of_url(request.user.pk, url)
+        offered = report.as_card()
+        if offered is None and report.check.finished_at and card and card.is_kept:
+            # A subscribe goes by the documents that were read well last.
+            offered = card
     taken = card.accounts if card else set()
+    # What was switched on before; a form that comes back shows it again.
+    chosen = request.GET.getlist("type") if "chosen" in request.GET else None
+    max_types = settings.LIMITS.scopes_per_subscription
+    if chosen is None and offered is not None:
+        chosen = [each.name for each in offered.types[:max_types]]
     return page(
         request,
         "choose",
@@ -80,11 +120,20 @@ def choose(request: MemberRequest) -> HttpResponse:
         url=url,
         card=card,
         report=report,
-        offered=card or (report.as_card() if report and report.passed else None),
+        offered=offered,
         free_accounts=[each for each in frame.accounts if each.pk not in taken],
-        # What was switched on before; a form that comes back shows it again.
-        chosen=request.GET.getlist("type") if "chosen" in request.GET else None,
+        chosen=chosen,
+        max_types=max_types,
+        again=f"{reverse('dashboard:discover-choose')}?{urlencode({'url': url})}",
     )
+
+
+def _too_many(request: MemberRequest, retry_after: int) -> HttpResponse:
+    response = page(
+        request, "too_many", section=SECTION, status=429, retry_after=retry_after
+    )
+    response.headers["Retry-After"] = str(retry_after)
+    return response
 
 
 @member
@@ -98,15 +147,13 @@ def subscribe(request: MemberRequest) -> HttpResponse:
         messages.error(request, "Choose an account and at least one type.")
         return HttpResponseRedirect(back)
     try:
-        attempt = services.subscribe(
-            account, normalised_dapp_url(url), types=wanted, device=request.device
-        )
+        attempt = services.subscribe(account, url, types=wanted, device=request.device)
     except AlreadySubscribed as error:
         return HttpResponseRedirect(
             reverse("dashboard:subscription", args=[error.subscription.topic])
         )
-    except (SubscriptionRefused, NotAnAddress) as error:
-        messages.error(request, str(error) or "That is not the address of a dapp.")
+    except SubscriptionRefused as error:
+        messages.error(request, str(error))
         return HttpResponseRedirect(back)
     return HttpResponseRedirect(reverse("dashboard:attempt", args=[attempt.pk]))
 

@@ -1,5 +1,5 @@
 // What every page loads. Pages work without it; it adds live updates and comfort.
-import { tellZone, writeTimes } from "./times.js";
+import { tellZone, writeElapsed, writeTimes } from "./times.js";
 import { listenForCopies } from "./copy.js";
 import { listenForForms } from "./forms.js";
 import { listenForKeys } from "./keys.js";
@@ -8,6 +8,7 @@ import { startLive } from "./live.js";
 tellZone();
 writeTimes(document);
 setInterval(() => writeTimes(document), 30_000);
+setInterval(writeElapsed, 1_000);
 document.addEventListener("htmx:after:swap", () => writeTimes(document));
 listenForCopies();
 listenForForms();

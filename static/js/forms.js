@@ -10,7 +10,9 @@ export function listenForForms() {
     // The morph leaves what a person is changing alone.
     form?.setAttribute("hx-morph-skip", "");
     form?.setAttribute("data-dirty", "");
+    limitChosen(event.target.closest("[data-max-chosen]"));
   });
+  for (const group of document.querySelectorAll("[data-max-chosen]")) limitChosen(group);
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
   });
@@ -24,6 +26,7 @@ export function listenForForms() {
   document.addEventListener("htmx:after:swap", () => {
     for (const form of document.querySelectorAll("form[data-dirty]:not([hx-morph-skip])"))
       form.removeAttribute("data-dirty");
+    for (const group of document.querySelectorAll("[data-max-chosen]")) limitChosen(group);
   });
   document.addEventListener("htmx:error", () =>
     say("That did not work: the server did not answer. Nothing was changed."),
@@ -79,4 +82,15 @@ function countCharacters(field) {
   const most = Number(counter.dataset.most);
   counter.textContent = `${field.value.length}/${most}`;
   counter.toggleAttribute("data-over", field.value.length > most);
+}
+
+/** No more boxes of a group than data-max-chosen says; the server holds the same limit. */
+function limitChosen(group) {
+  if (!group) return;
+  const max = Number(group.dataset.maxChosen);
+  const chosen = group.querySelectorAll("input[type=checkbox]:checked").length;
+  for (const box of group.querySelectorAll("input[type=checkbox]:not(:checked)"))
+    box.disabled = chosen >= max;
+  const count = group.querySelector("[data-chosen-count]");
+  if (count) count.textContent = chosen >= max ? `All ${max} are chosen: switch one off to choose another.` : `${chosen} chosen.`;
 }

@@ -61,3 +61,12 @@ export function writeTimes(root) {
     }
   }
 }
+
+/** Seconds that go by while something is waited for: data-elapsed-since is when that began. */
+export function writeElapsed() {
+  for (const element of document.querySelectorAll("[data-elapsed-since]")) {
+    const seconds = Math.max(0, Math.floor((Date.now() - new Date(element.dataset.elapsedSince)) / 1000));
+    // The server's clock may differ from this one: the number never goes back.
+    if (seconds > Number(element.textContent)) element.textContent = String(seconds);
+  }
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from subscriptions.services.adoption import adopt, announce_missing
 from subscriptions.services.attempts import expire_attempts, give_up
+from subscriptions.services.checks import run_checks, start_check
 from subscriptions.services.completing import complete_listed
 from subscriptions.services.dapps import learn_dapps, recheck_documents
 from subscriptions.services.deletes import (
@@ -79,8 +80,10 @@ __all__ = [
     "replay_due",
     "resolve_due",
     "resolve_signers",
+    "run_checks",
     "settle_attempts",
     "settle_updates",
+    "start_check",
     "subscribe",
     "unarchive",
     "update",

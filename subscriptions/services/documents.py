@@ -1,25 +1,25 @@
 """What a dapp says of itself: did.json and wc-notify-config.json, read, kept and pinned.
 
 Spec: protocol.md, section 5.4; reliability.md, items 20, 21 and 32. Documents are read
-outside transactions through the guarded client, and kept: for an hour to a day if good,
-for two minutes if bad, for seconds (then ever longer) if the network is why. The keys of the first good reading are pinned. Other keys later
-wait for a person's word, since whoever takes a domain over could speak as the dapp.
+outside transactions (``subscriptions.services.reading``) and kept: for an hour to a day if
+good, for two minutes if bad, for seconds (then ever longer) if the network is why. The keys
+of the first good reading are pinned. Other keys later wait until a person accepts them,
+since somebody who takes a domain over could send as the dapp.
 """
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import transaction
 
 from accounts.services import EventDraft, audit, record_events
 from groundwork import clock, entropy, outbound
-from groundwork.outbound import OutboundError, OutboundFailed
+from groundwork.dapp_urls import NotAnAddress, parse_dapp_url
+from groundwork.outbound import OutboundError
 from groundwork.wake import enqueue_on_commit
 from subscriptions.models import (
     REASON_LENGTH,
@@ -28,101 +28,31 @@ from subscriptions.models import (
     Subscription,
 )
 from subscriptions.services.errors import DappUnusable
-from walletconnect.errors import RemoteProtocolError
-from walletconnect.identity.did import AppUrl, DidWebDocument
-from walletconnect.json_values import (
-    JsonObject,
-    has_control_characters,
-    parse_object,
-    take_list,
-    take_optional_line,
-)
-from walletconnect.notify.subscribe import locate_dapp
-from walletconnect.notify.values import (
-    LONGEST_NAME,
-    LONGEST_TEXT,
-    LONGEST_URL,
-    MOST_ICONS,
-    MOST_TYPES,
-    NotificationType,
-)
+from subscriptions.services.reading import read_dapp
+from walletconnect.identity.did import AppUrl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from accounts.models import Device
-    from groundwork.outbound import Response
-
-Document = TypeVar("Document")
+    from subscriptions.services.reading import Reading
+    from walletconnect.identity.did import DidWebDocument
 
 READ_TOGETHER: Final = 8
 RECHECK_TASK: Final = "subscriptions.recheck_documents"
-_MAX_AGE = re.compile(r"max-age=(\d{1,9})", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class DappConfig:
-    """wc-notify-config.json of either generation."""
-
-    name: str
-    description: str
-    icons: tuple[str, ...]
-    types: tuple[NotificationType, ...]
-
-    @classmethod
-    def from_value(cls, members: JsonObject) -> DappConfig:
-        icons = members.get("icons")
-        types = take_list(members, "types", longest=MOST_TYPES)
-        return cls(
-            name=take_optional_line(members, "name", longest=LONGEST_NAME) or "",
-            description=take_optional_line(members, "description", longest=LONGEST_TEXT)
-            or "",
-            icons=tuple(
-                icon
-                for icon in (icons if isinstance(icons, list) else [])[:MOST_ICONS]
-                if isinstance(icon, str) and _is_link(icon)
-            ),
-            types=tuple(NotificationType.from_value(each) for each in types),
-        )
-
-
-def _is_link(text: str) -> bool:
-    return len(text) <= LONGEST_URL and not has_control_characters(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What came of asking a dapp: both documents, or why not and whether that may pass."""
-
-    url: str
-    keep_for: timedelta = timedelta()
-    document: DidWebDocument | None = None
-    config: DappConfig | None = None
-    reason: str = ""
-    may_pass: bool = False
-
-
-class _Unreadable(Exception):
-    """A document that cannot be used; ``may_pass`` if asking again could help."""
-
-    def __init__(self, reason: str, *, may_pass: bool) -> None:
-        super().__init__(reason)
-        self.may_pass = may_pass
 
 
 def canonical_url(dapp_url: str) -> str:
     """The one spelling of a dapp's URL that is kept, sent and compared."""
     try:
-        location = locate_dapp(dapp_url.strip())
-        outbound.check_url(location.document_url)
-    except RemoteProtocolError:
-        raise DappUnusable("That is not the address of a website.") from None
+        url = parse_dapp_url(dapp_url)
+        outbound.check_url(url.well_known("did.json"))
+    except NotAnAddress as error:
+        raise DappUnusable(str(error)) from None
     except OutboundError as error:
         raise DappUnusable(f"That address is not reached: {error}.") from None
-    if len(location.app) > URL_LENGTH:
-        raise DappUnusable("That address is too long.")
-    return location.app
+    return str(url)
 
 
 # --- reading --------------------------------------------------------------------------
@@ -148,65 +78,7 @@ def look_up_dapp(dapp_url: str) -> DappDocument:
 def read_all(urls: Collection[str]) -> list[Reading]:
     """Ask several dapps at once; a slow one holds nobody up for longer than itself."""
     with ThreadPoolExecutor(max_workers=min(READ_TOGETHER, len(urls))) as pool:
-        return list(pool.map(_read, urls))
-
-
-def _read(url: str) -> Reading:
-    location = locate_dapp(url)
-    try:
-        answer = _fetch(location.document_url, "did.json")
-        document = _parsed("did.json", answer.body, DidWebDocument.from_value)
-        config_answer = _fetch(location.config_url, "wc-notify-config.json")
-        config = _parsed(
-            "wc-notify-config.json", config_answer.body, DappConfig.from_value
-        )
-    except _Unreadable as error:
-        return Reading(url, reason=str(error), may_pass=error.may_pass)
-    return Reading(url, _good_for(answer), document, config)
-
-
-def read_did_document(url: str) -> Reading:
-    """The did.json below ``url`` alone: a server has one, and no types."""
-    try:
-        answer = _fetch(AppUrl.parse(url).well_known("did.json"), "did.json")
-        document = _parsed("did.json", answer.body, DidWebDocument.from_value)
-    except _Unreadable as error:
-        return Reading(url, reason=str(error), may_pass=error.may_pass)
-    return Reading(url, _good_for(answer), document)
-
-
-def _fetch(url: str, name: str) -> Response:
-    limits = settings.LIMITS
-    try:
-        answer = outbound.fetch(
-            "GET",
-            url,
-            max_bytes=limits.document_bytes,
-            deadline=limits.document_deadline_s,
-            headers={"Accept": "application/json"},
-        )
-    except OutboundError as error:
-        may_pass = isinstance(error, OutboundFailed)
-        raise _Unreadable(f"{name}: {error}", may_pass=may_pass) from None
-    if answer.status != 200:
-        may_pass = answer.status >= 500 or answer.status in {408, 425, 429}
-        raise _Unreadable(f"{name}: the answer is {answer.status}", may_pass=may_pass)
-    return answer
-
-
-def _parsed(name: str, body: bytes, read: Callable[[JsonObject], Document]) -> Document:
-    try:
-        return read(parse_object(body, name))
-    except RemoteProtocolError as error:
-        raise _Unreadable(f"{name}: {error.message}", may_pass=False) from None
-
-
-def _good_for(answer: Response) -> timedelta:
-    limits = settings.LIMITS
-    match = _MAX_AGE.search(answer.headers.get("cache-control", ""))
-    wanted = int(match[1]) if match else limits.document_good_max_s
-    bounded = min(max(wanted, limits.document_good_min_s), limits.document_good_max_s)
-    return timedelta(seconds=entropy.jitter(bounded, share=0.1))
+        return list(pool.map(read_dapp, urls))
 
 
 # --- keeping --------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from accounts.services import audit
 from groundwork import clock, entropy
 from subscriptions.models_dapp import REASON_LENGTH
 from subscriptions.models_watch import AccountWatch, WatchedServer
-from subscriptions.services.documents import Reading, read_did_document
+from subscriptions.services.reading import Reading, read_did_document
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -35,7 +35,12 @@ from subscriptions.services.errors import (
     TooMany,
     UnknownTypes,
 )
-from subscriptions.services.wallet import attempt_event, require_own, wallet_identity
+from subscriptions.services.wallet import (
+    attempt_event,
+    require_few_types,
+    require_own,
+    wallet_identity,
+)
 from subscriptions.services.wallet import publish as publish_all
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.errors import RemoteProtocolError
@@ -86,6 +91,8 @@ def subscribe(
     if running is not None:
         return running
     _check_room(account, url)
+    if types is not None:
+        require_few_types(types)
     _check_types(url, types)
     verdict = limits.take("subscribe_client", str(account.pk))
     if not verdict.allowed:
@@ -131,8 +138,6 @@ def _scope(document: DappDocument, types: Collection[str] | None) -> ScopeMap:
     unknown = set(wanted) - set(scope.names)
     if unknown:
         raise UnknownTypes(unknown)
-    if len(set(wanted)) > most:
-        raise TooMany(f"A subscription has at most {most} types.")
     return scope.with_enabled(wanted)
 
 

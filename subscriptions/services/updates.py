@@ -31,6 +31,7 @@ from subscriptions.services.wallet import (
     in_words,
     notify_keys,
     publish,
+    require_few_types,
     require_own,
     store_entries,
     subscription_event,
@@ -94,6 +95,7 @@ def update(
     unknown = set(enabled_types) - set(value.scope.names)
     if unknown:
         raise UnknownTypes(unknown)
+    require_few_types(enabled_types, already=value.scope.enabled)
     wallet = wallet_identity(row.account, device)
     publish([_ask(row, value, wallet, enabled=enabled_types, device=device)])
     row.note_change(device, clock.now())

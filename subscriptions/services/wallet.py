@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
 from accounts.services import EventDraft
 from identity import services as identity
 from keychain.services import Holder, put_sym_keys, sym_keys
 from relay import outbox
 from relay.models import Party
-from subscriptions.services.errors import NotYours
+from subscriptions.services.errors import NotYours, TooMany
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.parties import WalletIdentity
 from walletconnect.notify.subscribe import announce_subscription
@@ -46,6 +48,22 @@ def require_own(account: Account, device: Device) -> None:
     """Refuse a device of another user, and one that was signed out."""
     if device.user_id != account.user_id or not device.is_active():
         raise NotYours
+
+
+def require_few_types(
+    wanted: Collection[str], *, already: Collection[str] = ()
+) -> None:
+    """Refuse more types than a subscription may enable.
+
+    Another wallet may have enabled more; of those a person can still switch some off.
+    """
+    most = settings.LIMITS.scopes_per_subscription
+    chosen = set(wanted)
+    if len(chosen) > most and not chosen <= set(already):
+        raise TooMany(
+            f"A subscription has at most {most} types, and {len(chosen)} are chosen. "
+            f"Switch {len(chosen) - most} of them off."
+        )
 
 
 # --- the account's voice ------------------------------------------------------------------

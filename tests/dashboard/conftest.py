@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
 from django.test import Client
 
 from keychain.services import ensure_canary
+from subscriptions.services import run_checks
 from tests.people import ALICE, BOB, CHARLIE, CHROME_WINDOWS, FIREFOX_MAC, Wallet
 from tests.subscriptions.conftest import subscribed as subscribe_at
 from tests.subscriptions.world import Dapp, deliver
@@ -131,6 +133,16 @@ class Person:
 
     def follow(self, response):
         return self.browser.follow(response)
+
+    def check(self, address: str):
+        """The page of a dapp, once a worker has checked it."""
+        return self.checked(self.get(f"/discover/dapp?{urlencode({'url': address})}"))
+
+    def checked(self, response):
+        while response.status_code == 302 and "/check/" not in response["Location"]:
+            response = self.get(response["Location"])
+        run_checks()
+        return self.follow(response)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ SOME = {
     "slug": "nothing",
     "number": 1,
     "attempt_id": uuid.UUID(int=1),
+    "check_id": uuid.UUID(int=1),
     "device_id": uuid.UUID(int=1),
     "notification_id": uuid.UUID(int=1),
     "webhook_id": uuid.UUID(int=1),

@@ -77,7 +77,7 @@ def test_secrets_are_added_and_revoked(alice, made, lumen):
         ({"types": ":"}, "Name at least one type."),
         ({"types": "a b: no"}, "A type's id has"),
         ({"types": "a: x\na: y"}, "A dapp offers each type once."),
-        ({"url": "ftp://x.example"}, "A dapp's URL is https://host"),
+        ({"url": "ftp://x.example"}, "That is not the address of a dapp"),
         ({"description": "a\nb"}, "Description is text on one line."),
     ],
 )

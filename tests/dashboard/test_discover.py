@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+import socket
+import time
+from datetime import timedelta
 
 import pytest
 
+from accounts.models import AccountEvent
 from castserver.services.projects import TypeDraft, create_project
-from dashboard.pages.domain_check import NotAnAddress, normalised_dapp_url
+from groundwork import clock, limits
+from groundwork.dapp_urls import NotAnAddress, parse_dapp_url
+from subscriptions import services
+from subscriptions.models import DappDocument, DomainCheck, SubscribeAttempt
 from tests.dashboard.conftest import words
 
 
 def report(person, dapp):
-    page = person.get(f"/discover/dapp?url={dapp.url}")
+    page = person.check(dapp.url)
     assert page.status_code == 200
     return words(page)
 
@@ -53,8 +62,8 @@ def test_a_dapp_in_order_passes_every_check(bob, dapp):
 def test_a_document_that_is_not_there_is_said(bob, dapp):
     dapp.status = 503
     page = report(bob, dapp)
-    assert "The server answered 503." in page
-    assert "Answer GET /.well-known/did.json with status 200" in page
+    assert "the answer is 503" in page
+    assert f"Answer GET {dapp.url}/.well-known/did.json with status 200" in page
     assert "What may it send?" not in page
 
 
@@ -63,7 +72,7 @@ def test_a_document_that_is_not_there_is_said(bob, dapp):
 )
 def test_what_is_no_json_object_is_said(bob, dapp, body):
     dapp.body = body
-    assert "This is not a JSON object." in report(bob, dapp)
+    assert "this is not a JSON object" in report(bob, dapp)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +87,8 @@ def test_what_is_no_json_object_is_said(bob, dapp, body):
 def test_a_document_without_usable_keys_is_said(bob, dapp, document):
     dapp.body = json.dumps({"types": [{"name": "news"}]} | document).encode()
     page = report(bob, dapp)
-    assert "No usable key was found." in page
+    assert "keyAgreement names no X25519 key" in page or "malformed public" in page
+    assert "authentication names no Ed25519 key" in page
     assert "first X25519 (keyAgreement), then Ed25519" in page
 
 
@@ -93,13 +103,17 @@ def test_types_that_break_the_rules_are_said(bob, dapp, types):
 
 def test_a_dapp_that_nobody_reaches_is_said(bob, dapp):
     dapp.close()
-    assert "No answer" in report(bob, dapp)
+    assert f"Make {dapp.url}/.well-known/did.json reachable" in report(bob, dapp)
 
 
-def test_addresses_inside_are_not_asked(bob, settings):
+@pytest.mark.parametrize(
+    "url", ["https://10.0.0.1", "http://app.example", "https://app.example:8443"]
+)
+def test_addresses_that_are_not_reached_are_not_asked(bob, settings, url):
     settings.OUTBOUND_ALLOW = []
-    page = words(bob.get("/discover/dapp?url=https://10.0.0.1"))
-    assert "Not fetched" in page
+    page = words(bob.follow(bob.get(f"/discover/dapp?url={url}")))
+    assert "That address is not reached" in page
+    assert not DomainCheck.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -109,10 +123,24 @@ def test_addresses_inside_are_not_asked(bob, settings):
         (" https://App.Example/ ", "https://app.example"),
         ("https://app.example/x/", "https://app.example/x"),
         ("localhost:8000/dapps/acme", "http://localhost:8000/dapps/acme"),
+        ("https://app.example/?utm_source=newsletter#top", "https://app.example"),
+        ("app.example?x", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://localhost:80/x", "http://localhost/x"),
+        ("\tHTTPS://App.Example./\r\n", "https://app.example"),
+        ("//app.example", "https://app.example"),
+        ("https://m\u00fcnchen.example", "https://xn--mnchen-3ya.example"),
+        (
+            "m\u00fcnchen.example/stra\u00dfe",
+            "https://xn--mnchen-3ya.example/stra%C3%9Fe",
+        ),
+        ("[::1]:3000", "http://[::1]:3000"),
+        ("https://[2001:DB8::1]:443/", "https://[2001:db8::1]"),
+        ("app.example:8443", "https://app.example:8443"),
     ],
 )
 def test_the_same_dapp_is_entered_in_many_ways(entered, url):
-    assert normalised_dapp_url(entered) == url
+    assert str(parse_dapp_url(entered)) == url
 
 
 @pytest.mark.parametrize(
@@ -123,19 +151,21 @@ def test_the_same_dapp_is_entered_in_many_ways(entered, url):
         "acme",
         "ftp://a.example",
         "https://u@a.example",
-        "https://a.example/?q=1",
-        "https://a.example/#x",
         "https://a b.example",
         "javascript:alert(1)",
         "https://[",
         "https://a.example:99999",
         "https://" + "a" * 300 + ".example",
+        "https://a.example/" + "a" * 512,
+        "https://-a.example",
+        "https://127.1",
+        "mailto:a@a.example",
         "a.example/\x00",
     ],
 )
 def test_what_is_no_address_is_refused(entered):
     with pytest.raises(NotAnAddress):
-        normalised_dapp_url(entered)
+        parse_dapp_url(entered)
 
 
 def test_no_address_leads_back_with_a_word(bob):
@@ -144,7 +174,297 @@ def test_no_address_leads_back_with_a_word(bob):
     assert "not the address of a dapp" in words(bob.get("/discover"))
 
 
-def test_many_checks_in_a_row_have_to_wait(bob, dapp):
-    answers = [bob.get(f"/discover/dapp?url={dapp.url}").status_code for _ in range(21)]
-    assert answers[:20] == [200] * 20
-    assert answers[20] == 429
+def test_many_checks_in_a_row_have_to_wait(bob, dapp, settings):
+    settings.LIMITS = dataclasses.replace(
+        settings.LIMITS, domain_check=limits.Bucket(2, 1 / 600)
+    )
+    for _ in range(2):
+        assert bob.check(dapp.url).status_code == 200
+    answer = bob.get(f"/discover/dapp?url={dapp.url}")
+    assert answer.status_code == 429
+    assert 500 < int(answer["Retry-After"]) <= 600
+
+
+# --- a check that takes its time ------------------------------------------------------
+
+
+def test_a_check_that_runs_shows_what_it_waits_for(bob, dapp):
+    answer = bob.get(f"/discover/dapp?url={dapp.url}")
+    assert answer.status_code == 302
+    page = bob.follow(answer)
+    assert "The check waits for its turn." in words(page)
+    assert page.text.count("not yet") == 6
+    check = DomainCheck.objects.get()
+    assert f'data-watch="subscriptions.domaincheck:{check.pk}"' in page.text
+    assert '<noscript><meta http-equiv="refresh"' in page.text
+
+    began = check.created_at
+    DomainCheck.objects.update(
+        leased_by=1,
+        lines=[{"label": "did.json", "state": "ok"}],
+        waits_for="wc-notify-config.json",
+        waits_since=began,
+    )
+    with clock.frozen(began + timedelta(seconds=4)):
+        page = words(bob.follow(answer))
+    assert "wc-notify-config.json waiting for the domain's answer, 4 s" in page
+    assert "did.json fine" in page
+    assert "Notification types not yet" in page
+
+
+def test_every_step_of_a_check_is_announced(bob, dapp):
+    AccountEvent.objects.all().delete()
+    bob.check(dapp.url)
+    check = DomainCheck.objects.get()
+    events = AccountEvent.objects.filter(user=bob.user, kind="domain.check")
+    assert events.count() >= 1
+    assert {each.subject for each in events} == {
+        f"subscriptions.domaincheck:{check.pk}"
+    }
+    assert check.finished_at is not None
+    assert [line["state"] for line in check.lines] == ["ok"] * 6
+
+
+def test_a_check_is_its_own_persons(bob, charlie, dapp):
+    bob.check(dapp.url)
+    path = f"/discover/check/{DomainCheck.objects.get().pk}"
+    assert bob.get(path).status_code == 200
+    assert charlie.get(path).status_code == 404
+
+
+def test_a_person_has_few_checks_at_once(bob, charlie, dapp):
+    for _ in range(3):
+        assert bob.get(f"/discover/dapp?url={dapp.url}").status_code == 302
+    answer = bob.get(f"/discover/dapp?url={dapp.url}")
+    assert (answer.status_code, answer["Retry-After"]) == (429, "5")
+    assert charlie.get(f"/discover/dapp?url={dapp.url}").status_code == 302
+    assert services.run_checks() == 4
+    assert bob.get(f"/discover/dapp?url={dapp.url}").status_code == 302
+
+
+def test_all_checks_together_have_a_limit(bob, charlie, dapp, settings):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, domain_checks_in_all=1)
+    assert bob.get(f"/discover/dapp?url={dapp.url}").status_code == 302
+    assert charlie.get(f"/discover/dapp?url={dapp.url}").status_code == 429
+
+
+def test_a_check_whose_worker_died_is_taken_over_or_ended(bob, dapp):
+    bob.get(f"/discover/dapp?url={dapp.url}")
+    # No process has so high a number.
+    DomainCheck.objects.update(leased_by=2**31 - 1)
+    assert services.run_checks() == 1
+    bob.get(f"/discover/dapp?url={dapp.url}")
+    check = DomainCheck.objects.get(finished_at=None)
+    with clock.frozen(check.created_at + timedelta(seconds=61)):
+        assert services.run_checks() == 0
+        page = words(bob.get(f"/discover/check/{check.pk}"))
+    assert "The check was interrupted" in page
+    assert "Check again" in page
+    with clock.frozen(check.created_at + timedelta(hours=2)):
+        services.run_checks()
+    assert not DomainCheck.objects.exists()
+
+
+class Stuck:
+    """A server that accepts and never answers."""
+
+    def __init__(self):
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://localhost:{self.server.getsockname()[1]}"
+
+
+@pytest.fixture
+def stuck():
+    made = Stuck()
+    yield made
+    made.server.close()
+
+
+def test_a_slow_domain_is_given_up_and_keeps_no_other_waiting(
+    bob, charlie, dapp, stuck, settings
+):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, document_deadline_s=1)
+    slow = [bob.get(f"/discover/dapp?url={stuck.url}/{n}") for n in range(3)]
+    quick = charlie.get(f"/discover/dapp?url={dapp.url}")
+    began = time.monotonic()
+    assert services.run_checks() == 4
+    assert time.monotonic() - began < 6, "two documents of one second, all at once"
+    times = dict(DomainCheck.objects.values_list("url", "finished_at"))
+    assert times[dapp.url] < min(times[f"{stuck.url}/{n}"] for n in range(3))
+    assert "What may it send?" in words(charlie.follow(quick))
+    page = words(bob.follow(slow[0]))
+    assert "no whole answer within the deadline" in page
+    assert f"Make {stuck.url}/0/.well-known/did.json reachable" in page
+
+
+# --- what the page calls fine can be subscribed to ------------------------------------
+
+
+def subscribe_as_shown(person, dapp):
+    """Press Subscribe on the page of a dapp; the attempt, or None if it is not offered."""
+    page = person.check(dapp.url)
+    types = re.findall(r'name="type" value="([^"]*)" checked', page.text)
+    if not types:
+        return None
+    person.post(
+        "/discover/subscribe", url=dapp.url, account=person.account.pk, type=types
+    )
+    services.resolve_due()
+    return SubscribeAttempt.objects.get()
+
+
+def did_document(dapp):
+    return json.loads(json.dumps(dapp.documents["/.well-known/did.json"]))
+
+
+def _reversed(document):
+    document["verificationMethod"].reverse()
+    document["keyAgreement"] = ["#wc-notify-subscribe-key"]
+    document["authentication"] = ["#wc-notify-authentication-key"]
+
+
+def _more_keys(document):
+    document["verificationMethod"].insert(0, {"id": "#s", "type": "EcdsaSecp256k1"})
+    document["keyAgreement"].insert(0, "#s")
+
+
+def _embedded(document):
+    methods = document.pop("verificationMethod")
+    document["keyAgreement"], document["authentication"] = methods[:1], methods[1:]
+    document["verificationMethod"] = []
+
+
+def _of_the_domain(document):
+    document["id"] = "did:web:dapp.example"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_reversed, _more_keys, _embedded, _of_the_domain, lambda d: d.pop("id")],
+)
+def test_a_did_document_that_is_called_fine_works(bob, dapp, monkeypatch, change):
+    document = did_document(dapp)
+    change(document)
+    config = {"/.well-known/wc-notify-config.json": dapp.config}
+    found = {"/.well-known/did.json": document, **config}
+    monkeypatch.setattr(type(dapp), "documents", property(lambda _: found))
+    attempt = subscribe_as_shown(bob, dapp)
+    assert attempt is not None
+    assert attempt.state == "requested", attempt.reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"types": [{"name": "alerts", "description": "Urgent.\nRead now."}]},
+        {"types": [{"name": "alerts", "description": None}]},
+        {"types": [{"name": "alerts", "description": "x" * 5000}]},
+        {"types": [{"name": "alerts"}, {"name": "two words"}, 7]},
+        {"types": [{"id": "u-u-i-d", "name": "Two\twords", "description": 7}]},
+        {"types": [{"name": f"t{number}"} for number in range(20)]},
+        {"types": [{"name": f"t{number}"} for number in range(100)]},
+        {"types": [{"name": "alerts"}, {"name": "alerts"}]},
+        {"description": "A dapp.\r\nSince 2020.", "icons": "none"},
+        {"name": None, "description": None, "icons": None},
+        {"name": "x" * 5000, "icons": [f"https://a.example/{n}" for n in range(40)]},
+    ],
+)
+def test_a_config_that_is_called_fine_works(bob, dapp, change):
+    dapp.config = dapp.config | change
+    attempt = subscribe_as_shown(bob, dapp)
+    assert attempt is not None
+    assert attempt.state == "requested", attempt.reason
+
+
+@pytest.mark.parametrize("types", [[], None, "all", [{"name": "two words"}], [7]])
+def test_a_config_that_is_not_fine_is_not_offered(bob, dapp, types):
+    dapp.config = dapp.config | {"types": types}
+    assert subscribe_as_shown(bob, dapp) is None
+
+
+def test_bytes_are_read_as_browsers_read_them(bob, dapp, monkeypatch):
+    real = json.dumps
+    monkeypatch.setattr(
+        "tests.subscriptions.world.json.dumps", lambda value: "\ufeff" + real(value)
+    )
+    attempt = subscribe_as_shown(bob, dapp)
+    assert attempt.state == "requested", attempt.reason
+
+
+def test_a_document_of_another_domain_is_refused(bob, dapp, monkeypatch):
+    """Only at home may a document name the domain that it is made for."""
+    monkeypatch.setattr("subscriptions.services.reading.is_exempt", lambda _: False)
+    document = did_document(dapp)
+    _of_the_domain(document)
+    found = {**dapp.documents, "/.well-known/did.json": document}
+    monkeypatch.setattr(type(dapp), "documents", property(lambda _: found))
+    page = report(bob, dapp)
+    assert "its id is did:web:dapp.example; did:web:localhost%3A" in page
+    assert "What may it send?" not in page
+    services.subscribe(bob.account, dapp.url, device=bob.device)
+    services.resolve_due()
+    attempt = SubscribeAttempt.objects.get()
+    assert attempt.state == "rejected"
+    assert attempt.reason.startswith("did.json: its id is did:web:dapp.example")
+
+
+def test_at_most_fifteen_of_many_types_are_chosen(bob, dapp):
+    names = [f"t{number}" for number in range(20)]
+    dapp.config = dapp.config | {"types": [{"name": name} for name in names]}
+    page = bob.check(dapp.url)
+    assert "It offers 20 types. Choose at most 15." in words(page)
+    assert len(re.findall(r'name="type" value="[^"]*" checked', page.text)) == 15
+    answer = bob.post(
+        "/discover/subscribe", url=dapp.url, account=bob.account.pk, type=names
+    )
+    assert "at most 15 types, and 20 are chosen. Switch 5 of them off." in words(
+        bob.checked(answer)
+    )
+    assert not SubscribeAttempt.objects.exists()
+    bob.post(
+        "/discover/subscribe", url=dapp.url, account=bob.account.pk, type=names[5:]
+    )
+    services.resolve_due()
+    assert SubscribeAttempt.objects.get().state == "requested"
+
+
+def test_a_document_that_was_mended_can_be_subscribed_to_at_once(bob, dapp):
+    good = dapp.config
+    dapp.config = {}
+    services.look_up_dapp(dapp.url)
+    assert "What may it send?" not in report(bob, dapp)
+    dapp.config = good
+    attempt = subscribe_as_shown(bob, dapp)
+    assert attempt.state == "requested", attempt.reason
+
+
+def test_types_that_were_added_meanwhile_can_be_subscribed_to(bob, dapp):
+    services.look_up_dapp(dapp.url)
+    dapp.config = dapp.config | {"types": [{"name": "brand-new"}]}
+    attempt = subscribe_as_shown(bob, dapp)
+    assert attempt.state == "requested", attempt.reason
+    assert attempt.wanted_types == ["brand-new"]
+
+
+def test_changed_keys_are_said_before_anything_is_sent(bob, dapp):
+    services.look_up_dapp(dapp.url)
+    DappDocument.objects.update(public_key_x="00" * 32)
+    page = report(bob, dapp)
+    assert "the dapp's keys are not those that it had before" in page
+    assert "What may it send?" not in page
+
+
+def test_a_check_of_an_unknown_dapp_lists_it_nowhere(bob, charlie, dapp):
+    assert subscribe_as_shown(bob, dapp) is not None
+    DappDocument.objects.all().delete()
+    SubscribeAttempt.objects.all().delete()
+    report(bob, dapp)
+    assert not DappDocument.objects.exists()
+
+
+def test_a_dapp_registered_here_with_its_own_domain_is_checked(bob, dapp):
+    create_project("Elsewhere", url=dapp.url, types=[TypeDraft("other")])
+    page = report(bob, dapp)
+    assert "Report on localhost" in page
+    assert "alerts" in page
+    assert "other" not in page

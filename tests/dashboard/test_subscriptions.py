@@ -173,7 +173,7 @@ def test_what_crossed_the_wire_holds_no_keys(alice, dapp, subscription):
 
 
 def test_subscribing_from_the_page_of_a_dapp_starts_the_run(alice, dapp):
-    page = alice.get(f"/discover/dapp?url={dapp.url}")
+    page = alice.check(dapp.url)
     assert "Report on localhost" in words(page)
     assert checked(page) == {"alerts", "news"}
     answer = alice.post(
@@ -192,7 +192,7 @@ def test_subscribing_twice_leads_to_the_same_place(alice, dapp, subscription):
         "/discover/subscribe", url=dapp.url, account=alice.account.pk, type=["news"]
     )
     assert answer.headers["Location"] == f"/subscriptions/{subscription.topic}"
-    page = words(alice.get(f"/discover/dapp?url={dapp.url}"))
+    page = words(alice.check(dapp.url))
     assert "You are subscribed with your account" in page
 
 
@@ -212,8 +212,8 @@ def test_at_least_one_type_is_chosen(alice, dapp):
 
 
 def test_a_refused_form_comes_back_with_the_switches_as_they_were(alice, dapp):
-    alice.get(f"/discover/dapp?url={dapp.url}")
+    alice.check(dapp.url)
     answer = alice.post("/discover/subscribe", url=dapp.url, account="", type=["news"])
-    assert checked(alice.follow(answer)) == {"news"}
+    assert checked(alice.checked(answer)) == {"news"}
     answer = alice.post("/discover/subscribe", url=dapp.url, account=alice.account.pk)
-    assert checked(alice.follow(answer)) == set()
+    assert checked(alice.checked(answer)) == set()

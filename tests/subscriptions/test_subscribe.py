@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 from datetime import timedelta
 
 import pytest
@@ -102,7 +103,10 @@ def test_a_device_that_was_signed_out_cannot_subscribe(alice, dapp):
         "http://dapp.example",
         "https://user@dapp.example",
         "https://dapp.example:8443",
-        "https://dapp.example/?a=1",
+        "https://-dapp.example",
+        "https://10.0.0.1",
+        "https://127.1",
+        "https://dapp.example/" + "a" * 512,
         "https://" + "a" * 300 + ".example",
     ],
 )
@@ -112,8 +116,26 @@ def test_what_is_no_website_of_a_dapp_is_refused(url, alice):
     assert not SubscribeAttempt.objects.exists()
 
 
-def test_an_address_of_the_inner_network_is_not_reached(alice):
-    attempt = services.subscribe(alice.account, "https://10.0.0.1", device=alice.device)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://dapp.example/?utm_source=newsletter#top",
+        "https://dapp.example:443/",
+        "dapp.example",
+        "https://DAPP.example.",
+    ],
+)
+def test_a_dapp_is_subscribed_to_in_its_one_spelling(url, alice):
+    attempt = services.subscribe(alice.account, url, device=alice.device)
+    assert attempt.dapp_url == "https://dapp.example"
+
+
+def test_a_name_of_the_inner_network_is_not_reached(alice, monkeypatch):
+    inner = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 443))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: inner)
+    attempt = services.subscribe(
+        alice.account, "https://dapp.example", device=alice.device
+    )
     services.resolve_due()
     attempt.refresh_from_db()
     assert attempt.state == State.REJECTED
@@ -168,8 +190,8 @@ def test_a_dapp_without_did_json_is_rejected_at_once(alice, dapp):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"<html>", "did.json: malformed did.json"),
-        (b"{}", "did.json: malformed did.json"),
+        (b"<html>", "did.json: this is not a JSON object"),
+        (b"{}", "did.json: keyAgreement names no X25519 key"),
         (b'{"verificationMethod": []}', "did.json"),
         (b"[" * 100_000, "longer than"),
     ],

@@ -28,7 +28,7 @@ def normalize_addresses(apps, schema_editor):
 
 class Migration(migrations.Migration):
 
-    dependencies = [("castserver", "0004_types_have_ids_names_and_icons")]
+    dependencies = [("castserver", "0006_idempotency_lease_ends_with_its_session")]
 
     operations = [
         migrations.AlterField(
