@@ -20,7 +20,7 @@ AT_START = (
     "castserver.deliver_due_webhooks",
     "relay.sweep",
     "subscriptions.resolve_dapp",
-    "syncstore.resume_cold_starts",
+    "syncstore.cold_start",
 )
 CANARY_S = 15
 
@@ -68,9 +68,7 @@ PERIODIC = (
     Periodic(
         "subscriptions.replay_history", MINUTE, "read older notifications from History"
     ),
-    Periodic(
-        "syncstore.resume_cold_starts", MINUTE, "go on rebuilding stores from History"
-    ),
+    Periodic("syncstore.cold_start", MINUTE, "go on rebuilding stores from History"),
     Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
     Periodic("castserver.send_deliveries", 30, "build messages of large notifications"),

@@ -64,7 +64,6 @@ TASKS_OF: Final = {
         "subscriptions.resolve_dapp",
         "subscriptions.watch_accounts",
         "syncstore.cold_start",
-        "syncstore.resume_cold_starts",
     ),
 }
 QUEUES: Final = tuple(TASKS_OF)

@@ -11,6 +11,7 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
+from groundwork.work_queue import WorkItem
 from walletconnect.sync.store import LONGEST_KEY
 
 KEY_LENGTH = LONGEST_KEY
@@ -161,7 +162,7 @@ class DeviceCursor(models.Model):
         return f"{self.device_id} at {self.update_pk}"
 
 
-class ColdStart(models.Model):
+class ColdStart(WorkItem):
     """The replay of an account's stores from History, when the account comes to this server."""
 
     class State(models.TextChoices):
@@ -176,23 +177,8 @@ class ColdStart(models.Model):
     # Messages that History has handed over so far, and how many of them were applied.
     found = models.PositiveIntegerField(default=0)
     replayed = models.PositiveIntegerField(default=0)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    leased_by = models.IntegerField(
-        null=True, blank=True, help_text="number of the worker's database session"
-    )
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
-    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
-
-    class Meta:
-        indexes: ClassVar = [
-            models.Index(
-                fields=["next_attempt_at"],
-                name="cold_start_due",
-                condition=models.Q(state="running"),
-            )
-        ]
 
     def __str__(self) -> str:
         return f"cold start of {self.account_id}: {self.state}"

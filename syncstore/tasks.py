@@ -16,16 +16,9 @@ TIME_LIMIT_S = 590
     time_limit=TIME_LIMIT_S,
     ignore_result=True,
 )
-def cold_start(pk: int) -> None:
-    """Replay the stores of one account from History."""
-    services.cold_start(pk)
-
-
-@shared_task(name="syncstore.resume_cold_starts", ignore_result=True)
-def resume_cold_starts() -> None:
-    """Go on with replays that a lost task, a dead worker or a silent server left."""
-    for pk in services.due_cold_starts():
-        cold_start.delay(pk)
+def cold_start() -> None:
+    """Replay the stores of one account from History, where it is due."""
+    services.cold_start()
 
 
 @shared_task(name="syncstore.prune_updates", ignore_result=True, time_limit=600)

@@ -6,7 +6,6 @@ from syncstore.services.apply import Applied, apply_updates, lock_stores
 from syncstore.services.archive import archived_pages
 from syncstore.services.cold_start import (
     cold_start,
-    due_cold_starts,
     restart_cold_start,
 )
 from syncstore.services.enable import (
@@ -36,7 +35,6 @@ __all__ = [
     "apply_updates",
     "archived_pages",
     "cold_start",
-    "due_cold_starts",
     "enable_sync",
     "is_enabled",
     "known_keys",

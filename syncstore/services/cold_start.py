@@ -14,17 +14,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 
 from accounts.services import EventDraft, record_events
-from groundwork import clock, entropy, sessions
+from groundwork import clock
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
+from groundwork.work_queue import Backoff
 from history import client
 from history.client import HistoryUnavailable
 from keychain.services import Holder, sym_keys
 from syncstore import registry
-from syncstore.models import REASON_LENGTH, ColdStart, Store, StoreUpdate
+from syncstore.models import ColdStart, Store, StoreUpdate
 from syncstore.services.apply import EVENT_KIND, Arrival, apply_updates, lock_stores
 from syncstore.services.archive import archived_pages
 from syncstore.services.enable import COLD_START_TASK
@@ -39,13 +40,12 @@ if TYPE_CHECKING:
 
 # What a device that joins later needs, kept beyond its TTL from now on.
 ARCHIVED: Final = (Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE)
+# Above the time that a large account takes; a killed worker's lease ends before.
 LEASE: Final = timedelta(minutes=10)
+MAX_IN_FLIGHT: Final = 4
 APPLY_TOGETHER: Final = 1_000
-FIRST_DELAY_S: Final = 5.0
-LONGEST_DELAY_S: Final = 600.0
-# With the longest delay, about a week of trying.
-MOST_ATTEMPTS: Final = 1_000
-RESUME_TOGETHER: Final = 100
+# About a week of trying.
+BACKOFF: Final = Backoff(first_s=5.0, max_s=600.0, max_attempts=1_000)
 KEY_MISSING: Final = "the store's key is no longer in the keychain"
 
 
@@ -53,31 +53,42 @@ class _Incomplete(Exception):
     """The replay cannot go on for a reason of our own."""
 
 
-def cold_start(pk: int) -> bool:
-    """Replay an account's stores; whether it was ours to do and is done now."""
-    row = _claim(pk)
-    if row is None:
+def cold_start(pk: int | None = None) -> bool:
+    """Replay the stores of one account that is due; whether there was one to take.
+
+    A few accounts at the same time, by as many tasks; fair between users.
+    """
+    due = ColdStart.objects.filter(state=ColdStart.State.RUNNING)
+    if pk is not None:
+        due = due.filter(pk=pk)
+    claimed = due.select_related("account").claim(
+        1, owner="account__user_id", lease=LEASE, max_in_flight=MAX_IN_FLIGHT
+    )
+    if not claimed:
         return False
+    # Another worker takes the next one meanwhile; and this one goes on afterwards.
+    _wake_if_due()
+    _run(claimed[0])
+    _wake_if_due()
+    return True
+
+
+def _wake_if_due() -> None:
+    if ColdStart.objects.due().exists():
+        enqueue_on_commit(COLD_START_TASK)
+
+
+def _run(row: ColdStart) -> None:
     try:
         client.register(ARCHIVED)
         for store in row.account.stores.order_by("pk"):
             _replay(row, store)
     except HistoryUnavailable as error:
         _put_off(row, f"History Server: {error}")
-        return False
     except _Incomplete as error:
         _put_off(row, str(error))
-        return False
-    _finish(row)
-    return True
-
-
-def due_cold_starts() -> list[int]:
-    """Replays that nobody is at, for the sweep."""
-    due = ColdStart.objects.filter(_is_due(), state=ColdStart.State.RUNNING)
-    return list(due.order_by("next_attempt_at").values_list("pk", flat=True))[
-        :RESUME_TOGETHER
-    ]
+    else:
+        _finish(row)
 
 
 @transaction.atomic
@@ -88,6 +99,7 @@ def restart_cold_start(account: Account) -> None:
     if rows.update(
         state=ColdStart.State.RUNNING,
         next_attempt_at=now,
+        leased_until=None,
         leased_by=None,
         attempts=0,
         found=0,
@@ -96,25 +108,8 @@ def restart_cold_start(account: Account) -> None:
         finished_at=None,
         reason="",
     ):
-        enqueue_on_commit(COLD_START_TASK, rows.get().pk)
+        enqueue_on_commit(COLD_START_TASK)
         record_events(_events(account.stores.all()))
-
-
-def _is_due() -> Q:
-    return Q(next_attempt_at__lte=clock.now()) | sessions.is_abandoned()
-
-
-def _claim(pk: int) -> ColdStart | None:
-    claimed = ColdStart.objects.filter(
-        _is_due(), pk=pk, state=ColdStart.State.RUNNING
-    ).update(
-        next_attempt_at=clock.now() + LEASE,
-        leased_by=sessions.own_number(),
-        attempts=F("attempts") + 1,
-    )
-    if not claimed:
-        return None
-    return ColdStart.objects.select_related("account").get(pk=pk)
 
 
 def _replay(row: ColdStart, store: Store) -> None:
@@ -151,14 +146,7 @@ def _apply(row: ColdStart, store: Store, arrivals: list[Arrival]) -> None:
 @transaction.atomic
 def _finish(row: ColdStart) -> None:
     stores = lock_stores(account_id=row.account_id)
-    done = ColdStart.objects.filter(pk=row.pk, state=ColdStart.State.RUNNING).update(
-        state=ColdStart.State.DONE,
-        finished_at=clock.now(),
-        next_attempt_at=None,
-        leased_by=None,
-        reason="",
-    )
-    if not done:
+    if not row.finish(state=ColdStart.State.DONE, finished_at=clock.now()):
         return
     events: list[EventDraft] = []
     for store in stores:
@@ -168,16 +156,9 @@ def _finish(row: ColdStart) -> None:
 
 @transaction.atomic
 def _put_off(row: ColdStart, reason: str) -> None:
-    gives_up = row.attempts >= MOST_ATTEMPTS
-    delay = min(FIRST_DELAY_S * 2 ** min(row.attempts - 1, 10), LONGEST_DELAY_S)
-    ColdStart.objects.filter(pk=row.pk, state=ColdStart.State.RUNNING).update(
-        state=ColdStart.State.FAILED if gives_up else ColdStart.State.RUNNING,
-        next_attempt_at=clock.now() + timedelta(seconds=entropy.jitter(delay)),
-        leased_by=None,
-        reason=reason[:REASON_LENGTH],
-        found=0,
-        replayed=0,
-    )
+    over = BACKOFF.is_over(row.attempts)
+    state = ColdStart.State.FAILED if over else ColdStart.State.RUNNING
+    row.retry_later(BACKOFF, reason, state=state, found=0, replayed=0)
     record_events(_events(Store.objects.filter(account_id=row.account_id)))
 
 

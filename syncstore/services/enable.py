@@ -128,15 +128,16 @@ def _create(
     )
     put_sym_keys(Holder.WALLET, keys.values(), account_id=account.pk)
     outbox.subscribe(Party.WALLET, [store.topic for store in stores])
-    cold_start, _ = ColdStart.objects.update_or_create(
+    ColdStart.objects.update_or_create(
         account=account,
         defaults={
             "state": ColdStart.State.RUNNING,
             "next_attempt_at": now,
+            "attempts": 0,
             "started_at": now,
         },
     )
-    enqueue_on_commit(COLD_START_TASK, cold_start.pk)
+    enqueue_on_commit(COLD_START_TASK)
     _join(stores)
     audit("sync.enabled", device=device, account=account)
     record_events(

@@ -39,8 +39,8 @@ def work() -> None:
     relay.sweep()
     relay.handle_due(5.0)
     wallet.resolve_due()
-    for pk in sync.due_cold_starts():
-        sync.cold_start(pk)
+    while sync.cold_start():
+        pass
     wallet.learn_dapps()
     wallet.replay_due()
 

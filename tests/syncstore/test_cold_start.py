@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from groundwork import clock, sessions
+from groundwork import clock
+from groundwork.work_queue import session_pid
 from syncstore import registry, services
 from syncstore.models import ColdStart, StoreEntry, StoreUpdate
+from syncstore.services.cold_start import LEASE
 from tests.syncstore.conftest import last_ids_of, log_of, state_of
 from walletconnect.sync.store import StoreDelete, StoreSet, StoreState
 
@@ -65,43 +67,35 @@ def test_doing_it_again_changes_nothing(archive, peer, store, cold_start):
     assert StoreUpdate.objects.count() == 1
 
 
+def lease(**changes):
+    ColdStart.objects.update(leased_until=clock.now() + LEASE, **changes)
+
+
 def test_two_workers_replay_once(archive, peer, store, cold_start):
-    ColdStart.objects.update(next_attempt_at=clock.now() + services_lease())
-    assert services.cold_start(cold_start.pk) is False
+    lease(leased_by=session_pid())
+    assert services.cold_start() is False
     assert not archive.asked
-
-
-def services_lease():
-    from syncstore.services.cold_start import LEASE
-
-    return LEASE
 
 
 def test_a_replay_whose_worker_died_goes_on_at_once(archive, peer, store, cold_start):
     archive.keep(store.topic, peer.message(StoreSet("k", "v", 1))[0])
-    in_ten_minutes = clock.now() + timedelta(minutes=10)
-    leased = ColdStart.objects.filter(pk=cold_start.pk)
-    leased.update(next_attempt_at=in_ten_minutes, leased_by=sessions.own_number())
-    assert services.due_cold_starts() == [], "its worker lives"
     # No process has so high a number.
-    leased.update(leased_by=2**31 - 1)
-    assert services.due_cold_starts() == [cold_start.pk]
-    assert services.cold_start(cold_start.pk) is True
+    lease(leased_by=2**31 - 1)
+    assert services.cold_start() is True
     assert state_of(store) == {"k": "v"}
 
 
 def test_a_history_server_that_is_away_is_asked_again(archive, peer, store, cold_start):
     archive.keep(store.topic, peer.message(StoreSet("k", "v", 1))[0])
     archive.status = 503
-    assert services.cold_start(cold_start.pk) is False
+    services.cold_start(cold_start.pk)
     cold_start.refresh_from_db()
     assert cold_start.state == ColdStart.State.RUNNING
     assert "503" in cold_start.reason
     assert cold_start.next_attempt_at > clock.now()
-    assert services.due_cold_starts() == []
+    assert services.cold_start() is False
     archive.status = 200
     ColdStart.objects.update(next_attempt_at=clock.now())
-    assert services.due_cold_starts() == [cold_start.pk]
     assert services.cold_start(cold_start.pk) is True
     cold_start.refresh_from_db()
     assert cold_start.reason == ""
@@ -147,7 +141,6 @@ def test_the_stores_owner_goes_on_once_after_the_replay(
 
 
 def test_the_log_is_pruned_but_keeps_what_stands(peer, store):
-    from datetime import timedelta
 
     peer.send(StoreSet("k", "old", 1), StoreSet("k", "new", 2))
     StoreUpdate.objects.update(at=clock.now() - timedelta(days=100))
