@@ -20,8 +20,10 @@ ALIVE: Final = "SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL"
 
 def own_number() -> int:
     """The number of this thread's database session."""
-    connection.ensure_connection()
-    number: int = connection.connection.info.backend_pid
+    # Asked of PostgreSQL: a pooler in between gives libpq a number of its own.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        number: int = cursor.fetchone()[0]
     return number
 
 

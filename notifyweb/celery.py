@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,15 @@ def refuse_unfit(**_: Any) -> None:
         return
     from django.db import connection
 
+    from notifyweb.command_line import WRONG_SETTING
     from notifyweb.environment import SettingError
     from notifyweb.startup import refuse_to_start_if_unfit
 
     try:
         refuse_to_start_if_unfit()
     except SettingError as error:
-        raise SystemExit(str(error)) from None
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(WRONG_SETTING) from None
     finally:
         connection.close()
 

@@ -46,14 +46,14 @@ def database_settings(
         **dict(address.options),
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "notifyweb",
-        "options": (
-            f"-c statement_timeout={patience.statement_ms} "
-            f"-c lock_timeout={patience.lock_ms} "
-            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
-        ),
+        "session": {
+            "statement_timeout": str(patience.statement_ms),
+            "lock_timeout": str(patience.lock_ms),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+        },
     }
     found: dict[str, Any] = {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "notifyweb.postgresql",
         "NAME": address.name,
         "HOST": address.host,
         "PORT": str(address.port),
@@ -70,7 +70,9 @@ def database_settings(
 
 def probe_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
     """What libpq needs for one short connection beside Django's own."""
-    options = {k: v for k, v in database["OPTIONS"].items() if k != "pool"}
+    options = dict(database["OPTIONS"])
+    for ours in ("pool", "session"):
+        options.pop(ours, None)
     named = {
         "dbname": database["NAME"],
         "host": database["HOST"],
@@ -79,7 +81,16 @@ def probe_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
         "password": database["PASSWORD"],
     }
     given = {name: value for name, value in named.items() if value}
-    return options | given | {"connect_timeout": PROBE_TIMEOUT_S, "autocommit": True}
+    return (
+        options
+        | given
+        | {
+            "connect_timeout": PROBE_TIMEOUT_S,
+            "autocommit": True,
+            # A pooler may give the next statement to a session that prepared nothing.
+            "prepare_threshold": None,
+        }
+    )
 
 
 def pool_connections(database: dict[str, Any], size: int) -> None:

@@ -14,6 +14,7 @@ from notifyweb.database import Patience, database_settings
 from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
 from notifyweb.environment import SettingError
 from notifyweb.logs import configuration
+from notifyweb.redis_address import RedisAddress, redis_address
 from notifyweb.schedule import beat_schedule
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -23,7 +24,7 @@ DAY = 24 * 60 * 60
 
 DATA_DIR = env.folder("NOTIFYWEB_DATA_DIR", BASE_DIR / ".data")
 EXTERNAL_DATABASE = env.database_address("DATABASE_URL")
-EXTERNAL_REDIS = env.redis_address("REDIS_URL")
+EXTERNAL_REDIS = redis_address("REDIS_URL", env.text("REDIS_URL"))
 EMBEDDED_POSTGRES = EXTERNAL_DATABASE is None
 EMBEDDED_REDIS = EXTERNAL_REDIS is None
 PLACES = Places(DATA_DIR)
@@ -134,7 +135,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis: hints, queues and counters; nothing that may not be lost ---------------
 
-REDIS = EXTERNAL_REDIS or env.RedisAddress(path=str(PLACES.redis_socket))
+REDIS = EXTERNAL_REDIS or RedisAddress(path=str(PLACES.redis_socket))
 REDIS_URL = REDIS.url
 # Blocking reads last longer than the library's own limit of five seconds, which
 # would close every channel that is idle for so long.

@@ -6,20 +6,87 @@ are found here, and nothing has been written yet.
 
 from __future__ import annotations
 
-from django.db import connection
+import contextlib
+import threading
+from concurrent.futures import Future
+
+import psycopg
+from django.conf import settings
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from keychain.services import KeyringError, check_canary
+from notifyweb.database import probe_arguments
 from notifyweb.environment import SettingError
+
+OWN_SESSION = "SELECT pg_backend_pid()"
+SESSIONS_LOOKED_AT = 4
+SESSIONS_TIMEOUT_S = 15.0
+POOLS_TRANSACTIONS = (
+    "DATABASE_URL leads to a pooler that pools transactions or statements; set "
+    "pool_mode = session for it, because locks and leases belong to sessions."
+)
 
 _in_order: set[str] = set()
 
 
 def refuse_to_start_if_unfit() -> None:
-    fault = unapplied_migrations() or newer_schema() or closed_keychain()
+    fault = (
+        shared_sessions()
+        or unapplied_migrations()
+        or newer_schema()
+        or closed_keychain()
+    )
     if fault:
         raise SettingError(fault)
+
+
+def shared_sessions() -> str:
+    """A sentence if a pooler gives statements of one connection to several sessions.
+
+    Locks, prepared statements, settings and leases belong to a session. With a pooler
+    of transactions (or statements) each statement may meet another one. A pooler hands
+    out the session that was used last, so a second connection meets the first one's, or
+    the one used longest ago, so one connection meets two; both are looked for.
+    """
+    outcome: Future[bool] = Future()
+    # A pooler without enough sessions makes the third connection wait, not fail.
+    threading.Thread(target=_look_for_sharing, args=(outcome,), daemon=True).start()
+    try:
+        is_shared = outcome.result(SESSIONS_TIMEOUT_S)
+    except TimeoutError:
+        return (
+            f"The database gave no {SESSIONS_LOOKED_AT} sessions at once within "
+            f"{SESSIONS_TIMEOUT_S:.0f} s; if DATABASE_URL leads to a pooler, give it a "
+            "larger pool (docs/operations.md)."
+        )
+    except psycopg.OperationalError as error:
+        if "startup parameter" not in str(error) and "pooling" not in str(error):
+            raise OperationalError("the database does not answer") from None
+        reason = str(error).partition("\n")[0]
+        return f"The pooler that DATABASE_URL leads to refuses connections: {reason}"
+    return POOLS_TRANSACTIONS if is_shared else ""
+
+
+def _look_for_sharing(outcome: Future[bool]) -> None:
+    try:
+        with contextlib.ExitStack() as stack:
+            arguments = probe_arguments(settings.DATABASES["default"])
+            sessions = [
+                stack.enter_context(psycopg.connect(**arguments))
+                for _ in range(SESSIONS_LOOKED_AT)
+            ]
+            numbers: list[set[int]] = [set() for _ in sessions]
+            for position in (0, *range(SESSIONS_LOOKED_AT), 0):
+                for _ in range(2):
+                    row = sessions[position].execute(OWN_SESSION).fetchone()
+                    numbers[position].add(row[0] if row else 0)
+            # One number for each, and each its own.
+            seen, different = sum(map(len, numbers)), len(set().union(*numbers))
+            outcome.set_result(not seen == different == len(sessions))
+    except Exception as error:  # raised by the thread that waits
+        outcome.set_exception(error)
 
 
 def unapplied_migrations() -> str:

@@ -50,13 +50,17 @@ def connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
         "connect_timeout": 5,
         "application_name": "notifyweb gateway",
         "autocommit": True,
-        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
         # A database that vanished without closing is noticed within seconds.
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     } | {name: options[name] for name in options if name.startswith("ssl")}
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    # Not as startup options: a pooler in between refuses or ignores those.
+    await connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS:d}")
 
 
 class Database:
@@ -73,6 +77,7 @@ class Database:
             # again by whoever needs a connection next.
             reconnect_timeout=1.0,
             open=False,
+            configure=_configure,
             name="gateway",
         )
         self._checking: asyncio.Task[None] | None = None
@@ -114,6 +119,7 @@ class Database:
         """
         connection = await psycopg.AsyncConnection.connect(**self._arguments)
         try:
+            await _configure(connection)
             lock = PartyLock(party, connection)
             await lock.acquire()
             yield lock

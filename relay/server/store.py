@@ -283,7 +283,6 @@ def _connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
         "connect_timeout": 2,
         "application_name": "notifyweb relay",
         "autocommit": True,
-        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
         # Notices a server that vanished without closing the connection.
         "keepalives_idle": 5,
         "keepalives_interval": 2,
@@ -294,6 +293,8 @@ def _connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _configure(connection: AsyncConnection[TupleRow]) -> None:
     packed.register(connection)
+    # Not as startup options: a pooler in between refuses or ignores those.
+    await connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS:d}")
 
 
 def _page(rows: list[TupleRow]) -> Page:

@@ -19,6 +19,7 @@ from groundwork.listening import VARIABLE
 from keychain.services import ensure_canary
 from notifyweb import environment as env
 from notifyweb.environment import SettingError
+from notifyweb.redis_address import REDIS_TLS_OPTIONS, RedisAddress, redis_address
 from tests.system import BASE, System, clean_environment, free_port
 
 HTTP = ("http", "https")
@@ -161,7 +162,7 @@ def test_a_client_over_ipv6_is_known_by_its_address(redis_client):
 # --- Redis ----------------------------------------------------------------------------
 
 
-def connection_arguments(address: env.RedisAddress) -> list[dict]:
+def connection_arguments(address: RedisAddress) -> list[dict]:
     """What each client would connect with: Django's cache, Channels, Celery."""
     import redis
     from celery import Celery
@@ -183,7 +184,7 @@ def connection_arguments(address: env.RedisAddress) -> list[dict]:
         "db",
         "username",
         "password",
-        *env.REDIS_TLS_OPTIONS,
+        *REDIS_TLS_OPTIONS,
     )
     return [
         {name: pool[name] for name in names if pool.get(name) not in (None, "")}
@@ -250,9 +251,8 @@ class _Unopened:
         ),
     ],
 )
-def test_a_redis_url_means_the_same_to_each_client(monkeypatch, url, expected):
-    monkeypatch.setenv("REDIS_URL", url)
-    address = env.redis_address("REDIS_URL")
+def test_a_redis_url_means_the_same_to_each_client(url, expected):
+    address = redis_address("REDIS_URL", url)
     assert "pass" not in repr(address)
     assert connection_arguments(address) == [expected] * 3
 
@@ -281,10 +281,9 @@ def test_a_redis_url_means_the_same_to_each_client(monkeypatch, url, expected):
         "unix://",
     ],
 )
-def test_a_redis_url_that_clients_read_differently_is_refused(monkeypatch, url):
-    monkeypatch.setenv("REDIS_URL", url)
+def test_a_redis_url_that_clients_read_differently_is_refused(url):
     with pytest.raises(SettingError, match=r"^REDIS_URL") as refused:
-        env.redis_address("REDIS_URL")
+        redis_address("REDIS_URL", url)
     assert "pa#ss" not in str(refused.value)
 
 

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 
 from keychain.services import KeyringError
 from notifyweb.environment import SettingError
-from notifyweb.startup import newer_schema
+from notifyweb.startup import newer_schema, shared_sessions
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -46,7 +46,7 @@ class Command(BaseCommand):
 
 
 def _migrate() -> None:
-    fault = newer_schema()
+    fault = shared_sessions() or newer_schema()
     if fault:
         raise SettingError(fault)
     try:
