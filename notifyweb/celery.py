@@ -17,6 +17,8 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from notifyweb.logs import redact_uncaught_errors
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -24,6 +26,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
 # Celery warns root because of pickled tasks; ours are JSON only.
 warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
 
+redact_uncaught_errors()
 app = Celery("notifyweb")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from notifyweb.environment import SettingError
+from notifyweb.logs import redact_uncaught_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ SERVERS = frozenset({"daphne", "relay", "gateway"})
 
 def run_command(argv: Sequence[str]) -> int:
     command = argv[1] if len(argv) > 1 else "help"
+    redact_uncaught_errors()
     try:
         if list(argv[1:]) == ["run"]:
             # Without Django's apps: it starts sooner and stays small.

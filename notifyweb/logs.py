@@ -11,34 +11,74 @@ import json
 import logging
 import os
 import re
+import sys
+import threading
+import traceback
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import psycopg
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 current_request: ContextVar[str] = ContextVar("current_request", default="")
 
 LONGEST_VALUE = 500
 MASK = "***"
-# Names whose values are never shown.
+# Names whose values are never shown, also as a part of a name: ``project_secret``.
 SECRET_NAME = re.compile(
-    r"(?i)\b((?:sym_?key|private_?key|secret|password|token|authorization|cookie|"
-    r"session_?key|entropy|signature|mnemonic|seed)[\"']?\s*[=:]\s*[\"']?)"
-    r"(?:bearer\s+)?[^\s\"',;&)}\]]+"
+    r"(?i)(?<![\w-])((?:[\w-]{0,40}[_-])?(?:sym_?key|private_?key|secret(?:_?key)?|password|"
+    r"passwd|pwd|\w{0,40}token|api_?key|authorization|auth|cookie|session_?key|entropy|"
+    r"signature|mnemonic|seed|keychain_keys)[\"']?\s*[=:]\s*)(?:bearer\s+|basic\s+)?"
+    r"(?:\"[^\"]*\"|'[^']*'|[^\s\"',;&)}\]]+)"
 )
+BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{8,}")
 # did-jwts and other three-part tokens.
 JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
 # A signature, and a private key as wallets write them.
 HEX_SECRET = re.compile(r"\b0x[0-9a-fA-F]{64,}\b")
-USER_IN_URL = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
+# A password, or a user alone, which then is a token.
+USER_IN_URL = re.compile(r"(://)(?:([^/\s:@]*:)[^/\s]+|[^/\s:@]+)@")
+# Shorter values would also cut words that happen to be the same.
+MIN_HIDDEN_LENGTH = 8
+_hidden: set[str] = set()
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
+def hide(*values: str) -> None:
+    """Cut these values from now on, wherever they turn up: the secrets of the settings."""
+    for value in values:
+        if len(value) >= MIN_HIDDEN_LENGTH:
+            _hidden.update({value, quote(value), quote(value, safe="")})
+
+
 def redact(text: str) -> str:
+    for value in _hidden:
+        text = text.replace(value, MASK)
     text = SECRET_NAME.sub(rf"\1{MASK}", text)
+    text = BEARER.sub(rf"\1{MASK}", text)
     text = JWT.sub(MASK, text)
     text = HEX_SECRET.sub(MASK, text)
-    return USER_IN_URL.sub(rf"\1{MASK}@", text)
+    return USER_IN_URL.sub(rf"\1\2{MASK}@", text)
+
+
+def redact_uncaught_errors() -> None:
+    """Redact what Python itself prints of an error that ends a process or a thread."""
+
+    def report(
+        kind: type[BaseException],
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        lines = traceback.format_exception(kind, error, trace)
+        sys.stderr.write(redact("".join(lines)))
+
+    sys.excepthook = report
+    threading.excepthook = lambda found: report(
+        found.exc_type, found.exc_value, found.exc_traceback
+    )
 
 
 def _plain(value: object) -> str:

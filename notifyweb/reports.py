@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from notifyweb.environment import SettingError
-from notifyweb.logs import redact
+from notifyweb.logs import MASK, SECRET_NAME, redact
 
 
 def start(dsn: str) -> None:
@@ -33,8 +33,17 @@ def _redacted(event: Any, hint: Any) -> Any:
     request = event.get("request", {})
     for name in ("cookies", "headers", "data", "env", "query_string"):
         request.pop(name, None)
-    for entry in event.get("exception", {}).get("values", []):
-        entry["value"] = redact(str(entry.get("value", "")))
-    if "logentry" in event:
-        event["logentry"] = {"message": redact(str(event["logentry"].get("message")))}
-    return event
+    return _redacted_value(event)
+
+
+def _redacted_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {
+            key: MASK if SECRET_NAME.match(f"{key}=x") else _redacted_value(each)
+            for key, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_redacted_value(each) for each in value]
+    return value

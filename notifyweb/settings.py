@@ -13,7 +13,7 @@ from notifyweb import task_queues
 from notifyweb.database import Patience, database_settings
 from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
 from notifyweb.environment import SettingError
-from notifyweb.logs import configuration
+from notifyweb.logs import configuration, hide
 from notifyweb.redis_address import RedisAddress, redis_address
 from notifyweb.schedule import beat_schedule
 
@@ -396,3 +396,11 @@ LOGGING = configuration(
     ),
 )
 SENTRY_DSN = env.text("SENTRY_DSN")
+hide(
+    SECRET_KEY,
+    *(key.partition(":")[2] for key in KEYCHAIN_KEYS),
+    DATABASE_ADDRESS.password,
+    REDIS.password,
+    EMAIL_HOST_PASSWORD,
+    SENTRY_DSN,
+)

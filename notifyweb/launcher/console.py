@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from notifyweb.logs import redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,7 +38,8 @@ class Console:
         if self._coloured:
             label = f"\033[{COLOURS.get(name, '0')}m{label}\033[0m"
         try:
-            print(f"{label} | {text}", flush=True)
+            # Children may write past their own logging.
+            print(f"{label} | {redact(text)}", flush=True)
         except (BrokenPipeError, ValueError):
             # Nobody reads any longer; the system runs on.
             pass

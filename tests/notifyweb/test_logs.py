@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+import subprocess
+import sys
+import time
+from urllib.parse import quote
 
 import psycopg
 import pytest
 from django.db import OperationalError
 
+from notifyweb import logs, reports
 from notifyweb.logs import (
     JsonFormatter,
     TextFormatter,
@@ -16,6 +22,7 @@ from notifyweb.logs import (
     current_request,
     redact,
 )
+from tests.system import BASE, clean_environment
 
 KEY = "a3f1" * 16
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJkaWQ6a2V5OnoifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
@@ -45,6 +52,19 @@ def record(message, *args, **extra):
         f"subscriptionAuth {JWT}",
         f"postgres://notifyweb:{KEY}@db.example/notifyweb",
         f"?auth={JWT}&projectId=1",
+        f"?projectId=1&auth={KEY}",
+        f"auth={KEY}",
+        f"Bearer {KEY}",
+        f"'Authorization': 'Bearer {KEY}'",
+        f"Proxy-Authorization: Basic {KEY}",
+        f'password="two words {KEY}"',
+        f"SECRET_KEY={KEY}",
+        f"project_secret: {KEY}",
+        f"access_token={KEY}",
+        f"csrfmiddlewaretoken={KEY}",
+        f"https://{KEY}@sentry.example/1",
+        f"rediss://:p@{KEY}@cache.example/0",
+        f"host=db user=notifyweb password={KEY} dbname=x",
     ],
 )
 @pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
@@ -120,3 +140,98 @@ def test_the_configuration_names_its_form():
     made = configuration(level="INFO", form="json")
     assert made["formatters"]["line"]["()"] is JsonFormatter
     assert made["root"]["level"] == "INFO"
+
+
+PLANTED = "planted-Pa55word%/of:settings"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLANTED,
+        f"connection to {quote(PLANTED, safe='')} failed",
+        f"before{PLANTED}after",
+    ],
+)
+def test_a_secret_of_the_settings_is_cut_wherever_it_stands(monkeypatch, text):
+    monkeypatch.setattr(logs, "_hidden", set())
+    logs.hide(PLANTED, "short")
+    cut = redact(text)
+    assert PLANTED not in cut
+    assert quote(PLANTED, safe="") not in cut
+    assert redact("a short one") == "a short one"
+
+
+@pytest.mark.parametrize("where", ["", "threading.Thread(target=fail).start()"])
+def test_an_error_that_ends_a_process_is_printed_without_secrets(where):
+    code = (
+        "import threading\n"
+        "from notifyweb.logs import redact_uncaught_errors\n"
+        "redact_uncaught_errors()\n"
+        f"def fail(): raise ValueError('ws://[::1]:8080/?auth={KEY}')\n"
+        f"{where or 'fail()'}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=BASE, capture_output=True, text=True
+    )
+    assert "ValueError" in done.stderr
+    assert KEY not in done.stderr
+
+
+def test_a_report_carries_no_secret():
+    event = {
+        "request": {"url": f"http://localhost/?auth={KEY}", "cookies": KEY},
+        "exception": {"values": [{"value": f"password={KEY}", "stacktrace": None}]},
+        "extra": {"detail": f"symKey={KEY}", "sym_key": KEY, "list": [f"auth={KEY}"]},
+        "logentry": {"message": "got %s", "params": [f"secret={KEY}"]},
+        "level": "error",
+    }
+    reported = reports._redacted(event, None)
+    assert KEY not in json.dumps(reported)
+    assert reported["level"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", f"postgres://notifyweb:{KEY}@127.0.0.1:1/notifyweb"),
+        ("DATABASE_URL", f"postgres://127.0.0.1:1/notifyweb?password={KEY}"),
+        ("DATABASE_URL", f"postgres://notifyweb:{KEY}@127.0.0.1:port/notifyweb"),
+        ("REDIS_URL", f"redis://:{KEY}@127.0.0.1:1/0"),
+        ("REDIS_URL", f"redis://:{KEY}@127.0.0.1:1/not-a-number"),
+        ("RELAY_URL", f"wss://user:{KEY}@relay.example"),
+        ("RELAY_URL", f"wss://relay.example/?auth={KEY}"),
+        ("EMAIL_URL", f"smtp://user:{KEY}@mail.example:port"),
+        ("SENTRY_DSN", f"https://{KEY}@not a dsn"),
+    ],
+)
+def test_a_setting_that_fails_does_not_print_its_secret(tmp_path, name, url):
+    given = {
+        "NOTIFYWEB_DATA_DIR": str(tmp_path),
+        "DATABASE_URL": "postgres://127.0.0.1:1/notifyweb",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "SECRET_KEY": "x" * 50,
+        "KEYCHAIN_KEYS": "k1:" + base64.b64encode(bytes(32)).decode(),
+    }
+    for command in (
+        ["manage.py", "daphne"],
+        ["-m", "celery", "-A", "notifyweb", "beat"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=BASE,
+            env=clean_environment(**given | {name: url}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode
+        assert KEY not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["a_", "token", "://", "a:@", "secret", "bearer "])
+def test_long_text_is_redacted_in_no_time(text):
+    began = time.monotonic()
+    redact(text * (200_000 // len(text)))
+    assert time.monotonic() - began < 2
