@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from csp.constants import NONE, SELF
-
 from groundwork.limits import configured_limits
 from notifyweb import environment as env
 from notifyweb import task_queues
+from notifyweb.content_policy import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
 from notifyweb.database import Patience, database_settings
 from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
 from notifyweb.environment import SettingError
@@ -294,22 +293,6 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 365 * DAY if PUBLIC_HTTPS else 0
 X_FRAME_OPTIONS = "DENY"
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [NONE],
-        "script-src": [SELF],
-        "style-src": [SELF],
-        "img-src": [SELF, "data:"],
-        "font-src": [SELF],
-        "connect-src": [SELF],
-        "manifest-src": [SELF],
-        "worker-src": [SELF],
-        "object-src": [NONE],
-        "form-action": [SELF],
-        "frame-ancestors": [NONE],
-        "base-uri": [NONE],
-    }
-}
 
 # Limits ---------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from notifyweb.launcher.watchdog import UNHEALTHY_S
 from tests.system import BASE, System, clean_environment, free_port, living_under
 
 pytestmark = pytest.mark.system
@@ -190,3 +191,35 @@ def test_the_list_of_processes_is_private_to_its_owner(system):
     for name in ("secret_key", "keychain_keys"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
     assert json.loads((folder / "processes.json").read_text())["web"] > 0
+
+
+def processes_of(pid: int) -> list[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [pid, *map(int, children.split())]
+
+
+def test_a_stuck_web_process_is_restarted_and_a_stalled_database_is_not_its_fault(
+    own_system,
+):
+    own_system.start()
+    wait_for(lambda: "ready after" in own_system.output())
+    web = own_system.pid("web")
+    stalled = processes_of(own_system.pid("postgres"))
+    for pid in stalled:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        # Longer than the watchdog would wait.
+        until = time.monotonic() + UNHEALTHY_S + 15
+        while time.monotonic() < until:
+            assert own_system.get("/healthz")[0] == 200
+            time.sleep(1)
+    finally:
+        for pid in stalled:
+            os.kill(pid, signal.SIGCONT)
+    own_system.wait_until_ready(timeout=30)
+    assert own_system.pid("web") == web
+
+    own_system.kill("web", signal.SIGSTOP)
+    own_system.wait_until_back("web", web, timeout=UNHEALTHY_S + 60)
+    assert "does not answer for 60 s; killed" in own_system.output()
