@@ -25,6 +25,7 @@ from accounts.models import Device
 from accounts.registry import devices_were_revoked, sessions_have_ended
 from accounts.sessions import session_digest
 from groundwork import clock
+from groundwork.work_queue import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -289,6 +290,10 @@ def revoke_other_devices(device: Device) -> list[Device]:
 
 def expire_devices() -> int:
     """End devices whose sessions are over, revoke those that never began; a sweep."""
+    return repeat(_expire_some)
+
+
+def _expire_some() -> int:
     now = clock.now()
     idle = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
     oldest = now - timedelta(seconds=settings.SESSION_ABSOLUTE_AGE)

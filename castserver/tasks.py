@@ -8,7 +8,7 @@ from castserver.services import announcements, delivery, idempotency, upkeep
 from castserver.services.delivery import SEND_TASK
 from castserver.services.webhook_delivery import deliver_due_webhooks
 from castserver.services.webhooks import DELIVER_TASK
-from groundwork.work_queue import DRAIN_TIME_LIMIT_S, single_run
+from groundwork.drain import DRAIN_TIME_LIMIT_S, single_run
 
 # Below every lease of the rows that a task claims.
 TIME_LIMIT_S = 50

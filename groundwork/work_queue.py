@@ -8,10 +8,7 @@ a queue.
 
 from __future__ import annotations
 
-import contextvars
-import threading
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -24,7 +21,7 @@ from django.db.models.functions import Least, RowNumber
 from groundwork import clock, entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 REASON_LENGTH: Final = 200
@@ -38,8 +35,6 @@ LIVE_SESSIONS: Final = "SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL"
 
 _LeasedRow = TypeVar("_LeasedRow", bound="Leased")
 _Row = TypeVar("_Row", bound="WorkItem")
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 # --- back-off -------------------------------------------------------------------------
@@ -75,8 +70,10 @@ class Backoff:
 
 def session_pid() -> int:
     """The backend process id of this thread's database session."""
-    connection.ensure_connection()
-    pid: int = connection.connection.info.backend_pid
+    # Asked of PostgreSQL: a pooler in between gives libpq a number of its own.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        pid: int = cursor.fetchone()[0]
     return pid
 
 
@@ -246,6 +243,14 @@ class WorkQuerySet(LeasedQuerySet[_Row]):
         )
 
 
+# What an UPDATE sets that makes rows nobody's work any more, or work from the start.
+NO_WORK: Final = {"next_attempt_at": None, "leased_until": None, "leased_by": None}
+
+
+def fresh_work() -> dict[str, Any]:
+    return {**NO_WORK, "next_attempt_at": clock.now(), "attempts": 0}
+
+
 class WorkItem(Leased):
     """A row that is a piece of work. Subclasses add what the work is about.
 
@@ -294,8 +299,12 @@ class WorkItem(Leased):
         if not backoff.is_over(self.attempts):
             due = clock.now() + backoff.delay(self.attempts)
             due = max(due, not_before or due)
+        return self.put_off(due, reason, **changes)
+
+    def put_off(self, until: datetime | None, reason: str, **changes: object) -> bool:
+        """Try again at a time that the caller knows. False if the lease was lost."""
         return self._release(
-            {"next_attempt_at": due, "reason": reason[:REASON_LENGTH], **changes}
+            {"next_attempt_at": until, "reason": reason[:REASON_LENGTH], **changes}
         )
 
     def _release(self, changes: dict[str, object]) -> bool:
@@ -308,87 +317,16 @@ class WorkItem(Leased):
         return True
 
 
-# --- working side by side -------------------------------------------------------------
-
-# Set when the process ends: what runs is finished, nothing more is claimed.
-stopping = threading.Event()
-# With the wait for what is still running it stays below the time after which the broker
-# delivers the task again.
-BUDGET_S: Final = 90.0
-DRAIN_TIME_LIMIT_S: Final = 115
+# --- sweeps that end rows ---------------------------------------------------------------
 
 
-def drain(
-    claim: Callable[[int], Sequence[_Item]],
-    work: Callable[[_Item], _Result],
-    record: Callable[[list[_Result]], None],
-    *,
-    slots: int,
-    budget_s: float = BUDGET_S,
-    poll_s: float = 0.5,
-) -> int:
-    """Work on what is due, ``slots`` at a time, until nothing is left or time is over.
+def repeat(batch: Callable[[], int]) -> int:
+    """Call ``batch`` until it finds no row; how many rows it was in all.
 
-    ``claim`` and ``record`` run in this thread and may use the database; ``work`` runs
-    in threads and waits for the network, so it must not. A slow item holds one slot and
-    nothing else: the others are recorded and replaced as they finish. Returns how many
-    items were taken.
+    For sweeps whose rows are done with once a batch has seen them. One batch for each
+    tick of the clock would let one owner's thousands hold back what comes behind them.
     """
-    until = clock.monotonic() + budget_s
-    taken = 0
-    running: set[Future[_Result]] = set()
-    with ThreadPoolExecutor(slots, thread_name_prefix="work") as threads:
-        while True:
-            room = slots - len(running)
-            if room and clock.monotonic() < until and not stopping.is_set():
-                items = claim(room)
-                taken += len(items)
-                # Each thread sees the clock of this one.
-                running |= {
-                    threads.submit(contextvars.copy_context().run, work, item)
-                    for item in items
-                }
-            if not running:
-                return taken
-            finished, running = wait(
-                running, timeout=poll_s, return_when=FIRST_COMPLETED
-            )
-            if finished:
-                record([each.result() for each in finished])
-
-
-class SingleRun:
-    """Of several calls in one process one runs; another has it run once more.
-
-    For tasks that take whatever is due: a second one beside the first would find the
-    same rows, and one that was skipped could miss a row that came at the very end.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[str] = set()
-        self._again: set[str] = set()
-
-    def __call__(self, name: str, run: Callable[[], object]) -> None:
-        with self._lock:
-            if name in self._running:
-                self._again.add(name)
-                return
-            self._running.add(name)
-        while True:
-            try:
-                run()
-            except BaseException:
-                with self._lock:
-                    self._again.discard(name)
-                    self._running.discard(name)
-                raise
-            with self._lock:
-                if name not in self._again or stopping.is_set():
-                    self._again.discard(name)
-                    self._running.discard(name)
-                    return
-                self._again.discard(name)
-
-
-single_run = SingleRun()
+    total = 0
+    while count := batch():
+        total += count
+    return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from groundwork.work_queue import DRAIN_TIME_LIMIT_S, single_run
+from groundwork.drain import DRAIN_TIME_LIMIT_S, single_run
 from identity import services
 from identity.services.device_keys import REGISTER_TASK, UNREGISTER_TASK
 

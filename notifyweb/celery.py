@@ -81,6 +81,6 @@ def allow_next_wake_up(task: Any, args: Any, **_: Any) -> None:
 
 @worker_shutting_down.connect
 def take_no_more_work(**_: Any) -> None:
-    from groundwork import work_queue
+    from groundwork import drain
 
-    work_queue.stopping.set()
+    drain.stopping.set()

@@ -52,6 +52,8 @@ PERIODIC = (
     Periodic(
         "subscriptions.renew_subscriptions", 10 * MINUTE, "renew before the expiry"
     ),
+    Periodic("subscriptions.resolve_dapp", 30, "read what subscribe attempts wait for"),
+    Periodic("subscriptions.learn_dapps", 2 * MINUTE, "read keys of synced dapps"),
     Periodic(
         "subscriptions.recheck_documents", 10 * MINUTE, "read did.json of dapps again"
     ),

@@ -8,15 +8,19 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
-from subscriptions.models_dapp import REASON_LENGTH, URL_LENGTH
+from groundwork.work_queue import WorkItem
+from subscriptions.models_dapp import URL_LENGTH
 from walletconnect.crypto.keys import Topic
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.subscribe import PendingSubscribe
 from walletconnect.notify.values import Metadata, ScopeMap
 
 
-class SubscribeAttempt(models.Model):
-    """One run of the twenty steps, as W1 sees it."""
+class SubscribeAttempt(WorkItem):
+    """One run of the twenty steps, as W1 sees it.
+
+    The work is to read the dapp's documents.
+    """
 
     class State(models.TextChoices):
         RESOLVING = "resolving"
@@ -56,13 +60,6 @@ class SubscribeAttempt(models.Model):
         on_delete=models.SET_NULL,
         related_name="attempts",
     )
-    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
-    # Of reading the dapp's documents.
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
-    leased_by = models.IntegerField(
-        null=True, blank=True, help_text="number of the worker's database session"
-    )
     created_at = models.DateTimeField()
     requested_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField()
@@ -80,11 +77,7 @@ class SubscribeAttempt(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(
-                fields=["next_attempt_at"],
-                name="subscribe_attempt_to_resolve",
-                condition=models.Q(state="resolving"),
-            ),
+            *WorkItem.Meta.indexes,
             models.Index(
                 fields=["expires_at"],
                 name="subscribe_attempt_open",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from django.db import models
 
 from accounts.models import User
+from groundwork.work_queue import WorkItem
 from subscriptions.models_dapp import URL_LENGTH
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MAX_CHECK_TIME: Final = timedelta(seconds=60)
 
 
-class DomainCheck(models.Model):
+class DomainCheck(WorkItem):
     """The report on a domain, line by line as a worker finds it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -39,14 +40,12 @@ class DomainCheck(models.Model):
     # {"name", "description", "types": [{"name", "title", "description"}]} if the
     # documents are in order.
     offer = models.JSONField(null=True, blank=True)
-    leased_by = models.IntegerField(
-        null=True, blank=True, help_text="number of the worker's database session"
-    )
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         indexes: ClassVar = [
+            *WorkItem.Meta.indexes,
             models.Index(
                 fields=["created_at"],
                 name="domain_check_running",

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from groundwork.drain import DRAIN_TIME_LIMIT_S, single_run
+from groundwork.wake import enqueue_on_commit
 from subscriptions import services
 
 TIME_LIMIT_S = 50
@@ -16,12 +18,13 @@ REPLAY_LIMIT_S = 280
     name="subscriptions.resolve_dapp",
     acks_late=True,
     reject_on_worker_lost=True,
-    time_limit=TIME_LIMIT_S,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
     ignore_result=True,
 )
-def resolve_dapp(_attempt: str = "") -> None:
+def resolve_dapp() -> None:
     """Read the documents of the dapps that attempts wait for; send their requests."""
-    services.resolve_due()
+    single_run("subscriptions.resolve_dapp", services.resolve_due)
 
 
 @shared_task(
@@ -33,36 +36,38 @@ def resolve_dapp(_attempt: str = "") -> None:
 )
 def check_domains() -> None:
     """Check the domains that people have asked about."""
-    services.run_checks()
+    single_run("subscriptions.check_domains", services.run_checks)
 
 
 @shared_task(name="subscriptions.expire_attempts", ignore_result=True)
 def expire_attempts() -> None:
-    """End attempts and updates that nobody answered; go on with those that wait."""
+    """End attempts and updates that were not answered in time."""
     services.expire_attempts()
     services.expire_updates()
-    services.resolve_due()
 
 
 @shared_task(
     name="subscriptions.learn_dapps",
     acks_late=True,
     reject_on_worker_lost=True,
-    time_limit=TIME_LIMIT_S,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
     ignore_result=True,
 )
 def learn_dapps() -> None:
     """Read the keys of dapps that came through Sync."""
-    services.learn_dapps()
+    single_run("subscriptions.learn_dapps", services.learn_dapps)
 
 
 @shared_task(
-    name="subscriptions.recheck_documents", ignore_result=True, time_limit=TIME_LIMIT_S
+    name="subscriptions.recheck_documents",
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+    ignore_result=True,
 )
 def recheck_documents() -> None:
     """Read did.json of subscribed dapps again, where it is due."""
-    services.learn_dapps()
-    services.recheck_documents()
+    single_run("subscriptions.recheck_documents", services.recheck_documents)
 
 
 @shared_task(
@@ -75,7 +80,7 @@ def recheck_documents() -> None:
 def replay_history() -> None:
     """Read older notifications from History, where they are due."""
     if services.replay_due():
-        replay_history.delay()
+        enqueue_on_commit("subscriptions.replay_history")
 
 
 @shared_task(name="subscriptions.renew_subscriptions", ignore_result=True)
@@ -100,7 +105,7 @@ def expire_subscriptions() -> None:
 def watch_accounts() -> None:
     """Ask the Cast Server what accounts are subscribed to, where it is due."""
     if services.watch_accounts():
-        watch_accounts.delay()
+        enqueue_on_commit("subscriptions.watch_accounts")
 
 
 @shared_task(
@@ -113,7 +118,7 @@ def watch_accounts() -> None:
 def ask_reads() -> None:
     """Ask the Cast Server which notifications other clients have read."""
     if services.ask_reads():
-        ask_reads.delay()
+        enqueue_on_commit("subscriptions.ask_reads")
 
 
 @shared_task(
@@ -126,4 +131,4 @@ def ask_reads() -> None:
 def complete_listed() -> None:
     """Give listed subscriptions their dapp's words and their place in the store."""
     if services.complete_listed():
-        complete_listed.delay()
+        enqueue_on_commit("subscriptions.complete_listed")

@@ -16,6 +16,7 @@ from castserver.models import (
 )
 from castserver.services.webhooks import SubscriberEvent, WebhookEvent, queue_events
 from groundwork import clock
+from groundwork.work_queue import repeat
 from keychain.services import Holder, forget
 from relay import outbox
 from relay.models import Party
@@ -29,10 +30,7 @@ KEEP_WEBHOOK_LOG: Final = timedelta(days=30)
 
 def expire_subscribers() -> int:
     """End subscriptions past their expiry, tell the dapps, leave their topics."""
-    count = 0
-    while batch := _expire_batch():
-        count += batch
-    return count
+    return repeat(_expire_batch)
 
 
 def _expire_batch() -> int:
@@ -95,8 +93,8 @@ def prune() -> int:
         .exclude(state=WebhookDelivery.State.DUE)
         .delete()[0],
         ChangedSubscriptions.objects.filter(due_at__lte=now - KEEP_ANSWERS).delete()[0],
-        _prune_watchers(),
-        _forget_keys_of_deleted(),
+        repeat(_prune_watchers),
+        repeat(_forget_keys_of_deleted),
     ]
     return sum(counts)
 

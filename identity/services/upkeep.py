@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from django.db import transaction
@@ -11,7 +12,8 @@ from django.db import transaction
 from accounts.models import SignInRequest
 from accounts.services import audit
 from groundwork import clock
-from groundwork.work_queue import REASON_LENGTH, Backoff, drain
+from groundwork.drain import drain
+from groundwork.work_queue import REASON_LENGTH, Backoff, repeat
 from identity.models import IdentityKey, IdentityUnregistration, KnownIdentity
 from identity.services import client, device_keys
 from identity.services.client import Refused, Unavailable
@@ -105,10 +107,14 @@ def _put_off(row: IdentityKey | IdentityUnregistration, error: Exception) -> Non
 def prune(now: datetime | None = None) -> int:
     """Forget the keys of sign-ins that never came back, and old answers of others."""
     at = now or clock.now()
+    KnownIdentity.objects.filter(checked_at__lt=at - KEEP_KNOWN).delete()
+    IdentityUnregistration.objects.filter(done_at__lt=at - KEEP_DONE).delete()
+    return repeat(partial(_forget_sign_ins, at))
+
+
+def _forget_sign_ins(at: datetime) -> int:
     over = SignInRequest.objects.filter(used_at=None, expires_at__lt=at)
     rows = list(over.order_by("pk")[:FORGOTTEN_TOGETHER])
     keychain.forget(Holder.IDENTITY, [row.identity_did for row in rows])
     SignInRequest.objects.filter(pk__in=[row.pk for row in rows], used_at=None).delete()
-    KnownIdentity.objects.filter(checked_at__lt=at - KEEP_KNOWN).delete()
-    IdentityUnregistration.objects.filter(done_at__lt=at - KEEP_DONE).delete()
     return len(rows)

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from accounts.services import record_events
 from groundwork import clock
+from groundwork.work_queue import NO_WORK, repeat
 from keychain.services import Holder, forget
 from relay import outbox
 from relay.models import Party
@@ -59,7 +60,7 @@ def move(pks: Collection[UUID], old: State, new: State, **values: object) -> int
     if (old, new) not in MOVES:
         raise IllegalMove(f"no attempt moves from {old} to {new}")
     return SubscribeAttempt.objects.filter(pk__in=list(pks), state=old).update(
-        state=new, **values
+        state=new, **NO_WORK, **values
     )
 
 
@@ -101,19 +102,23 @@ def give_up(attempt: SubscribeAttempt, device: Device) -> bool:
 
 
 def expire_attempts() -> int:
-    """End what nobody answered; how many attempts that were."""
-    with transaction.atomic():
-        due = list(
-            SubscribeAttempt.objects.select_for_update(skip_locked=True)
-            .filter(state__in=SubscribeAttempt.OPEN, expires_at__lte=clock.now())
-            .order_by("pk")[:EXPIRE_TOGETHER]
-        )
-        ended = [
-            attempt
-            for attempt in due
-            if end_attempt(attempt, State.EXPIRED, reason=_why(attempt))
-        ]
-        record_events([attempt_event(attempt) for attempt in ended])
+    """End what was not answered in time; how many attempts that were."""
+    return repeat(_expire_some)
+
+
+@transaction.atomic
+def _expire_some() -> int:
+    due = list(
+        SubscribeAttempt.objects.select_for_update(skip_locked=True)
+        .filter(state__in=SubscribeAttempt.OPEN, expires_at__lte=clock.now())
+        .order_by("pk")[:EXPIRE_TOGETHER]
+    )
+    ended = [
+        attempt
+        for attempt in due
+        if end_attempt(attempt, State.EXPIRED, reason=_why(attempt))
+    ]
+    record_events([attempt_event(attempt) for attempt in ended])
     return len(ended)
 
 

@@ -17,11 +17,10 @@ from typing import Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
 
 from accounts.models import User
 from accounts.services import EventDraft, record_events
-from groundwork import clock, sessions
+from groundwork import clock
 from groundwork.wake import enqueue_on_commit
 from subscriptions.models import DappDocument, DomainCheck
 from subscriptions.models_check import MAX_CHECK_TIME
@@ -59,7 +58,9 @@ def start_check(user: User, dapp_url: str) -> DomainCheck:
     checks run at the moment.
     """
     now = clock.now()
-    check = DomainCheck(user=user, url=canonical_url(dapp_url), created_at=now)
+    check = DomainCheck(
+        user=user, url=canonical_url(dapp_url), created_at=now, next_attempt_at=now
+    )
     running = DomainCheck.objects.filter(
         finished_at=None, created_at__gt=now - MAX_CHECK_TIME
     )
@@ -101,20 +102,11 @@ def run_checks() -> int:
                     done += 1
 
 
-@transaction.atomic
 def _claim(room: int) -> list[DomainCheck]:
     if room <= 0:
         return []
-    due = list(
-        DomainCheck.objects.select_for_update(of=("self",), skip_locked=True)
-        .filter(Q(leased_by=None) | sessions.is_abandoned())
-        .filter(finished_at=None, created_at__gt=clock.now() - MAX_CHECK_TIME)
-        .order_by("created_at")[:room]
-    )
-    for check in due:
-        check.leased_by = sessions.own_number()
-    DomainCheck.objects.bulk_update(due, ["leased_by"])
-    return due
+    waiting = DomainCheck.objects.filter(created_at__gt=clock.now() - MAX_CHECK_TIME)
+    return waiting.claim(room, owner="user_id")
 
 
 def _run(check: DomainCheck, progress: queue.SimpleQueue[_Progress]) -> None:
@@ -154,13 +146,14 @@ def _write(progress: _Progress) -> None:
         lines += changed
         offer = None if changed else _offer(reading)
     with transaction.atomic():
-        DomainCheck.objects.filter(pk=check.pk, finished_at=None).update(
+        DomainCheck.objects.held(check).update(
             lines=[asdict(line) for line in lines],
             waits_for=progress.waits_for,
             waits_since=now if progress.waits_for else None,
             offer=offer,
-            finished_at=None if reading is None else now,
         )
+        if reading is not None:
+            check.finish(finished_at=now)
         subject = f"subscriptions.domaincheck:{check.pk}"
         record_events([EventDraft(None, CHECK, subject, user_id=check.user_id)])
 

@@ -9,25 +9,49 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db import transaction
-from django.db.models import Q
+from django.db import connection, transaction
+from django.db.models import OuterRef, Subquery
 
 from accounts.services import record_events
 from groundwork import clock
+from groundwork.drain import drain
 from groundwork.wake import enqueue_on_commit
 from subscriptions.models import URL_LENGTH, DappDocument, Subscription
 from subscriptions.services.adoption import REPLAY_TASK
-from subscriptions.services.documents import (
-    canonical_url,
-    current_documents,
-    keep_readings,
-    read_all,
-)
+from subscriptions.services.documents import canonical_url, keep_readings
 from subscriptions.services.errors import DappUnusable
+from subscriptions.services.reading import read_dapp
 from subscriptions.services.wallet import SUBSCRIPTION, subscription_event
 
-LEARN_TOGETHER: Final = 50
-RECHECK_TOGETHER: Final = 50
+SLOTS: Final = 16
+PAGE: Final = 200
+LEARN_TOGETHER: Final = 500
+
+# Addresses of dapps whose documents are due, in turns: of every user first the dapp that
+# was looked at longest ago, then the next. So no user's dapps, however many, however slow,
+# keep those of others waiting. ``unknown`` asks for those whose key is missing only.
+_DUE: Final = """
+SELECT dapp_url FROM (
+    SELECT dapp_url, checked_at, row_number() OVER (
+        PARTITION BY user_id ORDER BY checked_at NULLS FIRST, dapp_url
+    ) AS turn
+    FROM (
+        SELECT DISTINCT account.user_id, subscription.dapp_url, document.checked_at
+        FROM subscriptions_subscription AS subscription
+        JOIN accounts_account AS account ON account.id = subscription.account_id
+        LEFT JOIN subscriptions_dappdocument AS document
+            ON document.url = subscription.dapp_url
+        WHERE subscription.deleted_at IS NULL
+            AND length(subscription.dapp_url) <= %(max_length)s
+            AND (document.expires_at IS NULL OR document.expires_at <= %(now)s)
+            AND CASE WHEN %(unknown)s THEN subscription.dapp_authentication_did = ''
+                ELSE document.id IS NOT NULL END
+    ) AS due
+) AS ranked
+WHERE NOT dapp_url = ANY(%(taken)s)
+GROUP BY dapp_url ORDER BY min(turn), min(checked_at) NULLS FIRST, dapp_url
+LIMIT %(limit)s
+"""
 
 
 def learn_dapps() -> int:
@@ -35,43 +59,78 @@ def learn_dapps() -> int:
 
     A document that cannot be read holds for two minutes; the sweep asks again then.
     """
-    rows = Subscription.objects.active().filter(dapp_authentication_did="")
-    urls = rows.values_list("dapp_url", flat=True).distinct()
-    spelled = _canonical(list(urls.order_by("dapp_url")[:LEARN_TOGETHER]))
-    if not spelled:
-        return 0
-    documents = current_documents(set(spelled.values()))
-    found = {
-        url: documents[canonical].authentication_key
-        for url, canonical in spelled.items()
-        if documents[canonical].is_usable
-    }
-    return _keep(found)
+    _read_due(unknown=True)
+    count = 0
+    while learnt := _keep_learnt():
+        count += learnt
+    return count
 
 
-def _canonical(urls: list[str]) -> dict[str, str]:
-    """The URLs that could be a dapp's at all, with their one spelling."""
-    found = {}
-    for url in urls:
-        try:
-            found[url] = canonical_url(url)
-        except DappUnusable:
-            # A peer's entry with an address that is not reached: nothing to learn.
-            continue
-    return found
+def recheck_documents() -> int:
+    """Read the documents of subscribed dapps again that are due; how many."""
+    return _read_due(unknown=False)
+
+
+def _read_due(*, unknown: bool) -> int:
+    taken: list[str] = []
+    waiting: list[str] = []
+
+    def claim(limit: int) -> list[str]:
+        if not waiting:
+            found = _due_urls(taken, unknown=unknown)
+            taken.extend(found)
+            waiting.extend(url for url in found if _is_reachable(url))
+        claimed = waiting[:limit]
+        del waiting[:limit]
+        return claimed
+
+    return drain(claim, read_dapp, keep_readings, slots=SLOTS)
+
+
+def _due_urls(taken: list[str], *, unknown: bool) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _DUE,
+            {
+                "now": clock.now(),
+                "unknown": unknown,
+                "taken": taken,
+                "max_length": URL_LENGTH,
+                "limit": PAGE,
+            },
+        )
+        return [url for (url,) in cursor.fetchall()]
+
+
+def _is_reachable(url: str) -> bool:
+    try:
+        return canonical_url(url) == url
+    except DappUnusable:
+        # Of before such addresses were refused: nothing can be read there.
+        return False
 
 
 @transaction.atomic
-def _keep(dids: dict[str, str]) -> int:
+def _keep_learnt() -> int:
+    known = DappDocument.objects.exclude(public_key_x="").filter(
+        changed_keys__isnull=True
+    )
     rows = list(
         Subscription.objects.active()
-        .select_for_update(of=("self",))
+        .select_for_update(of=("self",), skip_locked=True)
         .select_related("account")
-        .filter(dapp_url__in=list(dids), dapp_authentication_did="")
-        .order_by("pk")
+        .filter(dapp_authentication_did="")
+        .annotate(
+            learnt_did=Subquery(
+                known.filter(url=OuterRef("dapp_url")).values("authentication_key")
+            )
+        )
+        .exclude(learnt_did=None)
+        .order_by("pk")[:LEARN_TOGETHER]
     )
     for row in rows:
-        row.dapp_authentication_did = dids[row.dapp_url]
+        # An annotation of the query.
+        row.dapp_authentication_did = row.learnt_did  # type: ignore[attr-defined]
         # Notifications that could not be verified until now.
         row.history_due_at = clock.now()
     Subscription.objects.bulk_update(
@@ -81,16 +140,3 @@ def _keep(dids: dict[str, str]) -> int:
         enqueue_on_commit(REPLAY_TASK)
     record_events([subscription_event(SUBSCRIPTION, row) for row in rows])
     return len(rows)
-
-
-def recheck_documents() -> int:
-    """Read the documents of subscribed dapps again that are due; how many."""
-    subscribed = Subscription.objects.active().values("dapp_url")
-    due = DappDocument.objects.filter(
-        Q(expires_at=None) | Q(expires_at__lte=clock.now()), url__in=subscribed
-    )
-    urls = list(due.order_by("expires_at").values_list("url", flat=True))
-    urls = [url for url in urls if len(url) <= URL_LENGTH][:RECHECK_TOGETHER]
-    if urls:
-        keep_readings(read_all(urls))
-    return len(urls)

@@ -17,6 +17,7 @@ from django.db import transaction
 from accounts.services import EventDraft, audit, record_events
 from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
+from groundwork.work_queue import repeat
 from identity import services as identity
 from identity.services import KeysServerUnavailable
 from keychain.services import Holder, forget
@@ -263,13 +264,17 @@ def _leave(row: Subscription, message: Inbound, reason: str) -> list[EventDraft]
 # --- by the clock, and with the account ---------------------------------------------------
 
 
-@transaction.atomic
 def expire_subscriptions() -> int:
     """End subscriptions whose time is over; how many.
 
     The shared store is left alone: another wallet may have renewed the subscription in
     an update that has not come yet, and a delete of ours would then win over it.
     """
+    return repeat(_expire_some)
+
+
+@transaction.atomic
+def _expire_some() -> int:
     rows = list(
         Subscription.objects.active()
         .select_for_update(of=("self",), skip_locked=True)

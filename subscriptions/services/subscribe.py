@@ -9,17 +9,19 @@ bytes; the dapp has as long to answer as its token lives.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 
 from accounts.services import record_events
-from groundwork import clock, entropy, limits, sessions
+from groundwork import clock, entropy, limits
+from groundwork.drain import drain
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
+from groundwork.work_queue import Backoff
 from identity.services import NoIdentityKey
 from keychain.services import Holder, put_key_pair, put_sym_keys
 from relay import outbox, steps
@@ -35,6 +37,7 @@ from subscriptions.services.errors import (
     TooMany,
     UnknownTypes,
 )
+from subscriptions.services.reading import read_dapp
 from subscriptions.services.wallet import (
     attempt_event,
     require_few_types,
@@ -58,12 +61,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from accounts.models import Account, Device
+    from subscriptions.services.reading import Reading
 
 RESOLVE_TASK: Final = "subscriptions.resolve_dapp"
-RESOLVE_TOGETHER: Final = 50
-# Longer than any reading of documents takes; then another worker may try. One that died
-# is not waited for.
-LEASE: Final = timedelta(seconds=60)
+MAX_IN_FLIGHT: Final = 32
+MAX_PER_USER: Final = 4
+MAX_PER_DAPP: Final = 8
+# While the Keys Server has not confirmed the identity key of a fresh device.
+KEY_BACKOFF: Final = Backoff(first_s=2.0, max_s=60.0)
 # How long a dapp's documents may stay unreadable.
 RESOLVE_FOR: Final = timedelta(minutes=15)
 W1: Final = Step.SEND_SUBSCRIBE_REQUEST.actor.value
@@ -158,7 +163,7 @@ def _start(
         created_at=now,
         expires_at=now + RESOLVE_FOR,
     )
-    enqueue_on_commit(RESOLVE_TASK, str(attempt.pk))
+    enqueue_on_commit(RESOLVE_TASK)
     record_events([attempt_event(attempt)])
     failpoint("subscribe.start.before_commit")
     return attempt
@@ -167,39 +172,71 @@ def _start(
 # --- step 1, outside any transaction ----------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Resolving:
+    """Claimed attempts at one dapp; ``is_to_read`` unless its documents are current."""
+
+    dapp_url: str
+    attempts: list[SubscribeAttempt]
+    is_to_read: bool
+
+
 def resolve_due() -> int:
     """Read the documents of dapps that attempts wait for, and send the requests.
 
     Takes whatever is due, so that one task serves many. Uses the network.
     """
-    attempts = _claim()
-    if not attempts:
-        return 0
-    found = documents.current_documents({attempt.dapp_url for attempt in attempts})
-    failpoint("subscribe.01.after_fetch")
-    for attempt in attempts:
-        _go_on(attempt, found[attempt.dapp_url])
-    return len(attempts)
+    taken = 0
+
+    def claim(limit: int) -> list[_Resolving]:
+        nonlocal taken
+        found = _claim(limit)
+        taken += sum(len(each.attempts) for each in found)
+        return found
+
+    drain(claim, _read_if_needed, _record, slots=MAX_IN_FLIGHT)
+    return taken
 
 
-@transaction.atomic
-def _claim() -> list[SubscribeAttempt]:
-    now = clock.now()
-    due = list(
-        SubscribeAttempt.objects.select_for_update(of=("self",), skip_locked=True)
+def _claim(limit: int) -> list[_Resolving]:
+    attempts = (
+        SubscribeAttempt.objects.filter(
+            state=State.RESOLVING, expires_at__gt=clock.now()
+        )
         .select_related("account", "device")
-        .filter(state=State.RESOLVING, expires_at__gt=now)
-        .filter(Q(next_attempt_at__lte=now) | sessions.is_abandoned())
-        .order_by("next_attempt_at")[:RESOLVE_TOGETHER]
+        .claim(
+            limit,
+            owner="account__user_id",
+            max_in_flight=MAX_IN_FLIGHT,
+            caps={"account__user_id": MAX_PER_USER, "dapp_url": MAX_PER_DAPP},
+        )
     )
-    for attempt in due:
-        attempt.next_attempt_at = now + LEASE
-        attempt.leased_by = sessions.own_number()
-        attempt.attempts += 1
-    SubscribeAttempt.objects.bulk_update(
-        due, ["next_attempt_at", "leased_by", "attempts"]
+    at_dapp: dict[str, list[SubscribeAttempt]] = {}
+    for attempt in attempts:
+        at_dapp.setdefault(attempt.dapp_url, []).append(attempt)
+    now = clock.now()
+    kept = DappDocument.objects.in_bulk(list(at_dapp), field_name="url")
+    current = {url for url, document in kept.items() if document.is_current(now)}
+    return [
+        _Resolving(url, found, url not in current) for url, found in at_dapp.items()
+    ]
+
+
+def _read_if_needed(resolving: _Resolving) -> tuple[_Resolving, Reading | None]:
+    return resolving, read_dapp(resolving.dapp_url) if resolving.is_to_read else None
+
+
+def _record(results: list[tuple[_Resolving, Reading | None]]) -> None:
+    failpoint("subscribe.01.after_fetch")
+    readings = {each.url: each for _, each in results if each is not None}
+    if readings:
+        documents.keep_readings(readings.values())
+    kept = DappDocument.objects.in_bulk(
+        [resolving.dapp_url for resolving, _ in results], field_name="url"
     )
-    return due
+    for resolving, _ in results:
+        for attempt in resolving.attempts:
+            _go_on(attempt, kept[attempt.dapp_url])
 
 
 def _go_on(attempt: SubscribeAttempt, document: DappDocument) -> None:
@@ -215,18 +252,17 @@ def _go_on(attempt: SubscribeAttempt, document: DappDocument) -> None:
     except NoIdentityKey as error:
         if not error.pending:
             reject(attempt, "No device of the account has a registered identity key.")
-        # Else the lease runs out and the key may be registered by then.
+            return
+        attempt.retry_later(KEY_BACKOFF, "The identity key is not registered yet.")
 
 
 def _wait_or_reject(attempt: SubscribeAttempt, document: DappDocument) -> None:
     """Documents that were never read well: 404 ends the attempt, a slow network waits."""
     due_at = document.expires_at
     if document.may_pass and due_at is not None:
-        SubscribeAttempt.objects.filter(pk=attempt.pk, state=State.RESOLVING).update(
-            next_attempt_at=due_at, leased_by=None, reason=document.reason
-        )
+        attempt.put_off(due_at, document.reason)
         wait = (due_at - clock.now()).total_seconds()
-        enqueue_on_commit(RESOLVE_TASK, str(attempt.pk), delay_s=wait)
+        enqueue_on_commit(RESOLVE_TASK, delay_s=max(wait, 0.0))
         return
     reject(attempt, document.reason)
 
@@ -305,7 +341,6 @@ def _requested(
             metadata=pending.metadata.to_value(),
             requested_at=now,
             expires_at=datetime.fromtimestamp(pending.expires_at, UTC),
-            next_attempt_at=None,
             reason="",
         )
     )

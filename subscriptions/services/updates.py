@@ -18,6 +18,7 @@ from accounts.models import Device
 from accounts.services import EventDraft, record_events
 from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
+from groundwork.work_queue import repeat
 from relay.dispatch import Declined, Inbound, NotHandled, Refused
 from subscriptions.models import (
     MIRRORED_FIELDS,
@@ -235,22 +236,39 @@ def _announce(
 # --- by the clock -----------------------------------------------------------------------
 
 
-@transaction.atomic
 def renew_subscriptions() -> int:
-    """Ask for the same types again before a subscription ends; how many were asked."""
+    """Ask for the same types again before a subscription ends; how many were asked.
+
+    Visits every row that is due once, in pages: those that cannot be renewed stay due
+    and must not hold back the others.
+    """
+    count, last = 0, 0
+    while True:
+        asked, last = _renew_page(after=last)
+        count += asked
+        if not last:
+            return count
+
+
+@transaction.atomic
+def _renew_page(*, after: int) -> tuple[int, int]:
+    """How many were asked, and the last row of the page; 0 if there was none."""
     now = clock.now_s()
     rows = list(
         Subscription.objects.active()
         .select_for_update(of=("self",), skip_locked=True)
         .select_related("account")
         .filter(
+            pk__gt=after,
             expiry__gt=now,
             expiry__lte=now + RENEW_BEFORE_S,
             pending_update__isnull=True,
         )
         .exclude(dapp_authentication_did="")
-        .order_by("expiry")[:RENEW_TOGETHER]
+        .order_by("pk")[:RENEW_TOGETHER]
     )
+    if not rows:
+        return 0, 0
     keys = notify_keys(rows)
     wallets = wallet_identities(row.account for row in rows)
     asked = list(_renewals(rows, keys, wallets))
@@ -258,7 +276,7 @@ def renew_subscriptions() -> int:
     Subscription.objects.bulk_update(
         [row for row, _ in asked], ["pending_update", "update_reason"]
     )
-    return len(asked)
+    return len(asked), rows[-1].pk
 
 
 def _renewals(
@@ -276,9 +294,13 @@ def _renewals(
         yield row, _ask(row, value, wallet, enabled=value.scope.enabled, device=None)
 
 
-@transaction.atomic
 def expire_updates() -> int:
-    """Forget updates that nobody answered; the old types go on to hold."""
+    """Forget updates that were not answered in time; the old types go on to hold."""
+    return repeat(_expire_some_updates)
+
+
+@transaction.atomic
+def _expire_some_updates() -> int:
     rows = list(
         Subscription.objects.select_for_update(skip_locked=True)
         .filter(pending_update__expiresAt__lte=clock.now_s())

@@ -37,7 +37,7 @@ from castserver.services.webhooks import (
     rotate_secret,
 )
 from groundwork import clock
-from groundwork.work_queue import drain
+from groundwork.drain import drain
 from tests.castserver.receiver import Receiver, silent_host
 
 SCHEDULE = [timedelta(seconds=each) for each in BACKOFF.steps_s]

@@ -86,11 +86,11 @@ def test_the_audit_log_holds_neither_secrets_nor_addresses(settings, caplog):
 def test_tasks_get_primary_keys_only(
     registered_elsewhere, monkeypatch, django_capture_on_commit_callbacks
 ):
-    import celery
+    from celery.canvas import Signature
 
     started = []
     monkeypatch.setattr(
-        celery.canvas.Signature,
+        Signature,
         "apply_async",
         lambda signature: started.append((signature.task, signature.args)),
     )

@@ -10,7 +10,8 @@ import pytest
 from django.conf import settings as django_settings
 
 from accounts.models import AccountEvent
-from groundwork import clock, sessions
+from groundwork import clock
+from groundwork.work_queue import session_pid
 from keychain.services import Holder, key_pairs, sym_keys
 from relay import steps
 from relay.models import OutboxMessage, TopicSubscription
@@ -305,7 +306,7 @@ def test_an_attempt_of_a_worker_that_died_is_taken_up_at_once(alice, dapp):
     attempt = services.subscribe(alice.account, dapp.url, device=alice.device)
     in_a_minute = clock.now() + timedelta(seconds=60)
     leased = SubscribeAttempt.objects.filter(pk=attempt.pk)
-    leased.update(next_attempt_at=in_a_minute, leased_by=sessions.own_number())
+    leased.update(leased_until=in_a_minute, leased_by=session_pid())
     assert services.resolve_due() == 0, "its worker lives"
     leased.update(leased_by=NO_SESSION)
     assert services.resolve_due() == 1

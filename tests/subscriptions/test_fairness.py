@@ -1,0 +1,100 @@
+"""Whatever one user has due, the rows of every other user come early."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from groundwork import clock
+from subscriptions import services
+from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
+from subscriptions.services import dapps
+from subscriptions.services.subscribe import MAX_PER_USER, _claim
+from tests.castserver.receiver import silent_host
+from tests.subscriptions.conftest import subscribed
+from tests.subscriptions.world import sign_in
+
+
+@pytest.fixture
+def mallory():
+    return sign_in("mallory")
+
+
+def plant(person, urls, **more):
+    """Subscriptions as they come through Sync: known by the address of the dapp only."""
+    values = {
+        "metadata": {},
+        "scope": {},
+        "expiry": clock.now_s() + 30 * 24 * 3600,
+        "added_by": "sync",
+        "created_at": clock.now(),
+        "account": person.account,
+        **more,
+    }
+    return Subscription.objects.bulk_create(
+        Subscription(topic=f"{person.account.pk:032x}{n:032x}", dapp_url=url, **values)
+        for n, url in enumerate(urls)
+    )
+
+
+def test_planted_entries_of_one_user_keep_no_dapp_of_others_from_being_learnt(
+    mallory, bob, dapp
+):
+    plant(mallory, [f"https://a{n:04}.example.org" for n in range(1_000)])
+    plant(bob, [dapp.url])
+    due = dapps._due_urls([], unknown=True)
+    assert dapp.url in due[:2]
+    assert len(due) == dapps.PAGE
+
+
+def test_the_dapp_that_was_read_longest_ago_comes_first(bob):
+    urls = [f"https://a{n}.example.org" for n in range(3)]
+    plant(bob, urls)
+    now = clock.now()
+    DappDocument.objects.bulk_create(
+        DappDocument(
+            url=url,
+            checked_at=now - timedelta(hours=age),
+            expires_at=now - timedelta(minutes=1),
+            created_at=now,
+        )
+        for url, age in zip(urls, (1, 3, 2), strict=True)
+    )
+    assert dapps._due_urls([], unknown=True) == [urls[1], urls[2], urls[0]]
+    assert dapps._due_urls([urls[1]], unknown=False) == [urls[2], urls[0]]
+
+
+def test_slow_dapps_of_one_user_delay_no_subscribe_of_another(
+    mallory, bob, dapp, settings
+):
+    with silent_host() as slow:
+        for number in range(12):
+            SubscribeAttempt.objects.create(
+                account=mallory.account,
+                dapp_url=f"{slow}/{number}",
+                next_attempt_at=clock.now() - timedelta(minutes=1),
+                created_at=clock.now(),
+                expires_at=clock.now() + timedelta(minutes=5),
+            )
+        attempt = services.subscribe(bob.account, dapp.url, device=bob.device)
+        claimed = [each for item in _claim(32) for each in item.attempts]
+    mine = [each for each in claimed if each.account_id == mallory.account.pk]
+    assert attempt in claimed
+    assert len(mine) == MAX_PER_USER
+
+
+def test_what_cannot_be_renewed_does_not_hold_back_the_rest(mallory, alice, dapp):
+    """Rows whose key is lost stay due until they end."""
+    soon = clock.now_s() + 60
+    plant(
+        mallory,
+        [f"https://a{n}.example.org" for n in range(600)],
+        expiry=soon,
+        dapp_authentication_did="did:key:z6Mk",
+    )
+    row = subscribed(alice, dapp)
+    Subscription.objects.filter(pk=row.pk).update(expiry=soon + 30)
+    assert services.renew_subscriptions() == 1
+    row.refresh_from_db()
+    assert row.pending_update is not None
