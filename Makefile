@@ -42,7 +42,7 @@ bench: .venv/.development
 
 .venv/.made:
 	python=; \
-	for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	for name in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
 	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	  then python=$$name; break; fi; \
 	done; \

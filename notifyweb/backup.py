@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 
 from accounts import services as accounts
 from accounts.models import AccountTombstone
-from notifyweb.embedded.postgres import binaries
+from notifyweb.embedded.binaries import binaries
 from notifyweb.environment import SettingError
 from notifyweb.startup import closed_keychain, newer_schema
 

@@ -174,11 +174,14 @@ class System:
 
 
 def living_under(folder: Path) -> list[str]:
-    """Command lines of processes that name ``folder``, in their words or settings."""
+    """Command lines of processes that name ``folder`` in their arguments or environment,
+    or work in it."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             words = _read(entry / "cmdline") + _read(entry / "environ")
+            with contextlib.suppress(OSError):
+                words += os.fsencode((entry / "cwd").readlink())
             if str(folder).encode() in words:
                 found.append(_read(entry / "cmdline").replace(b"\0", b" ").decode())
     return found

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import subprocess
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from notifyweb.embedded.owner import popen_arguments
 from notifyweb.environment import SettingError, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from notifyweb.embedded.owner import Owner
     from notifyweb.embedded.places import Places
 
 START_TIMEOUT_S = 60.0
@@ -31,8 +34,12 @@ LAST_LINES = 3
 class Service(Protocol):
     @property
     def name(self) -> str: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def owner(self) -> Owner | None: ...
     def prepare(self) -> None: ...
-    def command(self, *, dies_with_parent: bool = False) -> list[str]: ...
+    def command(self) -> list[str]: ...
     def is_ready(self) -> bool: ...
     def complete(self) -> None: ...
     def stop(self) -> None: ...
@@ -40,10 +47,24 @@ class Service(Protocol):
 
 def prepare_folders(places: Places) -> None:
     private_folder(places.data)
-    private_folder(places.run)
-    if places.run.stat().st_uid != os.getuid():
-        raise SettingError(f"{places.run} belongs to another user; remove it.")
+    _make_socket_folder(places.run)
     private_folder(places.logs)
+
+
+def _make_socket_folder(folder: Path) -> None:
+    """It may be in ``/tmp``, where other users can make something of its name first."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        # A link is not followed: nothing outside may be changed or used.
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise SettingError(f"{folder} belongs to another user; remove it.")
+        folder.chmod(0o700)
+    except OSError as error:
+        raise SettingError(
+            f"The folder of sockets {folder} cannot be made ({error.strerror}); "
+            "remove what is there or set NOTIFYWEB_DATA_DIR to a shorter path."
+        ) from None
 
 
 @contextmanager
@@ -128,8 +149,9 @@ def start_detached(service: Service, places: Places) -> subprocess.Popen[bytes]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                cwd="/",
+                cwd=service.folder,
                 start_new_session=True,
+                **popen_arguments(service.owner),
             )
         if _comes_up(service, running, deadline):
             service.complete()

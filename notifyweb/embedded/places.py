@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 # sockaddr_un holds 107 bytes and a zero; ``/postgres/.s.PGSQL.5432`` comes behind.
 LONGEST_SOCKET_FOLDER = 80
+# Anything else means something in a Redis URL or in libpq's list of hosts.
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 POSTGRES_PORT = 5432
 SUPERUSER = "postgres"
 ROLE = "notifyweb"
@@ -22,12 +24,18 @@ class Places:
 
     @property
     def run(self) -> Path:
-        """The folder of sockets: in the data directory, or a short one elsewhere."""
-        inside = self.data / "run"
-        if len(os.fsencode(inside)) <= LONGEST_SOCKET_FOLDER:
+        """The folder of sockets: in the data directory, or one of a short plain name.
+
+        Every command works it out again, so it may depend on nothing that differs
+        between two shells (``TMPDIR``, or how the data directory is written).
+        """
+        data = Path(os.path.realpath(self.data))
+        inside = data / "run"
+        plain = PLAIN_PATH.fullmatch(str(inside)) is not None
+        if plain and len(str(inside)) <= LONGEST_SOCKET_FOLDER:
             return inside
-        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"notifyweb-{os.getuid()}-{digest}"
+        digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+        return Path("/tmp") / f"notifyweb-{os.getuid()}-{digest}"  # noqa: S108
 
     @property
     def cluster(self) -> Path:
@@ -35,6 +43,7 @@ class Places:
 
     @property
     def postgres_run(self) -> Path:
+        """A link to the cluster, in which PostgreSQL's socket is."""
         return self.run / "postgres"
 
     @property

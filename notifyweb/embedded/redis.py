@@ -34,16 +34,21 @@ class Redis:
     places: Places
 
     name = "redis"
+    owner = None
+
+    @property
+    def folder(self) -> Path:
+        return self.places.redis
 
     def prepare(self) -> None:
         self.places.redis.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def command(self, *, dies_with_parent: bool = False) -> list[str]:
+    def command(self) -> list[str]:
         options = {
             "port": "0",
             "unixsocket": str(self.places.redis_socket),
             "unixsocketperm": "700",
-            "dir": str(self.places.redis),
+            "dir": ".",
             "appendonly": "no",
             "save": "",
             "daemonize": "no",

@@ -13,10 +13,10 @@ import functools
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from groundwork import listening
+from notifyweb.embedded.owner import popen_arguments
 from notifyweb.environment import SettingError
 from notifyweb.launcher.parent import die_with
 from notifyweb.launcher.programs import Program
@@ -140,7 +140,10 @@ class Keeper:
             env=environment,
             start_new_session=True,
             pass_fds=doors,
-            preexec_fn=functools.partial(die_with, os.getpid()),
+            preexec_fn=functools.partial(
+                die_with, os.getpid(), number=self.program.stop_signal
+            ),
+            **popen_arguments(self.program.owner),
         )
 
     async def _keep(self) -> None:
@@ -262,9 +265,10 @@ class ServiceKeeper(Keeper):
 def _service_program(service: Service) -> Program:
     return Program(
         name=service.name,
-        arguments=tuple(service.command(dies_with_parent=True)),
+        arguments=tuple(service.command()),
         # SIGTERM would make PostgreSQL wait for its clients.
         stop_signal=signal.SIGINT,
         stop_after_s=SERVICE_STOP_S,
-        folder=Path("/"),
+        folder=service.folder,
+        owner=service.owner,
     )

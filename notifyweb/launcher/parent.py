@@ -12,9 +12,12 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel end this process when ``parent`` ends (Linux only)."""
+def die_with(parent: int, *, number: int = signal.SIGTERM) -> None:
+    """Have the kernel send signal ``number`` when ``parent`` ends (Linux only).
+
+    A change of user clears this, so it is asked for after that change.
+    """
     if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        _libc.prctl(PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:
             os._exit(1)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from notifyweb.embedded.owner import Owner
 # Programs that take up tasks; their signs of life have the same names.
 WORKERS = ("worker", "outbound")
 WORKER_PROCESSES = 2
@@ -33,6 +34,7 @@ class Program:
     stop_signal: int = signal.SIGTERM
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    owner: Owner | None = None
     # A socket that stays open over restarts, so that nobody is refused meanwhile.
     door: socket.socket | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -11,13 +12,17 @@ import sys
 import tempfile
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 
+from notifyweb.embedded import binaries as binaries_module
 from notifyweb.embedded import postgres as postgres_module
 from notifyweb.embedded.lease import Lease
+from notifyweb.embedded.owner import cluster_owner
 from notifyweb.embedded.places import LONGEST_SOCKET_FOLDER, Places
 from notifyweb.embedded.postgres import Postgres
 from notifyweb.embedded.redis import Redis
@@ -126,26 +131,141 @@ def test_nothing_above_the_cluster_is_opened_to_others(places):
     assert places.cluster.stat().st_uid == pwd.getpwnam("nobody").pw_uid
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="about privileges of root")
-def test_a_missing_capability_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(postgres_module, "CAPABILITIES", {"no_such": 62})
-    postgres_module._owner_prefix.cache_clear()
-    try:
-        with pytest.raises(SettingError, match="CAP_DAC_READ_SEARCH"):
-            postgres_module._owner_prefix()
-    finally:
-        postgres_module._owner_prefix.cache_clear()
+@pytest.fixture
+def shared_folder():
+    """A folder of root's that every user can pass, unlike those of ``tmp_path``."""
+    folder = Path(tempfile.mkdtemp(prefix="nw-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="about privileges of root")
-def test_a_missing_setpriv_is_one_sentence(monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    postgres_module._owner_prefix.cache_clear()
+@pytest.fixture
+def hidden_wheel(shared_folder, monkeypatch):
+    """The wheel's server below a folder of mode 0700, and an empty place for copies."""
+    wheel = binaries_module.binaries()
+    site = wheel.parents[2]
+    hidden = shared_folder / "private" / "site-packages"
+    for name in binaries_module._files_of_server(site, wheel.parent):
+        (hidden / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(site / name, hidden / name)
+    hidden.parent.chmod(0o700)
+    found = hidden / wheel.relative_to(site)
+    monkeypatch.setattr(binaries_module, "binaries", lambda: found)
+    monkeypatch.setattr(binaries_module, "COPY_FOLDERS", (shared_folder / "copies",))
+    postgres_module._binaries.cache_clear()
+    yield found
+    postgres_module._binaries.cache_clear()
+
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="about privileges of root")
+
+
+@needs_root
+def test_root_starts_a_wheel_that_others_cannot_reach(places, hidden_wheel):
+    """Nothing is opened, and the server holds no capability."""
+    places.data.parent.chmod(0o700)
+    lease = Lease(places, [Postgres(places)])
+    lease.enter()
     try:
-        with pytest.raises(SettingError, match="setpriv"):
-            postgres_module._owner_prefix()
+        with connect(places) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        pid = (places.cluster / "postmaster.pid").read_text().split()[0]
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert f"Uid:\t{pwd.getpwnam('nobody').pw_uid}\t" in status
+        for kind in ("CapPrm", "CapEff", "CapAmb"):
+            assert re.search(rf"^{kind}:\s+0+$", status, re.MULTILINE)
     finally:
-        postgres_module._owner_prefix.cache_clear()
+        lease.leave()
+    assert places.data.parent.stat().st_mode & 0o777 == 0o700
+    assert hidden_wheel.parents[3].stat().st_mode & 0o777 == 0o700
+
+
+@needs_root
+def test_a_wheel_within_reach_is_not_copied(shared_folder, monkeypatch, hidden_wheel):
+    hidden_wheel.parents[3].chmod(0o755)
+    assert binaries_module.binaries_for(cluster_owner()) == hidden_wheel
+    assert not (shared_folder / "copies").exists()
+
+
+@needs_root
+def test_the_copy_is_made_once_and_made_whole_again(hidden_wheel, shared_folder):
+    first = binaries_module.binaries_for(cluster_owner())
+    made = (first / "postgres").stat().st_ino
+    assert binaries_module.binaries_for(cluster_owner()) == first
+    assert (first / "postgres").stat().st_ino == made
+    next((first.parent / "share").rglob("Tokyo")).unlink()
+    assert binaries_module.binaries_for(cluster_owner()) == first
+    assert list((first.parent / "share").rglob("Tokyo"))
+    assert [path.name for path in (shared_folder / "copies").iterdir()] == [
+        first.parents[2].name
+    ]
+
+
+@needs_root
+def test_starts_at_once_share_one_copy(hidden_wheel, shared_folder):
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(binaries_module.binaries_for, [cluster_owner()] * 8))
+    assert len(found) == 1
+    assert len(list((shared_folder / "copies").iterdir())) == 1
+
+
+@needs_root
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_no_umask_opens_or_closes_the_copy(hidden_wheel, mask):
+    before = os.umask(mask)
+    try:
+        copy = binaries_module.binaries_for(cluster_owner())
+    finally:
+        os.umask(before)
+    for path in copy.parents[2].rglob("*"):
+        assert path.stat().st_mode & 0o022 == 0
+        assert path.stat().st_mode & 0o004
+
+
+@needs_root
+def test_copies_of_other_versions_go_unless_a_server_runs_from_them(
+    hidden_wheel, shared_folder
+):
+    copies = shared_folder / "copies"
+    for name in ("postgres-0.0.1-old", "postgres-0.0.2-running"):
+        (copies / name).mkdir(parents=True)
+    sleep = shutil.copy(shutil.which("sleep"), copies / "postgres-0.0.2-running")
+    with subprocess.Popen([sleep, "60"]) as running:
+        copy = binaries_module.binaries_for(cluster_owner())
+        running.kill()
+    assert {path.name for path in copies.iterdir()} == {
+        "postgres-0.0.2-running",
+        copy.parents[2].name,
+    }
+
+
+@needs_root
+@pytest.mark.parametrize("planted", ["link", "folder of another user", "open folder"])
+def test_a_copy_is_never_made_where_others_can_change_it(
+    hidden_wheel, shared_folder, planted
+):
+    copies, elsewhere = shared_folder / "copies", shared_folder / "elsewhere"
+    elsewhere.mkdir()
+    if planted == "link":
+        copies.symlink_to(elsewhere)
+    else:
+        copies.mkdir()
+        copies.chmod(0o777 if planted == "open folder" else 0o755)
+    if planted == "folder of another user":
+        os.chown(copies, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(SettingError, match="cannot be run by an unprivileged user"):
+        binaries_module.binaries_for(cluster_owner())
+    assert list(copies.iterdir()) == list(elsewhere.iterdir()) == []
+
+
+def test_the_socket_folder_of_an_earlier_version_is_replaced(places):
+    places.postgres_run.mkdir(parents=True)
+    (places.postgres_run / ".s.PGSQL.5432.lock").write_text("1")
+    lease = Lease(places, [Postgres(places)])
+    lease.enter()
+    lease.leave()
+    assert places.postgres_run.readlink() == places.cluster
 
 
 def test_an_interrupted_first_start_is_made_good(places):
@@ -158,10 +278,49 @@ def test_an_interrupted_first_start_is_made_good(places):
     assert not (places.data / "postgres.new").exists()
 
 
-def test_a_long_path_gets_short_sockets():
-    deep = Places(Path("/tmp") / ("d" * 120))  # noqa: S108
-    assert len(str(deep.run)) <= LONGEST_SOCKET_FOLDER
-    assert deep.run != Places(Path("/tmp") / ("e" * 120)).run  # noqa: S108
+@pytest.mark.parametrize(
+    "name", ["with space", "ünïcödé", "d" * 150, "a#b?c%20d,e'f\"g\\h$i:j@k"]
+)
+def test_services_start_in_a_folder_of_any_name(places, name):
+    odd = Places(places.data / name)
+    services = [Postgres(odd), Redis(odd)]
+    lease = Lease(odd, services)
+    lease.enter()
+    try:
+        with connect(odd) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        with redis.Redis.from_url(f"unix://{odd.redis_socket}") as client:
+            assert client.ping()
+    finally:
+        lease.leave()
+        if not odd.run.is_relative_to(odd.data):
+            shutil.rmtree(odd.run)
+    assert not any(service.is_ready() for service in services)
+
+
+def test_sockets_are_found_whatever_differs_between_two_shells(tmp_path, monkeypatch):
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    (tmp_path / "link").symlink_to(deep)
+    found = Places(deep).run
+    assert len(str(found)) <= LONGEST_SOCKET_FOLDER
+    assert found != Places(tmp_path / ("e" * 120)).run
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert Places(deep).run == Places(tmp_path / "link").run == found
+
+
+def test_a_planted_link_is_not_followed_for_sockets(tmp_path):
+    long = Places(tmp_path / ("d" * 120))
+    target = tmp_path / "target"
+    target.mkdir(mode=0o755)
+    long.run.symlink_to(target)
+    try:
+        with pytest.raises(SettingError, match="belongs to another user"):
+            Lease(long, [Redis(long)]).enter()
+    finally:
+        long.run.unlink()
+    assert target.stat().st_mode & 0o777 == 0o755
+    assert list(target.iterdir()) == []
 
 
 def test_the_last_user_stops_what_the_first_one_started(places, another_user):
