@@ -49,7 +49,7 @@ def drain(
     with ThreadPoolExecutor(slots, thread_name_prefix="work") as threads:
         while True:
             room = slots - len(running)
-            if room and clock.monotonic() < until and not stopping.is_set():
+            if room > 0 and clock.monotonic() < until and not stopping.is_set():
                 items = claim(room)
                 taken += len(items)
                 # Each thread sees the clock of this one.

@@ -14,6 +14,7 @@ from accounts.models import Account, Device
 from subscriptions.models_attempt import SubscribeAttempt
 from subscriptions.models_check import DomainCheck
 from subscriptions.models_dapp import REASON_LENGTH, URL_LENGTH, DappDocument
+from subscriptions.models_job import SubscriptionJob
 from subscriptions.models_watch import WatchedServer
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
@@ -39,6 +40,7 @@ __all__ = [
     "NotifyMessageRecord",
     "SubscribeAttempt",
     "Subscription",
+    "SubscriptionJob",
     "SubscriptionQuerySet",
     "WatchedServer",
 ]
@@ -109,12 +111,6 @@ class Subscription(models.Model):
     last_iat = models.BigIntegerField(
         default=0, help_text="of the dapp's last notification, seconds"
     )
-    # Older messages are still to be read from History; empty: nothing to do.
-    history_due_at = models.DateTimeField(null=True, blank=True)
-    history_attempts = models.PositiveSmallIntegerField(default=0)
-    history_reason = models.CharField(
-        "why the history is incomplete", max_length=REASON_LENGTH, blank=True
-    )
     # The Cast Server that ever listed it to us: what vanishes from its list is over.
     listed_by = models.ForeignKey(
         WatchedServer,
@@ -123,13 +119,10 @@ class Subscription(models.Model):
         on_delete=models.SET_NULL,
         related_name="subscriptions",
     )
-    # A list brought or changed it: when to read what is missing of its dapp's documents,
-    # and to write it into the shared store if nobody else has. Empty: nothing to do.
-    complete_due_at = models.DateTimeField(null=True, blank=True)
-    # When to ask the server what was read in other clients. Empty: nothing to ask.
-    reads_due_at = models.DateTimeField(null=True, blank=True)
     unread_told = models.PositiveIntegerField(
-        "unread, as the server counted when that was decided", null=True, blank=True
+        "unread, as the server counted when we decided to ask which",
+        null=True,
+        blank=True,
     )
     muted_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
@@ -150,21 +143,6 @@ class Subscription(models.Model):
                 fields=["expiry"],
                 name="subscription_by_expiry",
                 condition=models.Q(deleted_at=None),
-            ),
-            models.Index(
-                fields=["history_due_at"],
-                name="subscription_history_due",
-                condition=models.Q(history_due_at__isnull=False),
-            ),
-            models.Index(
-                fields=["complete_due_at"],
-                name="subscription_to_complete",
-                condition=models.Q(complete_due_at__isnull=False, deleted_at=None),
-            ),
-            models.Index(
-                fields=["reads_due_at"],
-                name="subscription_reads_due",
-                condition=models.Q(reads_due_at__isnull=False, deleted_at=None),
             ),
             models.Index(
                 fields=["dapp_url"],

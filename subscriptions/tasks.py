@@ -79,8 +79,7 @@ def recheck_documents() -> None:
 )
 def replay_history() -> None:
     """Read older notifications from History, where they are due."""
-    if services.replay_due():
-        enqueue_on_commit("subscriptions.replay_history")
+    services.replay_due()
 
 
 @shared_task(name="subscriptions.renew_subscriptions", ignore_result=True)
@@ -125,10 +124,10 @@ def ask_reads() -> None:
     name="subscriptions.complete_listed",
     acks_late=True,
     reject_on_worker_lost=True,
-    time_limit=TIME_LIMIT_S,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
     ignore_result=True,
 )
 def complete_listed() -> None:
     """Give listed subscriptions their dapp's words and their place in the store."""
-    if services.complete_listed():
-        enqueue_on_commit("subscriptions.complete_listed")
+    single_run("subscriptions.complete_listed", services.complete_listed)

@@ -20,7 +20,12 @@ from groundwork import clock
 from groundwork.wake import enqueue_on_commit
 from relay import outbox
 from relay.models import Party
-from subscriptions.models import MIRRORED_FIELDS, SubscribeAttempt, Subscription
+from subscriptions.models import (
+    MIRRORED_FIELDS,
+    SubscribeAttempt,
+    Subscription,
+    SubscriptionJob,
+)
 from subscriptions.services.attempts import State, move
 from subscriptions.services.deletes import BY_WALLET, end_subscriptions
 from subscriptions.services.documents import authentication_dids, canonical_url
@@ -59,8 +64,6 @@ _REVIVED: Final = [
     "device",
     "deleted_at",
     "delete_reason",
-    "history_due_at",
-    "history_attempts",
 ]
 
 
@@ -175,8 +178,6 @@ def _revived(
     row.dapp_authentication_did = ""
     row.deleted_at = None
     row.delete_reason = ""
-    row.history_due_at = clock.now()
-    row.history_attempts = 0
     return row
 
 
@@ -207,6 +208,7 @@ def _write(batch: _Batch, store: Store) -> list[EventDraft]:
     keep_notify_keys(batch.values, account_id=store.account_id)
     outbox.subscribe(Party.WALLET, [row.topic for row in batch.joined])
     if batch.joined:
+        SubscriptionJob.objects.schedule(SubscriptionJob.Kind.HISTORY, batch.joined)
         enqueue_on_commit(REPLAY_TASK)
     for row in batch.joined:
         audit(

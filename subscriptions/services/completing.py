@@ -19,9 +19,15 @@ from accounts.services import EventDraft, record_events
 from groundwork import clock
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
-from subscriptions.models import URL_LENGTH, DappDocument, Subscription
+from subscriptions.models import (
+    URL_LENGTH,
+    DappDocument,
+    Subscription,
+    SubscriptionJob,
+)
 from subscriptions.services.adoption import REPLAY_TASK
-from subscriptions.services.documents import canonical_url, current_documents
+from subscriptions.services.dapp_queue import drain_by_dapp
+from subscriptions.services.documents import canonical_url
 from subscriptions.services.errors import DappUnusable
 from subscriptions.services.listed import bare_metadata, describe
 from subscriptions.services.wallet import (
@@ -44,52 +50,48 @@ from walletconnect.notify.values import NotifySubscription, ScopeMap
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from syncstore.models import Store
 
-COMPLETE_TOGETHER: Final = 200
-# Longer than any reading of documents takes; then another worker may try.
-LEASE: Final = timedelta(seconds=60)
+MAX_IN_FLIGHT: Final = 200
+MAX_PER_USER: Final = 50
+SLOTS: Final = 16
 LOOK_AGAIN_AFTER: Final = timedelta(minutes=10)
+Kind = SubscriptionJob.Kind
 
 
-def complete_listed() -> bool:
-    """Complete what is due; whether there may be more. Uses the network."""
-    rows = _claim()
-    if not rows:
-        return False
-    documents = _documents(rows)
-    failpoint("listed.after_fetch")
-    _complete(rows, documents)
-    return len(rows) == COMPLETE_TOGETHER
-
-
-@transaction.atomic
-def _claim() -> list[Subscription]:
-    now = clock.now()
-    rows = list(
-        Subscription.objects.active()
-        .select_for_update(of=("self",), skip_locked=True)
-        .filter(complete_due_at__lte=now)
-        .order_by("complete_due_at")[:COMPLETE_TOGETHER]
+def complete_listed() -> int:
+    """Complete what is due; how many. Uses the network."""
+    return drain_by_dapp(
+        _claim,
+        lambda job: job.subscription.dapp_url,
+        _complete,
+        is_to_read=_is_to_read,
+        slots=SLOTS,
     )
-    for row in rows:
-        row.complete_due_at = now + LEASE
-    Subscription.objects.bulk_update(rows, ["complete_due_at"])
-    return rows
 
 
-def _documents(rows: Sequence[Subscription]) -> dict[str, DappDocument]:
-    """The documents of the rows' dapps: as they are kept, or read now if never before."""
-    urls = {row.dapp_url for row in rows if len(row.dapp_url) <= URL_LENGTH}
-    found = {
-        document.url: document
-        for document in DappDocument.objects.filter(url__in=urls)
-        if document.authentication_key
-    }
-    unknown = {url for url in urls - set(found) if _is_reachable(url)}
-    return found | (current_documents(unknown) if unknown else {})
+def _claim(limit: int) -> list[SubscriptionJob]:
+    user = "subscription__account__user_id"
+    return (
+        SubscriptionJob.objects.of_kind(Kind.COMPLETE)
+        .select_related("subscription")
+        .claim(
+            # Many of one list have one dapp, or one that is known already.
+            limit * 12,
+            owner=user,
+            max_in_flight=MAX_IN_FLIGHT,
+            caps={user: MAX_PER_USER},
+        )
+    )
+
+
+def _is_to_read(url: str, document: DappDocument | None) -> bool:
+    """As they are kept, however old; read now if never before."""
+    if document is not None and document.authentication_key:
+        return False
+    return len(url) <= URL_LENGTH and _is_reachable(url)
 
 
 def _is_reachable(url: str) -> bool:
@@ -100,63 +102,59 @@ def _is_reachable(url: str) -> bool:
 
 
 @transaction.atomic
-def _complete(
-    claimed: Sequence[Subscription], documents: Mapping[str, DappDocument]
-) -> None:
+def _complete(jobs: list[SubscriptionJob], document: DappDocument | None) -> None:
+    """For subscriptions to one dapp, with its documents if there are any."""
+    failpoint("listed.after_fetch")
+    claimed = [job.subscription for job in jobs]
     stores = lock_stores(
         account_id__in={row.account_id for row in claimed},
         name=NOTIFY_SUBSCRIPTION_STORE,
     )
-    rows = list(
+    subscriptions = (
         Subscription.objects.active()
         .select_for_update(of=("self",))
         .select_related("account")
-        .filter(
-            pk__in=[row.pk for row in claimed],
-            complete_due_at=claimed[0].complete_due_at,
-        )
+        .filter(pk__in=[row.pk for row in claimed])
         .order_by("pk")
     )
-    described = {row.pk for row in rows if _describe(row, documents.get(row.dapp_url))}
+    locked = {row.pk: row for row in subscriptions}
+    has_keys = document is not None and bool(document.authentication_key)
+    if document is not None and not has_keys:
+        later = clock.now() + LOOK_AGAIN_AFTER
+        look_again = max(document.expires_at or later, later)
+        held = {
+            job.subscription_id
+            for job in jobs
+            if job.put_off(look_again, document.reason)
+        }
+    else:
+        held = {job.subscription_id for job in jobs if job.finish()}
+    rows = [row for pk, row in locked.items() if pk in held]
+    described, learnt = set(), []
+    if document is not None and has_keys:
+        for row in rows:
+            if not row.dapp_authentication_did:
+                row.dapp_authentication_did = document.authentication_key
+                learnt.append(row)
+            # Else another wallet's words came through the store meanwhile.
+            if _is_bare(row):
+                enabled = ScopeMap.from_value(row.scope).enabled
+                describe(row, row.dapp_url, document, enabled=enabled)
+                described.add(row.pk)
     events = [subscription_event(SUBSCRIPTION, r) for r in rows if r.pk in described]
     for store in stores:
         mine = [row for row in rows if row.account_id == store.account_id]
         events += _announce(store, mine, described)
     Subscription.objects.bulk_update(rows, _COMPLETED)
-    if any(row.history_due_at for row in rows):
+    if learnt:
+        # Notifications that could not be verified until now.
+        SubscriptionJob.objects.schedule(Kind.HISTORY, learnt)
         enqueue_on_commit(REPLAY_TASK)
     failpoint("listed.before_commit")
     record_events(events)
 
 
-_COMPLETED: Final = [
-    "complete_due_at",
-    "metadata",
-    "scope",
-    "dapp_authentication_did",
-    "history_due_at",
-]
-
-
-def _describe(row: Subscription, document: DappDocument | None) -> bool:
-    """Whether there was something to learn of its dapp; when to look again, if not."""
-    row.complete_due_at = None
-    if document is not None and not document.authentication_key:
-        later = clock.now() + LOOK_AGAIN_AFTER
-        row.complete_due_at = max(document.expires_at or later, later)
-        return False
-    if document is None:
-        return False
-    if not row.dapp_authentication_did:
-        row.dapp_authentication_did = document.authentication_key
-        # Notifications that could not be verified until now.
-        row.history_due_at = clock.now()
-    if not _is_bare(row):
-        # Another wallet's words, come through the store meanwhile.
-        return False
-    enabled = ScopeMap.from_value(row.scope).enabled
-    describe(row, row.dapp_url, document, enabled=enabled)
-    return True
+_COMPLETED: Final = ["metadata", "scope", "dapp_authentication_did"]
 
 
 def _is_bare(row: Subscription) -> bool:

@@ -16,7 +16,12 @@ from accounts.services import record_events
 from groundwork import clock
 from groundwork.drain import drain
 from groundwork.wake import enqueue_on_commit
-from subscriptions.models import URL_LENGTH, DappDocument, Subscription
+from subscriptions.models import (
+    URL_LENGTH,
+    DappDocument,
+    Subscription,
+    SubscriptionJob,
+)
 from subscriptions.services.adoption import REPLAY_TASK
 from subscriptions.services.documents import canonical_url, keep_readings
 from subscriptions.services.errors import DappUnusable
@@ -131,12 +136,10 @@ def _keep_learnt() -> int:
     for row in rows:
         # An annotation of the query.
         row.dapp_authentication_did = row.learnt_did  # type: ignore[attr-defined]
-        # Notifications that could not be verified until now.
-        row.history_due_at = clock.now()
-    Subscription.objects.bulk_update(
-        rows, ["dapp_authentication_did", "history_due_at"]
-    )
+    Subscription.objects.bulk_update(rows, ["dapp_authentication_did"])
     if rows:
+        # Notifications that could not be verified until now.
+        SubscriptionJob.objects.schedule(SubscriptionJob.Kind.HISTORY, rows)
         enqueue_on_commit(REPLAY_TASK)
     record_events([subscription_event(SUBSCRIPTION, row) for row in rows])
     return len(rows)

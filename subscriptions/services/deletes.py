@@ -24,7 +24,7 @@ from keychain.services import Holder, forget
 from relay import outbox
 from relay.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
 from relay.models import Party
-from subscriptions.models import REASON_LENGTH, Subscription
+from subscriptions.models import REASON_LENGTH, Subscription, SubscriptionJob
 from subscriptions.services.wallet import (
     DELETE,
     notify_keys,
@@ -133,10 +133,10 @@ def end_subscriptions(rows: Sequence[Subscription], *, reason: str) -> list[Even
         row.deleted_at = now
         row.delete_reason = reason[:REASON_LENGTH]
         row.pending_update = None
-        row.history_due_at = None
     Subscription.objects.bulk_update(
-        rows, ["deleted_at", "delete_reason", "pending_update", "history_due_at"]
+        rows, ["deleted_at", "delete_reason", "pending_update"]
     )
+    SubscriptionJob.objects.cancel(rows)
     topics = [row.topic for row in rows]
     outbox.unsubscribe(Party.WALLET, topics)
     forget(Holder.WALLET, topics)

@@ -26,6 +26,7 @@ from subscriptions.models import (
     URL_LENGTH,
     DappDocument,
     Subscription,
+    SubscriptionJob,
 )
 from subscriptions.services.errors import DappUnusable
 from subscriptions.services.reading import read_dapp
@@ -217,14 +218,16 @@ def accept_changed_keys(document: DappDocument, device: Device) -> DappDocument:
         row.changed_keys = None
         row.save(update_fields=["public_key_x", "authentication_key", "changed_keys"])
     mine = Subscription.objects.active().of_user(device.user_id)
-    # What the new key signed in the meantime was put off; History has the rest.
-    mine.filter(dapp_url=row.url).exclude(
-        dapp_authentication_did=row.authentication_key
-    ).update(
-        dapp_authentication_did=row.authentication_key,
-        history_due_at=clock.now(),
-        history_attempts=0,
+    believing = list(
+        mine.filter(dapp_url=row.url)
+        .exclude(dapp_authentication_did=row.authentication_key)
+        .select_for_update(of=("self",))
     )
+    for subscription in believing:
+        subscription.dapp_authentication_did = row.authentication_key
+    Subscription.objects.bulk_update(believing, ["dapp_authentication_did"])
+    # What the new key signed in the meantime was put off; History has the rest.
+    SubscriptionJob.objects.schedule(SubscriptionJob.Kind.HISTORY, believing)
     audit("dapp.key-accepted", device=device, subject=row.url)
     record_events(_tell_subscribers([row]))
     return row

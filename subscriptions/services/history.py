@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 
 from accounts.services import record_events
-from groundwork import clock, entropy
+from groundwork import clock
 from groundwork.failpoints import failpoint
+from groundwork.wake import enqueue_on_commit
+from groundwork.work_queue import Backoff
 from history.client import HistoryUnavailable
-from subscriptions.models import REASON_LENGTH, Subscription
+from subscriptions.models import Subscription, SubscriptionJob
+from subscriptions.services.adoption import REPLAY_TASK
 from subscriptions.services.messages import Arrived, keep_messages
 from subscriptions.services.read_elsewhere import ask_soon
 from subscriptions.services.wallet import SUBSCRIPTION, notify_keys, subscription_event
@@ -29,53 +32,60 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.message import ReceivedMessage
 
-REPLAY_TOGETHER: Final = 20
+# Above the time that a long history takes; a killed worker's lease ends before.
 LEASE: Final = timedelta(minutes=5)
+MAX_IN_FLIGHT: Final = 4
+BUDGET_S: Final = 60.0
+BACKOFF: Final = Backoff(first_s=10.0, max_s=3_600.0, max_attempts=200)
 # A subscription older than that many notifications shows the newest of them.
 MOST_MESSAGES: Final = 2_000
-FIRST_DELAY_S: Final = 5.0
-LONGEST_DELAY_S: Final = 3_600.0
-MOST_ATTEMPTS: Final = 200
+Kind = SubscriptionJob.Kind
 # A receipt for an older one interests nobody: its token is no longer valid.
 RECEIPT_WITHIN_S: Final = 30 * 24 * 60 * 60
 
 
 def replay_due() -> int:
-    """Replay subscriptions that are due, a few together; how many were taken."""
-    rows = _claim()
-    keys = notify_keys(rows)
-    for row in rows:
-        sym_key = keys.get(Topic(row.topic))
+    """Replay subscriptions that are due, until none is or time is over; how many.
+
+    A few at the same time over all tasks, fair between users. Uses the network.
+    """
+    until = clock.monotonic() + BUDGET_S
+    count = 0
+    while job := _claim():
+        count += 1
+        row = job.subscription
+        sym_key = notify_keys([row]).get(Topic(row.topic))
         if sym_key is None:
-            _put_off(row, "the subscription's key is no longer in the keychain")
-            continue
-        try:
-            _replay(row, sym_key)
-        except HistoryUnavailable as error:
-            _put_off(row, f"History Server: {error}")
-    return len(rows)
+            _put_off(job, "the subscription's key is no longer in the keychain")
+        else:
+            try:
+                _replay(job, sym_key)
+            except HistoryUnavailable as error:
+                _put_off(job, f"History Server: {error}")
+        if clock.monotonic() > until:
+            enqueue_on_commit(REPLAY_TASK)
+            break
+    return count
 
 
-@transaction.atomic
-def _claim() -> list[Subscription]:
-    now = clock.now()
-    rows = list(
-        Subscription.objects.active()
-        .select_for_update(of=("self",), skip_locked=True)
-        .select_related("account")
-        .filter(history_due_at__lte=now)
+def _claim() -> SubscriptionJob | None:
+    claimed = (
+        SubscriptionJob.objects.of_kind(Kind.HISTORY)
+        .select_related("subscription__account")
         # Without the dapp's key nothing can be verified; learning it makes it due.
-        .exclude(dapp_authentication_did="")
-        .order_by("history_due_at")[:REPLAY_TOGETHER]
+        .exclude(subscription__dapp_authentication_did="")
+        .claim(
+            1,
+            owner="subscription__account__user_id",
+            lease=LEASE,
+            max_in_flight=MAX_IN_FLIGHT,
+        )
     )
-    for row in rows:
-        row.history_due_at = now + LEASE
-        row.history_attempts += 1
-    Subscription.objects.bulk_update(rows, ["history_due_at", "history_attempts"])
-    return rows
+    return claimed[0] if claimed else None
 
 
-def _replay(row: Subscription, sym_key: SymKey) -> None:
+def _replay(job: SubscriptionJob, sym_key: SymKey) -> None:
+    row = job.subscription
     messages = [
         message
         for page in archived_pages(Topic(row.topic), most=MOST_MESSAGES)
@@ -88,16 +98,15 @@ def _replay(row: Subscription, sym_key: SymKey) -> None:
         now=clock.now_s(),
     )
     failpoint("replay.after_fetch")
-    _keep(row, sym_key, list(replay.messages))
+    _keep(job, sym_key, list(replay.messages))
 
 
 @transaction.atomic
-def _keep(row: Subscription, sym_key: SymKey, found: list[ReceivedMessage]) -> None:
-    done = Subscription.objects.filter(
-        pk=row.pk, deleted_at=None, history_due_at=row.history_due_at
-    ).update(history_due_at=None, history_attempts=0, history_reason="")
-    if not done:
-        # Left meanwhile, or somebody else took over.
+def _keep(job: SubscriptionJob, sym_key: SymKey, found: list[ReceivedMessage]) -> None:
+    row = job.subscription
+    # Behind the subscription's lock, as everything that ends or follows it.
+    active = Subscription.objects.active().select_for_update(of=("self",))
+    if not active.filter(pk=row.pk).exists() or not job.finish():
         return
     since = clock.now_s() - RECEIPT_WITHIN_S
     readable = [each for each in found if _has_number(each)]
@@ -123,11 +132,6 @@ def _arrived(row: Subscription, sym_key: SymKey, received: ReceivedMessage) -> A
 
 
 @transaction.atomic
-def _put_off(row: Subscription, reason: str) -> None:
-    gives_up = row.history_attempts >= MOST_ATTEMPTS
-    delay = min(FIRST_DELAY_S * 2 ** min(row.history_attempts, 12), LONGEST_DELAY_S)
-    due = clock.now() + timedelta(seconds=entropy.jitter(delay))
-    Subscription.objects.filter(pk=row.pk).update(
-        history_due_at=None if gives_up else due, history_reason=reason[:REASON_LENGTH]
-    )
-    record_events([subscription_event(SUBSCRIPTION, row)])
+def _put_off(job: SubscriptionJob, reason: str) -> None:
+    job.retry_later(BACKOFF, reason)
+    record_events([subscription_event(SUBSCRIPTION, job.subscription)])

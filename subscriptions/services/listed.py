@@ -25,7 +25,7 @@ from groundwork.wake import enqueue_on_commit
 from keychain.services import Holder, put_sym_keys
 from relay import outbox
 from relay.models import Party
-from subscriptions.models import DappDocument, Subscription
+from subscriptions.models import DappDocument, Subscription, SubscriptionJob
 from subscriptions.services.adoption import REPLAY_TASK
 from subscriptions.services.deletes import BY_TIME, end_subscriptions
 from subscriptions.services.documents import canonical_url
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Kind = SubscriptionJob.Kind
 COMPLETE_TASK: Final = "subscriptions.complete_listed"
 # A wallet of August writes its own entry within this time.
 SETTLES_WITHIN: Final = timedelta(seconds=2)
@@ -87,6 +88,9 @@ class _Batch:
     # How many notifications of a row its server counts as unread.
     counted: list[tuple[Subscription, int]] = field(default_factory=list)
     keys: dict[int, list[SymKey]] = field(default_factory=dict)
+    # What is missing of its dapp's documents, or in the shared store if nobody else has
+    # written it by then.
+    to_complete: list[Subscription] = field(default_factory=list)
 
     @property
     def joined(self) -> list[Subscription]:
@@ -168,7 +172,7 @@ def _follow(
         row.expiry = entry.expiry
         row.listed_by = server
         if row.account_id in batch.synced:
-            row.complete_due_at = clock.now() + SETTLES_WITHIN
+            batch.to_complete.append(row)
         batch.changed.append(row)
     for topic in changes.met:
         rows[topic].listed_by = server
@@ -276,15 +280,13 @@ def _start(
     entry: ServerSubscription,
     server: WatchedServer,
 ) -> None:
-    now = clock.now()
     row.expiry = entry.expiry
     row.added_by = Subscription.AddedBy.SERVER
     row.device = None
     row.listed_by = server
     row.deleted_at, row.delete_reason = None, ""
-    row.history_due_at, row.history_attempts = now, 0
     if row.account_id in batch.synced or not row.dapp_authentication_did:
-        row.complete_due_at = now + SETTLES_WITHIN
+        batch.to_complete.append(row)
     batch.keys.setdefault(row.account_id, []).append(entry.sym_key)
 
 
@@ -294,7 +296,6 @@ _FOLLOWED: Final = [
     "scope",
     "expiry",
     "listed_by",
-    "complete_due_at",
     "changed_by",
     "changed_at",
 ]
@@ -307,8 +308,6 @@ _REVIVED: Final = [
     "device",
     "deleted_at",
     "delete_reason",
-    "history_due_at",
-    "history_attempts",
 ]
 
 
@@ -319,7 +318,10 @@ def _write(batch: _Batch) -> list[EventDraft]:
     for account_id, keys in batch.keys.items():
         put_sym_keys(Holder.WALLET, keys, account_id=account_id)
     outbox.subscribe(Party.WALLET, [row.topic for row in batch.joined])
-    if any(row.complete_due_at for row in [*batch.joined, *batch.changed]):
+    SubscriptionJob.objects.schedule(Kind.HISTORY, batch.joined)
+    if batch.to_complete:
+        at = clock.now() + SETTLES_WITHIN
+        SubscriptionJob.objects.schedule(Kind.COMPLETE, batch.to_complete, at=at)
         enqueue_on_commit(COMPLETE_TASK, delay_s=SETTLES_WITHIN.total_seconds())
     if any(row.dapp_authentication_did for row in batch.joined):
         enqueue_on_commit(REPLAY_TASK)

@@ -28,9 +28,10 @@ from accounts.services import record_events
 from groundwork import clock, entropy
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
+from groundwork.work_queue import NO_WORK
 from identity.models import IdentityKey
 from relay.dispatch import Declined, Inbound, NotHandled, Refused
-from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.models import NotifyMessageRecord, Subscription, SubscriptionJob
 from subscriptions.services.read_state import App, read_events, tell_reads
 from subscriptions.services.wallet import later_identities, notify_keys, publish
 from walletconnect.crypto.keys import Topic
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from walletconnect.notify.values import NotifyMessage
     from walletconnect.relay.frames import Publication
 
+Kind = SubscriptionJob.Kind
 ASK_TASK: Final = "subscriptions.ask_reads"
 ASK_TOGETHER: Final = 200
 # A person reads several in a row. And a client that shows its history again after marking
@@ -87,15 +89,13 @@ def compare_counts(told: Sequence[tuple[Subscription, int]]) -> None:
 
 
 def _let_be(rows: Iterable[Subscription]) -> None:
-    """Nothing to ask any more: our own marks have been heard."""
-    asking = [
-        row
-        for row in rows
-        if row.reads_due_at is not None or row.unread_told is not None
-    ]
+    """Nothing to ask any more: the server has our own marks."""
+    settled = list(rows)
+    SubscriptionJob.objects.cancel(settled, Kind.READS)
+    asking = [row for row in settled if row.unread_told is not None]
     for row in asking:
-        row.reads_due_at, row.unread_told = None, None
-    Subscription.objects.bulk_update(asking, ["reads_due_at", "unread_told"])
+        row.unread_told = None
+    Subscription.objects.bulk_update(asking, ["unread_told"])
 
 
 def _tell_late(apps: Collection[App]) -> None:
@@ -117,10 +117,10 @@ def ask_soon(row: Subscription) -> None:
 
 
 def _ask_soon(rows: Sequence[Subscription]) -> None:
-    for row in rows:
-        row.reads_due_at = clock.now() + MOMENT
     if rows:
-        Subscription.objects.bulk_update(rows, ["reads_due_at", "unread_told"])
+        Subscription.objects.bulk_update(rows, ["unread_told"])
+        at = clock.now() + MOMENT
+        SubscriptionJob.objects.schedule(Kind.READS, rows, at=at)
         enqueue_on_commit(ASK_TASK, delay_s=MOMENT.total_seconds())
 
 
@@ -145,18 +145,17 @@ def _app(row: Subscription) -> App:
 @transaction.atomic
 def ask_reads() -> bool:
     """Ask for the newest page where it is due; whether there may be more."""
-    rows = list(
-        Subscription.objects.active()
-        .select_for_update(of=("self",), skip_locked=True)
-        .select_related("account")
-        .filter(reads_due_at__lte=clock.now(), listed_by__isnull=False)
+    jobs = (
+        SubscriptionJob.objects.of_kind(Kind.READS)
+        .filter(subscription__listed_by__isnull=False)
         # Until its documents have been read it stays due.
-        .exclude(dapp_authentication_did="")
-        .order_by("reads_due_at")[:ASK_TOGETHER]
+        .exclude(subscription__dapp_authentication_did="")
+        .select_related("subscription__account")
+        .claim(ASK_TOGETHER, owner="subscription__account__user_id")
     )
-    for row in rows:
-        row.reads_due_at = None
-    Subscription.objects.bulk_update(rows, ["reads_due_at"])
+    # Asking is writing rows, in this transaction: nothing to wait for.
+    SubscriptionJob.objects.filter(pk__in=[job.pk for job in jobs]).update(**NO_WORK)
+    rows = [job.subscription for job in jobs]
     publish(_requests(dict.fromkeys(rows)))
     failpoint("reads.before_commit")
     return len(rows) == ASK_TOGETHER

@@ -9,7 +9,6 @@ bytes; the dapp has as long to answer as its token lives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +17,6 @@ from django.db import IntegrityError, transaction
 
 from accounts.services import record_events
 from groundwork import clock, entropy, limits
-from groundwork.drain import drain
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
 from groundwork.work_queue import Backoff
@@ -30,6 +28,7 @@ from relay.steps import StepDraft
 from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
 from subscriptions.services import documents
 from subscriptions.services.attempts import State, end_attempt, move
+from subscriptions.services.dapp_queue import drain_by_dapp
 from subscriptions.services.errors import (
     AlreadySubscribed,
     DappUnusable,
@@ -37,7 +36,6 @@ from subscriptions.services.errors import (
     TooMany,
     UnknownTypes,
 )
-from subscriptions.services.reading import read_dapp
 from subscriptions.services.wallet import (
     attempt_event,
     require_few_types,
@@ -61,7 +59,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from accounts.models import Account, Device
-    from subscriptions.services.reading import Reading
 
 RESOLVE_TASK: Final = "subscriptions.resolve_dapp"
 MAX_IN_FLIGHT: Final = 32
@@ -172,34 +169,22 @@ def _start(
 # --- step 1, outside any transaction ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolving:
-    """Claimed attempts at one dapp; ``is_to_read`` unless its documents are current."""
-
-    dapp_url: str
-    attempts: list[SubscribeAttempt]
-    is_to_read: bool
-
-
 def resolve_due() -> int:
     """Read the documents of dapps that attempts wait for, and send the requests.
 
     Takes whatever is due, so that one task serves many. Uses the network.
     """
-    taken = 0
-
-    def claim(limit: int) -> list[_Resolving]:
-        nonlocal taken
-        found = _claim(limit)
-        taken += sum(len(each.attempts) for each in found)
-        return found
-
-    drain(claim, _read_if_needed, _record, slots=MAX_IN_FLIGHT)
-    return taken
+    return drain_by_dapp(
+        _claim,
+        lambda attempt: attempt.dapp_url,
+        _go_on_all,
+        is_to_read=_is_to_read,
+        slots=MAX_IN_FLIGHT,
+    )
 
 
-def _claim(limit: int) -> list[_Resolving]:
-    attempts = (
+def _claim(limit: int) -> list[SubscribeAttempt]:
+    return (
         SubscribeAttempt.objects.filter(
             state=State.RESOLVING, expires_at__gt=clock.now()
         )
@@ -211,32 +196,17 @@ def _claim(limit: int) -> list[_Resolving]:
             caps={"account__user_id": MAX_PER_USER, "dapp_url": MAX_PER_DAPP},
         )
     )
-    at_dapp: dict[str, list[SubscribeAttempt]] = {}
-    for attempt in attempts:
-        at_dapp.setdefault(attempt.dapp_url, []).append(attempt)
-    now = clock.now()
-    kept = DappDocument.objects.in_bulk(list(at_dapp), field_name="url")
-    current = {url for url, document in kept.items() if document.is_current(now)}
-    return [
-        _Resolving(url, found, url not in current) for url, found in at_dapp.items()
-    ]
 
 
-def _read_if_needed(resolving: _Resolving) -> tuple[_Resolving, Reading | None]:
-    return resolving, read_dapp(resolving.dapp_url) if resolving.is_to_read else None
+def _is_to_read(_: str, document: DappDocument | None) -> bool:
+    return document is None or not document.is_current(clock.now())
 
 
-def _record(results: list[tuple[_Resolving, Reading | None]]) -> None:
+def _go_on_all(attempts: list[SubscribeAttempt], document: DappDocument | None) -> None:
     failpoint("subscribe.01.after_fetch")
-    readings = {each.url: each for _, each in results if each is not None}
-    if readings:
-        documents.keep_readings(readings.values())
-    kept = DappDocument.objects.in_bulk(
-        [resolving.dapp_url for resolving, _ in results], field_name="url"
-    )
-    for resolving, _ in results:
-        for attempt in resolving.attempts:
-            _go_on(attempt, kept[attempt.dapp_url])
+    for attempt in attempts:
+        if document is not None:
+            _go_on(attempt, document)
 
 
 def _go_on(attempt: SubscribeAttempt, document: DappDocument) -> None:

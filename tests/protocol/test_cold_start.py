@@ -108,8 +108,8 @@ def test_the_account_is_rebuilt_from_the_archive(gateways, project, alice):
     assert (row.topic, row.scope) == (before.topic, before.scope)
     assert row.added_by == "history"
     until(lambda: titles() == TITLES, what="the notifications in their order")
-    row.refresh_from_db()
-    assert (row.history_due_at, row.history_reason) == (None, "")
+    job = row.jobs.get(kind="history")
+    assert (job.next_attempt_at, job.reason) == (None, "")
 
 
 def test_it_goes_on_live_after_the_replay(gateways, project, alice):

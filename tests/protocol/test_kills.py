@@ -19,7 +19,12 @@ from castserver.models import Subscriber
 from groundwork import clock
 from keychain.services import Holder, sym_keys
 from relay.models import InboxMessage, OutboxMessage
-from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription
+from subscriptions.models import (
+    NotifyMessageRecord,
+    SubscribeAttempt,
+    Subscription,
+    SubscriptionJob,
+)
 from syncstore.models import ColdStart, StoreEntry
 from tests.browser_device import BrowserDevice
 from tests.browser_device import wait_for as look_for
@@ -63,11 +68,12 @@ def start_worker(start_program):
 
 
 def let_leases_run_out() -> None:
+    """What a kill has voided already; and what was put off for another reason."""
     past = clock.now() - timedelta(seconds=1)
-    InboxMessage.objects.filter(leased_until__isnull=False).update(leased_until=past)
-    SubscribeAttempt.objects.exclude(next_attempt_at=None).update(next_attempt_at=past)
-    ColdStart.objects.exclude(next_attempt_at=None).update(next_attempt_at=past)
-    Subscription.objects.exclude(history_due_at=None).update(history_due_at=past)
+    for model in (InboxMessage, SubscribeAttempt, ColdStart, SubscriptionJob):
+        model.objects.filter(leased_until__isnull=False).update(leased_until=past)
+    for model in (SubscribeAttempt, ColdStart, SubscriptionJob):
+        model.objects.exclude(next_attempt_at=None).update(next_attempt_at=past)
 
 
 def kill_at(worker) -> None:

@@ -15,7 +15,12 @@ from groundwork import clock, entropy
 from keychain.services import Holder, sym_keys
 from relay.models import TopicSubscription
 from subscriptions import services
-from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription
+from subscriptions.models import (
+    NotifyMessageRecord,
+    SubscribeAttempt,
+    Subscription,
+    SubscriptionJob,
+)
 from syncstore.models import ColdStart, Store, StoreEntry, StoreUpdate
 from syncstore.services import cold_start, enable_sync
 from tests.subscriptions.conftest import subscribed
@@ -483,14 +488,14 @@ def test_a_history_that_is_away_is_said_and_made_up_for(archive, other, dapp):
     other.announce(other.subscription())
     archive.status = 500
     assert services.replay_due() == 1
-    row = Subscription.objects.get()
-    assert "500" in row.history_reason
-    assert row.history_due_at > clock.now()
+    job = Subscription.objects.get().jobs.get(kind="history")
+    assert "500" in job.reason
+    assert job.next_attempt_at > clock.now()
     archive.status = 200
-    Subscription.objects.update(history_due_at=clock.now())
+    SubscriptionJob.objects.update(next_attempt_at=clock.now())
     services.replay_due()
-    row.refresh_from_db()
-    assert (row.history_reason, row.history_due_at) == ("", None)
+    job.refresh_from_db()
+    assert (job.reason, job.next_attempt_at) == ("", None)
 
 
 def test_what_was_subscribed_before_sync_is_announced_after_the_replay(

@@ -154,7 +154,7 @@ def test_the_dapps_own_words_are_read_a_moment_later(watched, dapp, server):
         "alerts": {"description": "Urgent", "enabled": True},
         "news": {"description": "What is new", "enabled": False},
     }
-    assert row.complete_due_at is None
+    assert row.jobs.get(kind="complete").next_attempt_at is None
 
 
 def test_a_known_dapp_needs_no_second_look(watched, dapp, server):
@@ -162,7 +162,7 @@ def test_a_known_dapp_needs_no_second_look(watched, dapp, server):
     hits = len(dapp.hits)
     tell(server, listed(watched, dapp))
     assert only().dapp_authentication_did == dapp.key.did
-    assert only().complete_due_at is None
+    assert not only().jobs.filter(kind="complete").exists()
     assert len(dapp.hits) == hits
 
 

@@ -9,7 +9,7 @@ import pytest
 from accounts.models import AccountEvent
 from groundwork import clock, entropy
 from subscriptions import services
-from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.models import NotifyMessageRecord, Subscription, SubscriptionJob
 from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, later_notification, listed
 from tests.subscriptions.conftest import subscribed
@@ -181,7 +181,8 @@ def test_what_came_before_us_is_asked_about_once(watched, dapp, server, entry):
 def test_a_server_of_august_is_not_asked(watched, dapp):
     subscribed(watched, dapp)
     deliver(dapp.notification(watched.account))
-    Subscription.objects.update(reads_due_at=clock.now())
+    rows = Subscription.objects.all()
+    SubscriptionJob.objects.schedule(SubscriptionJob.Kind.READS, rows)
     ask()
     assert not sent(GET_NOTIFICATIONS.tag)
 
