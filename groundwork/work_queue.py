@@ -9,7 +9,6 @@ a queue.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -18,11 +17,13 @@ from django.db.models import F, Q, Value, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Least, RowNumber
 
-from groundwork import clock, entropy
+from groundwork import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
+
+    from groundwork.backoff import Backoff
 
 REASON_LENGTH: Final = 200
 # Longer than any network deadline of ours; a worker that dies frees its rows at once.
@@ -35,34 +36,6 @@ LIVE_SESSIONS: Final = "SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL"
 
 _LeasedRow = TypeVar("_LeasedRow", bound="Leased")
 _Row = TypeVar("_Row", bound="WorkItem")
-
-
-# --- back-off -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait after the n-th failed attempt; after the last one it is over.
-
-    Doubles from ``first_s`` to ``max_s``. ``steps_s`` names each wait instead. Jitter of
-    a fifth keeps rows that failed together from coming back together.
-    """
-
-    first_s: float = 5.0
-    max_s: float = 3_600.0
-    max_attempts: int = MAX_ATTEMPTS_COUNTED
-    steps_s: tuple[float, ...] = ()
-
-    def is_over(self, attempts: int) -> bool:
-        last = len(self.steps_s) + 1 if self.steps_s else self.max_attempts
-        return attempts >= last
-
-    def delay(self, attempts: int) -> timedelta:
-        if self.steps_s:
-            seconds = self.steps_s[min(max(attempts, 1), len(self.steps_s)) - 1]
-        else:
-            seconds = min(self.first_s * 2 ** min(max(attempts - 1, 0), 30), self.max_s)
-        return timedelta(seconds=entropy.jitter(seconds))
 
 
 # --- leases ---------------------------------------------------------------------------

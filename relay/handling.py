@@ -19,6 +19,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.transaction import atomic
 
 from groundwork import clock, entropy
+from groundwork.backoff import Backoff
 from groundwork.failpoints import failpoint
 from relay import inbox
 from relay.dispatch import Inbound, NotHandled, Refused, Route, TryLater, route_of
@@ -38,7 +39,9 @@ refusals = Tally(logger, "refused")
 
 State = InboxMessage.State
 
-LONGEST_BACK_OFF_S: Final = 300.0
+BACKOFF: Final = Backoff(first_s=2.0, max_s=300.0, max_attempts=MAX_ATTEMPTS)
+# For what only time brings, say a Keys Server that is away: no attempts are counted.
+MAX_WAIT_S: Final = 300.0
 TRY_FOR: Final = timedelta(days=1)
 # A run is begun only while this much of the lease is left.
 LEAST_LEASE: Final = timedelta(seconds=25)
@@ -244,13 +247,14 @@ def _settlement(row: Row, reason: NotHandled) -> Settlement:
         age = now - row.received_at
         state = State.DUE if age < TRY_FOR else State.FAILED
         # As long again as it has waited: the back-off grows by itself.
-        delay = min(LONGEST_BACK_OFF_S, max(1.0, age.total_seconds() / 2))
+        delay = timedelta(
+            seconds=entropy.jitter(min(MAX_WAIT_S, max(1.0, age.total_seconds() / 2)))
+        )
         attempts = row.attempts
     else:
         attempts = min(row.attempts + 1, MAX_ATTEMPTS)
-        state = State.DUE if attempts < MAX_ATTEMPTS else State.FAILED
-        delay = min(LONGEST_BACK_OFF_S, 2.0**attempts)
+        state = State.FAILED if BACKOFF.is_over(attempts) else State.DUE
+        delay = BACKOFF.delay(attempts)
     if state is State.FAILED:
         logger.error("message failed for good", extra={"inbox_message": row.pk})
-    later = now + timedelta(seconds=entropy.jitter(delay))
-    return Settlement(row.pk, state, reason.reason, attempts, later)
+    return Settlement(row.pk, state, reason.reason, attempts, now + delay)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from django.db import models
 
 from accounts.models import Account
+from groundwork.work_queue import WorkItem
 from subscriptions.models_dapp import REASON_LENGTH, URL_LENGTH
 from walletconnect.identity.did import AccountId, DidWebDocument, public_key_of
 from walletconnect.notify.later import PendingWatch
@@ -54,7 +55,7 @@ class WatchedServer(models.Model):
         )
 
 
-class AccountWatch(models.Model):
+class AccountWatch(WorkItem):
     """An account is told by a Cast Server what it is subscribed to there.
 
     ``next_attempt_at`` is when to ask (again): a retry, a renewal before the server
@@ -80,9 +81,6 @@ class AccountWatch(models.Model):
     list_iat = models.BigIntegerField(
         default=0, help_text="of the last list that was applied, seconds"
     )
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField()
-    reason = models.CharField(max_length=REASON_LENGTH, blank=True)
     created_at = models.DateTimeField()
 
     class Meta:
@@ -92,9 +90,7 @@ class AccountWatch(models.Model):
                 fields=["account", "server"], name="one_watch_per_account_and_server"
             )
         ]
-        indexes: ClassVar = [
-            models.Index(fields=["next_attempt_at"], name="account_watch_due")
-        ]
+        indexes: ClassVar = WorkItem.Meta.indexes
 
     def __str__(self) -> str:
         return f"{self.account_id} at {self.server_id}"

@@ -24,9 +24,9 @@ from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
 from castserver.services.owners import owner_of
 from castserver.services.webhooks import signing_secrets
 from groundwork import clock, outbound
+from groundwork.backoff import Backoff
 from groundwork.drain import drain
 from groundwork.failpoints import failpoint
-from groundwork.work_queue import Backoff
 from keychain.services import KeychainError
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from django.db import transaction
 from accounts.models import SignInRequest
 from accounts.services import audit
 from groundwork import clock
+from groundwork.backoff import Backoff
 from groundwork.drain import drain
-from groundwork.work_queue import REASON_LENGTH, Backoff, repeat
+from groundwork.work_queue import REASON_LENGTH, repeat
 from identity.models import IdentityKey, IdentityUnregistration, KnownIdentity
 from identity.services import client, device_keys
 from identity.services.client import Refused, Unavailable

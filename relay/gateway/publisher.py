@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from groundwork import clock, entropy
+from groundwork import clock
+from groundwork.backoff import Backoff
 from groundwork.failpoints import failpoint
 from relay.gateway.connection import RelayRefused
 from relay.gateway.running import all_of
@@ -42,8 +43,7 @@ State = OutboxMessage.State
 ROUND_ROWS: Final = 1_000
 CHUNK_MESSAGES: Final = 200
 CHUNK_CHARACTERS: Final = 256 * 1024
-FIRST_BACK_OFF_S: Final = 1.0
-LONGEST_BACK_OFF_S: Final = 300.0
+BACKOFF: Final = Backoff(first_s=1.0, max_s=300.0)
 # A message is tried for its TTL, but at least for as long as a relay's restart takes.
 LEAST_PATIENCE_S: Final = 120
 LONGEST_REASON: Final = 200
@@ -291,8 +291,7 @@ def _not_sent_parameters(
     for rejection in rejected:
         final = rejection.is_final(now)
         states.append((State.FAILED if final else State.DUE).value)
-        delay = min(LONGEST_BACK_OFF_S, FIRST_BACK_OFF_S * 2.0**rejection.row.attempts)
-        next_attempts.append(now + timedelta(seconds=entropy.jitter(delay)))
+        next_attempts.append(now + BACKOFF.delay(rejection.row.attempts + 1))
     return {
         "ids": [rejection.row.pk for rejection in rejected],
         "states": states,

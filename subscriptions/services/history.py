@@ -15,9 +15,9 @@ from django.db import transaction
 
 from accounts.services import record_events
 from groundwork import clock
+from groundwork.backoff import Backoff
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
-from groundwork.work_queue import Backoff
 from history.client import HistoryUnavailable
 from subscriptions.models import Subscription, SubscriptionJob
 from subscriptions.services.adoption import REPLAY_TASK

@@ -7,14 +7,15 @@ the guarded client; a change of keys is in the audit log before they are used.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import transaction
 
 from accounts.services import audit
-from groundwork import clock, entropy
+from groundwork import clock
+from groundwork.backoff import Backoff
+from groundwork.work_queue import fresh_work
 from subscriptions.models_dapp import REASON_LENGTH
 from subscriptions.models_watch import AccountWatch, WatchedServer
 from subscriptions.services.reading import Reading, read_did_document
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
     from walletconnect.identity.did import DidWebDocument
 
-FIRST_RETRY_S: Final = 5.0
-LONGEST_RETRY_S: Final = 300.0
+BACKOFF: Final = Backoff(first_s=5.0, max_s=300.0)
 
 
 def watched_server() -> WatchedServer:
@@ -54,19 +54,14 @@ def _keep(pk: int, reading: Reading) -> WatchedServer:
     now = clock.now()
     if reading.document is None:
         row.reason = reading.reason[:REASON_LENGTH]
-        row.expires_at = now + _delay(row.attempts)
         row.attempts = min(row.attempts + 1, 100)
+        row.expires_at = now + BACKOFF.delay(row.attempts)
     else:
         row.reason, row.attempts = "", 0
         row.fetched_at, row.expires_at = now, now + reading.keep_for
         _take_keys(row, reading.document, now)
     row.save()
     return row
-
-
-def _delay(attempts: int) -> timedelta:
-    seconds = min(FIRST_RETRY_S * 2 ** min(attempts, 10), LONGEST_RETRY_S)
-    return timedelta(seconds=entropy.jitter(seconds))
 
 
 def _take_keys(row: WatchedServer, document: DidWebDocument, now: datetime) -> None:
@@ -76,5 +71,5 @@ def _take_keys(row: WatchedServer, document: DidWebDocument, now: datetime) -> N
     if row.is_usable:
         audit("cast-server.key-changed", subject=row.url, detail=f"now {found[1]}")
         # It knows none of our watches under its new keys.
-        AccountWatch.objects.filter(server=row).update(next_attempt_at=now, attempts=0)
+        AccountWatch.objects.filter(server=row).update(**fresh_work())
     row.public_key, row.authentication_did = found

@@ -17,9 +17,9 @@ from django.db import IntegrityError, transaction
 
 from accounts.services import record_events
 from groundwork import clock, entropy, limits
+from groundwork.backoff import Backoff
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
-from groundwork.work_queue import Backoff
 from identity.services import NoIdentityKey
 from keychain.services import Holder, put_key_pair, put_sym_keys
 from relay import outbox, steps

@@ -24,8 +24,10 @@ from django.db.models import Exists, OuterRef
 from accounts.models import Account
 from accounts.services import record_events
 from groundwork import clock, entropy
+from groundwork.backoff import Backoff
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
+from groundwork.work_queue import fresh_work
 from identity import services as identity
 from identity.models import IdentityKey
 from keychain.services import Holder, forget, key_pairs, put_key_pair, put_sym_keys
@@ -55,18 +57,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from django.db.models import QuerySet
-
+    from groundwork.work_queue import WorkQuerySet
     from walletconnect.notify.parties import WalletIdentity
 
 WATCH_TASK: Final = "subscriptions.watch_accounts"
 WATCH_TOGETHER: Final = 200
-MOST_ATTEMPTS: Final = 100
 # The server forgets a watcher after a day; we ask again well before.
 RENEW_AFTER_S: Final = WATCHER_LIFE * 3 / 4
-LONGEST_RETRY_S: Final = 60 * 60.0
+BACKOFF: Final = Backoff(first_s=WATCH.ttl, max_s=3_600.0)
 # Until somebody signs in, or a Keys Server has confirmed a key.
-NO_IDENTITY_RETRY_S: Final = 60.0
+NO_IDENTITY_BACKOFF: Final = Backoff(first_s=60.0, max_s=3_600.0)
 NO_IDENTITY: Final = "no identity key of the account may see all apps now"
 NOT_WATCHING: Final = "no account watches on this topic"
 OUTDATED: Final = "older than a list that was applied"
@@ -74,9 +74,7 @@ OUTDATED: Final = "older than a list that was applied"
 
 def watch_soon(account: Account) -> None:
     """Somebody has signed in with the account: hear soon what it is subscribed to."""
-    AccountWatch.objects.filter(account=account).update(
-        next_attempt_at=clock.now(), attempts=0
-    )
+    AccountWatch.objects.filter(account=account).update(**fresh_work())
     enqueue_on_commit(WATCH_TASK)
 
 
@@ -99,10 +97,8 @@ def watch_accounts() -> bool:
     return _ask(server) == WATCH_TOGETHER
 
 
-def _due(server: WatchedServer) -> QuerySet[AccountWatch]:
-    return AccountWatch.objects.filter(
-        server=server, next_attempt_at__lte=clock.now()
-    ).order_by("next_attempt_at")
+def _due(server: WatchedServer) -> WorkQuerySet[AccountWatch]:
+    return AccountWatch.objects.filter(server=server).due()
 
 
 @transaction.atomic
@@ -130,7 +126,7 @@ def _renew_voices(server: WatchedServer) -> None:
     active = IdentityKey.objects.active().filter(did=OuterRef("identity_did"))
     AccountWatch.objects.filter(~Exists(active), server=server).exclude(
         identity_did=""
-    ).update(identity_did="", next_attempt_at=clock.now(), attempts=0)
+    ).update(identity_did="", **fresh_work())
 
 
 @transaction.atomic
@@ -172,11 +168,8 @@ class _Asked:
 @transaction.atomic
 def _ask(server: WatchedServer) -> int:
     """Ask for what is due, all in one transaction; how many accounts were due."""
-    rows = list(
-        _due(server)
-        .select_for_update(of=("self",), skip_locked=True)
-        .select_related("account")[:WATCH_TOGETHER]
-    )
+    watches = AccountWatch.objects.filter(server=server).select_related("account")
+    rows = watches.claim(WATCH_TOGETHER, owner="account__user_id")
     voices = _voices(rows)
     pairs = key_pairs(Holder.WALLET, [row.topic_of_key_pair for row in rows])
     asked = [
@@ -186,7 +179,8 @@ def _ask(server: WatchedServer) -> int:
     ]
     now = clock.now()
     for row in rows:
-        row.attempts = min(row.attempts + 1, MOST_ATTEMPTS)
+        # Asking is writing rows, in this transaction: nothing to hold a lease for.
+        row.leased_until = row.leased_by = None
     _fall_silent([row for row in rows if row.account_id not in voices], now)
     _keep_keys(asked)
     for each in asked:
@@ -205,7 +199,8 @@ _ASKED_FIELDS: Final = [
     "response_topic",
     "rpc_id",
     "requested_at",
-    "attempts",
+    "leased_until",
+    "leased_by",
     "next_attempt_at",
     "reason",
 ]
@@ -269,12 +264,7 @@ def _note_request(asked: _Asked, now: datetime) -> None:
     row.response_topic = asked.request.sym_key.topic
     row.rpc_id = int(pending.request_id)
     row.requested_at = now
-    row.next_attempt_at = now + _delay(WATCH.ttl, row.attempts)
-
-
-def _delay(first_s: float, attempts: int) -> timedelta:
-    seconds = min(first_s * 2 ** min(attempts - 1, 12), LONGEST_RETRY_S)
-    return timedelta(seconds=entropy.jitter(seconds))
+    row.next_attempt_at = now + BACKOFF.delay(row.attempts)
 
 
 def _fall_silent(rows: Sequence[AccountWatch], now: datetime) -> None:
@@ -283,7 +273,7 @@ def _fall_silent(rows: Sequence[AccountWatch], now: datetime) -> None:
     for row in rows:
         row.identity_did, row.response_topic, row.rpc_id = "", "", None
         row.reason = NO_IDENTITY
-        row.next_attempt_at = now + _delay(NO_IDENTITY_RETRY_S, row.attempts)
+        row.next_attempt_at = now + NO_IDENTITY_BACKOFF.delay(row.attempts)
 
 
 # --- being told -----------------------------------------------------------------------

@@ -18,9 +18,9 @@ from django.db.models import F
 
 from accounts.services import EventDraft, record_events
 from groundwork import clock
+from groundwork.backoff import Backoff
 from groundwork.failpoints import failpoint
 from groundwork.wake import enqueue_on_commit
-from groundwork.work_queue import Backoff
 from history import client
 from history.client import HistoryUnavailable
 from keychain.services import Holder, sym_keys
