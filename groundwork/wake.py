@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 from typing import TYPE_CHECKING, Final
 
 import celery
@@ -32,6 +33,8 @@ TASK_PREFIX: Final = "wake-up:"
 # A wake-up that was lost with a killed worker holds back others for so long, no longer
 # than the next sweep.
 TASK_KEY_S: Final = 30
+# Delays above it are counted in seconds, below in tenths.
+COARSE_FROM_S: Final = 5.0
 
 
 def channel_name(channel: str) -> str:
@@ -59,18 +62,24 @@ def enqueue_on_commit(
 
 
 def reserve_wake_up(
-    task_name: str, args: Sequence[object] = (), *, delay_s: float = 0.0
+    task_name: str, args: Sequence[object] = (), *, due_at: float | None = None
 ) -> bool:
     """Whether no wake-up like it is waiting; if so, this one is from now on.
 
-    Delayed ones are counted by the second in which they are due: one that is due later
-    must not hold back an earlier one. Raises ``RedisError``.
+    Delayed ones are told apart by the moment (``due_at``, seconds since 1970) at which
+    they start: a late one must not hold back an early one. Raises ``RedisError``.
     """
-    key = _task_key(task_name, args)
-    if delay_s:
-        key += f"@{round(clock.now().timestamp() + delay_s)}"
-    lifetime_ms = round((TASK_KEY_S + delay_s) * 1000)
-    return bool(shared_redis().set(key, b"", nx=True, px=lifetime_ms))
+    key, lifetime_s = _task_key(task_name, args), float(TASK_KEY_S)
+    if due_at is not None:
+        key += f"@{due_at:.1f}"
+        lifetime_s += max(0.0, due_at - clock.now().timestamp())
+    return bool(shared_redis().set(key, b"", nx=True, px=round(lifetime_s * 1000)))
+
+
+def _moment_after(delay_s: float) -> float:
+    """When a delayed wake-up starts: in steps, so that many share one, never early."""
+    step = 0.1 if delay_s < COARSE_FROM_S else 1.0
+    return math.ceil((clock.now().timestamp() + delay_s) / step) * step
 
 
 def wake_up_started(task_name: str, args: Sequence[object] = ()) -> None:
@@ -117,10 +126,12 @@ def _announce(channel: str) -> None:
 
 def _enqueue(task_name: str, args: Sequence[object], delay_s: float) -> None:
     signature = celery.signature(task_name, args=args)
-    if delay_s:
-        signature = signature.set(countdown=delay_s)
+    due_at = _moment_after(delay_s) if delay_s else None
+    if due_at is not None:
+        countdown = due_at - clock.now().timestamp()
+        signature = signature.set(countdown=countdown)
     try:
-        if reserve_wake_up(task_name, args, delay_s=delay_s):
+        if reserve_wake_up(task_name, args, due_at=due_at):
             signature.apply_async()
     except (OperationalError, redis.RedisError) as error:
         logger.warning("task not started", extra={"task": task_name, "error": error})

@@ -119,14 +119,18 @@ class IdentityUnregistration(WorkItem):
 # --- the identity keys of others ------------------------------------------------------
 
 
-class KnownIdentity(models.Model):
-    """A CACAO that we fetched from another Keys Server and verified ourselves."""
+class KnownIdentity(WorkItem):
+    """A CACAO that we fetched from another Keys Server and verified ourselves.
+
+    The work is to ask the server, for the first time or again.
+    """
 
     did = models.CharField(max_length=DID_LENGTH)
     keys_server = models.CharField(max_length=URL_LENGTH)
     # Empty: the server said that it does not know the key.
     cacao = models.TextField(blank=True)
-    checked_at = models.DateTimeField(db_index=True)
+    # Empty: it has not answered yet.
+    checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     class Meta:
         verbose_name_plural = "known identities"
@@ -135,6 +139,7 @@ class KnownIdentity(models.Model):
                 fields=["did", "keys_server"], name="known_identity_is_unique"
             )
         ]
+        indexes: ClassVar = WorkItem.Meta.indexes
 
     def __str__(self) -> str:
         return self.did

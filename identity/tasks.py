@@ -7,6 +7,7 @@ from celery import shared_task
 from groundwork.drain import DRAIN_TIME_LIMIT_S, single_run
 from identity import services
 from identity.services.device_keys import REGISTER_TASK, UNREGISTER_TASK
+from identity.services.resolving import LOOK_UP_TASK
 
 
 @shared_task(
@@ -25,6 +26,15 @@ def register_identity_keys() -> None:
 )
 def unregister_identity_keys() -> None:
     single_run(UNREGISTER_TASK, services.unregister_due_keys)
+
+
+@shared_task(
+    name=LOOK_UP_TASK,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+)
+def look_up_identities() -> None:
+    single_run(LOOK_UP_TASK, services.look_up_identities)
 
 
 @shared_task(name="identity.prune")

@@ -41,6 +41,7 @@ PERIODIC = (
     Periodic("relay.prune", 15 * MINUTE, "drop relay messages past their TTL"),
     Periodic("accounts.expire_devices", MINUTE, "sign out devices past their time"),
     Periodic("accounts.prune", DAY, "drop what sign-ins and removals left behind"),
+    Periodic("identity.look_up_identities", MINUTE, "ask other Keys Servers"),
     Periodic("identity.register_identity_keys", MINUTE, "register identity keys"),
     Periodic("identity.unregister_identity_keys", MINUTE, "unregister identity keys"),
     Periodic("identity.prune", 10 * MINUTE, "forget resolved identities past use"),

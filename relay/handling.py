@@ -21,6 +21,7 @@ from django.db.transaction import atomic
 from groundwork import clock, entropy
 from groundwork.backoff import Backoff
 from groundwork.failpoints import failpoint
+from groundwork.wake import enqueue_on_commit
 from relay import inbox
 from relay.dispatch import Inbound, NotHandled, Refused, Route, TryLater, route_of
 from relay.inbox import MAX_ATTEMPTS, Batch, Row, Settlement
@@ -42,6 +43,9 @@ State = InboxMessage.State
 BACKOFF: Final = Backoff(first_s=2.0, max_s=300.0, max_attempts=MAX_ATTEMPTS)
 # For what only time brings, say a Keys Server that is away: no attempts are counted.
 MAX_WAIT_S: Final = 300.0
+# The first wait for what a task is about to bring, say an answer of a Keys Server.
+MIN_WAIT_S: Final = 0.3
+SWEPT_AFTER_S: Final = 30.0
 TRY_FOR: Final = timedelta(days=1)
 # A run is begun only while this much of the lease is left.
 LEAST_LEASE: Final = timedelta(seconds=25)
@@ -234,9 +238,19 @@ def _settle(
 ) -> None:
     settlements = [_settlement(rows[pk], reason) for pk, reason in declined.items()]
     inbox.settle(settlements, lease)
+    _wake_for_retries(settlements)
     for settlement in settlements:
         if settlement.state is State.REFUSED:
             refusals.count(settlement.reason)
+
+
+def _wake_for_retries(settlements: Sequence[Settlement]) -> None:
+    """What is due again before the next sweep needs a wake-up of its own."""
+    due = [each.next_attempt_at for each in settlements if each.state is State.DUE]
+    waits = {(at - clock.now()).total_seconds() for at in due}
+    for wait in waits:
+        if wait < SWEPT_AFTER_S:
+            enqueue_on_commit(inbox.HANDLE_TASK, delay_s=max(wait, 0.1))
 
 
 def _settlement(row: Row, reason: NotHandled) -> Settlement:
@@ -248,7 +262,9 @@ def _settlement(row: Row, reason: NotHandled) -> Settlement:
         state = State.DUE if age < TRY_FOR else State.FAILED
         # As long again as it has waited: the back-off grows by itself.
         delay = timedelta(
-            seconds=entropy.jitter(min(MAX_WAIT_S, max(1.0, age.total_seconds() / 2)))
+            seconds=entropy.jitter(
+                min(MAX_WAIT_S, max(MIN_WAIT_S, age.total_seconds() / 2))
+            )
         )
         attempts = row.attempts
     else:

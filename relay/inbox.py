@@ -29,6 +29,7 @@ from relay.models import InboxMessage, Party
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+HANDLE_TASK: Final = "relay.handle_inbox"
 LEASE: Final = timedelta(seconds=60)
 BATCH: Final = 500
 MAX_ATTEMPTS: Final = 8

@@ -12,7 +12,7 @@ from django.db.models import Count, Min, Q
 from groundwork import clock
 from groundwork.wake import enqueue_on_commit, wake
 from relay import handling, inbox
-from relay.inbox import Received
+from relay.inbox import HANDLE_TASK, Received
 from relay.models import InboxMessage, OutboxMessage, Party, TopicSubscription
 from relay.outbox import outbox_channel, topics_channel
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Received", "receive"]
 
-HANDLE_TASK: Final = "relay.handle_inbox"
 LONGEST_TTL: Final = timedelta(days=30)
 # Marks of what was handled outlive every copy that a relay may still hold.
 KEEP_FOR: Final = LONGEST_TTL + timedelta(days=1)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from walletconnect.relay.methods import Method
 
 NOT_A_REQUEST = "not a request"
-KEYS_SERVER_AWAY = "a key server does not answer"
+KEYS_SERVER_AWAY = "a Keys Server has not answered yet"
 
 
 def too_many() -> RemoteProtocolError:

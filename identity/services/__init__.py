@@ -30,6 +30,7 @@ from identity.services.errors import (
 from identity.services.resolving import (
     known_identities,
     known_identity,
+    look_up_identities,
     own_keys_servers,
     resolve_identity,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "ethereum_account",
     "known_identities",
     "known_identity",
+    "look_up_identities",
     "own_domains",
     "own_keys_servers",
     "prune",

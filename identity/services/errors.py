@@ -133,7 +133,7 @@ class NoIdentityKey(Exception):
 
 
 class KeysServerUnavailable(Exception):
-    """A Keys Server did not answer, or not sensibly. What did resolve is kept.
+    """Another Keys Server has not answered yet, or not sensibly.
 
     ``unresolved`` are the did:keys that nothing is known about; ``resolved`` the rest.
     """

@@ -1,24 +1,26 @@
 """Whom an identity key speaks for: asked at Keys Servers, verified here, remembered.
 
-Spec: protocol.md, section 3.1; reliability.md, item 14. ``ksu`` comes from a peer's token, so
-it is taken from an allow-list or not at all. Our own Keys Server is asked in process: what
-it answers is always fresh, an unregistered key is unknown at once. Answers of others are
-remembered for a short while, so a key that was unregistered there is refused soon.
-
-Everything works on batches: one query for what is here, concurrent calls for the rest.
+``ksu`` comes from a peer's token, so it is taken from an allow-list or not at all. Our own
+Keys Server is asked in process: what it answers is always fresh, an unregistered key is
+unknown at once. Others are asked by a task of their own, so that a slow server delays no
+protocol message but those that name it. Their answers are remembered for a short while, so
+a key that was unregistered there is refused soon.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from django.conf import settings
+from django.db import transaction
 
 from groundwork import clock
+from groundwork.backoff import Backoff
+from groundwork.drain import drain
+from groundwork.wake import enqueue_on_commit
 from identity.models import IdentityRegistration, KnownIdentity
 from identity.services import client
 from identity.services.client import Unavailable
@@ -29,7 +31,7 @@ from walletconnect.identity.cacao import Cacao
 from walletconnect.identity.did import DID_KEY, is_did_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
     from datetime import datetime
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,10 @@ KNOWN_FOR: Final = timedelta(minutes=5)
 UNKNOWN_FOR: Final = timedelta(seconds=30)
 # Between ``resolve_identity`` and the transaction that uses the answer.
 USED_WITHIN: Final = timedelta(minutes=10)
-AT_ONCE: Final = 8
+LOOK_UP_TASK: Final = "identity.look_up_identities"
+BACKOFF: Final = Backoff(first_s=1.0, max_s=60.0, max_attempts=8)
+SLOTS: Final = 16
+MAX_PER_SERVER: Final = 8
 VERIFIED_KEPT: Final = 4096
 MINUTE: Final = 60
 
@@ -49,10 +54,10 @@ MINUTE: Final = 60
 def resolve_identity(asked: Collection[Asked]) -> dict[str, Cacao]:
     """The verified CACAO of every did:key that its Keys Server knows.
 
-    Outside transactions: it may reach out. Keys that are unknown, unregistered, named
-    at a server that we do not ask, or with a CACAO that does not hold are left out.
-    Raises ``KeysServerUnavailable`` if a server did not answer; what did resolve is kept
-    (``error.resolved``), so trying again asks only for the rest.
+    Outside transactions. Keys that are unknown, unregistered, named at a server that we
+    do not ask, or with a CACAO that does not hold are left out. Raises
+    ``KeysServerUnavailable`` if another server has to answer first; it is asked soon, and
+    what is known is in ``error.resolved``.
     """
     asked = {(did, ksu.rstrip("/")) for did, ksu in asked if is_did_key(did)}
     ours = {did for did, ksu in asked if ksu in own_keys_servers()}
@@ -62,9 +67,19 @@ def resolve_identity(asked: Collection[Asked]) -> dict[str, Cacao]:
         for did, ksu in asked
         if ksu in _allowed() - own_keys_servers() and did not in resolved
     }
-    unanswered = _resolve_elsewhere(elsewhere, resolved)
-    if unanswered - set(resolved):
-        raise KeysServerUnavailable(unanswered - set(resolved), resolved)
+    if not elsewhere:
+        return resolved
+    remembered = _remembered(elsewhere, clock.now())
+    for (did, _), text in remembered.items():
+        cacao = _checked(did, text) if text else None
+        if cacao is not None:
+            resolved[did] = cacao
+    unknown = elsewhere - remembered.keys()
+    if unknown:
+        _look_up_soon(unknown)
+    unanswered = {did for did, _ in unknown} - set(resolved)
+    if unanswered:
+        raise KeysServerUnavailable(unanswered, resolved)
     return resolved
 
 
@@ -135,21 +150,6 @@ def _verified(text: str, minute: int) -> Cacao:
 # --- elsewhere ------------------------------------------------------------------------
 
 
-def _resolve_elsewhere(asked: set[Asked], resolved: dict[str, Cacao]) -> set[str]:
-    """Add to ``resolved`` what is remembered or answered; returns what was not."""
-    if not asked:
-        return set()
-    now = clock.now()
-    remembered = _remembered(asked, now)
-    answers, unanswered = _ask(asked - remembered.keys())
-    _remember(answers, now)
-    for (did, _), text in (remembered | answers).items():
-        cacao = _checked(did, text) if text else None
-        if cacao is not None:
-            resolved[did] = cacao
-    return unanswered
-
-
 def _remembered(asked: set[Asked], now: datetime) -> dict[Asked, str]:
     rows = KnownIdentity.objects.filter(
         did__in={did for did, _ in asked}, checked_at__gt=now - KNOWN_FOR
@@ -158,53 +158,62 @@ def _remembered(asked: set[Asked], now: datetime) -> dict[Asked, str]:
         (row.did, row.keys_server): row.cacao
         for row in rows
         if (row.did, row.keys_server) in asked
-        and (row.cacao or row.checked_at > now - UNKNOWN_FOR)
+        and (row.cacao or (row.checked_at or now) > now - UNKNOWN_FOR)
     }
 
 
-def _ask(asked: Iterable[Asked]) -> tuple[dict[Asked, str], set[str]]:
-    """All at once: what the servers answered, and the keys they did not answer for."""
-    pairs = list(asked)
-    answers: dict[Asked, str] = {}
-    unanswered: set[str] = set()
-    if not pairs:
-        return answers, unanswered
-    with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(pairs))) as pool:
-        for pair, (text, fault) in zip(pairs, pool.map(_ask_one, pairs), strict=True):
-            if fault:
-                unanswered.add(pair[0])
-                logger.info(
-                    "Keys Server silent", extra={"server": pair[1], "reason": fault}
-                )
-            else:
-                answers[pair] = text
-    return answers, unanswered
-
-
-def _ask_one(asked: Asked) -> tuple[str, str]:
-    # In a thread of its own: no database here.
-    did, keys_server = asked
-    try:
-        cacao = client.resolve(keys_server, did)
-    except Unavailable as error:
-        return "", str(error) or "no answer"
-    return ("" if cacao is None else cacao.text), ""
-
-
-def _remember(answers: dict[Asked, str], now: datetime) -> None:
-    rows = [
-        KnownIdentity(
-            did=did,
-            keys_server=keys_server,
-            # One that does not hold is remembered like one that is unknown.
-            cacao=text if text and _checked(did, text) else "",
-            checked_at=now,
-        )
-        for (did, keys_server), text in sorted(answers.items())
-    ]
+@transaction.atomic
+def _look_up_soon(asked: set[Asked]) -> None:
+    waiting = set(
+        KnownIdentity.objects.filter(
+            did__in={did for did, _ in asked}, next_attempt_at__isnull=False
+        ).values_list("did", "keys_server")
+    )
+    now = clock.now()
     KnownIdentity.objects.bulk_create(
-        rows,
+        [
+            KnownIdentity(did=did, keys_server=keys_server, next_attempt_at=now)
+            for did, keys_server in sorted(asked - waiting)
+        ],
         update_conflicts=True,
         unique_fields=["did", "keys_server"],
-        update_fields=["cacao", "checked_at"],
+        update_fields=["next_attempt_at", "attempts"],
     )
+    enqueue_on_commit(LOOK_UP_TASK)
+
+
+def look_up_identities() -> int:
+    """Ask other Keys Servers for the keys that messages wait for; how many were due."""
+    return drain(_claim, _ask, _record, slots=SLOTS)
+
+
+def _claim(limit: int) -> list[KnownIdentity]:
+    return KnownIdentity.objects.claim(
+        limit, owner="keys_server", caps={"keys_server": MAX_PER_SERVER}
+    )
+
+
+def _ask(row: KnownIdentity) -> tuple[KnownIdentity, str, str]:
+    """The text of its CACAO, empty if it is not known there; or why there is no answer."""
+    try:
+        cacao = client.resolve(row.keys_server, row.did)
+    except Unavailable as error:
+        return row, "", str(error) or "no answer"
+    return row, "" if cacao is None else cacao.text, ""
+
+
+def _record(answers: list[tuple[KnownIdentity, str, str]]) -> None:
+    for row, text, fault in answers:
+        if not fault:
+            # One that does not hold is remembered like one that is unknown.
+            cacao = text if text and _checked(row.did, text) else ""
+            row.finish(cacao=cacao, checked_at=clock.now())
+        elif BACKOFF.is_over(row.attempts):
+            # A message that still waits for it has it asked again.
+            KnownIdentity.objects.held(row).delete()
+        else:
+            row.retry_later(BACKOFF, fault)
+            logger.info(
+                "Keys Server does not answer",
+                extra={"server": row.keys_server, "reason": fault},
+            )

@@ -161,7 +161,9 @@ def resolve_signers(messages: list[Inbound]) -> Declined:
         identity.resolve_identity(list(set(wanted.values())))
     except KeysServerUnavailable as error:
         late = {pk for pk, (did, _) in wanted.items() if did in error.unresolved}
-        declined |= dict.fromkeys(late, TryLater("the Keys Server does not answer"))
+        declined |= dict.fromkeys(
+            late, TryLater("the Keys Server has not answered yet")
+        )
     return declined
 
 
