@@ -21,7 +21,7 @@ from accounts import services as accounts
 from accounts.models import AccountTombstone
 from notifyweb.embedded.binaries import binaries
 from notifyweb.environment import SettingError
-from notifyweb.startup import closed_keychain, newer_schema
+from notifyweb.startup import closed_keychain, unfit_for_migrating
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def restore(path: Path, removed: Path | None) -> tuple[int, int]:
     _refuse_while_used()
     with _put_aside():
         _run("pg_restore", "--no-owner", "--no-acl", "--exit-on-error", str(path))
-        fault = newer_schema() or closed_keychain()
+        fault = unfit_for_migrating() or closed_keychain()
         if fault:
             raise SettingError(fault)
     call_command("migrate", interactive=False, verbosity=0)

@@ -1,7 +1,7 @@
 """What must be true before a process serves anybody.
 
-A schema older or newer than this code, or a key that does not open the keychain: both
-are found here, and nothing has been written yet.
+A schema that is older or newer than this code or made by an edited migration, or a key
+that does not open the keychain: all are found here, and nothing has been written yet.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 import psycopg
+from django.apps import apps as current_apps
 from django.conf import settings
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -19,6 +21,10 @@ from django.db.migrations.recorder import MigrationRecorder
 from keychain.services import KeyringError, check_canary
 from notifyweb.database import probe_arguments
 from notifyweb.environment import SettingError
+from notifyweb.schema import schema_differences
+
+if TYPE_CHECKING:
+    from django.apps.registry import Apps
 
 OWN_SESSION = "SELECT pg_backend_pid()"
 SESSIONS_LOOKED_AT = 4
@@ -36,6 +42,7 @@ def refuse_to_start_if_unfit() -> None:
         shared_sessions()
         or unapplied_migrations()
         or newer_schema()
+        or wrong_schema()
         or closed_keychain()
     )
     if fault:
@@ -123,6 +130,34 @@ def newer_schema() -> str:
             "here); start that version instead."
         )
     return ""
+
+
+def unfit_for_migrating() -> str:
+    """A sentence if this code cannot bring the database up to date."""
+    return newer_schema() or wrong_schema(_models_of_applied_migrations())
+
+
+def _models_of_applied_migrations() -> Apps:
+    executor = MigrationExecutor(connection)
+    loader = executor.loader
+    if not executor.migration_plan(loader.graph.leaf_nodes()):
+        return current_apps
+    applied = [key for key in loader.applied_migrations if key in loader.graph.nodes]
+    return loader.project_state(applied).apps
+
+
+def wrong_schema(apps: Apps = current_apps) -> str:
+    """A sentence if the tables are not those of the models in ``apps``."""
+    differences = schema_differences(apps)
+    if not differences:
+        return ""
+    others = len(differences) - 1
+    more = f" and {others} more differences" if others else ""
+    return (
+        "The database's schema is not the one that this version's migrations make "
+        f"({differences[0]}{more}); start the version that made it, restore a backup of "
+        "a released version, or start with an empty database or data directory."
+    )
 
 
 def closed_keychain() -> str:

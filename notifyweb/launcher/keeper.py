@@ -80,6 +80,7 @@ class Keeper:
     ) -> None:
         self.program = program
         self.on_change: Callable[[], None] = lambda: None
+        self.last_code: int | None = None
         self._console = console
         self._nursery = nursery
         self._running: Running | None = None
@@ -115,7 +116,7 @@ class Keeper:
         reading = asyncio.create_task(_lines_of(read_end, self._line))
         if self._stopping.is_set():
             self._insist()
-        code = await running.wait()
+        code = self.last_code = await running.wait()
         self._insist()
         await asyncio.wait([reading], timeout=LAST_LINES_S)
         reading.cancel()

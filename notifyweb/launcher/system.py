@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from notifyweb.command_line import embedded_services
+from notifyweb.command_line import WRONG_SETTING, embedded_services
 from notifyweb.embedded.lease import Lease, prepare_folders
 from notifyweb.environment import SettingError, private_folder
 from notifyweb.launcher import probe, programs
@@ -175,7 +175,10 @@ class System:
                 keeper = Keeper(program, self._console, nursery=self._nursery)
                 self._keepers.append(keeper)
                 self._keep(keeper)
-            await self._wait_until_ready()
+            code = await self._wait_until_ready()
+        if code:
+            self._console.say("a process refused to start; see the lines above")
+            return code
         self._console.say(
             f"ready after {self._console.since_start():.1f} s: {settings.PUBLIC_URL}"
         )
@@ -213,12 +216,15 @@ class System:
             note.write_text(await asyncio.to_thread(probe.state_of_files, settings))
         return code
 
-    async def _wait_until_ready(self) -> None:
+    async def _wait_until_ready(self) -> int:
+        """0, or the code of a process that a new start cannot help."""
         patience = asyncio.get_running_loop().time() + SLOW_START_S
         while True:
             answer = await probe.readiness(settings.BIND, settings.PORT)
             if answer.ready:
-                return
+                return 0
+            if any(keeper.last_code == WRONG_SETTING for keeper in self._keepers):
+                return WRONG_SETTING
             if asyncio.get_running_loop().time() > patience:
                 self._console.say(f"still waiting for {answer.missing}")
                 patience += SLOW_START_S

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 
 from keychain.services import KeyringError
 from notifyweb.environment import SettingError
-from notifyweb.startup import newer_schema, shared_sessions
+from notifyweb.startup import shared_sessions, unfit_for_migrating, wrong_schema
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -46,13 +46,16 @@ class Command(BaseCommand):
 
 
 def _migrate() -> None:
-    fault = shared_sessions() or newer_schema()
+    fault = shared_sessions() or unfit_for_migrating()
     if fault:
         raise SettingError(fault)
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except KeyringError as error:
         raise SettingError(str(error)) from None
+    fault = wrong_schema()
+    if fault:
+        raise SettingError(fault)
 
 
 def _seed() -> None:
