@@ -152,7 +152,7 @@ def wrong_schema(apps: Apps = current_apps) -> str:
     if not differences:
         return ""
     others = len(differences) - 1
-    more = f" and {others} more differences" if others else ""
+    more = f" and {others} more" if others else ""
     return (
         "The database's schema is not the one that this version's migrations make "
         f"({differences[0]}{more}); start the version that made it, restore a backup of "

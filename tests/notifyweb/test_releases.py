@@ -161,7 +161,8 @@ def test_the_whole_system_goes_on_with_a_release(folder, tmp_path):
         system.start()
         with BrowserDevice(system.base_url, DAVES_ACCOUNT, DAVE).sign_in() as dave:
             wait_for("the inbox", lambda: "Notification 2" in dave.titles())
-            assert len(dave.topics()) == 1
+            # Subscriptions of a release expire as time goes by; their messages stay.
+            assert dave.receipts("fixture-dapp") > 0
     finally:
         system.remove()
 
