@@ -2,18 +2,21 @@
 
 Spec: protocol.md, 8.2 and 8.3. The first kept message follows the answer to the subscribe
 request after a pause: clients that read both in one burst hand the messages on in disorder.
+A topic with nothing kept is live as soon as that is known; only a second message waits
+for the end of the pause.
 """
 
 from __future__ import annotations
 
 import asyncio
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from relay.server.store import StoreUnavailable
-from relay.server.values import Wanted
+from relay.server.values import NEVER_JOINED, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from relay.server.acks import Acknowledgements
     from relay.server.counts import Counts
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from relay.server.session import Session
     from relay.server.store import Store
     from relay.server.topics import TopicLink
-    from relay.server.values import Page
+    from relay.server.values import KeptMessage, Page
     from walletconnect.crypto.keys import Topic
 
 PAUSE_S = 0.075
@@ -48,11 +51,15 @@ class Mailbox:
         self._readers = asyncio.Semaphore(READERS)
         self._serving: dict[Session, asyncio.Task[None]] = {}
 
-    def serve_after_pause(self, session: Session, links: Sequence[TopicLink]) -> None:
-        """Deliver what is kept on these topics, then let live messages through."""
-        if links:
-            loop = asyncio.get_running_loop()
-            loop.call_later(PAUSE_S, self._serve, session, links)
+    def serve(self, session: Session, links: Sequence[TopicLink]) -> None:
+        """Deliver what is kept on these topics, then let live messages through.
+
+        To be called when the answer to the subscribe request has gone to the socket.
+        """
+        pause_until = asyncio.get_running_loop().time() + PAUSE_S
+        for link in links:
+            link.pause_until = pause_until
+        self._serve(session, links)
 
     def forget(self, session: Session) -> None:
         task = self._serving.pop(session, None)
@@ -66,18 +73,26 @@ class Mailbox:
 
         Raises `StoreUnavailable`.
         """
-        page = await self._read(client, [Wanted(topic, 0) for topic in topics])
+        wanted = [Wanted(topic, 0, NEVER_JOINED) for topic in topics]
+        page = await self._read(client, wanted)
         return page, {message.topic: message.id for message in page.messages}
 
     def _serve(self, session: Session, links: Sequence[TopicLink]) -> None:
-        if session.is_open:
+        if links and session.is_open:
             session.unserved.extend(links)
             if session not in self._serving:
                 task = asyncio.create_task(self._serve_session(session))
                 self._serving[session] = task
-                task.add_done_callback(lambda _: self._serving.pop(session, None))
 
     async def _serve_session(self, session: Session) -> None:
+        try:
+            await self._serve_pages(session)
+        finally:
+            # Here, not in a callback of the task: links added between its last look and
+            # the callback would not be served.
+            self._serving.pop(session, None)
+
+    async def _serve_pages(self, session: Session) -> None:
         failures = 0
         while session.unserved and session.is_open:
             links = session.unserved[:TOPICS_AT_ONCE]
@@ -101,25 +116,58 @@ class Mailbox:
         """Deliver one page; the links that need another one."""
         await self._log.begun()
         for link in links:
+            link.joined_at = link.joined_at or self._log.seen
             link.begin_reading()
-        wanted = [Wanted(link.topic, link.last) for link in links]
+        wanted = [Wanted(link.topic, link.last, link.joined_at) for link in links]
         page = await self._read(session.client, wanted)
-        held: dict[str, TopicLink] = {
-            link.topic: link for link in links if session.holds(link)
-        }
+        kept: dict[str, list[KeptMessage]] = {}
         for message in page.messages:
-            if message.topic in held:
-                held[message.topic].deliver_kept(message)
+            kept.setdefault(message.topic, []).append(message)
         # A cut page is complete for the topics before that of its last message.
         last = page.messages[-1].topic if page.cut else None
-        is_complete = last is None
-        again: list[TopicLink] = []
-        for link in reversed(links):
-            if session.holds(link) and not (is_complete and link.go_live()):
-                link.stop_reading()
-                again.append(link)
-            is_complete = is_complete or link.topic == last
-        return again[::-1]
+        complete = list(takewhile(lambda link: link.topic != last, links))
+        rest = links[len(complete) :]
+        for link in rest:
+            link.stop_reading()
+        now = asyncio.get_running_loop().time()
+        early = {
+            link
+            for link in complete
+            if link.pause_until > now and _is_new(link, kept.get(link.topic))
+        }
+        self._open(session, early, kept)
+        full = [link for link in links if link.topic in kept and link not in early]
+        await self._pause(full)
+        full = [link for link in full if session.holds(link)]
+        for link in full:
+            for message in kept[link.topic]:
+                link.deliver_kept(message)
+        served = [link for link in complete if link not in early]
+        return [*_go_live(session, served), *filter(session.holds, rest)]
+
+    def _open(
+        self,
+        session: Session,
+        links: Iterable[TopicLink],
+        published: Mapping[str, Sequence[KeptMessage]],
+    ) -> None:
+        """Nothing was kept on these topics: do not wait for the end of the pause."""
+        held = [link for link in links if session.holds(link)]
+        for link in held:
+            link.open(published.get(link.topic, ()))
+        if held:
+            until = max(link.pause_until for link in held)
+            loop = asyncio.get_running_loop()
+            loop.call_at(until, self._end_pause, session, held)
+
+    def _end_pause(self, session: Session, links: Sequence[TopicLink]) -> None:
+        self._serve(session, _go_live(session, links))
+
+    async def _pause(self, links: Iterable[TopicLink]) -> None:
+        until = max((link.pause_until for link in links), default=0.0)
+        remaining = until - asyncio.get_running_loop().time()
+        if remaining > 0:
+            await asyncio.sleep(remaining)
 
     async def _read(self, client: str, wanted: Sequence[Wanted]) -> Page:
         async with self._readers:
@@ -127,3 +175,13 @@ class Mailbox:
             page = await self._store.page(client, wanted, budget=PAGE_BYTES)
         self._counts.pages_read += 1
         return page
+
+
+def _go_live(session: Session, links: Iterable[TopicLink]) -> list[TopicLink]:
+    """Those that have missed something meanwhile and need another page."""
+    return [link for link in links if session.holds(link) and not link.go_live()]
+
+
+def _is_new(link: TopicLink, page: Sequence[KeptMessage] | None) -> bool:
+    """Whether all that the page has for the link was published after it subscribed."""
+    return not page or page[0].id > link.joined_at

@@ -174,9 +174,7 @@ def _listen(
     session: Session, answer: Answer, topics: list[Topic], result: bytes
 ) -> None:
     links = session.subscribe(topics)
-    answer.result(
-        result, partial(session.hub.mailbox.serve_after_pause, session, links)
-    )
+    answer.result(result, partial(session.hub.mailbox.serve, session, links))
 
 
 # Sessions of the Sign API: what is published and the subscription are one step.
@@ -205,9 +203,7 @@ def _publish_and_subscribe(
     def stored(error: RelayError | None) -> None:
         if error is None:
             links = [link] if session.confirm(link) else []
-            answer.result(
-                TRUE, partial(session.hub.mailbox.serve_after_pause, session, links)
-            )
+            answer.result(TRUE, partial(session.hub.mailbox.serve, session, links))
         else:
             session.release(link)
             refuse(session, answer, error)

@@ -117,7 +117,7 @@ class Session:
             self.unsubscribe(link.topic)
 
     def _add_link(self, topic: Topic) -> TopicLink:
-        link = TopicLink(self, topic, self.method_prefix)
+        link = TopicLink(self, topic, self.method_prefix, joined_at=self.hub.log.seen)
         self.links[topic] = link
         self.hub.add_link(self.client, link)
         return link

@@ -49,7 +49,9 @@ ON CONFLICT (id) DO UPDATE SET head = log.head
 RETURNING head
 """
 
-# Topic after topic, each in publish order. What is looked at is limited in rows, what is
+# Topic after topic, each in publish order. A cursor and the acknowledgements are those of
+# a client, which may have several connections: they do not count for what was published
+# after the connection that reads had subscribed (`joined_at`). What is looked at is limited in rows, what is
 # returned in bytes: big messages stay where they are stored until it is clear that they
 # are returned. The last column tells whether anything was left behind.
 PAGE = """
@@ -62,25 +64,25 @@ FROM (
            sum(size) OVER () AS whole, count(*) OVER () AS looked_at
     FROM (
         SELECT kept.*, wanted.place
-        FROM unnest(%(topics)s::text[], %(after)s::bigint[]) WITH ORDINALITY
-            AS wanted (topic, after, place)
+        FROM unnest(%(topics)s::text[], %(after)s::bigint[], %(joined_at)s::bigint[])
+            WITH ORDINALITY AS wanted (topic, after, joined_at, place)
         CROSS JOIN LATERAL (
             SELECT id, topic, publisher, message, tag, attestation, published_at,
                    octet_length(message) + 200 AS size
             FROM relay_publishedmessage message
             WHERE message.topic = wanted.topic
-              AND message.id > greatest(wanted.after, (
+              AND message.id > greatest(wanted.after, least(wanted.joined_at, coalesce((
                   SELECT through FROM relay_mailboxcursor mailbox
                   WHERE mailbox.topic = wanted.topic AND mailbox.client = %(client)s
-              ))
+              ), 0)))
               AND message.expires_at > %(now)s
               AND message.publisher <> %(client)s
-              AND NOT EXISTS (
+              AND (message.id > wanted.joined_at OR NOT EXISTS (
                   SELECT FROM relay_acknowledgement acknowledged
                   WHERE acknowledged.topic = wanted.topic
                     AND acknowledged.client = %(client)s
                     AND acknowledged.published_id = message.id
-              )
+              ))
             ORDER BY message.id
             LIMIT %(rows)s
         ) AS kept

@@ -174,15 +174,16 @@ class Store:
 
     @_bounded
     async def page(self, client: str, wanted: Sequence[Wanted], *, budget: int) -> Page:
-        """The oldest messages of these topics that the client has not acknowledged.
+        """The oldest messages of these topics that a connection of the client needs.
 
         Topic after topic: if the page is cut, those before the topic of its last message
         are complete, and that one is up to there.
         """
         arguments = {
             "client": client,
-            "topics": packed.texts(topic for topic, _ in wanted),
-            "after": packed.bigints([after for _, after in wanted]),
+            "topics": packed.texts(each.topic for each in wanted),
+            "after": packed.bigints([each.after for each in wanted]),
+            "joined_at": packed.bigints([each.joined_at for each in wanted]),
             "now": clock.now_ms(),
             "rows": PAGE_ROWS,
             "budget": budget,

@@ -26,6 +26,9 @@ LONGEST_WAIT = 1_000
 class LinkState(Enum):
     WAITING = auto()  # the mailbox will be read, and will have what arrives meanwhile
     READING = auto()  # the mailbox is being read; what arrives now queues behind it
+    OPENING = (
+        auto()
+    )  # the mailbox was empty: one message may pass before the pause ends
     LIVE = auto()
 
 
@@ -39,20 +42,27 @@ class TopicLink:
         "_session",
         "_unacknowledged",
         "is_confirmed",
+        "joined_at",
         "last",
+        "pause_until",
         "prefix",
         "reservations",
         "state",
         "topic",
     )
 
-    def __init__(self, session: Session, topic: Topic, method_prefix: str) -> None:
+    def __init__(
+        self, session: Session, topic: Topic, method_prefix: str, *, joined_at: int = 0
+    ) -> None:
         self._session = session
         self.topic = topic
         # False while only calls that have not been carried out yet subscribe the topic.
         self.is_confirmed = False
         self.reservations = 0
         self.state = LinkState.WAITING
+        # The last message of the log when the connection subscribed; 0 if unknown.
+        self.joined_at = joined_at
+        self.pause_until = 0.0
         self.last = 0
         self.prefix = (
             b'"jsonrpc":"2.0","method":"%bsubscription","params":{"id":"%b","data":'
@@ -77,6 +87,8 @@ class TopicLink:
             self._deliver(message)
         elif self.state is LinkState.READING:
             self._behind.append(message)
+        elif self.state is LinkState.OPENING and self._deliver(message):
+            self.state = LinkState.READING
 
     def begin_reading(self) -> None:
         self.state = LinkState.READING
@@ -89,6 +101,18 @@ class TopicLink:
     def deliver_kept(self, message: KeptMessage) -> None:
         self._deliver(message)
 
+    def open(self, published: Iterable[KeptMessage] = ()) -> None:
+        """The mailbox was empty, but the pause behind the answer is not over.
+
+        Clients may hand on late what they read together with the answer. One message
+        cannot overtake itself, so it need not wait; those behind it do, until `go_live`.
+        `published` was found in the mailbox, but is later than the subscription.
+        """
+        behind, self._behind = self._behind, []
+        self.state = LinkState.OPENING
+        for message in (*published, *behind):
+            self.offer(message)
+
     def go_live(self) -> bool:
         """The mailbox is served; False if too much came in while it was read."""
         if len(self._behind) > LONGEST_WAIT:
@@ -100,14 +124,17 @@ class TopicLink:
             self._deliver(message)
         return True
 
-    def _deliver(self, message: KeptMessage) -> None:
+    def _deliver(self, message: KeptMessage) -> bool:
+        """Whether it was sent to the client."""
         if message.id <= self.last:
-            return
+            return False
         self.last = message.id
-        # Nobody hears what they published themselves, from whichever connection.
-        if message.publisher != self._session.client:
-            self._unacknowledged[message.id] = None
-            self._session.deliver(self, message)
+        # A client does not get what it published itself, from whichever connection.
+        if message.publisher == self._session.client:
+            return False
+        self._unacknowledged[message.id] = None
+        self._session.deliver(self, message)
+        return True
 
     # Acknowledgements
 

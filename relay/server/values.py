@@ -82,11 +82,20 @@ class Tick(NamedTuple):
     messages: list[KeptMessage]
 
 
+# As `Wanted.joined_at`: acknowledgements count for every message.
+NEVER_JOINED = 2**63 - 1
+
+
 class Wanted(NamedTuple):
-    """A topic to read for a client, and the message after which to begin."""
+    """A topic to read for a client, and the message after which to begin.
+
+    `joined_at` is the last message of the log when the connection subscribed. Later ones
+    are for that connection, also if the client acknowledged them on another.
+    """
 
     topic: str
     after: int
+    joined_at: int
 
 
 class Page(NamedTuple):
