@@ -16,7 +16,7 @@ export const projectId = process.env.PROJECT_ID ?? "client-tests";
 const CORES = { "2.10": Core210, "2.12": Core212, "2.25": Core225 };
 
 /** Storage that ends with the process: two wallets of one test must not share a file. */
-class MemoryStorage {
+export class MemoryStorage {
   entries = new Map();
   async getKeys() {
     return [...this.entries.keys()];

@@ -1,0 +1,38 @@
+// The relay is killed twice: between a proposal and its approval, and under a session. The test does so between
+// "… before the restart" and its word.
+import {
+  ACCOUNT,
+  acknowledged,
+  makeDapp,
+  makeWallet,
+  namespaces,
+  next,
+  requestAndRespond,
+  within,
+} from "../lib/sign.mjs";
+import { check, did, scenario, told, until } from "../lib/report.mjs";
+
+const [dappKind, walletKind] = process.argv.slice(2);
+const PATIENCE = 60;
+
+scenario(async () => {
+  const [dapp, wallet] = [await makeDapp(dappKind), await makeWallet(walletKind)];
+  const { uri, approval } = await within("connect", dapp.connect());
+  const proposal = next(wallet.client, "session_proposal", PATIENCE);
+  await within("pair", wallet.pair(uri));
+  const { id } = await proposal;
+  did("proposed before the restart");
+
+  await told("restarted");
+  const approved = await within("approve", wallet.approve(id, namespaces(ACCOUNT)), PATIENCE);
+  const { topic } = await within("the approval", approval(), PATIENCE);
+  await acknowledged(approved, PATIENCE);
+  did("settled before the restart");
+
+  await told("restarted again");
+  for (const { client } of [dapp, wallet])
+    await until("reconnected", () => client.core.relayer.connected, PATIENCE);
+  check(await requestAndRespond(dapp, wallet, topic, PATIENCE), "the answer");
+  await within("the wallet's ping", wallet.client.ping({ topic }), PATIENCE);
+  did("the session outlived the relay");
+});
