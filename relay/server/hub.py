@@ -154,6 +154,15 @@ class Hub:
 
     # State
 
+    @property
+    def knows_head(self) -> bool:
+        """Whether `log.seen` is the end of the log: nothing else writes to it.
+
+        While the database is away it is the best that can be known.
+        """
+        is_alone = bool(self.log.seen) and not self.nodes.others
+        return is_alone or not self.log.database_is_up
+
     def _committed(self, tick: Tick) -> None:
         self.log.offer(tick)
         self.nodes.announce(tick)

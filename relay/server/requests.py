@@ -7,6 +7,7 @@ Spec: servers/relay/relay-server-rpc.md; protocol.md, 8.2. Names and parameters 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from relay.server.answers import Answer
     from relay.server.session import Session
+    from relay.server.topics import TopicLink
     from relay.server.values import Page
     from walletconnect.crypto.keys import Topic
     from walletconnect.json_values import JsonObject, JsonValue
@@ -173,7 +175,27 @@ def _check_room(session: Session, topics: Sequence[Topic]) -> None:
 def _listen(
     session: Session, answer: Answer, topics: list[Topic], result: bytes
 ) -> None:
-    links = session.subscribe(topics)
+    _answer_subscribed(session, answer, session.subscribe(topics), result)
+
+
+def _answer_subscribed(
+    session: Session, answer: Answer, links: list[TopicLink], result: bytes
+) -> None:
+    if links and not session.hub.knows_head:
+        session.start(_answer_at_head(session, answer, links, result))
+    else:
+        answer.result(result, partial(session.hub.mailbox.serve, session, links))
+
+
+async def _answer_at_head(
+    session: Session, answer: Answer, links: list[TopicLink], result: bytes
+) -> None:
+    """Before the answer, find out where the log ends: other nodes write to it, too."""
+    # Without the database, clients may get again what they have acknowledged.
+    with contextlib.suppress(StoreUnavailable):
+        head = await session.hub.store.head()
+        for link in links:
+            link.joined_at = head
     answer.result(result, partial(session.hub.mailbox.serve, session, links))
 
 
@@ -203,7 +225,7 @@ def _publish_and_subscribe(
     def stored(error: RelayError | None) -> None:
         if error is None:
             links = [link] if session.confirm(link) else []
-            answer.result(TRUE, partial(session.hub.mailbox.serve, session, links))
+            _answer_subscribed(session, answer, links, TRUE)
         else:
             session.release(link)
             refuse(session, answer, error)

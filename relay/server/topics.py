@@ -108,6 +108,7 @@ class TopicLink:
         cannot overtake itself, so it need not wait; those behind it do, until `go_live`.
         `published` was found in the mailbox, but is later than the subscription.
         """
+        self._pass_over_older()
         behind, self._behind = self._behind, []
         self.state = LinkState.OPENING
         for message in (*published, *behind):
@@ -118,11 +119,20 @@ class TopicLink:
         if len(self._behind) > LONGEST_WAIT:
             self.stop_reading()
             return False
+        self._pass_over_older()
         behind, self._behind = self._behind, []
         self.state = LinkState.LIVE
         for message in behind:
             self._deliver(message)
         return True
+
+    def _pass_over_older(self) -> None:
+        """The mailbox had all that was published before the connection subscribed.
+
+        A tick of another node may still be on its way here; what it carries may have
+        been acknowledged, which is known from the mailbox only.
+        """
+        self.last = max(self.last, self.joined_at)
 
     def _deliver(self, message: KeptMessage) -> bool:
         """Whether it was sent to the client."""

@@ -177,3 +177,54 @@ async def test_a_node_that_ends_takes_nothing_with_it(db):
         async with connected(two.url, owner) as bob:
             await bob.subscribe(on)
             assert await bob.heard(1) == ["text"]
+
+
+async def test_connections_of_one_client_on_two_nodes_both_get_what_is_published(
+    two_nodes,
+):
+    one, two = two_nodes
+    for _ in range(20):
+        on, owner = topic(), key()
+        async with (
+            connected(one.url, key()) as alice,
+            connected(one.url, owner) as bob,
+            connected(two.url, owner) as also,
+        ):
+            await bob.subscribe(on)
+            await alice.publish(on, "acknowledged")
+            await bob.heard(1)
+            await bob.publish(topic(), "behind the acknowledgement")
+            await one.hub.acknowledgements.settle()
+            await also.subscribe(on)
+            await alice.publish(on, "live")
+            await bob.heard(2)
+            await bob.publish(topic(), "behind the acknowledgement")
+            await one.hub.acknowledgements.settle()
+            await alice.publish(on, "last")
+            assert await also.heard(2) == ["live", "last"]
+
+
+async def test_a_tick_that_comes_late_brings_nothing_that_was_acknowledged(
+    two_nodes, monkeypatch
+):
+    one, two = two_nodes
+    on, owner = topic(), key()
+    late = []
+    offer = two.hub.log.offer
+    monkeypatch.setattr(two.hub.log, "offer", late.append)
+    async with (
+        connected(one.url, key()) as alice,
+        connected(one.url, owner) as bob,
+        connected(two.url, owner) as also,
+    ):
+        await bob.subscribe(on)
+        await alice.publish(on, "acknowledged")
+        await bob.heard(1)
+        await bob.publish(topic(), "behind the acknowledgement")
+        await one.hub.acknowledgements.settle()
+        await also.subscribe(on)
+        monkeypatch.undo()
+        for tick in late:
+            offer(tick)
+        await alice.publish(on, "live")
+        assert await also.heard(1) == ["live"]
