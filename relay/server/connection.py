@@ -27,6 +27,7 @@ from relay.server.outlet import INTERNAL_ERROR, TRY_AGAIN_LATER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from websockets.http11 import Request
     from websockets.protocol import Event
 
     from groundwork.limits import Bucket
@@ -40,6 +41,7 @@ LONGEST_LIST_BYTES = 8 * 1024 * 1024
 BURST_BYTES = 128 * 1024
 
 
+END_OF_HEAD = b"\r\n\r\n"
 # FIN and the opcode of a text frame; lengths of one, two and eight bytes.
 _TEXT = b"\x81"
 _ONE_BYTE, _TWO_BYTES = 126, 1 << 16
@@ -54,6 +56,10 @@ def text_header(size: int) -> bytes:
     return _TEXT + b"\x7f" + size.to_bytes(8, "big")
 
 
+def is_handshake(request: Request) -> bool:
+    return request.method == "GET" and "Upgrade" in request.headers
+
+
 class ClientConnection(ServerConnection):
     """Knows whose it is, and tells its outlet when the peer reads again."""
 
@@ -64,6 +70,23 @@ class ClientConnection(ServerConnection):
     # is set; whatever comes behind something queued queues, too, and stays in order.
     take: Callable[[bytes], None] | None = None
     _queues = False
+    # The last bytes of a request's head that is not complete yet.
+    _head_end = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the body of a plain HTTP request from being read as WebSocket frames."""
+        if self.request is None:
+            seen = self._head_end + data
+            end = seen.find(END_OF_HEAD)
+            if end < 0:
+                self._head_end = seen[1 - len(END_OF_HEAD) :]
+                super().data_received(data)
+                return
+            size = end + len(END_OF_HEAD) - len(self._head_end)
+            super().data_received(data[:size])
+            data = data[size:]
+        if data and (self.request is None or is_handshake(self.request)):
+            super().data_received(data)
 
     def process_event(self, event: Event) -> None:
         if isinstance(event, Frame) and event.opcode in DATA_OPCODES:

@@ -1,4 +1,4 @@
-"""The relay's port: WebSockets, and GET /health and /metrics.
+"""The relay's port: WebSockets on any path, and GET /health, /hello and /metrics.
 
 Spec: protocol.md, 8.1 and 8.6.
 """
@@ -19,7 +19,12 @@ from prometheus_client.process_collector import ProcessCollector
 from websockets.asyncio.server import Server, ServerConnection, serve
 
 from relay.server.admission import Hello, NotAdmitted
-from relay.server.connection import ClientConnection, Reader, WebSocketOutlet
+from relay.server.connection import (
+    ClientConnection,
+    Reader,
+    WebSocketOutlet,
+    is_handshake,
+)
 from relay.server.counts import RelayCollector
 from relay.server.outlet import GOING_AWAY
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+METHODS = ("GET", "HEAD")
 REFUSED = 3000
 LONGEST_REASON = 120
 # Old clients end a connection that is silent for 31 seconds.
@@ -89,11 +95,17 @@ class Listener:
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Before the handshake: answer plain HTTP, find out who it is."""
-        path = urlsplit(request.path).path
-        if path == "/health":
-            return self._health(connection)
-        if path == "/metrics":
-            return self._metrics(connection)
+        if request.method not in METHODS:
+            response = connection.respond(
+                HTTPStatus.METHOD_NOT_ALLOWED, "The relay takes WebSockets and GET.\n"
+            )
+            response.headers["Allow"] = ", ".join(METHODS)
+            return response
+        response = self._page(connection, request)
+        if response is not None and request.method == "HEAD":
+            response.body = b""
+        if response is not None:
+            return response
         hello = Hello.read(request.path, request.headers.get("Authorization"))
         try:
             _ours(connection).client = hello.admit()
@@ -103,6 +115,21 @@ class Listener:
                 return connection.respond(refusal.status, f"{refusal.reason}\n")
             _ours(connection).refusal = refusal.reason[:LONGEST_REASON]
         return None
+
+    def _page(self, connection: ServerConnection, request: Request) -> Response | None:
+        """The answer to a request that is no WebSocket handshake."""
+        path = urlsplit(request.path).path
+        if path == "/health":
+            return self._health(connection)
+        if path == "/metrics":
+            return self._metrics(connection)
+        if path == "/hello":
+            return connection.respond(HTTPStatus.OK, "Hello, this is the relay.\n")
+        if is_handshake(request) or (path in {"", "/"} and request.method == "GET"):
+            return None
+        return connection.respond(
+            HTTPStatus.NOT_FOUND, "Only WebSockets, /health, /hello and /metrics.\n"
+        )
 
     async def _serve(self, connection: ServerConnection) -> None:
         connection = _ours(connection)

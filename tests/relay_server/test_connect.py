@@ -189,15 +189,21 @@ async def test_the_same_client_may_be_connected_twice(relay, join):
         assert await two.heard(1) == ["to both"]
 
 
-async def get(url, path):
-    """A plain HTTP request: status, content type, body."""
+async def raw_http(url, request):
+    """Send bytes; the head and the body of the answer."""
     host, port = url.removeprefix("ws://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    writer.write(request.encode())
     answer = (await reader.read()).decode()
     writer.close()
     await writer.wait_closed()
     head, _, body = answer.partition("\r\n\r\n")
+    return head, body
+
+
+async def get(url, path):
+    """A plain HTTP request: status, content type, body."""
+    head, body = await raw_http(url, f"GET {path} HTTP/1.1\r\nHost: relay\r\n\r\n")
     kind = next(
         line.split(": ")[1]
         for line in head.splitlines()
@@ -242,3 +248,51 @@ async def test_plain_http_elsewhere_is_no_relay(relay):
     status, _, _ = await get(relay.url, "/")
 
     assert status in {401, 426}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/hello", 200),
+        ("GET", "/hello?x=1", 200),
+        ("GET", "/nothing", 404),
+        ("GET", "/nothing?auth=x&projectId=y", 404),
+        ("HEAD", "/nothing", 404),
+        ("HEAD", "/", 404),
+        ("HEAD", "/health", 200),
+        ("HEAD", "/hello", 200),
+        ("POST", "/", 405),
+        ("POST", "/rpc?projectId=x", 405),
+        ("POST", "/hello", 405),
+        ("PUT", "/health", 405),
+        ("DELETE", "/nothing", 405),
+        ("OPTIONS", "/", 405),
+        ("PATCH", "/", 405),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_any_http_request_is_answered_with_a_status(
+    relay, method, path, status, version
+):
+    content = '{"id":1}' * 10_000 if method in {"POST", "PUT", "PATCH"} else ""
+    head, body = await raw_http(
+        relay.url,
+        f"{method} {path} HTTP/{version}\r\nHost: relay\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n{content}",
+    )
+
+    assert int(head.split()[1]) == status
+    assert ("Allow: GET, HEAD" in head) is (status == 405)
+    assert bool(body) is (method != "HEAD")
+
+
+async def test_a_handshake_by_another_method_is_no_connection(relay):
+    head, _ = await raw_http(
+        relay.url,
+        f"POST /?auth={token(key())}&projectId=p HTTP/1.1\r\nHost: relay\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+
+    assert int(head.split()[1]) == 405
+    assert relay.hub.present()["connections"] == 0
