@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from websockets.asyncio.server import ServerConnection
@@ -42,6 +43,10 @@ BURST_BYTES = 128 * 1024
 
 
 END_OF_HEAD = b"\r\n\r\n"
+MAX_HEAD_BYTES = 64 * 1024
+BODY_FIELDS = re.compile(
+    rb"\r\n(?:content-length|transfer-encoding):[^\r]*", re.IGNORECASE
+)
 # FIN and the opcode of a text frame; lengths of one, two and eight bytes.
 _TEXT = b"\x81"
 _ONE_BYTE, _TWO_BYTES = 126, 1 << 16
@@ -70,23 +75,27 @@ class ClientConnection(ServerConnection):
     # is set; whatever comes behind something queued queues, too, and stays in order.
     take: Callable[[bytes], None] | None = None
     _queues = False
-    # The last bytes of a request's head that is not complete yet.
-    _head_end = b""
+    _head = b""
 
     def data_received(self, data: bytes) -> None:
-        """Keep the body of a plain HTTP request from being read as WebSocket frames."""
-        if self.request is None:
-            seen = self._head_end + data
-            end = seen.find(END_OF_HEAD)
-            if end < 0:
-                self._head_end = seen[1 - len(END_OF_HEAD) :]
+        """Let plain HTTP requests with a body through to the handshake.
+
+        The library drops the connection on a body; a caller that posts by mistake
+        should see a status instead. So the head is passed on without the fields that
+        announce a body, and the body is dropped.
+        """
+        if self.request is not None:
+            if is_handshake(self.request):
                 super().data_received(data)
-                return
-            size = end + len(END_OF_HEAD) - len(self._head_end)
-            super().data_received(data[:size])
-            data = data[size:]
-        if data and (self.request is None or is_handshake(self.request)):
-            super().data_received(data)
+            return
+        self._head += data
+        head, end, rest = self._head.partition(END_OF_HEAD)
+        if not end and len(self._head) < MAX_HEAD_BYTES:
+            return
+        self._head = b""
+        super().data_received(BODY_FIELDS.sub(b"", head) + end)
+        if rest:
+            self.data_received(rest)
 
     def process_event(self, event: Event) -> None:
         if isinstance(event, Frame) and event.opcode in DATA_OPCODES:

@@ -101,11 +101,11 @@ class Listener:
             )
             response.headers["Allow"] = ", ".join(METHODS)
             return response
-        response = self._page(connection, request)
-        if response is not None and request.method == "HEAD":
-            response.body = b""
-        if response is not None:
-            return response
+        page = self._page(connection, request)
+        if page is not None:
+            if request.method == "HEAD":
+                page.body = b""
+            return page
         hello = Hello.read(request.path, request.headers.get("Authorization"))
         try:
             _ours(connection).client = hello.admit()

