@@ -20,6 +20,7 @@ from notifyweb.embedded.owner import popen_arguments
 from notifyweb.environment import SettingError
 from notifyweb.launcher.parent import die_with
 from notifyweb.launcher.programs import Program
+from notifyweb.launcher.restarts import Ending, Restarts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from notifyweb.launcher.console import Console
     from notifyweb.launcher.nursery import Nursery
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 10.0
-STEADY_S = 20.0
 START_POLL_S = 0.03
 READ_BYTES = 64 * 1024
 FOUND_POLL_S = 0.5
@@ -87,6 +85,7 @@ class Keeper:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._started_at = time.monotonic()
+        self._up_s = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -148,25 +147,25 @@ class Keeper:
         )
 
     async def _keep(self) -> None:
-        pause = FIRST_PAUSE_S
+        restarts = Restarts()
         while not self._stopping.is_set():
-            how = await self._run_to_its_end()
+            ending = await self._run_to_its_end()
             if self._stopping.is_set():
                 return
-            if self.age_s > STEADY_S:
-                pause = FIRST_PAUSE_S
-            self._say(f"{how}; starting again in {pause:.1f} s")
+            pause = restarts.pause_after(ending)
+            self._say(f"{self._describe(ending)}; starting again in {pause:.1f} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
 
-    async def _run_to_its_end(self) -> str:
-        """How the program ended, in words."""
+    async def _run_to_its_end(self) -> Ending:
         try:
             code = await self.run_once()
         except (OSError, SettingError) as error:
-            return f"cannot be started: {error}"
-        return f"killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            return Ending(reason=str(error))
+        return Ending(code, self._up_s)
+
+    def _describe(self, ending: Ending) -> str:
+        return str(ending)
 
     def _line(self, text: str) -> None:
         self._say(text)
@@ -258,9 +257,8 @@ class ServiceKeeper(Keeper):
         with self._log.open("a", encoding="utf-8") as log:
             log.write(text + "\n")
 
-    async def _run_to_its_end(self) -> str:
-        how = await super()._run_to_its_end()
-        return f"{how} ({self._last_line})" if self._last_line else how
+    def _describe(self, ending: Ending) -> str:
+        return f"{ending} ({self._last_line})" if self._last_line else str(ending)
 
 
 def _service_program(service: Service) -> Program:
