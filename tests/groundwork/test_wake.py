@@ -99,9 +99,9 @@ def test_a_task_has_one_wake_up_waiting_until_it_starts(redis_client):
 
 @pytest.mark.django_db(transaction=True)
 def test_wake_ups_of_other_tasks_and_other_rows_are_apart(redis_client):
-    wake.enqueue_on_commit("syncstore.cold_start", 1)
-    wake.enqueue_on_commit("syncstore.cold_start", 2)
-    wake.enqueue_on_commit("syncstore.cold_start")
+    wake.enqueue_on_commit("tests.unregistered", 1)
+    wake.enqueue_on_commit("tests.unregistered", 2)
+    wake.enqueue_on_commit("tests.unregistered")
     assert waiting(redis_client) == 3
 
 
