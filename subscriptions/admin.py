@@ -11,6 +11,7 @@ from subscriptions.models import (
     SubscribeAttempt,
     Subscription,
 )
+from subscriptions.models_job import SubscriptionJob
 from subscriptions.models_watch import AccountWatch, WatchedServer
 
 
@@ -56,3 +57,10 @@ class AccountWatchAdmin(ReadOnlyAdmin):
     list_display = ("account", "server", "answered_at", "next_attempt_at", "reason")
     search_fields = ("account__address",)
     list_select_related = ("account", "server")
+
+
+@admin.register(SubscriptionJob)
+class SubscriptionJobAdmin(ReadOnlyAdmin):
+    list_display = ("subscription", "kind", "attempts", "next_attempt_at")
+    list_filter = ("kind",)
+    list_select_related = ("subscription",)
