@@ -7,6 +7,7 @@ from django.contrib import admin
 from accounts.admin import ReadOnlyAdmin
 from subscriptions.models import (
     DappDocument,
+    DomainCheck,
     NotifyMessageRecord,
     SubscribeAttempt,
     Subscription,
@@ -19,6 +20,13 @@ from subscriptions.models_watch import AccountWatch, WatchedServer
 class DappDocumentAdmin(ReadOnlyAdmin):
     list_display = ("url", "name", "fetched_at", "expires_at", "changed_keys", "reason")
     search_fields = ("url", "name")
+
+
+@admin.register(DomainCheck)
+class DomainCheckAdmin(ReadOnlyAdmin):
+    list_display = ("url", "user", "created_at", "finished_at", "waits_for")
+    search_fields = ("url",)
+    list_select_related = ("user",)
 
 
 @admin.register(SubscribeAttempt)

@@ -102,7 +102,7 @@ def test_wake_ups_of_other_tasks_and_other_rows_are_apart(redis_client):
     wake.enqueue_on_commit("tests.unregistered", 1)
     wake.enqueue_on_commit("tests.unregistered", 2)
     wake.enqueue_on_commit("tests.unregistered")
-    assert waiting(redis_client) == 3
+    assert waiting(redis_client, "messages") == 3
 
 
 @pytest.mark.django_db(transaction=True)

@@ -168,7 +168,7 @@ def connection_arguments(address: RedisAddress) -> list[dict]:
     from celery import Celery
     from channels_redis.utils import create_pool
 
-    app = Celery(broker=address.celery_url, set_as_default=False)
+    app = Celery(broker=address.celery_url, set_as_current=False)
     app.conf.broker_use_ssl = address.celery_tls
     with app.connection_for_write() as line:
         queue = line.transport.Channel._connparams(_Unopened(line))
