@@ -1,11 +1,13 @@
 """``/ws/device/``: the browser's live connection.
 
-reliability.md, items 26 and 27. The origin was checked at the door (``notifyweb.doors``),
-the session is a living device's, and only two frames are taken: ``resume`` (where the
-browser stands) and ``ack`` (what it has shown). We send ``events``, ``heartbeat``,
-``refetch`` and ``revoked``. Channels messages are hints that something is new; what it is
-comes from the database, from the cursor on, so that a lost hint costs a heartbeat and
-never a change.
+The origin was checked before (``notifyweb.doors``), the session belongs to an active
+device, and only two frames are accepted: ``resume`` (the browser's cursor) and ``ack``
+(what it has shown). We send ``events``, ``heartbeat``, ``refetch`` and ``revoked``.
+Channels messages are hints that something is new; what it is comes from the database,
+from the cursor on, so that a lost hint costs a heartbeat and never a change.
+
+No part of a socket fails silently: whatever raises closes the socket with ``FAILED``, and
+the browser connects again and resumes from its own cursor.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
@@ -28,6 +31,8 @@ from dashboard.live import Cursor
 from groundwork import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from accounts.models import Device
     from accounts.services import Head
 
@@ -42,10 +47,13 @@ FRAMES_PER_HEARTBEAT: Final = 600
 # How soon a change is tried again that the database would not give us.
 RETRY_S: Final = 1.0
 
-SIGNED_OUT: Final = 4401
+# Close codes. An application may send only those from 4000 on: for 1008, 1011 or 1013
+# Daphne raises and the socket stays open.
 MALFORMED: Final = 4400
-SLOW: Final = 1013
-TOO_MANY: Final = 1008
+SIGNED_OUT: Final = 4401
+SLOW: Final = 4408
+TOO_MANY: Final = 4429
+FAILED: Final = 4500
 
 
 class Resume(TypedDict):
@@ -68,7 +76,10 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.session_key = ""
         self.zone = "UTC"
         self.cursor: Cursor | None = None
-        self.known_head = 0
+        # Set by whatever may have brought something new; cleared before the database is
+        # read, so that a hint during the read leads to another one.
+        self.must_read = False
+        self.confirms_resume = False
         self.acked = 0
         self.waiting_since: float | None = None
         self.frames_taken = 0
@@ -76,6 +87,29 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.beat: asyncio.Task[None] | None = None
 
     # --- coming and going -------------------------------------------------------------
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """A failing handler closes the socket instead of ending the consumer, which
+        would leave its tasks and groups behind."""
+        try:
+            await super().dispatch(message)
+        except StopConsumer:
+            raise
+        except Exception as error:
+            await self._fail(error)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(self._close_on_failure(work))
+
+    async def _close_on_failure(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            await self._fail(error)
+
+    async def _fail(self, error: Exception) -> None:
+        logger.error("live socket failed, closing it", exc_info=error)
+        await self.close(FAILED)
 
     async def connect(self) -> None:
         self.session_key = self.scope["session"].session_key or ""
@@ -92,7 +126,7 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.groups = list(groups)
         for group in groups:
             await self.channel_layer.group_add(group, self.channel_name)
-        self.beat = asyncio.create_task(self._heartbeats())
+        self.beat = self._start(self._heartbeats())
 
     async def disconnect(self, code: int) -> None:
         for task in (self.beat, self.pump):
@@ -120,8 +154,8 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.cursor = Cursor.of(frame["generation"], frame["sequence"])
         self.acked = self.cursor.sequence
         self.waiting_since = None
-        self.known_head = max(self.known_head, self.cursor.sequence + 1)
-        self._go_on()
+        self.confirms_resume = True
+        self._read_on()
 
     def _acknowledge(self, sequence: int) -> None:
         if self.cursor is not None and self.acked < sequence <= self.cursor.sequence:
@@ -133,47 +167,51 @@ class DeviceConsumer(AsyncWebsocketConsumer):
 
     async def account_events(self, message: dict[str, Any]) -> None:
         """A hint of ``accounts``: the person's events go up to this number now."""
-        self.known_head = max(self.known_head, int(message["sequence"]))
-        self._go_on()
+        if self.cursor is not None and message["sequence"] > self.cursor.sequence:
+            self._read_on()
 
-    def _go_on(self) -> None:
-        if self.cursor is None or self.known_head <= self.cursor.sequence:
-            return
+    def _read_on(self) -> None:
+        self.must_read = True
         if self.pump is None or self.pump.done():
-            self.pump = asyncio.create_task(self._send_what_is_new())
+            self.pump = self._start(self._send_what_is_new())
 
     async def _send_what_is_new(self) -> None:
-        while self.cursor is not None and self.known_head > self.cursor.sequence:
+        while self.must_read and self.cursor is not None:
+            self.must_read = False
             try:
-                if not await self._send_batch(self.cursor):
-                    return
+                await self._send_batch(self.cursor)
             except DatabaseError as error:
                 # Away for a moment; the browser still shows what it has.
                 logger.warning(
                     "live batch put off", extra={"error": type(error).__name__}
                 )
+                self.must_read = True
                 await asyncio.sleep(RETRY_S)
 
-    async def _send_batch(self, cursor: Cursor) -> bool:
-        """Send the next batch; False when the browser has to say where it stands."""
+    async def _send_batch(self, cursor: Cursor) -> None:
+        """Send the next batch. The cursor moves only once the batch was sent."""
         assert self.device is not None  # noqa: S101  (connect saw to it)
         if cursor.sequence - self.acked > WINDOW:
             await self.close(SLOW)
-            return False
+            return
         batch = await hub.batch(self.device.user_id, cursor, zone=self.zone)
         if self.cursor is not cursor:
             # It resumed from elsewhere while this was made.
-            return True
-        self.known_head = batch.newest
+            self.must_read = True
+            return
         if batch.refetch:
+            await self.send(text_data=batch.to_json())
             self.cursor = None
         elif not batch.is_empty:
+            await self.send(text_data=batch.to_json())
             self.cursor = Cursor(cursor.generation, batch.head)
             if self.waiting_since is None:
                 self.waiting_since = clock.monotonic()
-        if batch.refetch or not batch.is_empty:
-            await self._send(batch.to_value())
-        return not batch.refetch
+            self.must_read = self.must_read or batch.newest > batch.head
+        elif self.confirms_resume:
+            # Nothing was missed: the browser learns so now, not with the next heartbeat.
+            await self._send_heartbeat(batch.newest, batch.generation)
+        self.confirms_resume = False
 
     async def device_revoked(self, message: dict[str, Any]) -> None:
         """A hint of ``accounts``: this device was signed out, and by which."""
@@ -202,15 +240,12 @@ class DeviceConsumer(AsyncWebsocketConsumer):
             if head is None:
                 await self._say_revoked("")
                 return
-            self.known_head = max(self.known_head, head.sequence)
-            await self._send(
-                {
-                    "type": "heartbeat",
-                    "head": head.sequence,
-                    "generation": str(head.generation),
-                }
-            )
-            self._go_on()
+            await self._send_heartbeat(head.sequence, str(head.generation))
+            if self.cursor is not None and head.sequence > self.cursor.sequence:
+                self._read_on()
+
+    async def _send_heartbeat(self, head: int, generation: str) -> None:
+        await self._send({"type": "heartbeat", "head": head, "generation": generation})
 
     def _is_slow(self) -> bool:
         waited = self.waiting_since

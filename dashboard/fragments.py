@@ -15,7 +15,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
 
-from dashboard.frame import unread_number
+from dashboard.frame import count_words, unread_number
 from dashboard.pages.attempts import attempt_page
 from dashboard.pages.inbox import records_of
 from dashboard.pages.subscriptions import subscription_rows
@@ -37,7 +37,7 @@ STORE: Final = "syncstore.store"
 DEVICE: Final = "accounts.device"
 
 # Kinds that change how many are unread.
-COUNTED: Final = frozenset({"notify.message", "read.changed"})
+COUNTED: Final = frozenset({"notify.message", "read.changed", "account.changed"})
 
 # A row for each of so many is still cheaper than the page anew; above, the page is.
 MOST_ROWS: Final = 200
@@ -111,8 +111,7 @@ def message_rows(records: Iterable[NotifyMessageRecord]) -> str:
 
 
 def unread_counts(user_id: int) -> str:
-    number = unread_number(user_id)
-    words = str(number) if number else ""
+    words = count_words(unread_number(user_id))
     return format_html(
         '<span class="count" id="unread-count" aria-label="unread">{0}</span>'
         '<span class="count" id="unread-tab-count">{0}</span>',

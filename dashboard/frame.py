@@ -36,7 +36,7 @@ SECTIONS = (
     ("device-list", "Devices", "& sync", "monitor-smartphone"),
     ("console", "Console", "", "square-terminal"),
 )
-# Above this a number says nothing more.
+# Above this a number says nothing more: "999+".
 MOST_COUNTED = 999
 
 
@@ -59,7 +59,7 @@ class Frame:
     accounts: list[SyncedAccount]
     account: Account | None
     navigation: list[NavigationItem]
-    unread: int
+    unread: str
     generation: str
     sequence: int
     demo: bool
@@ -82,6 +82,13 @@ def unread_number(user_id: int) -> int:
         subscription__account__user_id=user_id, read_at=None, archived_at=None
     )
     return rows[: MOST_COUNTED + 1].count()
+
+
+def count_words(number: int) -> str:
+    """A number of unread or new things as every page shows it; nothing for none."""
+    if number > MOST_COUNTED:
+        return f"{MOST_COUNTED}+"
+    return str(number) if number else ""
 
 
 def chosen_account(
@@ -117,7 +124,7 @@ def frame_of(request: MemberRequest, section: str) -> Frame:
             )
             for name, label, more, icon in SECTIONS
         ],
-        unread=unread_number(request.user.pk),
+        unread=count_words(unread_number(request.user.pk)),
         generation=str(request.user.event_generation),
         sequence=request.user.event_sequence,
         demo=settings.DEMO,

@@ -1,12 +1,13 @@
 """What a browser is sent next, given the number of the last change that it shows.
 
-reliability.md, item 27. The cursor is the browser's; the truth is the database. A cursor of
-another generation, from the future, or so far back that the page is cheaper than the rows,
-is answered with ``refetch``: load the content anew and go on from its number.
+The cursor is the browser's; the truth is the database. A cursor of another generation, from
+the future, or so far back that the page is cheaper than the rows, is answered with
+``refetch``: load the content anew and go on from its number.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from dashboard.fragments import LiveFrame
 
 # Events that are rendered for one browser at once, and behind which it loads the page.
-BATCH: Final = 100
+BATCH: Final = 25
 TOO_FAR: Final = 500
+# The web server refuses frames above 64 KiB (``notifyweb.web``), so a batch of long rows
+# holds fewer events.
+MAX_BATCH_BYTES: Final = 48 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,12 @@ class Batch:
             "generation": self.generation,
             "after": self.after,
             "head": self.head,
+            "newest": self.newest,
             "frames": [frame.to_value() for frame in self.frames],
         }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_value(), separators=(",", ":"), ensure_ascii=False)
 
 
 def next_batch(user_id: int, cursor: Cursor, *, zone: str) -> Batch:
@@ -89,10 +97,19 @@ def next_batch(user_id: int, cursor: Cursor, *, zone: str) -> Batch:
         return Batch(generation, cursor.sequence, newest, newest, refetch=True)
     if not found.events:
         return Batch(generation, cursor.sequence, cursor.sequence, newest)
-    return Batch(
-        generation=generation,
-        after=cursor.sequence,
-        head=found.events[-1].sequence,
-        newest=max(newest, found.events[-1].sequence),
-        frames=fragments.frames_for(user_id, found.events, zone=zone),
-    )
+    events = found.events
+    while events:
+        batch = Batch(
+            generation=generation,
+            after=cursor.sequence,
+            head=events[-1].sequence,
+            newest=max(newest, found.events[-1].sequence),
+            frames=fragments.frames_for(user_id, events, zone=zone),
+        )
+        size = len(batch.to_json().encode())
+        if size <= MAX_BATCH_BYTES:
+            return batch
+        fitting = max(1, len(events) * MAX_BATCH_BYTES // size)
+        events = events[: min(fitting, len(events) - 1)]
+    # A single change that is larger than a frame: only the page can show it.
+    return Batch(generation, cursor.sequence, newest, newest, refetch=True)

@@ -202,6 +202,9 @@ MIDDLEWARE = [
     "notifyweb.middleware.RequestIdentity",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Adds a random number of bytes to each answer, and the CSRF token is masked anew in
+    # each: the length tells an attacker nothing about secrets (BREACH).
+    "django.middleware.gzip.GZipMiddleware",
     "csp.middleware.CSPMiddleware",
     "notifyweb.middleware.PlainPaths",
     "notifyweb.middleware.WrongMethod",

@@ -56,7 +56,8 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
             listener.addCallback(lambda port: port.stopListening())
         for protocol in list(self.connections):
             if isinstance(protocol, WebSocketProtocol):
-                protocol.sendClose(code=GOING_AWAY)
+                # ``sendClose`` refuses every code of the protocol's own range.
+                protocol.sendCloseFrame(code=GOING_AWAY, isReply=False)
         done = defer.ensureDeferred(self._finish())
         done.addBoth(lambda _: super(GracefulServer, self).kill_all_applications())
         return done
@@ -80,7 +81,8 @@ def serve(*, bind: str, port: int) -> None:
         application=application,
         endpoints=build_endpoint_description_strings(host=bind, port=port),
         server_name="",
-        # A browser sends acknowledgements, never more.
+        # A browser sends acknowledgements only. Autobahn applies the limit to what we send
+        # as well: ``dashboard.live`` keeps its batches below it.
         websocket_max_message_size=FRAME_BYTES,
         websocket_max_frame_size=FRAME_BYTES,
         # Sockets end with their session, not with a clock.

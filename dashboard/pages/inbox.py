@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING
 
 from django.db.models import OuterRef, Q, Subquery
 
+from dashboard.frame import MOST_COUNTED
 from dashboard.keys import key_of
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
     from django.http import QueryDict
 
 PAGE = 60
+# So many rows at most, however often older ones were loaded.
+MAX_ROWS = 10 * PAGE
+# More new rows than this are not put above what somebody reads; they are counted only.
+MAX_INSERTED = 200
+MAX_OPENED = 50
 TABS = ("unread", "all", "archived")
 LONGEST_SEARCH = 100
 
@@ -32,6 +39,7 @@ class InboxFilter:
     type: str = ""
     text: str = ""
     before: int | None = None
+    rows: int = PAGE
 
     @classmethod
     def of(cls, query: QueryDict, account_pk: int | None) -> InboxFilter:
@@ -43,6 +51,7 @@ class InboxFilter:
             type=query.get("type", "")[:64],
             text=query.get("q", "").strip()[:LONGEST_SEARCH],
             before=key_of(query.get("before", "")),
+            rows=min(max(key_of(query.get("rows", "")) or PAGE, PAGE), MAX_ROWS),
         )
 
     @property
@@ -63,10 +72,26 @@ class DappChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a browser stands that loads its page anew: the newest row that it shows and,
+    if somebody reads further down, how many rows from there on have to stay. Rows that
+    were ``opened`` there stay in the Unread tab although they are read now."""
+
+    newest: int | None = None
+    hold: int = 0
+    opened: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InboxPage:
+    """``newer`` counts the rows above the browser's newest one. If they are too many to
+    be inserted, the page begins below them: ``is_held``."""
+
     filter: InboxFilter
     records: list[NotifyMessageRecord]
     older: int | None
+    newer: int
+    is_held: bool
     dapps: list[DappChoice]
     types: list[tuple[str, str]]
 
@@ -84,32 +109,49 @@ def records_of(user_id: int) -> QuerySet[NotifyMessageRecord]:
     )
 
 
-def inbox_page(user_id: int, wanted: InboxFilter) -> InboxPage:
-    rows = _narrowed(records_of(user_id), wanted).defer("message_auth")
+def inbox_page(
+    user_id: int,
+    wanted: InboxFilter,
+    place: Place = Place(),
+) -> InboxPage:
+    opened = place.opened[:MAX_OPENED]
+    rows = _narrowed(records_of(user_id), wanted, opened).defer("message_auth")
+    limit, newer, is_held = wanted.rows, 0, False
     if wanted.before is not None:
         rows = _before(rows, user_id, wanted.before)
-    found = list(rows.order_by("-published_at", "-pk")[: PAGE + 1])
-    more = len(found) > PAGE
-    records = found[:PAGE]
+    elif place.newest is not None:
+        above = _after(rows, user_id, place.newest)
+        newer = above[: MOST_COUNTED + 1].count()
+        is_held = place.hold > 0 and newer > MAX_INSERTED
+        limit = max(limit, min(place.hold, MAX_ROWS))
+        if is_held:
+            rows = rows.exclude(pk__in=above.values("pk"))
+        elif place.hold:
+            limit += newer
+    found = list(rows.order_by("-published_at", "-pk")[: limit + 1])
+    more = len(found) > limit
+    records = found[:limit]
     dapps, types = _choices(user_id, wanted)
     return InboxPage(
         filter=wanted,
         records=records,
         older=records[-1].pk if more else None,
+        newer=newer,
+        is_held=is_held,
         dapps=dapps,
         types=types,
     )
 
 
 def _narrowed(
-    rows: QuerySet[NotifyMessageRecord], wanted: InboxFilter
+    rows: QuerySet[NotifyMessageRecord], wanted: InboxFilter, opened: Sequence[int]
 ) -> QuerySet[NotifyMessageRecord]:
     if wanted.tab == "archived":
         rows = rows.exclude(archived_at=None)
     else:
         rows = rows.filter(archived_at=None)
     if wanted.tab == "unread":
-        rows = rows.filter(read_at=None)
+        rows = rows.filter(Q(read_at=None) | Q(pk__in=opened))
     if wanted.account_pk is not None:
         rows = rows.filter(subscription__account_id=wanted.account_pk)
     if wanted.dapp:
@@ -125,11 +167,24 @@ def _before(
     rows: QuerySet[NotifyMessageRecord], user_id: int, pk: int
 ) -> QuerySet[NotifyMessageRecord]:
     """What is older than a row, by the row and not by a number of rows to skip."""
-    place = records_of(user_id).filter(pk=pk).values_list("published_at", flat=True)
-    at: datetime | None = place.first()
+    at = _published_at(user_id, pk)
     if at is None:
         return rows.none()
     return rows.filter(Q(published_at__lt=at) | Q(published_at=at, pk__lt=pk))
+
+
+def _after(
+    rows: QuerySet[NotifyMessageRecord], user_id: int, pk: int
+) -> QuerySet[NotifyMessageRecord]:
+    at = _published_at(user_id, pk)
+    if at is None:
+        return rows.none()
+    return rows.filter(Q(published_at__gt=at) | Q(published_at=at, pk__gt=pk))
+
+
+def _published_at(user_id: int, pk: int) -> datetime | None:
+    found = records_of(user_id).filter(pk=pk).values_list("published_at", flat=True)
+    return found.first()
 
 
 def _choices(

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from dashboard import appearance
+from dashboard import appearance, frame
 from dashboard.pages import inbox as pages
 from groundwork import clock
 
@@ -296,6 +296,11 @@ def query(context: template.Context, **changes: object) -> str:
             parameters[name] = str(value)
     text = parameters.urlencode()
     return f"?{text}" if text else "?"
+
+
+@register.filter
+def count_words(number: int) -> str:
+    return frame.count_words(number)
 
 
 @register.filter

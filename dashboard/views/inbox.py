@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from django.http import Http404, HttpResponse, HttpResponseBadRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
@@ -53,7 +54,28 @@ def message(request: MemberRequest, pk: int) -> HttpResponse:
     if record.read_at is None and "X-Refetch" not in request.headers:
         read_state.mark_read([record], request.device)
         record.refresh_from_db(fields=["read_at", "read_by"])
+    if "X-Detail" in request.headers:
+        return _detail(request, record)
     return _inbox(request, selected=record)
+
+
+def _detail(request: MemberRequest, record: NotifyMessageRecord) -> HttpResponse:
+    """The open notification for a page that has its list already, and what it changed."""
+    tab = request.GET.get("tab", "all")
+    html = render_to_string(
+        "components/message_aside.html",
+        {"selected": MessagePage.of(record), "row_query": _row_query(request, tab)},
+        request=request,
+    )
+    html += fragments.message_rows([record])
+    return HttpResponse(html + fragments.unread_counts(request.user.pk))
+
+
+def _row_query(request: MemberRequest, tab: str) -> str:
+    """What an address of a notification adds, so that its list is the present one."""
+    parameters = request.GET.copy()
+    parameters["tab"] = tab
+    return parameters.urlencode()
 
 
 def _inbox(
@@ -62,14 +84,23 @@ def _inbox(
     frame = frame_of(request, "inbox")
     wanted = pages.InboxFilter.of(request.GET, frame.account_pk)
     if selected is not None and "tab" not in request.GET:
-        wanted = pages.InboxFilter(tab="all", account_pk=frame.account_pk)
+        wanted = replace(wanted, tab="all")
+    place = pages.Place(
+        newest=key_of(request.headers.get("X-Newest-Row", "")),
+        hold=key_of(request.headers.get("X-Hold-Rows", "")) or 0,
+        opened=(
+            *([selected.pk] if selected is not None else []),
+            *_keys(request.headers.get("X-Opened-Rows", "").split(",")),
+        ),
+    )
     has_subscriptions = Subscription.objects.of_user(request.user.pk).exists()
     return page(
         request,
         "inbox",
         section="inbox",
         frame=frame,
-        inbox=pages.inbox_page(request.user.pk, wanted),
+        inbox=pages.inbox_page(request.user.pk, wanted, place),
+        row_query=_row_query(request, wanted.tab),
         selected=MessagePage.of(selected) if selected is not None else None,
         has_subscriptions=has_subscriptions,
         first_steps=_first_steps(request, frame, has_subscriptions=has_subscriptions),

@@ -2,15 +2,21 @@
 import { tellZone, writeElapsed, writeTimes } from "./times.js";
 import { listenForCopies } from "./copy.js";
 import { listenForForms } from "./forms.js";
+import { listenForInbox } from "./inbox.js";
 import { listenForKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { listenForOffline } from "./offline.js";
+import { listenForRows } from "./rows.js";
 
 tellZone();
 writeTimes(document);
 setInterval(() => writeTimes(document), 30_000);
 setInterval(writeElapsed, 1_000);
 document.addEventListener("htmx:after:swap", () => writeTimes(document));
+listenForOffline();
 listenForCopies();
 listenForForms();
+listenForRows();
+listenForInbox();
 listenForKeys();
 startLive(document.body);

@@ -1,52 +1,72 @@
 // Single-key shortcuts. Inactive while typing, off when the person switched them off
-// (WCAG 2.1.4); each has a visible control.
+// (WCAG 2.1.4); each has a visible control. They act on the focused or the open message and
+// on nothing else. Escape and the arrow keys always work.
+import { closeDetail, openDetail } from "./inbox.js";
+import { focusedRow, moveFocus } from "./rows.js";
 
-const PLACES = { i: "/inbox", s: "/subscriptions", d: "/discover", v: "/devices", c: "/console" };
-let going = false;
+const SECTIONS = { i: "/inbox", s: "/subscriptions", d: "/discover", v: "/devices", c: "/console" };
+const SECOND_KEY_MS = 1_500;
+let firstKeyAt = 0;
 
-const rows = () => [...document.querySelectorAll("[data-row]:not([hidden])")];
-const current = () => document.activeElement?.closest?.("[data-row]");
-
-function move(by) {
-  const all = rows();
-  const place = all.indexOf(current());
-  const next = all[Math.max(0, Math.min(all.length - 1, place < 0 ? 0 : place + by))];
-  next?.querySelector("a, button")?.focus();
-}
+const dialog = () => document.getElementById("shortcuts");
+const isOff = () => /(^|; )shortcuts=off/.test(document.cookie);
+const isTyping = (element) =>
+  element.closest("textarea, select, [contenteditable], input:not([type=checkbox], [type=radio], [type=button], [type=submit])");
 
 function press(name) {
-  const scope = current() ?? document.querySelector("main");
-  scope?.querySelector(`[data-key="${name}"]`)?.click();
+  const target = focusedRow() ?? openDetail();
+  target?.querySelector(`[data-key="${name}"]`)?.click();
+}
+
+function goTo(section) {
+  // The link of the rail, since it keeps the chosen account.
+  const path = SECTIONS[section];
+  if (path) (document.querySelector(`.rail nav a[href^="${path}"]`) ?? { click: () => location.assign(path) }).click();
 }
 
 const ACTIONS = {
-  j: () => move(1),
-  k: () => move(-1),
+  j: () => moveFocus(1),
+  k: () => moveFocus(-1),
   e: () => press("e"),
   y: () => press("y"),
   u: () => document.querySelector("#status button")?.click(),
+  g: () => (firstKeyAt = Date.now()),
   "/": () => document.querySelector("[data-search]")?.focus(),
-  "?": () => document.getElementById("shortcuts")?.showPopover?.(),
+  "?": () => dialog()?.showModal(),
 };
 
+/** Leave what is in front: the field, the open message, the choice of rows. */
+function leave(event) {
+  if (document.querySelector("dialog[open], :popover-open")) return;
+  if (isTyping(event.target)) return event.target.blur();
+  if (openDetail()) return closeDetail();
+  for (const box of document.querySelectorAll("[name=chosen]:checked")) {
+    box.checked = false;
+    box.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+}
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.key === "Escape") return leave(event);
+  if (isOff() || isTyping(event.target) || document.querySelector("dialog[open]")) return;
+  if (Date.now() - firstKeyAt < SECOND_KEY_MS) {
+    firstKeyAt = 0;
+    return goTo(event.key);
+  }
+  const action = ACTIONS[event.key];
+  if (!action) return;
+  event.preventDefault();
+  action();
+}
+
 export function listenForKeys() {
-  if (document.cookie.includes("shortcuts=off")) return;
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
-    if (going) {
-      going = false;
-      if (PLACES[event.key]) location.assign(PLACES[event.key]);
-      return;
+  document.addEventListener("keydown", pressed);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-shortcuts]")) {
+      document.getElementById("account-menu")?.hidePopover();
+      dialog()?.showModal();
     }
-    if (event.key === "g") {
-      going = true;
-      setTimeout(() => (going = false), 1500);
-      return;
-    }
-    const action = ACTIONS[event.key];
-    if (!action) return;
-    event.preventDefault();
-    action();
+    if (event.target === dialog()) dialog().close();
   });
 }

@@ -1,17 +1,73 @@
 // Puts rows that the server rendered where they belong on this page. A row names itself by its
 // id, the kind of list it lives in by data-list, and what filters ask for by data-*; a list says
 // which rows it shows by data-filter-*. So one rendering serves every page and every filter.
+import { focusRow, openedNumbers, rove, wasOpened } from "./rows.js";
 import { dayOf, dayWords, writeTimes } from "./times.js";
+import { takeUnread } from "./unread.js";
 
 /** Place every row in `html`; returns those that are new on this page. */
 export async function place(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
   const arrived = [];
+  const held = anchor();
   for (const row of [...template.content.children]) {
     if (await placeOne(row)) arrived.push(row);
   }
+  rove();
+  held.restore();
+  takeUnread();
   return arrived;
+}
+
+/** Rows from another page of the list; returns those that were not here. */
+export function insertRows(list, rows) {
+  const added = rows.filter((row) => !document.getElementById(row.id));
+  const held = anchor();
+  for (const row of added) insert(list, document.adoptNode(row));
+  tidy(list);
+  rove();
+  held.restore();
+  return added;
+}
+
+/**
+ * What is being read: the row with the keyboard's focus, otherwise the first rows in view once the
+ * page was scrolled. `restore()` puts it back to where it was, whatever came above it. At the top
+ * of the page new rows are what one wants to see, so nothing is held there.
+ */
+export function anchor() {
+  const focused = document.activeElement?.matches(":focus-visible")
+    ? document.activeElement.closest("[data-list-of] > [data-row]")
+    : null;
+  const visible = scrollY < TOP_PX ? [] : [...document.querySelectorAll("[data-list-of] > [data-row]")].filter(isInView);
+  const held = [focused && isInView(focused) ? focused : null, ...visible.slice(0, 20)]
+    .filter(Boolean)
+    .map((row) => [row.id, row.getBoundingClientRect().top - (drift.at === scrollY ? drift.by : 0)]);
+  return {
+    rowId: held[0]?.[0],
+    restore() {
+      for (const [id, top] of held) {
+        const row = document.getElementById(id);
+        if (!row || row.offsetParent === null) continue;
+        scrollBy({ top: row.getBoundingClientRect().top - top, behavior: "instant" });
+        drift = { at: scrollY, by: row.getBoundingClientRect().top - top };
+        return;
+      }
+    },
+  };
+}
+
+// Scrolling rounds to whole pixels; what is left over is put right the next time.
+let drift = { at: 0, by: 0 };
+const TOP_PX = 24;
+const BAR_PX = 56;
+// Of a very long list, so many rows above what is being read are loaded anew.
+const MAX_ABOVE = 200;
+
+function isInView(row) {
+  const { top, bottom, height } = row.getBoundingClientRect();
+  return height > 0 && bottom > BAR_PX + height / 2 && top < innerHeight;
 }
 
 async function placeOne(row) {
@@ -27,9 +83,12 @@ async function placeOne(row) {
     return false;
   }
   const wanted = !("gone" in row.dataset) && shows(list, row);
+  if (present?.classList.contains("is-selected")) row.classList.add("is-selected");
+  const link = list.dataset.query && row.querySelector("a.row__link");
+  if (link) link.setAttribute("href", `${link.getAttribute("href").split("?")[0]}?${list.dataset.query}`);
   if (present && !wanted) remove(present);
   else if (present) await morph(present, row);
-  else if (wanted && !("open" in list.dataset)) insert(list, row);
+  else if (wanted && takesNew(list, row)) insert(list, row);
   tidy(list);
   return wanted && !present;
 }
@@ -42,10 +101,18 @@ async function morph(present, row) {
   if (held && document.activeElement?.id !== held) document.getElementById(held)?.focus();
 }
 
+/** A list that begins further down (`data-held`) leaves what is newer to the arrivals bar. */
+function takesNew(list, row) {
+  if ("open" in list.dataset) return false;
+  return !("held" in list.dataset) || key(row) <= key(rowsOf(list)[0] ?? row);
+}
+
 /** Whether the list's filters admit the row: data-filter-account="3" wants data-account="3". */
 function shows(list, row) {
   for (const [name, value] of Object.entries(list.dataset)) {
     if (!name.startsWith("filter") || value === "") continue;
+    // What was opened here stays until the page is left, so that the list does not move.
+    if (name === "filterUnread" && wasOpened(row.id)) continue;
     const field = name.slice(6, 7).toLowerCase() + name.slice(7);
     if (row.dataset[field] !== value) return false;
   }
@@ -69,8 +136,11 @@ function insert(list, row) {
 
 function remove(row) {
   if (row.contains(document.activeElement)) {
-    const next = row.nextElementSibling ?? row.previousElementSibling;
-    next?.querySelector("a, button")?.focus();
+    const all = [...rowsOf(row.parentElement)];
+    const index = all.indexOf(row);
+    const next = all[index + 1] ?? all[index - 1];
+    if (next) focusRow(next);
+    else document.getElementById("main")?.focus();
   }
   row.remove();
 }
@@ -106,9 +176,21 @@ function writeDays(list) {
   }
 }
 
-/** Ask for this page again and morph what changed; the answer is always the whole truth. */
-export async function refetch() {
-  const response = await fetch(location.href, { headers: { "X-Refetch": "1" }, redirect: "manual" });
+/**
+ * Ask for this page again and morph what changed; the answer is always the whole truth. The server
+ * counts what is newer than the newest row here. If that is much and the reader is further down,
+ * it renders the list from the present rows on, so that what is being read stays in it.
+ */
+export async function refetch({ toTop = false } = {}) {
+  const list = document.querySelector("[data-path]");
+  const rows = list ? [...rowsOf(list)] : [];
+  const read = toTop ? -1 : rows.findIndex((row) => row.id === anchor().rowId);
+  const first = Math.max(0, read - MAX_ABOVE);
+  const headers = { "X-Refetch": "1" };
+  if (rows.length) headers["X-Newest-Row"] = rows[first].id.replace("message-", "");
+  if (read >= 0) headers["X-Hold-Rows"] = String(rows.length - first);
+  if (openedNumbers().length) headers["X-Opened-Rows"] = openedNumbers().join();
+  const response = await fetch(location.href, { headers, redirect: "manual" });
   if (response.type === "opaqueredirect" || response.status === 403) {
     location.reload();
     return null;
@@ -117,11 +199,15 @@ export async function refetch() {
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   const main = fresh.getElementById("main");
   if (!main) return null;
+  const held = anchor();
   await morph(document.getElementById("main"), main);
-  for (const id of ["unread-count", "unread-tab-count"]) {
-    const [here, there] = [document.getElementById(id), fresh.getElementById(id)];
-    if (here && there) await morph(here, there);
-  }
+  const counter = fresh.getElementById("unread-count");
+  const present = document.getElementById("unread-count");
+  if (counter && present) await morph(present, counter);
+  rove();
+  held.restore();
+  takeUnread();
   const { generation, sequence } = fresh.body.dataset;
-  return generation ? { generation, sequence: Number(sequence) } : null;
+  const newer = Math.max(0, Number(fresh.querySelector("[data-path]")?.dataset.newer ?? 0) - first);
+  return generation ? { generation, sequence: Number(sequence), newer } : null;
 }

@@ -18,6 +18,7 @@ from accounts.models import AccountEvent, User
 from accounts.services import EventDraft, record_events
 from dashboard import consumers, live
 from dashboard.consumers import DeviceConsumer
+from notifyweb import web
 from subscriptions import services as subscriptions
 
 if TYPE_CHECKING:
@@ -82,13 +83,28 @@ def cursor_of(person) -> dict:
 
 @asynccontextmanager
 async def resumed(person, browser=None):
+    """A socket that was told that nothing is missing."""
     async with socket(browser or person.browser) as line:
-        await line.send_json_to(await cursor_of(person))
+        cursor = await cursor_of(person)
+        await line.send_json_to(cursor)
+        frame = await line.receive_json_from(timeout=PATIENCE_S)
+        assert frame == cursor_heartbeat(cursor)
         yield line
 
 
+def cursor_heartbeat(cursor: dict) -> dict:
+    return {
+        "type": "heartbeat",
+        "head": cursor["sequence"],
+        "generation": cursor["generation"],
+    }
+
+
 async def next_events(line) -> dict:
-    frame = await line.receive_json_from(timeout=PATIENCE_S)
+    """The next batch. Heartbeats may come at any time, the first when nothing is due."""
+    frame = {"type": "heartbeat"}
+    while frame["type"] == "heartbeat":
+        frame = await line.receive_json_from(timeout=PATIENCE_S)
     assert frame["type"] == "events", frame
     await line.send_json_to({"type": "ack", "sequence": frame["head"]})
     return frame
@@ -347,11 +363,7 @@ async def test_heartbeats_carry_the_newest_number(alice, monkeypatch):
     resume = await cursor_of(alice)
     async with resumed(alice) as line:
         frame = await line.receive_json_from(timeout=PATIENCE_S)
-    assert frame == {
-        "type": "heartbeat",
-        "head": resume["sequence"],
-        "generation": resume["generation"],
-    }
+    assert frame == cursor_heartbeat(resume)
 
 
 async def test_a_browser_that_does_not_say_what_it_showed_is_closed(alice, monkeypatch):
@@ -365,7 +377,7 @@ async def test_a_browser_that_does_not_say_what_it_showed_is_closed(alice, monke
         output = await line.receive_output(timeout=PATIENCE_S)
         while output["type"] == "websocket.send":
             output = await line.receive_output(timeout=PATIENCE_S)
-        assert output["code"] == 1013
+        assert output["code"] == consumers.SLOW
 
 
 async def test_a_browser_that_stays_silent_too_long_is_closed(alice, monkeypatch, tell):
@@ -376,7 +388,106 @@ async def test_a_browser_that_stays_silent_too_long_is_closed(alice, monkeypatch
         output = await line.receive_output(timeout=PATIENCE_S)
         while output["type"] == "websocket.send":
             output = await line.receive_output(timeout=PATIENCE_S)
-        assert output["code"] == 1013
+        assert output["code"] == consumers.SLOW
+
+
+async def test_a_failure_anywhere_in_a_socket_closes_it(alice, monkeypatch, tell):
+    """Reading, sending and heartbeats run beside the socket; none of them may end while
+    the socket stays open and looks live."""
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("broken on purpose")
+
+    async def broken_later(*args, **kwargs):
+        broken()
+
+    for owner, name, double in (
+        (consumers.hub, "batch", broken_later),
+        (live.fragments, "frames_for", broken),
+        (DeviceConsumer, "_send_heartbeat", broken_later),
+        (DeviceConsumer, "_head_if_alive", broken_later),
+        (DeviceConsumer, "account_events", broken_later),
+    ):
+        cursor = await cursor_of(alice)
+        with monkeypatch.context() as patch:
+            patch.setattr(consumers, "HEARTBEAT_S", 0.05)
+            patch.setattr(owner, name, double)
+            async with socket(alice.browser) as line:
+                await line.send_json_to(cursor)
+                await later(tell)()
+                output = await line.receive_output(timeout=PATIENCE_S)
+                while output["type"] == "websocket.send":
+                    output = await line.receive_output(timeout=PATIENCE_S)
+                assert output["code"] == consumers.FAILED, name
+
+
+async def test_the_cursor_stays_where_it_was_when_a_batch_could_not_be_sent(
+    alice, monkeypatch, tell
+):
+    """What was not sent is due again, whoever asks next."""
+    cursor = await cursor_of(alice)
+    record = await later(tell)(title="Once more")
+
+    async def refused(self, **frame):
+        seen.append(self.cursor.sequence)
+        raise RuntimeError("the frame is refused")
+
+    seen: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(DeviceConsumer, "send", refused)
+        async with socket(alice.browser) as line:
+            await line.send_json_to(cursor)
+            output = await line.receive_output(timeout=PATIENCE_S)
+            assert output["code"] == consumers.FAILED
+    assert seen == [cursor["sequence"]]
+    async with socket(alice.browser) as line:
+        await line.send_json_to(cursor)
+        assert f'id="message-{record.pk}"' in html_of(await next_events(line))
+
+
+def test_application_close_codes_are_ones_that_the_server_sends():
+    """Daphne raises for every other code, and the socket stays open."""
+    names = ("MALFORMED", "SIGNED_OUT", "SLOW", "TOO_MANY", "FAILED")
+    assert all(4000 <= getattr(consumers, name) < 5000 for name in names)
+
+
+# --- size -----------------------------------------------------------------------------
+
+LONGEST = {
+    "plain": {"title": "t" * 64, "body": "b" * 255},
+    "escaped": {"title": "&\"<>'" * 12 + "&&&&", "body": '"' * 255},
+    "wide": {"title": "\N{FAMILY}" * 64, "body": "\N{FAMILY}" * 255},
+}
+
+
+@pytest.mark.parametrize("kind", LONGEST)
+def test_a_batch_stays_below_what_the_web_server_sends(alice, tell, kind):
+    head = accounts.head_of(alice.user.pk)
+    url = "https://acme.example/" + "u" * 234
+    records = [tell(**LONGEST[kind], url=url) for _ in range(60)]
+    cursor, seen = live.Cursor(str(head.generation), head.sequence), ""
+    while True:
+        batch = live.next_batch(alice.user.pk, cursor, zone="UTC")
+        assert not batch.refetch
+        assert len(batch.to_json().encode()) <= live.MAX_BATCH_BYTES < web.FRAME_BYTES
+        if batch.is_empty:
+            break
+        assert batch.head > cursor.sequence
+        seen += "".join(frame.html for frame in batch.frames)
+        cursor = live.Cursor(cursor.generation, batch.head)
+    assert all(f'id="message-{record.pk}"' in seen for record in records)
+
+
+def test_a_change_that_no_frame_holds_is_answered_with_refetch(
+    alice, monkeypatch, tell
+):
+    head = accounts.head_of(alice.user.pk)
+    tell()
+    monkeypatch.setattr(live, "MAX_BATCH_BYTES", 100)
+    cursor = live.Cursor(str(head.generation), head.sequence)
+    batch = live.next_batch(alice.user.pk, cursor, zone="UTC")
+    assert batch.refetch
+    assert batch.newest == accounts.head_of(alice.user.pk).sequence
 
 
 # --- ending ---------------------------------------------------------------------------
@@ -468,6 +579,8 @@ async def test_rows_by_events_equal_rows_of_the_page(alice, tell):
     page = (await later(alice.get)("/inbox?tab=all")).text
     for record in records:
         row = page.split(f'id="message-{record.pk}"')[1].split("</li>")[0]
+        # Only the page knows its own tab, to which an opened message leads back.
+        row = row.replace(f"/inbox/{record.pk}?tab=all", f"/inbox/{record.pk}")
         assert seen[f"message-{record.pk}"].split(f'id="message-{record.pk}"')[1] == row
 
 
@@ -484,6 +597,7 @@ async def test_ten_tabs_share_one_rendering(alice, monkeypatch, tell):
     for line in lines:
         await line.connect(timeout=PATIENCE_S)
         await line.send_json_to(await cursor_of(alice))
+        await line.receive_json_from(timeout=PATIENCE_S)
     await asyncio.gather(*(line.receive_nothing(timeout=NOTHING_S) for line in lines))
     made.clear()
     await later(tell)(title="Once")

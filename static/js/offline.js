@@ -1,0 +1,53 @@
+// Without a network reading works and changes are off: a line says so, and every button that
+// would send something carries the reason.
+import { anchor } from "./place.js";
+import { say } from "./status.js";
+
+const REASON = "You are offline. Reading works; changes are off.";
+const SUBMITS = "form button:not([type=button]), form input[type=submit]";
+
+export const isOffline = () => !navigator.onLine;
+
+export function listenForOffline() {
+  addEventListener("online", apply);
+  addEventListener("offline", apply);
+  document.addEventListener("htmx:after:swap", () => isOffline() && apply());
+  // Before htmx and before the browser: Enter in a field submits without any button.
+  document.addEventListener(
+    "submit",
+    (event) => {
+      if (!isOffline() || event.target.method === "dialog") return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      say(REASON);
+    },
+    true,
+  );
+  apply();
+}
+
+function apply() {
+  const line = document.getElementById("offline");
+  if (!line) return;
+  const held = anchor();
+  line.hidden = !isOffline();
+  held.restore();
+  for (const button of document.querySelectorAll(SUBMITS)) {
+    if (isOffline()) disable(button);
+    else if ("offline" in button.dataset) enable(button);
+  }
+}
+
+function disable(button) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.dataset.offline = button.getAttribute("aria-describedby") ?? "";
+  button.setAttribute("aria-disabled", "true");
+  button.setAttribute("aria-describedby", "offline");
+}
+
+function enable(button) {
+  button.removeAttribute("aria-disabled");
+  if (button.dataset.offline) button.setAttribute("aria-describedby", button.dataset.offline);
+  else button.removeAttribute("aria-describedby");
+  delete button.dataset.offline;
+}

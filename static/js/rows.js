@@ -1,0 +1,65 @@
+// Rows of lists: which one is current, and moving between them. A list is one stop of the Tab
+// key (roving tabindex): the current row's controls are reachable, arrows, j and k move on.
+
+let currentId = "";
+const opened = new Set();
+
+export const rows = () =>
+  [...document.querySelectorAll("[data-row]")].filter((row) => row.offsetParent !== null);
+
+/** The row that has the focus, or null. */
+export const focusedRow = () => document.activeElement?.closest?.("[data-row]") ?? null;
+
+/** A row that was opened on this page stays in the Unread tab until the page is left. */
+export const keepOpened = (id) => opened.add(id);
+export const wasOpened = (id) => opened.has(id);
+export const openedNumbers = () => [...opened].slice(-50).map((id) => id.replace("message-", ""));
+
+export function focusRow(row) {
+  (row?.querySelector("a.row__link") ?? row?.querySelector("a, button"))?.focus();
+}
+
+/** Focus the row `by` rows further; without a focus, the one that was left or the first. */
+export function moveFocus(by) {
+  const all = rows();
+  const from = all.indexOf(focusedRow());
+  if (from >= 0) return focusRow(all[Math.max(0, Math.min(all.length - 1, from + by))]);
+  focusRow(all.find((row) => row.id === currentId) ?? all[0]);
+}
+
+/** Make each list one Tab stop again, after rows came, went or were rendered anew. */
+export function rove() {
+  for (const list of document.querySelectorAll("[data-list-of]")) {
+    const all = [...list.querySelectorAll(":scope > [data-row]")];
+    const current = all.find((row) => row.id === currentId) ?? all[0];
+    for (const row of all) setStops(row, row === current);
+  }
+}
+
+function setStops(row, isCurrent) {
+  for (const control of row.querySelectorAll("a, button, input, summary")) {
+    if (control.matches(".row__link")) set(control, isCurrent ? "0" : "-1");
+    else if (isCurrent) control.removeAttribute("tabindex");
+    else set(control, "-1");
+  }
+}
+
+function set(control, value) {
+  if (control.getAttribute("tabindex") !== value) control.setAttribute("tabindex", value);
+}
+
+export function listenForRows() {
+  rove();
+  document.addEventListener("focusin", ({ target }) => {
+    const row = target.closest("[data-list-of] > [data-row]");
+    if (!row || row.id === currentId) return;
+    currentId = row.id;
+    rove();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (!["ArrowDown", "ArrowUp"].includes(event.key) || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (!event.target.matches("[data-list-of] > [data-row] *")) return;
+    event.preventDefault();
+    moveFocus(event.key === "ArrowDown" ? 1 : -1);
+  });
+}

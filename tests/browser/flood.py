@@ -1,0 +1,53 @@
+"""Many notifications at once, as a worker would store them: rows and events together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tests.system import System
+
+PLAIN: Final = "t" * 64, "b" * 255
+# The same number of characters, as large as they get in HTML and in UTF-8.
+ESCAPED: Final = "&\"<>'" * 12 + "&&&&", '"' * 255
+WIDE: Final = "\N{FAMILY}" * 58, "\N{FAMILY}" * 255
+LONGEST_URL: Final = "https://acme.example/" + "u" * 234
+
+# Runs in ``manage.py shell`` of the system, which has its own database.
+CODE: Final = """
+from datetime import timedelta
+from django.db import transaction
+from accounts.services import record_events
+from groundwork import clock
+from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.services.wallet import message_events
+number, title, body, url, tag, read = {arguments!r}
+owner = Subscription.objects.select_related("account").order_by("-pk")[0]
+now, first = clock.now(), NotifyMessageRecord.objects.count()
+for start in range(0, number, 500):
+    with transaction.atomic():
+        records = NotifyMessageRecord.objects.bulk_create([
+            NotifyMessageRecord(
+                subscription=owner, rpc_id=10**15 + first + place, type="alerts",
+                title=f"{{tag}}{{place:05d}} {{title}}"[:64], body=body, url=url,
+                message_auth="x", read_at=now if read else None, received_at=now,
+                published_at=now + timedelta(milliseconds=place),
+            )
+            for place in range(start, min(start + 500, number))
+        ])
+        record_events(message_events("notify.message", records))
+"""
+
+
+def flood(
+    system: System,
+    number: int,
+    text: tuple[str, str] = PLAIN,
+    *,
+    tag: str = "",
+    read: bool = False,
+) -> None:
+    """Store ``number`` notifications for the newest subscription. Their titles begin with
+    ``tag`` and five digits, in the order of time."""
+    arguments = (number, *text, LONGEST_URL, tag, read)
+    system.manage("shell", "-v0", "-c", CODE.format(arguments=arguments))
