@@ -62,13 +62,13 @@ def message(request: MemberRequest, pk: int) -> HttpResponse:
 def _detail(request: MemberRequest, record: NotifyMessageRecord) -> HttpResponse:
     """The open notification for a page that has its list already, and what it changed."""
     tab = request.GET.get("tab", "all")
-    html = render_to_string(
+    aside = render_to_string(
         "components/message_aside.html",
         {"selected": MessagePage.of(record), "row_query": _row_query(request, tab)},
         request=request,
     )
-    html += fragments.message_rows([record])
-    return HttpResponse(html + fragments.unread_counts(request.user.pk))
+    row = fragments.message_rows([record])
+    return HttpResponse(aside + row + fragments.unread_counts(request.user.pk))
 
 
 def _row_query(request: MemberRequest, tab: str) -> str:

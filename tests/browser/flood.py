@@ -21,16 +21,18 @@ from accounts.services import record_events
 from groundwork import clock
 from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.wallet import message_events
-number, title, body, url, tag, read = {arguments!r}
-owner = Subscription.objects.select_related("account").order_by("-pk")[0]
-now, first = clock.now(), NotifyMessageRecord.objects.count()
+topic, number, title, body, url, tag, fresh = {arguments!r}
+owner = Subscription.objects.select_related("account").get(topic=topic)
+if fresh:
+    owner.messages.all().delete()
+now, first = clock.now(), clock.now_ms() * 1000
 for start in range(0, number, 500):
     with transaction.atomic():
         records = NotifyMessageRecord.objects.bulk_create([
             NotifyMessageRecord(
-                subscription=owner, rpc_id=10**15 + first + place, type="alerts",
+                subscription=owner, rpc_id=first + place, type="alerts",
                 title=f"{{tag}}{{place:05d}} {{title}}"[:64], body=body, url=url,
-                message_auth="x", read_at=now if read else None, received_at=now,
+                message_auth="x", received_at=now,
                 published_at=now + timedelta(milliseconds=place),
             )
             for place in range(start, min(start + 500, number))
@@ -41,13 +43,14 @@ for start in range(0, number, 500):
 
 def flood(
     system: System,
+    topic: str,
     number: int,
     text: tuple[str, str] = PLAIN,
     *,
     tag: str = "",
-    read: bool = False,
+    fresh: bool = False,
 ) -> None:
-    """Store ``number`` notifications for the newest subscription. Their titles begin with
-    ``tag`` and five digits, in the order of time."""
-    arguments = (number, *text, LONGEST_URL, tag, read)
+    """Store ``number`` notifications for a subscription, instead of what it has if
+    ``fresh``. Titles begin with ``tag`` and five digits, in the order of time."""
+    arguments = (topic, number, *text, LONGEST_URL, tag, fresh)
     system.manage("shell", "-v0", "-c", CODE.format(arguments=arguments))
