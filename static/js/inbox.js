@@ -32,8 +32,10 @@ export function listenForInbox() {
     } else if (!openId() || !location.pathname.endsWith(`/${openId().replace("message-", "")}`)) show(location.href);
   });
   let archived = false;
-  document.addEventListener("submit", ({ target, submitter }) => {
-    archived = Boolean(target.closest(".inbox__detail")) && /^(un)?archive:/.test(submitter?.value ?? "");
+  document.addEventListener("submit", ({ submitter }) => {
+    // From its own buttons or from those of its row.
+    const [act, number] = (submitter?.value ?? "").split(":");
+    archived = ["archive", "unarchive"].includes(act) && openId() === `message-${number}`;
   });
   // What was put away is no longer in this list: back to it.
   document.body.addEventListener("done", () => {

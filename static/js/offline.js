@@ -4,7 +4,8 @@ import { anchor } from "./place.js";
 import { say } from "./status.js";
 
 const REASON = "You are offline. Reading works; changes are off.";
-const SUBMITS = "form button:not([type=button]), form input[type=submit]";
+// What closes a dialog sends nothing.
+const SUBMITS = "form:not([method=dialog]) :is(button:not([type=button]), input[type=submit])";
 
 export const isOffline = () => !navigator.onLine;
 
