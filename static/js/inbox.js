@@ -7,7 +7,9 @@ import { say } from "./status.js";
 
 const MAX_ROWS = 600;
 const beside = matchMedia("(min-width: 80rem)");
+// Where the list was before a message covered it.
 let leftAt = 0;
+let leftRows = null;
 
 const list = () => document.querySelector("[data-path]");
 export const openDetail = () => document.querySelector(".inbox__detail");
@@ -66,7 +68,7 @@ function hrefOf(link) {
 
 async function open(href) {
   const wasOpen = Boolean(openDetail());
-  if (!wasOpen) leftAt = scrollY;
+  if (!wasOpen) [leftAt, leftRows] = [scrollY, anchor()];
   if (!(await show(href))) return location.assign(href);
   // One step of history, however many messages are looked at: Back is the list.
   if (wasOpen) history.replaceState(history.state, "", href);
@@ -147,7 +149,11 @@ function close() {
   select("");
   document.querySelector(".column--inbox").classList.remove("has-selected");
   if (beside.matches) held.restore();
-  else scrollTo(0, leftAt);
+  else {
+    // Rows that arrived meanwhile are above it.
+    scrollTo(0, leftAt);
+    leftRows?.restore();
+  }
   row?.querySelector("a.row__link")?.focus({ preventScroll: true });
   row?.scrollIntoView({ block: "nearest" });
 }

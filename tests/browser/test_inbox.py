@@ -369,7 +369,9 @@ def test_a_new_page_does_not_say_connecting(open_page, window, reader):
     """)
     page.goto("/inbox")
     is_live(page)
-    painted = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    painted = (
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
     page.evaluate(painted)
     assert page.evaluate("chipStates") == ["Live"]
     # Without a connection it does say so, after a second.
