@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 import sys
 
-OLDEST_PYTHON = (3, 11)
+MIN_PYTHON_VERSION = (3, 11)
 
 
 def main() -> int:
-    if sys.version_info < OLDEST_PYTHON:
+    if sys.version_info < MIN_PYTHON_VERSION:
         found = ".".join(str(part) for part in sys.version_info[:3])
         print(
             f"notifyweb needs Python 3.11 or later; this is {found}.", file=sys.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from accounts.models import AuditEntry
-from groundwork import clock
+from common import clock
 
 if TYPE_CHECKING:
     from accounts.models import Account, Device, User

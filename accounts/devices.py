@@ -22,10 +22,10 @@ from django.db.models import Q
 from accounts.audit import audit, one_line
 from accounts.events import EventDraft, device_group, record_events, send_to_groups
 from accounts.models import Device
-from accounts.registry import devices_were_revoked, sessions_have_ended
+from accounts.registry import devices_revoked, sessions_ended
 from accounts.sessions import session_digest
-from groundwork import clock
-from groundwork.work_queue import repeat
+from common import clock
+from common.work_queue import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,7 +40,7 @@ SEEN_AGAIN_AFTER = timedelta(minutes=1)
 # A device that was made but whose browser never came back with its session.
 UNBOUND_FOR = timedelta(minutes=10)
 FRESH_FOR = timedelta(minutes=10)
-EXPIRED_TOGETHER: Final = 200
+EXPIRED_BATCH_SIZE: Final = 200
 
 # The first that is found in the user agent names it; the order is what tells apart
 # browsers that all claim to be the others as well.
@@ -220,9 +220,9 @@ class _Ending:
     tell: Callable[[list[Device]], None]
 
 
-REVOKED: Final = _Ending("device.revoked", devices_were_revoked)
-SIGNED_OUT: Final = _Ending("device.signed-out", sessions_have_ended)
-EXPIRED: Final = _Ending("device.expired", sessions_have_ended)
+REVOKED: Final = _Ending("device.revoked", devices_revoked)
+SIGNED_OUT: Final = _Ending("device.signed-out", sessions_ended)
+EXPIRED: Final = _Ending("device.expired", sessions_ended)
 
 
 def revoke_device(device: Device, *, by: Device | None) -> bool:
@@ -300,5 +300,5 @@ def _expire_some() -> int:
     active = Device.objects.active().order_by("pk").values_list("pk", flat=True)
     never = active.filter(session_digest="", proved_at__lte=now - UNBOUND_FOR)
     over = active.filter(Q(last_seen_at__lte=idle) | Q(proved_at__lte=oldest))
-    revoked = revoke_devices(never[:EXPIRED_TOGETHER], by=None)
-    return len(revoked) + len(_end(over[:EXPIRED_TOGETHER], EXPIRED, by=None))
+    revoked = revoke_devices(never[:EXPIRED_BATCH_SIZE], by=None)
+    return len(revoked) + len(_end(over[:EXPIRED_BATCH_SIZE], EXPIRED, by=None))

@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 from django.db import connection, transaction
 
 from accounts.models import Account, AccountEvent, User
-from groundwork import clock
+from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SENT_TOGETHER: Final = 100
+SENT_BATCH_SIZE: Final = 100
 PAGE: Final = 200
 
 
@@ -234,7 +234,7 @@ async def _send_all(
     layer: BaseChannelLayer, waiting: list[tuple[str, Mapping[str, Any]]]
 ) -> None:
     while waiting:
-        batch, waiting = waiting[:SENT_TOGETHER], waiting[SENT_TOGETHER:]
+        batch, waiting = waiting[:SENT_BATCH_SIZE], waiting[SENT_BATCH_SIZE:]
         await asyncio.gather(
             *(layer.group_send(group, dict(message)) for group, message in batch)
         )

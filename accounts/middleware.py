@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 
-from groundwork import clock
+from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

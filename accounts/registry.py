@@ -50,22 +50,22 @@ def when_accounts_are_proven(function: WhenProven) -> WhenProven:
     return function
 
 
-def devices_were_revoked(devices: list[Device]) -> None:
+def devices_revoked(devices: list[Device]) -> None:
     for function in _when_devices_revoked:
         function(devices)
 
 
-def sessions_have_ended(devices: list[Device]) -> None:
+def sessions_ended(devices: list[Device]) -> None:
     for function in _when_sessions_end:
         function(devices)
 
 
-def account_was_proven(account: Account) -> None:
+def account_proven(account: Account) -> None:
     for function in _when_accounts_are_proven:
         function(account)
 
 
-def account_will_be_removed(account: Account) -> None:
+def account_removing(account: Account) -> None:
     # Apps above go first: their farewells are signed with keys that apps below keep.
     for function in reversed(_before_account_removal):
         function(account)

@@ -52,13 +52,13 @@ from accounts.models import (
     User,
 )
 from accounts.registry import (
-    account_will_be_removed,
+    account_removing,
     before_account_removal,
     when_devices_are_revoked,
     when_sessions_end,
 )
 from accounts.sessions import session_digest
-from groundwork import clock
+from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -199,7 +199,7 @@ def remove_account(account: Account, *, by: Device | None) -> None:
     locked = Account.objects.select_for_update().filter(pk=account.pk)
     account = locked.select_related("user").get()
     user = account.user
-    account_will_be_removed(account)
+    account_removing(account)
     audit("account.removed", actor=user if by is None else by.user)
     AccountTombstone.objects.get_or_create(
         digest=tombstone_digest(account.address), defaults={"removed_at": clock.now()}

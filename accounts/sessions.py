@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
 
-from groundwork import clock
+from common import clock
 
 if TYPE_CHECKING:
     from django.contrib.sessions.base_session import AbstractBaseSession

@@ -10,7 +10,7 @@ import sys
 from bench.report import Report
 
 # Each module has ``run(report, seconds)``: it adds to the report what it measured, in
-# about that time. A module that needs services starts them (`bench.surroundings`).
+# about that time. A module that needs services starts them (`bench.environment`).
 MODULES = {
     "sync": "bench.sync",
     "relay": "bench.relay",

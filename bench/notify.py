@@ -14,13 +14,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from bench.report import micro, milli, per_second
-from bench.surroundings import services
+from bench.environment import services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.report import Report
-    from bench.surroundings import Surroundings
+    from bench.environment import GatewayContext
     from castserver.models import Project
     from castserver.services import NotificationDraft
 
@@ -58,7 +58,7 @@ class _Cost:
 
 
 class _Bench:
-    def __init__(self, report: Report, around: Surroundings) -> None:
+    def __init__(self, report: Report, around: GatewayContext) -> None:
         self.report = report
         self.around = around
         self.project = _project()
@@ -121,7 +121,7 @@ class _Bench:
 
     def _bare(self) -> float:
         """The cryptography of all messages, without anything kept."""
-        from groundwork import clock, entropy
+        from common import clock, entropy
         from keychain.services import Holder, signing_key
         from walletconnect.crypto.keys import SymKey
         from walletconnect.identity.did import AccountId
@@ -138,7 +138,7 @@ class _Bench:
             for number, account in enumerate(self.accounts)
         ]
         began = time.perf_counter()
-        batch = MessageBatch.august(
+        batch = MessageBatch.v0(
             _draft().checked(), key, app=self.project.url, now=clock.now_s()
         )
         for recipient in recipients:
@@ -196,7 +196,7 @@ class _Bench:
 
 
 def _send_chunks(notification_id: str) -> None:
-    from castserver.services.delivery import send_deliveries
+    from castserver.services.notifications.delivery import send_deliveries
 
     while send_deliveries(notification_id):
         pass
@@ -225,7 +225,7 @@ def _project() -> Project:
 def _subscribe(project: Project, count: int) -> list[str]:
     """Subscribers as rows, as ``count`` subscribes would have left them."""
     from castserver.models import Subscriber
-    from groundwork import clock, entropy
+    from common import clock, entropy
     from keychain.services import Holder, put_sym_keys
     from walletconnect.crypto.keys import SymKey
 

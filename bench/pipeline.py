@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.report import micro, per_second
-from bench.surroundings import free_port, running, services
+from bench.environment import free_port, running, services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,10 +39,10 @@ def run(report: Report, seconds: float) -> None:
 
 
 def _measure(report: Report, relay_port: int, relay_cpu: Callable[[], float]) -> None:
-    from groundwork import entropy
+    from common import entropy
     from keychain import services as keychain
-    from relay import outbox
-    from relay.models import InboxMessage, OutboxMessage, Party
+    from messaging import outbox
+    from messaging.models import InboxMessage, OutboxMessage, Party
     from walletconnect.crypto.keys import SymKey
 
     keys = [SymKey(entropy.key_bytes()) for _ in range(TOPICS)]
@@ -74,9 +74,9 @@ def _measure(report: Report, relay_port: int, relay_cpu: Callable[[], float]) ->
 
 
 def _handle(report: Report) -> None:
-    from relay import services as relay_services
-    from relay.dispatch import Inbound, handles
-    from relay.models import InboxMessage, Party
+    from messaging import services as relay_services
+    from messaging.dispatch import Inbound, handles
+    from messaging.models import InboxMessage, Party
 
     @handles(Party.WALLET, TAG)
     def take(messages: list[Inbound]) -> None:
@@ -94,7 +94,7 @@ def _handle(report: Report) -> None:
 
 
 def _publication(key, number: int):
-    from groundwork import entropy
+    from common import entropy
     from walletconnect.crypto.envelope import seal
     from walletconnect.relay.frames import Publication
     from walletconnect.relay.rpc import JsonRpcRequest

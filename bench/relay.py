@@ -20,7 +20,7 @@ import redis.asyncio
 import uvloop
 
 from bench.report import median, micro, milli, per_second, quantile
-from bench.surroundings import Measured, Surroundings, free_port, running, services
+from bench.environment import Measured, GatewayContext, free_port, running, services
 from bench.wire import Wire, open_wire
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Load:
 class RelayBench:
     def __init__(
         self,
-        surroundings: Surroundings,
+        surroundings: GatewayContext,
         relay: Measured,
         echo: Measured,
         relay_port: int,

@@ -12,13 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.report import median, micro, milli
-from bench.surroundings import services
+from bench.environment import services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.report import Report
-    from bench.surroundings import Surroundings
+    from bench.environment import GatewayContext
     from syncstore.models import Store
     from walletconnect.crypto.keys import SymKey
 
@@ -45,7 +45,7 @@ def run(report: Report, seconds: float) -> None:
 
 
 class _Bench:
-    def __init__(self, report: Report, surroundings: Surroundings) -> None:
+    def __init__(self, report: Report, surroundings: GatewayContext) -> None:
         self.report = report
         self.surroundings = surroundings
         self.number = 0
@@ -92,7 +92,7 @@ class _Bench:
 
     def _store(self) -> tuple[Store, SymKey]:
         from accounts.models import Account, Device, User
-        from groundwork import clock, entropy
+        from common import clock, entropy
         from keychain.services import Holder, put_sym_keys
         from syncstore.models import Store
         from walletconnect.crypto.keys import SymKey
@@ -115,7 +115,7 @@ class _Bench:
         return store, key
 
     def _envelopes(self, key: SymKey, count: int, keys: int) -> list[str]:
-        from groundwork import entropy
+        from common import entropy
         from walletconnect.sync.store import StoreSet, publish_update
 
         return [
@@ -175,7 +175,7 @@ class _Bench:
         """One row read and saved per update, as the ORM invites to."""
         from django.db import transaction
 
-        from groundwork import clock
+        from common import clock
         from keychain.services import seal
         from syncstore.models import StoreEntry, value_context
         from walletconnect.crypto.envelope import open_envelope

@@ -12,8 +12,8 @@ from django.contrib import admin, messages
 
 from accounts.admin import ReadOnlyAdmin
 from castserver import models
-from castserver.services.webhooks import replay
-from relay.admin import SizedAdmin
+from castserver.services.webhooks.webhooks import replay
+from messaging.admin import SizedAdmin
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -11,10 +11,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from castserver.services import delete, read_state, receipts, subscribe, update, watch
-from castserver.services.requests import look_up
-from relay.dispatch import handles
-from relay.models import Party
+from castserver.services.subscribers import delete, subscribe, update, watch
+from castserver.services.notifications import read_state, receipts
+from castserver.services.subscribers.requests import look_up
+from messaging.dispatch import handles
+from messaging.models import Party
 from walletconnect.notify.methods import (
     DELETE,
     GET_NOTIFICATIONS,
@@ -26,7 +27,7 @@ from walletconnect.notify.methods import (
 )
 
 if TYPE_CHECKING:
-    from relay.dispatch import Declined, Inbound
+    from messaging.dispatch import Declined, Inbound
 
 
 @handles(Party.CAST, Tag.NOTIFY_SUBSCRIBE, prepare=partial(look_up, method=SUBSCRIBE))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from castserver.services import announcements, delivery, idempotency, upkeep
-from castserver.services.delivery import SEND_TASK
-from castserver.services.webhook_delivery import deliver_due_webhooks
-from castserver.services.webhooks import DELIVER_TASK
-from groundwork.drain import DRAIN_TIME_LIMIT_S, single_run
+from castserver.services.subscribers import announcements
+from castserver.services.notifications import delivery
+from castserver.services import idempotency, upkeep
+from castserver.services.notifications.delivery import SEND_TASK
+from castserver.services.webhooks.sender import deliver_due_webhooks
+from castserver.services.webhooks.webhooks import DELIVER_TASK
+from common.drain import DRAIN_TIME_LIMIT_S, single_run
 
 # Below every lease of the rows that a task claims.
 TIME_LIMIT_S = 50

@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from castserver.views import documents, keys, notifications, types, webhooks
 from castserver.views.api import api
-from castserver.views.door import guarded
+from castserver.views.guard import guarded
 
 app_name = "castserver"
 

@@ -16,9 +16,9 @@ class DashboardConfig(AppConfig):
     verbose_name = "Dashboard"
 
     def ready(self) -> None:
-        from castserver.services.projects import when_documents_change
+        from castserver.services.projects.projects import when_documents_change
         from keychain.services import SealedColumn, register_sealed_column
-        from subscriptions.services.documents import read_again
+        from subscriptions.services.dapps.documents import read_again
 
         when_documents_change(read_again)
         register_sealed_column(

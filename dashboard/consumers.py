@@ -1,6 +1,6 @@
 """``/ws/device/``: the browser's live connection.
 
-The origin was checked before (``notifyweb.doors``), the session belongs to an active
+The origin was checked before (``notifyweb.asgi_middleware``), the session belongs to an active
 device, and only two frames are accepted: ``resume`` (the browser's cursor) and ``ack``
 (what it has shown). We send ``events``, ``heartbeat``, ``refetch`` and ``revoked``.
 Channels messages are hints that something is new; what it is comes from the database,
@@ -28,7 +28,7 @@ from accounts import services as accounts
 from dashboard import appearance
 from dashboard.hub import hub
 from dashboard.live import Cursor
-from groundwork import clock
+from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -42,7 +42,7 @@ HEARTBEAT_S: Final = 15.0
 # A browser that does not say what it has shown for so many changes, or so long, is closed.
 WINDOW: Final = 1_000
 ACK_WITHIN_S: Final = 30.0
-LONGEST_FRAME: Final = 1_024
+MAX_FRAME_LENGTH: Final = 1_024
 FRAMES_PER_HEARTBEAT: Final = 600
 # How soon a change is tried again that the database would not give us.
 RETRY_S: Final = 1.0
@@ -117,7 +117,7 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.device = await self._living_device()
         await self.accept()
         if self.device is None:
-            await self._say_revoked("")
+            await self._send_revoked("")
             return
         groups = (
             accounts.user_group(self.device.user_id),
@@ -215,9 +215,9 @@ class DeviceConsumer(AsyncWebsocketConsumer):
 
     async def device_revoked(self, message: dict[str, Any]) -> None:
         """A hint of ``accounts``: this device was signed out, and by which."""
-        await self._say_revoked(str(message.get("by", "")))
+        await self._send_revoked(str(message.get("by", "")))
 
-    async def _say_revoked(self, by: str) -> None:
+    async def _send_revoked(self, by: str) -> None:
         context = {"by": by, "signin": settings.LOGIN_URL}
         html = render_to_string("live/signed_out.html", context)
         await self._send({"type": "revoked", "html": html})
@@ -238,7 +238,7 @@ class DeviceConsumer(AsyncWebsocketConsumer):
                 # The next one may have better luck; meanwhile say that we are there.
                 continue
             if head is None:
-                await self._say_revoked("")
+                await self._send_revoked("")
                 return
             await self._send_heartbeat(head.sequence, str(head.generation))
             if self.cursor is not None and head.sequence > self.cursor.sequence:
@@ -266,7 +266,7 @@ class DeviceConsumer(AsyncWebsocketConsumer):
 
 def _parsed(text: str | None) -> Any:
     """A frame that we take, or None."""
-    if text is None or len(text) > LONGEST_FRAME:
+    if text is None or len(text) > MAX_FRAME_LENGTH:
         return None
     try:
         value = json.loads(text)

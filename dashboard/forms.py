@@ -8,11 +8,11 @@ from typing import Any
 from django import forms
 from django.conf import settings
 
-from castserver.services.projects import TypeDraft
-from groundwork.pasting import bare_text
+from castserver.services.projects.projects import TypeDraft
+from common.pasting import bare_text
 from walletconnect.identity.did import with_chain
 
-MOST_ACCOUNTS_TEXT = 120_000
+MAX_ACCOUNTS_TEXT = 120_000
 # Fifteen types with every part at its longest.
 MAX_TYPES_TEXT = 10_000
 AUDIENCES = (
@@ -20,7 +20,7 @@ AUDIENCES = (
     ("everyone", "Everyone who allows this type"),
     ("list", "These accounts"),
 )
-LATEST_TYPE_ROWS = 15
+MAX_TYPE_ROWS = 15
 
 
 class StyledForm(forms.Form):
@@ -132,7 +132,7 @@ class SendForm(StyledForm):
     accounts = forms.CharField(
         label="Accounts",
         required=False,
-        max_length=MOST_ACCOUNTS_TEXT,
+        max_length=MAX_ACCOUNTS_TEXT,
         widget=forms.Textarea(attrs={"rows": 3, "class": "input input--mono"}),
         help_text="Addresses such as 0x…, or CAIP-10 such as eip155:1:0x…; one per line "
         "or separated by commas.",

@@ -40,7 +40,7 @@ DEVICE: Final = "accounts.device"
 COUNTED: Final = frozenset({"notify.message", "read.changed", "account.changed"})
 
 # A row for each of so many is still cheaper than the page anew; above, the page is.
-MOST_ROWS: Final = 200
+MAX_ROWS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFram
     html = ""
     if render is not None:
         keys = list(dict.fromkeys(_key(subject) for subject in subjects))
-        html = render(user_id, keys[-MOST_ROWS:])
+        html = render(user_id, keys[-MAX_ROWS:])
     kinds = {event.kind for event in events}
     if kinds & COUNTED:
         html += unread_counts(user_id)

@@ -37,7 +37,7 @@ SECTIONS = (
     ("console", "Console", "", "square-terminal"),
 )
 # Above this a number says nothing more: "999+".
-MOST_COUNTED = 999
+MAX_COUNTED = 999
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,13 @@ def unread_number(user_id: int) -> int:
     rows = NotifyMessageRecord.objects.filter(
         subscription__account__user_id=user_id, read_at=None, archived_at=None
     )
-    return rows[: MOST_COUNTED + 1].count()
+    return rows[: MAX_COUNTED + 1].count()
 
 
 def count_words(number: int) -> str:
     """A number of unread or new things as every page shows it; nothing for none."""
-    if number > MOST_COUNTED:
-        return f"{MOST_COUNTED}+"
+    if number > MAX_COUNTED:
+        return f"{MAX_COUNTED}+"
     return str(number) if number else ""
 
 

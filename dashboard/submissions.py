@@ -23,8 +23,8 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from dashboard.models import FormSubmission
-from groundwork import clock, entropy
-from keychain.services import CannotOpen, open_sealed, seal
+from common import clock, entropy
+from keychain.services import DecryptionFailed, open_sealed, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ def _secret_of(row: FormSubmission) -> str:
         return ""
     try:
         return open_sealed(row.context, row.sealed_secret).decode()
-    except CannotOpen:
+    except DecryptionFailed:
         return ""
 
 

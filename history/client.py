@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 
-from groundwork import clock, entropy, outbound
+from common import clock, entropy, outbound
 from history import services
 from history.services import ArchivedMessage, Direction, HistoryPage
 from keychain import services as keychain
@@ -25,12 +25,12 @@ from walletconnect.json_values import (
     take_list,
 )
 from walletconnect.relay.auth import make_client_auth
-from walletconnect.relay.frames import LONGEST_MESSAGE, message_id
+from walletconnect.relay.frames import MAX_MESSAGE_LENGTH, message_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from groundwork.outbound import Response
+    from common.outbound import Response
 
 __all__ = [
     "ArchivedMessage",
@@ -43,9 +43,9 @@ __all__ = [
 KEY_NAME: Final = "history client"
 REGISTER_S: Final = 15.0
 MESSAGES_S: Final = 30.0
-LONGEST_ANSWER: Final = 32 * 1024 * 1024
-LONGEST_RECEIPT: Final = 64 * 1024
-MOST_ELEMENTS: Final = 1_000
+MAX_ANSWER_LENGTH: Final = 32 * 1024 * 1024
+MAX_RECEIPT_LENGTH: Final = 64 * 1024
+MAX_ELEMENTS: Final = 1_000
 
 
 class HistoryUnavailable(Exception):
@@ -80,7 +80,7 @@ def _client_key() -> IdentityKey:
     """The relay-client key under which we are known to History Servers; made once."""
     try:
         seed = keychain.secret(keychain.Holder.RELAY, KEY_NAME)
-    except keychain.NotKept:
+    except keychain.SecretNotFound:
         seed = entropy.key_bytes()
         keychain.put_secret(keychain.Holder.RELAY, KEY_NAME, seed)
     return IdentityKey.from_seed(seed)
@@ -141,7 +141,7 @@ def _fetch(
             settings.HISTORY_SERVER_URL.rstrip("/") + path,
             json=json,
             headers={"Authorization": f"Bearer {token}"} if token else None,
-            max_bytes=LONGEST_RECEIPT if token else LONGEST_ANSWER,
+            max_bytes=MAX_RECEIPT_LENGTH if token else MAX_ANSWER_LENGTH,
             deadline=REGISTER_S if token else MESSAGES_S,
         )
     except outbound.OutboundError as error:
@@ -156,7 +156,7 @@ def _read_page(topic: str, direction: Direction, body: bytes) -> HistoryPage:
         direction,
         tuple(
             _read_message(topic, each)
-            for each in take_list(members, "messages", longest=MOST_ELEMENTS)
+            for each in take_list(members, "messages", longest=MAX_ELEMENTS)
         ),
         next_id if isinstance(next_id, str) and next_id else None,
     )
@@ -164,7 +164,7 @@ def _read_page(topic: str, direction: Direction, body: bytes) -> HistoryPage:
 
 def _read_message(topic: str, value: JsonValue) -> ArchivedMessage:
     members = require_object(value, "archived message")
-    text = require_text(members.get("message"), "message", longest=LONGEST_MESSAGE)
+    text = require_text(members.get("message"), "message", longest=MAX_MESSAGE_LENGTH)
     client_id = members.get("client_id")
     return ArchivedMessage(
         message_id=message_id(text),

@@ -1,7 +1,7 @@
 """The archive: which tags are kept, what is handed out, what is thrown away.
 
 Spec: servers/history; protocol.md, section 9. The archive has no copy of its own. It reads
-the log of the embedded relay (`relay.models.PublishedMessage`), where the messages of
+the log of the embedded relay (`messaging.models.PublishedMessage`), where the messages of
 archived tags outlive their TTL.
 """
 
@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Length
 
-from groundwork import clock
+from common import clock
 from history.models import HistoryRegistration
-from relay.models import ArchivedTag, PublishedMessage
+from relayserver.models import ArchivedTag, PublishedMessage
 from walletconnect.relay.methods import Tag
 
 if TYPE_CHECKING:

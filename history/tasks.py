@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from history import services
-from relay.server.pruning import prune_mailboxes
+from relayserver.storage.pruning import prune_mailboxes
 
 
 @shared_task(name="history.prune_messages")

@@ -16,10 +16,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from groundwork import clock
-from groundwork.clients import rate_key
-from groundwork.limits import take
-from groundwork.problems import Problem, ProblemError, problem_response
+from common import clock
+from common.clients import rate_key
+from common.limits import consume
+from common.problems import Problem, ProblemError, problem_response
 from history import services
 from walletconnect.crypto.keys import parse_topic
 from walletconnect.errors import RemoteProtocolError
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     Door = Callable[[HttpRequest], HttpResponse]
 
 BODY_BYTES: Final = 16 * 1024
-LONGEST_URL: Final = 255
+MAX_URL_LENGTH: Final = 255
 MAX_TAGS: Final = 64
-HIGHEST_TAG: Final = 2**32 - 1
+MAX_TAG: Final = 2**32 - 1
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Retry-After",
@@ -63,7 +63,7 @@ NOT_REGISTERED: Final = Problem(
 METHOD: Final = "irn_publish"
 
 
-def history_door(*methods: str) -> Callable[[Door], Door]:
+def history_endpoint(*methods: str) -> Callable[[Door], Door]:
     """CORS, the methods, the rate, and problems as answers."""
 
     def wrap(view: Door) -> Door:
@@ -90,12 +90,12 @@ def history_door(*methods: str) -> Callable[[Door], Door]:
     return wrap
 
 
-@history_door("GET")
+@history_endpoint("GET")
 def health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
-@history_door("GET", "POST")
+@history_endpoint("GET", "POST")
 def register(request: HttpRequest) -> HttpResponse:
     """A client's registration: read it, replace its tags, or add and remove some."""
     client_id = _client_of(request)
@@ -106,7 +106,7 @@ def register(request: HttpRequest) -> HttpResponse:
         return _registration(found)
     body = _body(request)
     relay_url = body.get("relayUrl", "")
-    if not isinstance(relay_url, str) or len(relay_url) > LONGEST_URL:
+    if not isinstance(relay_url, str) or len(relay_url) > MAX_URL_LENGTH:
         raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
     if has_control_characters(relay_url):
         raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
@@ -130,7 +130,7 @@ def register(request: HttpRequest) -> HttpResponse:
     return _registration(services.register(client_id, tags=tags, relay_url=relay_url))
 
 
-@history_door("GET")
+@history_endpoint("GET")
 def messages(request: HttpRequest) -> HttpResponse:
     page = services.messages(
         _topic(request),
@@ -149,7 +149,7 @@ def _let_in(request: HttpRequest, methods: tuple[str, ...]) -> None:
         named = ", ".join(methods)
         problem = Problem("method", "Method not allowed", 405, f"Only {named}.")
         raise ProblemError(problem, headers={"Allow": f"{named}, OPTIONS"})
-    verdict = take("history_read", rate_key(request))
+    verdict = consume("history_read", rate_key(request))
     if not verdict.allowed:
         problem = Problem("too-many-requests", "Too many requests", 429, "Try later.")
         raise ProblemError(problem, headers=verdict.headers())
@@ -201,7 +201,7 @@ def _tags(body: JsonObject, name: str) -> set[str] | None:
     for tag in take_list(body, name, longest=MAX_TAGS):
         text = tag if isinstance(tag, str) else str(tag)
         if not _PATTERN.fullmatch(text) or (
-            "*" not in text and int(text) > HIGHEST_TAG
+            "*" not in text and int(text) > MAX_TAG
         ):
             raise ProblemError(_bad(f"malformed {name}", name))
         tags.add(text)

@@ -11,7 +11,7 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
-from groundwork.work_queue import WorkItem, WorkQuerySet
+from common.work_queue import WorkItem, WorkQuerySet
 
 DID_LENGTH = 64
 ACCOUNT_LENGTH = 168

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from groundwork.drain import DRAIN_TIME_LIMIT_S, single_run
+from common.drain import DRAIN_TIME_LIMIT_S, single_run
 from identity import services
 from identity.services.device_keys import REGISTER_TASK, UNREGISTER_TASK
 from identity.services.resolving import LOOK_UP_TASK

@@ -16,8 +16,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from groundwork.clients import rate_key
-from groundwork.limits import take
+from common.clients import rate_key
+from common.limits import consume
 from identity.services import keys_server, own_keys_servers
 from identity.services.errors import KeysServerRefusal
 from walletconnect.errors import RemoteProtocolError
@@ -41,7 +41,7 @@ PREFLIGHT: Final = {
 METHODS: Final = ("GET", "POST", "DELETE")
 
 
-def keys_server_door(view: Callable[[HttpRequest], str]) -> Callable[..., HttpResponse]:
+def keys_server_endpoint(view: Callable[[HttpRequest], str]) -> Callable[..., HttpResponse]:
     """``view`` returns the JSON text of ``value``; this makes the whole answer of it."""
 
     @csrf_exempt
@@ -62,7 +62,7 @@ def keys_server_door(view: Callable[[HttpRequest], str]) -> Callable[..., HttpRe
     return door
 
 
-@keys_server_door
+@keys_server_endpoint
 def identity(request: HttpRequest) -> str:
     if request.method == "GET":
         cacao = keys_server.resolve(_parameter(request, "publicKey"))
@@ -74,7 +74,7 @@ def identity(request: HttpRequest) -> str:
     return "null"
 
 
-@keys_server_door
+@keys_server_endpoint
 def invite(request: HttpRequest) -> str:
     if request.method == "GET":
         invite_key = keys_server.resolve_invite(_parameter(request, "account"))
@@ -102,7 +102,7 @@ def _let_in(request: HttpRequest) -> None:
     if request.method == "GET":
         return
     _check_size(request)
-    verdict = take("identity_register", rate_key(request))
+    verdict = consume("identity_register", rate_key(request))
     if not verdict.allowed:
         raise _Busy(verdict.retry_after)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from groundwork import clock, entropy
-from keychain.keyring import CannotOpen, KeyringError, keyring
+from common import clock, entropy
+from keychain.keyring import DecryptionFailed, KeyringError, keyring
 from keychain.models import (
     Holder,
     KeyPairEntry,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ENTRY_MODELS: Final = (SymKeyEntry, KeyPairEntry, SigningKeyEntry, SecretEntry)
 CANARY: Final = "canary:"
-CANARY_SONG: Final = b"this keychain opens"
+CANARY_PLAINTEXT: Final = b"this keychain opens"
 TOKEN_DIGEST_KEY: Final = "token digest key"  # noqa: S105 - its name, not the key
 
 
@@ -53,11 +53,11 @@ def ensure_canary() -> None:
     heard = list(canaries())
     for canary in heard or _a_sample():
         _hear(canary)
-    _put_once(CANARY + ring.first.id, CANARY_SONG)
+    _put_once(CANARY + ring.first.id, CANARY_PLAINTEXT)
     token_digest_key()
 
 
-def forget_canaries_but(key_id: str) -> None:
+def delete_canaries_except(key_id: str) -> None:
     """After a rotation: the replaced keys may now be taken out of ``KEYCHAIN_KEYS``."""
     canaries().exclude(name=CANARY + key_id).delete()
 
@@ -89,7 +89,7 @@ def _hear(row: SealedEntry) -> None:
     ring = keyring()
     try:
         ring.open(row.context, row.sealed)
-    except CannotOpen:
+    except DecryptionFailed:
         raise KeyringError(
             f"The keychain was sealed by key {row.sealing_key_id}, which KEYCHAIN_KEYS "
             f"does not hold (it holds {', '.join(ring.ids)}) or holds changed; put it "

@@ -54,5 +54,5 @@ def seal(context: tuple[str, str, str, str], plaintext: bytes) -> bytes:
 def open_sealed(
     context: tuple[str, str, str, str], sealed: bytes | memoryview
 ) -> bytes:
-    """What ``seal`` was given; ``CannotOpen`` if it was sealed for another place."""
+    """What ``seal`` was given; ``DecryptionFailed`` if it was sealed for another place."""
     return keyring().open(context, sealed)

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 
-from groundwork import entropy
+from common import entropy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,11 +44,11 @@ class KeyringError(KeychainError):
     """``KEYCHAIN_KEYS`` is wrong: nothing can be opened or sealed. Says what to do."""
 
 
-class CannotOpen(KeychainError):
+class DecryptionFailed(KeychainError):
     """A sealed value does not open here: moved, cut, changed, or its key is gone."""
 
 
-class NotKept(KeychainError, KeyError):
+class SecretNotFound(KeychainError, KeyError):
     """The holder has no secret of that name."""
 
     def __str__(self) -> str:
@@ -104,12 +104,12 @@ class SealingKey:
         nonce = sealed[start : start + NONCE_LENGTH]
         ciphertext = sealed[start + NONCE_LENGTH :]
         if len(ciphertext) < TAG_LENGTH:
-            raise CannotOpen("a sealed value is cut short")
+            raise DecryptionFailed("a sealed value is cut short")
         associated = _associated_data(self.id, context)
         try:
             return self._cipher.decrypt(nonce, ciphertext, associated)
         except InvalidTag:
-            raise CannotOpen(f"a value sealed by key {self.id} does not open") from None
+            raise DecryptionFailed(f"a value sealed by key {self.id} does not open") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Keyring:
         key_id = key_id_of(sealed)
         key = self._by_id.get(key_id)
         if key is None:
-            raise CannotOpen(f"key {key_id} is not in KEYCHAIN_KEYS")
+            raise DecryptionFailed(f"key {key_id} is not in KEYCHAIN_KEYS")
         return key.open(context, sealed)
 
 
@@ -157,7 +157,7 @@ def key_id_of(sealed: bytes) -> str:
     except UnicodeDecodeError:
         key_id = ""
     if len(key_id) != length or _KEY_ID.fullmatch(key_id) is None:
-        raise CannotOpen("a sealed value does not begin with a key id")
+        raise DecryptionFailed("a sealed value does not begin with a key id")
     return key_id
 
 

@@ -15,15 +15,15 @@ from django.db import transaction
 from django.db.models import BinaryField, F, Func, Value
 
 from accounts.services import audit
-from groundwork.failpoints import failpoint
+from common.failpoints import failpoint
 from keychain.canary import (
     ENTRY_MODELS,
     canaries,
     ensure_canary,
-    forget_canaries_but,
+    delete_canaries_except,
 )
 from keychain.columns import SealedColumn, sealed_columns
-from keychain.keyring import CannotOpen, keyring
+from keychain.keyring import DecryptionFailed, keyring
 from keychain.models import SecretEntry
 from keychain.rows import report, seal_into
 
@@ -63,7 +63,7 @@ def rotate(*, batch: int = BATCH) -> Iterator[Progress]:
         failpoint("keychain.rotate.after_batch")
     left = left_over()
     if refused == left == 0:
-        forget_canaries_but(keyring().first.id)
+        delete_canaries_except(keyring().first.id)
     audit("keychain.rotated", subject=keyring().first.id, detail=f"{left} left over")
 
 
@@ -109,7 +109,7 @@ def _reseal_entries(
     for row in rows:
         try:
             seal_into(row, keyring().open(row.context, row.sealed))
-        except CannotOpen:
+        except DecryptionFailed:
             report(row, "does not open")
         else:
             resealed.append(row)
@@ -160,7 +160,7 @@ def _reseal_column(column: SealedColumn, after: int | str | None, batch: int) ->
         context = column.context(row)
         try:
             plaintext = keyring().open(context, getattr(row, column.column))
-        except CannotOpen:
+        except DecryptionFailed:
             continue
         setattr(row, column.column, keyring().seal(context, plaintext))
         resealed.append(row)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from accounts.models import AuditEntry
 from accounts.services import audit
-from groundwork import clock
-from keychain.keyring import CannotOpen, keyring
+from common import clock
+from keychain.keyring import DecryptionFailed, keyring
 from keychain.models import SealedEntry
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def opened(rows: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
     for row in rows:
         try:
             yield row, ring.open(row.context, row.sealed)
-        except CannotOpen:
+        except DecryptionFailed:
             report(row, "does not open")
 
 
@@ -60,11 +60,11 @@ def opened_values(
     for pk, name, account_id, sealed in rows:
         try:
             yield pk, name, ring.open(model.place(holder, name, account_id), sealed)
-        except CannotOpen:
+        except DecryptionFailed:
             report(model(pk=pk), "does not open")
 
 
-def is_itself(row: SealedEntry, name: str) -> bool:
+def verify_name(row: SealedEntry, name: str) -> bool:
     """Whether the key in the row is the one that the row is named after.
 
     The name is in the associated data as well; this holds even if that ever broke.

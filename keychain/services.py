@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from groundwork import clock
+from common import clock
 from keychain.canary import check_canary, ensure_canary, token_digest_key
 from keychain.columns import (
     SealedColumn,
@@ -26,11 +26,11 @@ from keychain.columns import (
     seal,
 )
 from keychain.keyring import (
-    CannotOpen,
+    DecryptionFailed,
     Context,
     KeychainError,
     KeyringError,
-    NotKept,
+    SecretNotFound,
     keyring,
 )
 from keychain.models import (
@@ -42,7 +42,7 @@ from keychain.models import (
 )
 from keychain.rows import (
     insert,
-    is_itself,
+    verify_name,
     opened,
     opened_values,
     report,
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 __all__ = [
-    "CannotOpen",
+    "DecryptionFailed",
     "Context",
     "Holder",
     "KeychainError",
     "KeyringError",
-    "NotKept",
+    "SecretNotFound",
     "SealedColumn",
     "check_canary",
     "ensure_canary",
@@ -107,7 +107,7 @@ def sym_keys(holder: Holder, topics: Collection[str]) -> dict[Topic, SymKey]:
     found = {}
     for pk, topic, raw in opened_values(SymKeyEntry, holder, rows):
         key = SymKey(raw)
-        if key.topic == topic or is_itself(SymKeyEntry(pk=pk, topic=topic), key.topic):
+        if key.topic == topic or verify_name(SymKeyEntry(pk=pk, topic=topic), key.topic):
             found[key.topic] = key
     return found
 
@@ -141,7 +141,7 @@ def key_pairs(holder: Holder, topics: Collection[str]) -> dict[Topic, KeyPair]:
     found = {}
     for row, raw in opened(rows):
         pair = KeyPair.from_private(raw)
-        if is_itself(row, pair.topic):
+        if verify_name(row, pair.topic):
             found[pair.topic] = pair
     return found
 
@@ -161,7 +161,7 @@ def put_signing_key(
 def signing_key(holder: Holder, did: str) -> IdentityKey:
     found = signing_keys(holder, [did])
     if did not in found:
-        raise NotKept(f"{holder} keeps no signing key {did}")
+        raise SecretNotFound(f"{holder} keeps no signing key {did}")
     return found[did]
 
 
@@ -170,7 +170,7 @@ def signing_keys(holder: Holder, dids: Collection[str]) -> dict[str, IdentityKey
     found = {}
     for row, raw in opened(rows):
         key = IdentityKey.from_seed(raw)
-        if is_itself(row, key.did):
+        if verify_name(row, key.did):
             found[key.did] = key
     return found
 
@@ -184,7 +184,7 @@ def give_signing_key(holder: Holder, did: str, *, account_id: int) -> None:
             .first()
         )
         if row is None:
-            raise NotKept(f"{holder} keeps no signing key {did}")
+            raise SecretNotFound(f"{holder} keeps no signing key {did}")
         seed = keyring().open(row.context, row.sealed)
         row.account_id = account_id
         seal_into(row, seed)
@@ -214,10 +214,10 @@ def put_secret(
 def secret(holder: Holder, name: str) -> bytes:
     row = SecretEntry.objects.filter(holder=holder, name=name).first()
     if row is None:
-        raise NotKept(f"{holder} keeps no secret {name}")
+        raise SecretNotFound(f"{holder} keeps no secret {name}")
     try:
         return keyring().open(row.context, row.sealed)
-    except CannotOpen:
+    except DecryptionFailed:
         report(row, "does not open")
         raise
 

@@ -18,7 +18,7 @@ from django.core.asgi import get_asgi_application
 http_application = get_asgi_application()
 
 from notifyweb.database import pool_connections
-from notifyweb.doors import BodyLimit, SameOrigin
+from notifyweb.asgi_middleware import BodyLimit, SameOrigin
 from notifyweb.request_threads import RequestThread, SocketThreads
 
 if settings.WEB_DATABASE_POOL:

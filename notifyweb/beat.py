@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import redis
 from django_celery_beat.schedulers import DatabaseScheduler
 
-from groundwork import heartbeat
-from groundwork.connections import shared_redis
-from groundwork.wake import reserve_wake_up
+from common import heartbeat
+from common.connections import shared_redis
+from common.wake import reserve_wake_up
 
 if TYPE_CHECKING:
     from typing import Any

@@ -33,13 +33,13 @@ app.autodiscover_tasks()
 
 
 @setup_logging.connect
-def keep_our_logging(**_: Any) -> None:
+def keep_logging_config(**_: Any) -> None:
     """Django has set it up; Celery's own would print what we redact."""
 
 
 @worker_init.connect
 @beat_init.connect
-def refuse_unfit(**_: Any) -> None:
+def check_before_start(**_: Any) -> None:
     """No task runs on a database of another version or with a wrong key."""
     if os.environ.get("NOTIFYWEB_SUPERVISED"):
         return
@@ -47,10 +47,10 @@ def refuse_unfit(**_: Any) -> None:
 
     from notifyweb.command_line import WRONG_SETTING
     from notifyweb.environment import SettingError
-    from notifyweb.startup import refuse_to_start_if_unfit
+    from notifyweb.startup import check_startup
 
     try:
-        refuse_to_start_if_unfit()
+        check_startup()
     except SettingError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(WRONG_SETTING) from None
@@ -61,7 +61,7 @@ def refuse_unfit(**_: Any) -> None:
 @worker_ready.connect
 def begin(sender: Any, **_: Any) -> None:
     """What a worker that died left behind is found at once, not by the next sweep."""
-    from groundwork import wake
+    from common import wake
     from notifyweb import schedule
     from notifyweb.task_queues import ROUTES
 
@@ -74,13 +74,13 @@ def begin(sender: Any, **_: Any) -> None:
 
 @task_prerun.connect
 def allow_next_wake_up(task: Any, args: Any, **_: Any) -> None:
-    from groundwork import wake
+    from common import wake
 
     wake.wake_up_started(task.name, args or ())
 
 
 @worker_shutting_down.connect
 def take_no_more_work(**_: Any) -> None:
-    from groundwork import drain
+    from common import drain
 
     drain.stopping.set()

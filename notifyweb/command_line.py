@@ -21,7 +21,7 @@ OUTPUT_CLOSED = 141
 # Set by the launcher for its children: the services are its business.
 SUPERVISED = "NOTIFYWEB_SUPERVISED"
 # Commands that read and write no database.
-NEED_NO_SERVICES = frozenset(
+COMMANDS_WITHOUT_SERVICES = frozenset(
     {"run", "help", "version", "--help", "-h", "--version", "check", "collectstatic"}
     | {"findstatic", "diffsettings", "startapp", "makemessages", "compilemessages"}
 )
@@ -62,10 +62,10 @@ def _refuse_if_unfit() -> None:
     django.setup()
     from django.db import connection
 
-    from notifyweb.startup import refuse_to_start_if_unfit
+    from notifyweb.startup import check_startup
 
     try:
-        refuse_to_start_if_unfit()
+        check_startup()
     finally:
         # The server decides for itself how it connects.
         connection.close()
@@ -73,7 +73,7 @@ def _refuse_if_unfit() -> None:
 
 @contextmanager
 def _services_for(command: str) -> Iterator[None]:
-    if command in NEED_NO_SERVICES or os.environ.get(SUPERVISED):
+    if command in COMMANDS_WITHOUT_SERVICES or os.environ.get(SUPERVISED):
         yield
         return
     from django.conf import settings
@@ -84,7 +84,7 @@ def _services_for(command: str) -> Iterator[None]:
     if not services:
         yield
         return
-    lease = Lease(settings.PLACES, services)
+    lease = Lease(settings.EMBEDDED_PATHS, services)
     lease.enter()
     try:
         yield
@@ -100,9 +100,9 @@ def embedded_services() -> list[Service]:
     if settings.EMBEDDED_POSTGRES:
         from notifyweb.embedded.postgres import Postgres
 
-        services.append(Postgres(settings.PLACES))
+        services.append(Postgres(settings.EMBEDDED_PATHS))
     if settings.EMBEDDED_REDIS:
         from notifyweb.embedded.redis import Redis
 
-        services.append(Redis(settings.PLACES))
+        services.append(Redis(settings.EMBEDDED_PATHS))
     return services

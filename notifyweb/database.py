@@ -30,7 +30,7 @@ TCP_OPTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long one statement, and the wait for one lock, may take."""
 
     statement_ms: int
@@ -38,7 +38,7 @@ class Patience:
 
 
 def database_settings(
-    address: DatabaseAddress, patience: Patience, *, pool: int
+    address: DatabaseAddress, patience: Timeouts, *, pool: int
 ) -> dict[str, Any]:
     """``DATABASES["default"]``. ``pool`` is its size; 0 keeps one connection each."""
     options: dict[str, object] = {

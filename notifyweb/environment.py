@@ -22,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
-HIGHEST_PORT = 65535
+MAX_PORT = 65535
 KEY_LENGTH = 32
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -66,7 +66,7 @@ def integer(name: str, default: int, *, lowest: int = 0, highest: int = 2**31) -
 
 
 def port(name: str, default: int) -> int:
-    return integer(name, default, lowest=1, highest=HIGHEST_PORT)
+    return integer(name, default, lowest=1, highest=MAX_PORT)
 
 
 def names(name: str, default: tuple[str, ...] = ()) -> list[str]:
@@ -173,7 +173,7 @@ def split_url(name: str, value: str, schemes: tuple[str, ...]) -> SplitResult:
     if not parts.netloc and not parts.path:
         raise SettingError(f"{name} names no host.")
     if port_number == 0:
-        raise SettingError(f"{name} names port 0; write one from 1 to {HIGHEST_PORT}.")
+        raise SettingError(f"{name} names port 0; write one from 1 to {MAX_PORT}.")
     return parts
 
 
@@ -206,7 +206,7 @@ def database_address(name: str) -> DatabaseAddress | None:
     except psycopg.ProgrammingError:
         raise SettingError(f"{name} has an option that libpq does not know.") from None
     port_in_query = query.pop("port", "5432")
-    if not port_in_query.isdecimal() or not 0 < int(port_in_query) <= HIGHEST_PORT:
+    if not port_in_query.isdecimal() or not 0 < int(port_in_query) <= MAX_PORT:
         raise SettingError(f"{name} names a port that is not one.")
     database = unquote(parts.path.lstrip("/"))
     if not database:

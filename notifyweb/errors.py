@@ -14,7 +14,7 @@ from django.http import HttpResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import render_to_string
 
-from groundwork.problems import Problem, problem_response, request_id
+from common.problems import Problem, problem_response, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ FORBIDDEN = Problem(
     status=403,
     detail="This is not allowed here.",
 )
-NOT_THIS_WAY = Problem(
+METHOD_NOT_ALLOWED = Problem(
     type="method",
     title="Method not allowed",
     status=405,
@@ -123,7 +123,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def wrong_method(request: HttpRequest, allowed: str) -> HttpResponse:
-    problem = replace(NOT_THIS_WAY, detail=f"This address takes {allowed} only.")
+    problem = replace(METHOD_NOT_ALLOWED, detail=f"This address takes {allowed} only.")
     return answer(request, problem)
 
 

@@ -25,8 +25,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
-from groundwork import heartbeat
-from groundwork.connections import shared_redis
+from common import heartbeat
+from common.connections import shared_redis
 from notifyweb import startup
 from notifyweb.database import probe_arguments
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RELAY_TIMEOUT_S = 1.0
 POSTGRES_TIMEOUT_S = 2.0
 # Three missed signs: the gateway beats every five seconds, the others every fifteen.
-OLDEST_SIGN_S = {"gateway": 20.0, "worker": 60.0, "outbound": 60.0, "beat": 45.0}
+MAX_HEARTBEAT_AGE_S = {"gateway": 20.0, "worker": 60.0, "outbound": 60.0, "beat": 45.0}
 OK = 200
 UNAVAILABLE = 503
 
@@ -85,7 +85,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
         "postgres": _postgres(),
         "redis": _redis(),
         "relay": _relay(),
-        **_signs_of_life(),
+        **_heartbeats(),
     }
     if components["postgres"].ok:
         components["migrations"] = _told(startup.unapplied_migrations)
@@ -189,13 +189,13 @@ def _relay() -> Component:
     return Component(ok=status == OK, state=f"answers {status}")
 
 
-def _signs_of_life() -> dict[str, Component]:
+def _heartbeats() -> dict[str, Component]:
     try:
-        ages = heartbeat.ages(list(OLDEST_SIGN_S))
+        ages = heartbeat.ages(list(MAX_HEARTBEAT_AGE_S))
     except redis.RedisError:
         unknown = Component(ok=False, state="unknown while Redis is away")
-        return dict.fromkeys(OLDEST_SIGN_S, unknown)
-    return {name: _by_age(ages[name], OLDEST_SIGN_S[name]) for name in OLDEST_SIGN_S}
+        return dict.fromkeys(MAX_HEARTBEAT_AGE_S, unknown)
+    return {name: _by_age(ages[name], MAX_HEARTBEAT_AGE_S[name]) for name in MAX_HEARTBEAT_AGE_S}
 
 
 def _by_age(age: float | None, oldest: float) -> Component:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 current_request: ContextVar[str] = ContextVar("current_request", default="")
 
-LONGEST_VALUE = 500
+MAX_VALUE_LENGTH = 500
 MASK = "***"
 # Names whose values are never shown, also as a part of a name: ``project_secret``.
 SECRET_NAME = re.compile(
@@ -84,7 +84,7 @@ def redact_uncaught_errors() -> None:
 def _plain(value: object) -> str:
     text = redact(str(value))
     text = text.encode("unicode_escape").decode("ascii")
-    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
+    return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "…"
 
 
 def _extras(record: logging.LogRecord) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from django.http import HttpResponseNotAllowed
 from django.urls import is_valid_path
 
-from groundwork import entropy
-from groundwork.problems import ProblemError, problem_response
+from common import entropy
+from common.problems import ProblemError, problem_response
 from notifyweb import errors
 from notifyweb.health import PROBES
 from notifyweb.logs import current_request
@@ -106,7 +106,7 @@ class Probes:
         return self._get_response(request) if view is None else view(request)
 
 
-class NoZeros:
+class RejectNullBytes:
     """No database keeps a zero character, so the address of a page that holds one names
     nothing. The servers' own doors refuse it in their own words."""
 
@@ -127,7 +127,7 @@ class NoZeros:
         return None
 
 
-class WrongMethod:
+class MethodNotAllowed:
     """A method that an address does not take: a page or a problem, like other errors."""
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -143,7 +143,7 @@ class WrongMethod:
         return response
 
 
-class AbsentDatabase:
+class DatabaseUnavailable:
     """A database that is away is 503 with ``Retry-After``, never a trace.
 
     Problems raised below a view become their answers here as well.

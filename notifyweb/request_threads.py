@@ -18,7 +18,7 @@ from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.db import connections
 
 if TYPE_CHECKING:
-    from notifyweb.doors import Application, Event, Receive, Send
+    from notifyweb.asgi_middleware import Application, Event, Receive, Send
 
 logger = logging.getLogger(__name__)
 

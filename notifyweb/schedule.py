@@ -18,7 +18,7 @@ AT_START = (
     CANARY,
     OUTBOUND_CANARY,
     "castserver.deliver_due_webhooks",
-    "relay.sweep",
+    "messaging.sweep",
     "subscriptions.resolve_dapp",
     "syncstore.cold_start",
 )
@@ -37,8 +37,8 @@ class Periodic:
 PERIODIC = (
     Periodic(CANARY, CANARY_S, "prove that the workers for messages take up tasks"),
     Periodic(OUTBOUND_CANARY, CANARY_S, "the same for the outbound workers"),
-    Periodic("relay.sweep", 30, "find relay messages that no wake-up announced"),
-    Periodic("relay.prune", 15 * MINUTE, "drop relay messages past their TTL"),
+    Periodic("messaging.sweep", 30, "find relay messages that no wake-up announced"),
+    Periodic("messaging.prune", 15 * MINUTE, "drop relay messages past their TTL"),
     Periodic("accounts.expire_devices", MINUTE, "sign out devices past their time"),
     Periodic("accounts.prune", DAY, "drop what sign-ins and removals left behind"),
     Periodic("identity.look_up_identities", MINUTE, "ask other Keys Servers"),
@@ -65,7 +65,7 @@ PERIODIC = (
         "ask the Cast Server for the subscriptions of accounts, daily",
     ),
     Periodic(
-        "subscriptions.complete_listed", 30, "complete what the Cast Server has listed"
+        "subscriptions.enrich_subscriptions", 30, "complete what the Cast Server has listed"
     ),
     Periodic("subscriptions.ask_reads", 30, "ask what other clients have read"),
     Periodic(

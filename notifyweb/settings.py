@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from groundwork.limits import configured_limits
+from common.limits import configured_limits
 from notifyweb import environment as env
 from notifyweb import task_queues
 from notifyweb.content_policy import CONTENT_SECURITY_POLICY as CONTENT_SECURITY_POLICY
-from notifyweb.database import Patience, database_settings
-from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, Places
+from notifyweb.database import Timeouts, database_settings
+from notifyweb.embedded.paths import DATABASE, POSTGRES_PORT, ROLE, Paths
 from notifyweb.environment import SettingError
 from notifyweb.logs import configuration, hide
 from notifyweb.redis_address import RedisAddress, redis_address
@@ -26,7 +26,7 @@ EXTERNAL_DATABASE = env.database_address("DATABASE_URL")
 EXTERNAL_REDIS = redis_address("REDIS_URL", env.text("REDIS_URL"))
 EMBEDDED_POSTGRES = EXTERNAL_DATABASE is None
 EMBEDDED_REDIS = EXTERNAL_REDIS is None
-PLACES = Places(DATA_DIR)
+EMBEDDED_PATHS = Paths(DATA_DIR)
 
 # Addresses ------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ def _secret(name: str, file_name: str, fresh: str) -> str:
             "docs/settings.md shows how to make one."
         )
     path = env.private_folder(DATA_DIR) / file_name
-    if file_name == "keychain_keys" and PLACES.cluster.exists() and not path.exists():
+    if file_name == "keychain_keys" and EMBEDDED_PATHS.cluster.exists() and not path.exists():
         raise SettingError(
             f"{path} is missing although the database beside it exists; put the file "
             "back, because without it nothing in the keychain can be opened."
@@ -112,7 +112,7 @@ KEYCHAIN_KEYS = env.keychain_keys(
 
 DATABASE_ADDRESS = EXTERNAL_DATABASE or env.DatabaseAddress(
     name=DATABASE,
-    host=str(PLACES.postgres_run),
+    host=str(EMBEDDED_PATHS.postgres_run),
     port=POSTGRES_PORT,
     user=ROLE,
     password="",
@@ -120,7 +120,7 @@ DATABASE_ADDRESS = EXTERNAL_DATABASE or env.DatabaseAddress(
 DATABASES = {
     "default": database_settings(
         DATABASE_ADDRESS,
-        Patience(
+        Timeouts(
             statement_ms=env.integer("NOTIFYWEB_STATEMENT_TIMEOUT_MS", 30_000),
             lock_ms=env.integer("NOTIFYWEB_LOCK_TIMEOUT_MS", 5_000),
         ),
@@ -134,7 +134,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis: hints, queues and counters; nothing that may not be lost ---------------
 
-REDIS = EXTERNAL_REDIS or RedisAddress(path=str(PLACES.redis_socket))
+REDIS = EXTERNAL_REDIS or RedisAddress(path=str(EMBEDDED_PATHS.redis_socket))
 REDIS_URL = REDIS.url
 # Blocking reads last longer than the library's own limit of five seconds, which
 # would close every channel that is idle for so long.
@@ -207,10 +207,10 @@ MIDDLEWARE = [
     "django.middleware.gzip.GZipMiddleware",
     "csp.middleware.CSPMiddleware",
     "notifyweb.middleware.PlainPaths",
-    "notifyweb.middleware.WrongMethod",
+    "notifyweb.middleware.MethodNotAllowed",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "notifyweb.middleware.Probes",
-    "notifyweb.middleware.NoZeros",
+    "notifyweb.middleware.RejectNullBytes",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -218,7 +218,7 @@ MIDDLEWARE = [
     "accounts.middleware.RollingSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "notifyweb.middleware.AbsentDatabase",
+    "notifyweb.middleware.DatabaseUnavailable",
 ]
 ROOT_URLCONF = "notifyweb.urls"
 ASGI_APPLICATION = "notifyweb.asgi.application"

@@ -37,7 +37,7 @@ POOLS_TRANSACTIONS = (
 _in_order: set[str] = set()
 
 
-def refuse_to_start_if_unfit() -> None:
+def check_startup() -> None:
     fault = (
         shared_sessions()
         or unapplied_migrations()

@@ -30,8 +30,8 @@ TASKS_OF: Final = {
     CANARY: ("notifyweb.canary",),
     MESSAGES: (
         "castserver.announce_changes",
-        "relay.handle_inbox",
-        "relay.sweep",
+        "messaging.handle_inbox",
+        "messaging.sweep",
         "subscriptions.ask_reads",
     ),
     SWEEPS: (
@@ -49,7 +49,7 @@ TASKS_OF: Final = {
         "dashboard.prune_submissions",
         "history.prune_messages",
         "identity.prune",
-        "relay.prune",
+        "messaging.prune",
         "syncstore.prune_updates",
     ),
     OUTBOUND: (
@@ -57,7 +57,7 @@ TASKS_OF: Final = {
         "identity.look_up_identities",
         "identity.register_identity_keys",
         "identity.unregister_identity_keys",
-        "subscriptions.complete_listed",
+        "subscriptions.enrich_subscriptions",
         "subscriptions.check_domains",
         "subscriptions.learn_dapps",
         "subscriptions.recheck_documents",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from groundwork import heartbeat
+from common import heartbeat
 from notifyweb import schedule
 
 

@@ -14,7 +14,7 @@ from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor, task
 
-from groundwork.listening import handed_socket
+from common.listening import inherited_socket
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,7 +90,7 @@ def serve(*, bind: str, port: int) -> None:
         application_close_timeout=5,
         verbosity=0,
     )
-    listening = handed_socket()
+    listening = inherited_socket()
     if listening is not None:
         server.listen_on(listening)
     server.run()

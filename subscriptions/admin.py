@@ -12,8 +12,8 @@ from subscriptions.models import (
     SubscribeAttempt,
     Subscription,
 )
-from subscriptions.models_job import SubscriptionJob
-from subscriptions.models_watch import AccountWatch, WatchedServer
+from subscriptions.models.jobs import SubscriptionJob
+from subscriptions.models.watches import AccountWatch, WatchedServer
 
 
 @admin.register(DappDocument)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.dispatch import Declined, Inbound, Refused, handles
-from relay.models import Party
+from messaging.dispatch import Declined, Inbound, Refused, handles
+from messaging.models import Party
 from subscriptions import services
 from syncstore.registry import on_applied, on_rebuilt
 from walletconnect.relay.methods import Tag
@@ -47,7 +47,7 @@ def on_notify_get_notifications_response(messages: list[Inbound]) -> Declined:
 @handles(Party.WALLET, Tag.NOTIFY_DELETE_RESPONSE)
 @handles(Party.WALLET, Tag.NOTIFY_MESSAGE_RESPONSE)
 @handles(Party.WALLET, Tag.NOTIFY_UPDATE)
-def on_overheard(messages: list[Inbound]) -> Declined:
+def ignore_peer_traffic(messages: list[Inbound]) -> Declined:
     """Other wallets of the account share the topic: what they and the dapp exchange."""
     reason = Refused("meant for the dapp or for another wallet")
     return {message.pk: reason for message in messages}

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from groundwork.drain import DRAIN_TIME_LIMIT_S, single_run
-from groundwork.wake import enqueue_on_commit
+from common.drain import DRAIN_TIME_LIMIT_S, single_run
+from common.wake import enqueue_on_commit
 from subscriptions import services
 
 TIME_LIMIT_S = 50
@@ -121,13 +121,13 @@ def ask_reads() -> None:
 
 
 @shared_task(
-    name="subscriptions.complete_listed",
+    name="subscriptions.enrich_subscriptions",
     acks_late=True,
     reject_on_worker_lost=True,
     time_limit=DRAIN_TIME_LIMIT_S,
     soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
     ignore_result=True,
 )
-def complete_listed() -> None:
+def enrich_subscriptions() -> None:
     """Give listed subscriptions their dapp's words and their place in the store."""
-    single_run("subscriptions.complete_listed", services.complete_listed)
+    single_run("subscriptions.enrich_subscriptions", services.enrich_subscriptions)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from groundwork import limits
-from relay.dispatch import Declined, Inbound, NotHandled, TryLater, handles
-from relay.models import Party
+from common import limits
+from messaging.dispatch import Declined, Inbound, NotHandled, TryLater, handles
+from messaging.models import Party
 from syncstore import services
 from walletconnect.relay.methods import Tag
 
 
-def hold_the_rate(messages: list[Inbound]) -> Declined:
+def enforce_rate_limit(messages: list[Inbound]) -> Declined:
     """Let a store topic through at its rate; what is beyond waits, nothing is lost.
 
     A peer may flood the topic, but a refused update would leave this device different
@@ -28,18 +28,18 @@ def hold_the_rate(messages: list[Inbound]) -> Declined:
 
 
 def _allowed(topic: str, wanted: int) -> int:
-    verdict = limits.take("sync_topic", topic, cost=wanted)
+    verdict = limits.consume("sync_topic", topic, cost=wanted)
     if verdict.allowed:
         return wanted
     part = min(wanted, verdict.remaining)
-    return part if part and limits.take("sync_topic", topic, cost=part).allowed else 0
+    return part if part and limits.consume("sync_topic", topic, cost=part).allowed else 0
 
 
-@handles(Party.WALLET, Tag.SYNC_SET, prepare=hold_the_rate)
+@handles(Party.WALLET, Tag.SYNC_SET, prepare=enforce_rate_limit)
 def on_sync_set(messages: list[Inbound]) -> Declined:
     return services.receive_updates(messages)
 
 
-@handles(Party.WALLET, Tag.SYNC_DELETE, prepare=hold_the_rate)
+@handles(Party.WALLET, Tag.SYNC_DELETE, prepare=enforce_rate_limit)
 def on_sync_delete(messages: list[Inbound]) -> Declined:
     return services.receive_updates(messages)

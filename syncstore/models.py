@@ -11,10 +11,10 @@ from typing import ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
-from groundwork.work_queue import WorkItem
-from walletconnect.sync.store import LONGEST_KEY
+from common.work_queue import WorkItem
+from walletconnect.sync.store import MAX_KEY_LENGTH
 
-KEY_LENGTH = LONGEST_KEY
+KEY_LENGTH = MAX_KEY_LENGTH
 REASON_LENGTH = 200
 
 

@@ -79,13 +79,13 @@ def on_rebuilt(store_name: str) -> Callable[[RebuiltHook], RebuiltHook]:
     return register
 
 
-def tell_applied(store: Store, applied: list[AppliedUpdate]) -> Consequences:
+def notify_applied(store: Store, applied: list[AppliedUpdate]) -> Consequences:
     hook = _applied_hooks.get(store.name)
     if hook is None or not applied:
         return Consequences()
     return hook(store, applied) or Consequences()
 
 
-def tell_rebuilt(store: Store) -> Sequence[EventDraft]:
+def notify_rebuilt(store: Store) -> Sequence[EventDraft]:
     hook = _rebuilt_hooks.get(store.name)
     return () if hook is None else hook(store)

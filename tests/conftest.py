@@ -13,13 +13,13 @@ from django.test import TransactionTestCase
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
-from tests.emptying import empty_tables
+from tests.empty_tables import empty_tables
 from tests.system import System
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from notifyweb.embedded.places import Places
+    from notifyweb.embedded.paths import Paths
 
 
 # A busy machine is no fault of an example, and CI draws the same examples every time.
@@ -40,17 +40,17 @@ def embedded_services() -> Iterator[None]:
     from notifyweb.embedded.postgres import Postgres
     from notifyweb.embedded.redis import Redis
 
-    postgres = Lease(settings.PLACES, [Postgres(settings.PLACES, durable=False)])
-    redis = Lease(settings.REDIS_PLACES, [Redis(settings.REDIS_PLACES)])
+    postgres = Lease(settings.EMBEDDED_PATHS, [Postgres(settings.EMBEDDED_PATHS, durable=False)])
+    redis = Lease(settings.REDIS_PATHS, [Redis(settings.REDIS_PATHS)])
     postgres.enter()
-    _forget_dead_runs(settings.PLACES, settings.REDIS_PLACES)
+    _forget_dead_runs(settings.EMBEDDED_PATHS, settings.REDIS_PATHS)
     redis.enter()
     try:
         yield
     finally:
         redis.leave()
         postgres.leave()
-        shutil.rmtree(settings.REDIS_PLACES.data, ignore_errors=True)
+        shutil.rmtree(settings.REDIS_PATHS.data, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +80,7 @@ def redis_client(embedded_services: None) -> Iterator[object]:
         yield client
 
 
-def _forget_dead_runs(places: Places, ours: Places) -> None:
+def _forget_dead_runs(places: Paths, ours: Paths) -> None:
     """Drop what runs left behind that were killed."""
     with psycopg.connect(
         host=str(places.postgres_run),

@@ -17,21 +17,21 @@ for name in ("DATABASE_URL", "REDIS_URL", "KEYCHAIN_KEYS", "KEYS_SERVER_URL"):
     os.environ.pop(name, None)
 os.environ["NOTIFYWEB_DATA_DIR"] = str(BASE / ".data-test")
 
-from notifyweb.embedded.places import Places
+from notifyweb.embedded.paths import Paths
 from notifyweb.settings import *  # noqa: F403
 from notifyweb.settings import (
     CACHES,
     CHANNEL_LAYERS,
     DATABASES,
     LIMITS,
-    PLACES,
+    EMBEDDED_PATHS,
     STORAGES,
 )
 
 RUN = f"run-{os.getpid()}"
-REDIS_PLACES = Places(PLACES.data / "runs" / RUN)
-REDIS_URL = f"unix://{REDIS_PLACES.redis_socket}"
-CELERY_BROKER_URL = f"redis+socket://{REDIS_PLACES.redis_socket}"
+REDIS_PATHS = Paths(EMBEDDED_PATHS.data / "runs" / RUN)
+REDIS_URL = f"unix://{REDIS_PATHS.redis_socket}"
+CELERY_BROKER_URL = f"redis+socket://{REDIS_PATHS.redis_socket}"
 CACHES["default"]["LOCATION"] = REDIS_URL
 CHANNEL_LAYERS["default"]["CONFIG"]["hosts"][0]["address"] = REDIS_URL
 

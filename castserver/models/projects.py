@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.urls import reverse
 
-from groundwork.work_queue import Leased
+from common.work_queue import Leased
 
 PROJECT_ID_LENGTH = 32
 DIGEST_LENGTH = 64

@@ -8,7 +8,7 @@ from typing import ClassVar
 from django.db import models
 
 from castserver.models.projects import Project
-from groundwork.work_queue import WorkItem
+from common.work_queue import WorkItem
 
 
 class Webhook(models.Model):

@@ -25,8 +25,8 @@ from django.db import connection, transaction
 
 from castserver.models import IdempotentCall, Project
 from castserver.services.errors import Invalid, StillRunning
-from groundwork import clock
-from groundwork.work_queue import FREE_SQL
+from common import clock
+from common.work_queue import FREE_SQL
 from keychain.services import open_sealed, seal
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-KEPT_FOR: Final = timedelta(hours=24)
+RETENTION: Final = timedelta(hours=24)
 LEASE: Final = timedelta(seconds=60)
 # Most calls take less than a second.
 RETRY_AFTER_S: Final = 1
@@ -130,7 +130,7 @@ def _reserve(project: Project, key: str, *, digest: str) -> _Reservation | None:
                 "digest": digest,
                 "now": now,
                 "until": now + LEASE,
-                "forgotten": now - KEPT_FOR,
+                "forgotten": now - RETENTION,
             },
         )
         row = cursor.fetchone()
@@ -164,7 +164,7 @@ def _earlier(project: Project, key: str, *, digest: str) -> Outcome:
 def forget_old() -> int:
     """Drop calls past their 24 hours."""
     deleted, _ = IdempotentCall.objects.filter(
-        created_at__lte=clock.now() - KEPT_FOR
+        created_at__lte=clock.now() - RETENTION
     ).delete()
     return deleted
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay import outbox
-from relay.models import Party
+from messaging import outbox
+from messaging.models import Party
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,12 +14,12 @@ from castserver.models import (
     Watcher,
     WebhookDelivery,
 )
-from castserver.services.webhooks import SubscriberEvent, WebhookEvent, queue_events
-from groundwork import clock
-from groundwork.work_queue import repeat
+from castserver.services.webhooks.webhooks import SubscriberEvent, WebhookEvent, queue_events
+from common import clock
+from common.work_queue import repeat
 from keychain.services import Holder, forget
-from relay import outbox
-from relay.models import Party
+from messaging import outbox
+from messaging.models import Party
 
 BATCH: Final = 500
 EXPIRED: Final = "expired"

@@ -29,13 +29,13 @@ from castserver.services.errors import (
     Taken,
     TooMany,
 )
-from castserver.services.projects import project_of_secret
+from castserver.services.projects.projects import project_of_secret
 from castserver.views import schemas
-from castserver.views.door import StrictParser
+from castserver.views.guard import StrictParser
 from castserver.views.throttle import throttled
-from groundwork import limits
-from groundwork.clients import rate_key
-from groundwork.problems import Problem, ProblemError, problem_response
+from common import limits
+from common.clients import rate_key
+from common.problems import Problem, ProblemError, problem_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,7 +105,7 @@ class ProjectAuth:
 
 
 def _count_failure(request: HttpRequest) -> None:
-    verdict = limits.take("failed_sign_in", f"cast {rate_key(request)}")
+    verdict = limits.consume("failed_sign_in", f"cast {rate_key(request)}")
     if not verdict.allowed:
         problem = Problem(
             "too-many-requests", "Too many requests", 429, "too many wrong secrets"

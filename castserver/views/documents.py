@@ -16,9 +16,9 @@ from django.utils.http import http_date
 from django.views.decorators.http import require_safe
 
 from castserver.models import Project
-from castserver.services import documents
+from castserver.services.projects import documents
 from castserver.views.throttle import throttled
-from groundwork.clients import rate_key
+from common.clients import rate_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

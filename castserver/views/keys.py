@@ -11,7 +11,7 @@ from typing import Any
 from django.http import HttpRequest  # noqa: TC002  # read at run time
 
 from castserver.models import Project  # noqa: TC001
-from castserver.services import projects
+from castserver.services.projects import projects
 from castserver.views import schemas
 from castserver.views.api import project_of, served
 from walletconnect.identity.did import public_key_of

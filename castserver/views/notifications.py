@@ -12,13 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Body, Path  # noqa: TC002  # read at run time
 from pydantic import Field
 
-from castserver.services import read_state, subscriptions, welcome
+from castserver.services.notifications import read_state, welcome
+from castserver.services.subscribers import queries
 from castserver.services.errors import Invalid, Missing
 from castserver.services.idempotency import Outcome
-from castserver.services.notify import NotificationDraft, NotifyOutcome, notify
+from castserver.services.notifications.notify import NotificationDraft, NotifyOutcome, notify
 from castserver.views import schemas
 from castserver.views.api import api, project_of, served
-from castserver.views.repeats import answer_once
+from castserver.views.idempotency import answer_once
 from castserver.views.throttle import throttled
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _told(outcomes: list[NotifyOutcome]) -> dict[str, object]:
     tags=["Subscribers"],
 )
 def get_subscribers(request: HttpRequest) -> Any:
-    return subscriptions.accounts_of(project_of(request))
+    return queries.accounts_of(project_of(request))
 
 
 @served(
@@ -148,7 +149,7 @@ def get_subscribers(request: HttpRequest) -> Any:
 )
 def post_subscribers(request: HttpRequest, asked: schemas.SubscribersIn) -> Any:
     """Accounts that are not subscribed are left out."""
-    scopes = subscriptions.scopes_of(project_of(request), asked.accounts)
+    scopes = queries.scopes_of(project_of(request), asked.accounts)
     return {account: {"notification_types": scope} for account, scope in scopes.items()}
 
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from django.conf import settings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from groundwork.dapp_urls import MAX_DAPP_URL, parse_dapp_url
-from groundwork.outbound import OutboundRefused, check_url
-from groundwork.outbound_urls import MAX_URL
+from common.dapp_urls import MAX_DAPP_URL, parse_dapp_url
+from common.outbound import OutboundRefused, check_url
+from common.outbound_urls import MAX_URL
 
 LIMITS = settings.LIMITS
 
@@ -22,7 +22,7 @@ LIMITS = settings.LIMITS
 LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 TYPE_NAME = r"^[A-Za-z0-9_./-]{1,36}$"
-# Addresses are checked by ``groundwork``; the patterns only describe what passes there to
+# Addresses are checked by ``common``; the patterns only describe what passes there to
 # readers of the API description, which has no better word for it.
 HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
 HOST = rf"({HOST_LABEL}\.){{1,6}}[A-Za-z]([A-Za-z0-9-]{{0,30}}[A-Za-z0-9])?"

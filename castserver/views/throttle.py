@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from groundwork import limits
-from groundwork.problems import Problem, ProblemError
+from common import limits
+from common.problems import Problem, ProblemError
 
 
 def throttled(name: str, key: str) -> limits.Verdict:
     """Take one token of the limit ``name``, or end the request with 429."""
-    verdict = limits.take(name, key)
+    verdict = limits.consume(name, key)
     if not verdict.allowed:
         problem = Problem(
             "too-many-requests",

@@ -14,7 +14,7 @@ from ninja import Body  # noqa: TC002
 from pydantic import Field
 
 from castserver.models import NotificationType  # noqa: TC001
-from castserver.services import projects
+from castserver.services.projects import projects
 from castserver.services.errors import Taken
 from castserver.views import schemas
 from castserver.views.api import project_of, served

@@ -10,11 +10,11 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from ninja import Path  # noqa: TC002  # read at run time
 
-from castserver.services import webhooks
+from castserver.services.webhooks import webhooks
 from castserver.services.idempotency import Outcome
 from castserver.views import schemas
 from castserver.views.api import project_of, served
-from castserver.views.repeats import answer_once
+from castserver.views.idempotency import answer_once
 
 
 @served(

@@ -1,6 +1,6 @@
 """A run of the twenty steps, as a person can look at it while it happens.
 
-Each side records the steps that it carries out itself (``relay.steps``). Steps of a dapp's
+Each side records the steps that it carries out itself (``runlog.services``). Steps of a dapp's
 server elsewhere are not recorded here; that they were done is known when a later step was.
 """
 
@@ -12,14 +12,14 @@ from uuid import UUID
 
 from accounts.models import Device
 from castserver.models import Project
-from relay import steps as records
+from runlog import services as records
 from subscriptions.models import DappDocument, SubscribeAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from relay.models import StepRecord
+    from runlog.models import StepRecord
 
 W1: Final = "w1"
 CAST: Final = "cast"

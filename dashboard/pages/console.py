@@ -19,7 +19,7 @@ from castserver.models import (
     Subscriber,
     WebhookDelivery,
 )
-from groundwork import clock
+from common import clock
 from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:

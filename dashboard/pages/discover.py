@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-MOST = 60
+MAX_RESULTS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _registered(text: str) -> QuerySet[Project]:
         projects = projects.filter(
             Q(name__icontains=text) | Q(description__icontains=text)
         )
-    return projects[:MOST]
+    return projects[:MAX_RESULTS]
 
 
 def _cards_of(
@@ -113,7 +113,7 @@ def _documents(text: str) -> list[DappDocument]:
     found = DappDocument.objects.exclude(public_key_x="").order_by("name")
     if text:
         found = found.filter(Q(name__icontains=text) | Q(domain__icontains=text))
-    return list(found[:MOST])
+    return list(found[:MAX_RESULTS])
 
 
 def _card_of(

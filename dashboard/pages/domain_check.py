@@ -1,6 +1,6 @@
 """The report on a domain before a person subscribes: each document, each rule, in words.
 
-What is shown was found by ``subscriptions.services.reading``, which also reads the
+What is shown was found by ``subscriptions.services.dapps.reading``, which also reads the
 documents when a person subscribes: what is called fine here can be subscribed to.
 """
 
@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 
 from dashboard.pages.discover import DappCard, OfferedType
-from groundwork import clock
-from groundwork.connections import release_database
+from common import clock
+from common.connections import release_database
 from subscriptions.models import DomainCheck
-from subscriptions.services.reading import (
-    CONFIG,
-    DID_JSON,
-    ENCRYPTION_KEY,
-    IDENTIFIER,
-    SIGNING_KEY,
-    TYPES,
-    Check,
-)
+from subscriptions.services.dapps.reading import (CONFIG, DID_JSON, ENCRYPTION_KEY, IDENTIFIER, SIGNING_KEY, TYPES, Check)
 from walletconnect.identity.did import AppUrl
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import OuterRef, Q, Subquery
 
-from dashboard.frame import MOST_COUNTED
+from dashboard.frame import MAX_COUNTED
 from dashboard.keys import key_of
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 
@@ -28,7 +28,7 @@ MAX_ROWS = 10 * PAGE
 MAX_INSERTED = 200
 MAX_OPENED = 50
 TABS = ("unread", "all", "archived")
-LONGEST_SEARCH = 100
+MAX_SEARCH_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class InboxFilter:
             account_pk=account_pk,
             dapp=query.get("dapp", "")[:255],
             type=query.get("type", "")[:64],
-            text=query.get("q", "").strip()[:LONGEST_SEARCH],
+            text=query.get("q", "").strip()[:MAX_SEARCH_LENGTH],
             before=key_of(query.get("before", "")),
             rows=min(max(key_of(query.get("rows", "")) or PAGE, PAGE), MAX_ROWS),
         )
@@ -121,7 +121,7 @@ def inbox_page(
         rows = _before(rows, user_id, wanted.before)
     elif place.newest is not None:
         above = _after(rows, user_id, place.newest)
-        newer = above[: MOST_COUNTED + 1].count()
+        newer = above[: MAX_COUNTED + 1].count()
         is_held = place.hold > 0 and newer > MAX_INSERTED
         limit = max(limit, min(place.hold, MAX_ROWS))
         if is_held:

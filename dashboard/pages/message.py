@@ -13,7 +13,7 @@ from walletconnect.identity.jwt import DidJwt
 if TYPE_CHECKING:
     from subscriptions.models import NotifyMessageRecord
 
-LONGEST_LINK = 2048
+MAX_LINK_LENGTH = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class MessagePage:
 def safe_link(url: str, *, dapp_url: str) -> str:
     """The link of a notification if it may be shown: https, or the dapp's own origin
     (a dapp on this machine has plain http)."""
-    if len(url) > LONGEST_LINK or not url.isprintable():
+    if len(url) > MAX_LINK_LENGTH or not url.isprintable():
         return ""
     try:
         link, dapp = urlsplit(url), urlsplit(dapp_url)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from castserver.models import Project
 
 PLACEHOLDER = "YOUR_SECRET"
-SOMEBODY = "eip155:1:0x…"
+EXAMPLE_ACCOUNT = "eip155:1:0x…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ def snippets_for(project: Project, secret: str = "") -> list[Snippet]:
     body = {
         "notification": {
             "type": first.type_id if first else "updates",
-            "title": "Hello",
+            "title": "ConnectRequest",
             "body": f"The first notification of {project.name}",
             "url": project.url,
         },
-        "accounts": [SOMEBODY],
+        "accounts": [EXAMPLE_ACCOUNT],
     }
     text = json.dumps(body, indent=2, ensure_ascii=False)
     bearer = secret or PLACEHOLDER

@@ -11,7 +11,7 @@ from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import TruncDay
 from django.utils import timezone
 
-from groundwork import clock
+from common import clock
 from subscriptions.models import (
     DappDocument,
     NotifyMessageRecord,

@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from dashboard import appearance, frame
 from dashboard.pages import inbox as pages
-from groundwork import clock
+from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

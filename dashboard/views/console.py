@@ -16,9 +16,9 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from castserver.services import projects
-from castserver.services.closing import close_project
-from castserver.services.documents import did_document, notify_config
+from castserver.services.projects import projects
+from castserver.services.projects.closing import close_project
+from castserver.services.projects.documents import did_document, notify_config
 from castserver.services.errors import CastError
 from dashboard.access import MemberRequest, fresh, member
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
@@ -33,7 +33,7 @@ from dashboard.submissions import (
     result_of,
     submit_once,
 )
-from dashboard.views.answers import Confirmation, confirmation
+from dashboard.views.responses import Confirmation, confirmation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def project_page(
     )
 
 
-def say_why(form: StyledForm, error: CastError) -> None:
+def explain_refusal(form: StyledForm, error: CastError) -> None:
     """A service's refusal beside the field it is about, as far as the form has it."""
     name = error.field if error.field in form.fields else None
     form.add_error(name, f"{error.reason[:1].upper()}{error.reason[1:]}.")
@@ -111,7 +111,7 @@ def project_new(request: MemberRequest) -> HttpResponse:
         try:
             sent = submit_once(request, NEW_PROJECT, lambda: _create(request, form))
         except CastError as error:
-            say_why(form, error)
+            explain_refusal(form, error)
         else:
             return HttpResponseRedirect(sent.location)
     return page(
@@ -280,7 +280,7 @@ def project_types(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             projects.set_types(project, form.cleaned_data["types"])
         except CastError as error:
-            say_why(form, error)
+            explain_refusal(form, error)
         else:
             messages.success(request, "The types were saved.")
             return _to(project, "project-types")
@@ -308,7 +308,7 @@ def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             projects.describe(project, **form.cleaned_data)
         except CastError as error:
-            say_why(form, error)
+            explain_refusal(form, error)
         else:
             messages.success(request, "The texts were saved.")
             return _to(project, "project-settings")

@@ -19,7 +19,7 @@ from dashboard.access import fresh, member
 from dashboard.frame import frame_of, page
 from dashboard.pages import devices as pages
 from dashboard.pages import sync as sync_pages
-from dashboard.views.answers import Confirmation, confirmation, done
+from dashboard.views.responses import Confirmation, confirmation, done
 
 if TYPE_CHECKING:
     from uuid import UUID

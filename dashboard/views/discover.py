@@ -17,8 +17,8 @@ from dashboard.frame import frame_of, page
 from dashboard.keys import key_of
 from dashboard.pages import discover as pages
 from dashboard.pages import domain_check
-from groundwork import limits
-from groundwork.dapp_urls import NotAnAddress, parse_dapp_url
+from common import limits
+from common.dapp_urls import NotAnAddress, parse_dapp_url
 from subscriptions import services
 from subscriptions.services.errors import AlreadySubscribed, SubscriptionRefused
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from subscriptions.models import DomainCheck
 
 SECTION = "discover"
-LONGEST_SEARCH = 64
+MAX_SEARCH_LENGTH = 64
 
 
 @member
 @require_safe
 def discover(request: MemberRequest) -> HttpResponse:
     frame = frame_of(request, SECTION)
-    text = request.GET.get("q", "").strip()[:LONGEST_SEARCH]
+    text = request.GET.get("q", "").strip()[:MAX_SEARCH_LENGTH]
     cards = pages.directory(request.user.pk, text=text, account_pk=frame.account_pk)
     return page(
         request, "discover", section=SECTION, frame=frame, cards=cards, text=text
@@ -61,7 +61,7 @@ def choose(request: MemberRequest) -> HttpResponse:
     card = pages.card_of_url(request.user.pk, url)
     if card is not None and card.is_hosted:
         return _choose_page(request, url, card=card)
-    verdict = limits.take("domain_check", f"user:{request.user.pk}")
+    verdict = limits.consume("domain_check", f"user:{request.user.pk}")
     if not verdict.allowed:
         return _too_many(request, verdict.retry_after)
     try:

@@ -17,16 +17,16 @@ from dashboard.frame import frame_of, page
 from dashboard.keys import key_of
 from dashboard.pages import inbox as pages
 from dashboard.pages.message import MessagePage
-from dashboard.views.answers import done
+from dashboard.views.responses import done
 from subscriptions.models import Subscription
-from subscriptions.services import read_state
+from subscriptions.services.messages import read_state
 
 if TYPE_CHECKING:
     from dashboard.access import MemberRequest
     from dashboard.frame import Frame
     from subscriptions.models import NotifyMessageRecord
 
-MOST_AT_ONCE: Final = 500
+MAX_BULK_ACTIONS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,5 +173,5 @@ def act(request: MemberRequest) -> HttpResponse:
 
 
 def _keys(texts: list[str]) -> list[int]:
-    keys = map(key_of, texts[:MOST_AT_ONCE])
+    keys = map(key_of, texts[:MAX_BULK_ACTIONS])
     return [key for key in keys if key is not None]

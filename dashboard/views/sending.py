@@ -17,14 +17,9 @@ from django.views.decorators.http import (
 from accounts import services as accounts
 from accounts.models import account_key
 from castserver.models import WebhookDelivery
-from castserver.services import webhooks
+from castserver.services.webhooks import webhooks
 from castserver.services.errors import CastError
-from castserver.services.notify import (
-    NotificationDraft,
-    audience,
-    notify,
-    notify_everyone,
-)
+from castserver.services.notifications.notify import NotificationDraft, audience, notify, notify_everyone
 from dashboard.access import MemberRequest, member, to_sign_again
 from dashboard.forms import SendForm, WebhookForm
 from dashboard.pages import console as pages
@@ -35,16 +30,16 @@ from dashboard.submissions import (
     submission_key,
     submit_once,
 )
-from dashboard.views.answers import Confirmation, confirmation
-from dashboard.views.console import SECTION, of_project, project_page, say_why
-from groundwork import limits
+from dashboard.views.responses import Confirmation, confirmation
+from dashboard.views.console import SECTION, of_project, project_page, explain_refusal
+from common import limits
 from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from castserver.models import Project, Webhook
-    from castserver.services.notify import NotifyOutcome
+    from castserver.services.notifications.notify import NotifyOutcome
 
 
 @member
@@ -63,7 +58,7 @@ def project_send(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             outcome = _send(request, project, form)
         except CastError as error:
-            say_why(form, error)
+            explain_refusal(form, error)
         else:
             return HttpResponseRedirect(
                 reverse(
@@ -91,7 +86,7 @@ def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOut
     The content is part of the id: other content under the same token is another
     notification, whose text must not give way to the first one's.
     """
-    verdict = limits.take("notify_project", project.pk)
+    verdict = limits.consume("notify_project", project.pk)
     if not verdict.allowed:
         from castserver.services.errors import TooMany
 
@@ -158,7 +153,7 @@ def project_webhooks(request: MemberRequest, project: Project) -> HttpResponse:
                 request, name, lambda: _register(project, form.cleaned_data)
             )
         except CastError as error:
-            say_why(form, error)
+            explain_refusal(form, error)
         else:
             return HttpResponseRedirect(sent.location)
     return project_page(

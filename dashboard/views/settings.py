@@ -21,7 +21,7 @@ from accounts.models import Account
 from dashboard import appearance
 from dashboard.access import member, public, safe_next, to_sign_again
 from dashboard.frame import accounts_of, page
-from dashboard.views.answers import Confirmation, confirmation, done
+from dashboard.views.responses import Confirmation, confirmation, done
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

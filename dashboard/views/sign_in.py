@@ -26,9 +26,9 @@ from accounts.models import Account, SignInRequest
 from dashboard.access import device_of, member, public, safe_next, to_sign_again
 from dashboard.keys import key_of
 from dashboard.pages.signing import JOIN, PROVE, PYTHON_COMMAND, SHARE, Step, Trouble
-from groundwork import limits
-from groundwork.clients import rate_key
-from groundwork.pasting import bare_text
+from common import limits
+from common.clients import rate_key
+from common.pasting import bare_text
 from identity import services as identity
 from identity.services.errors import MalformedSignature, SignInError, TextDiffers
 from syncstore import services as syncstore
@@ -99,7 +99,7 @@ def begin(request: HttpRequest) -> HttpResponse:
     signer = request.POST.get("signer", "")
     if signer not in SIGNERS or (signer == "demo" and not settings.DEMO):
         raise Http404
-    verdict = limits.take("sign_in_begin", client_key(request))
+    verdict = limits.consume("sign_in_begin", client_key(request))
     if not verdict.allowed:
         return _too_many(request, verdict)
     address = bare_text(request.POST.get("address", ""))[:MAX_ADDRESS_LENGTH]
@@ -162,7 +162,7 @@ def prove(request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(reverse("dashboard:sign-in"))
     if request.method != "POST":
         return _prove_page(request, wanted)
-    left = limits.take("failed_sign_in", client_key(request), cost=0)
+    left = limits.consume("failed_sign_in", client_key(request), cost=0)
     if left.remaining < 1:
         return _too_many(request, replace(left, allowed=False, retry_after=60))
     try:
@@ -254,7 +254,7 @@ def _signed_in(
 
 def _note_failure(request: HttpRequest, wanted: SignInRequest) -> None:
     keys = [client_key(request), f"account:{AccountId.parse(wanted.address).key}"]
-    limits.take_all("failed_sign_in", keys)
+    limits.consume_all("failed_sign_in", keys)
 
 
 def _trouble(error: SignInError) -> Trouble:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
-from groundwork import outbound
-from groundwork.outbound import OutboundError
+from common import outbound
+from common.outbound import OutboundError
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.cacao import Cacao
 from walletconnect.identity.did import DID_KEY
 from walletconnect.json_values import parse_object, take_object
 
 if TYPE_CHECKING:
-    from groundwork.outbound import Response
+    from common.outbound import Response
 
 MAX_BYTES: Final = 128 * 1024
 DEADLINE_S: Final = 10.0

@@ -15,8 +15,8 @@ from django.conf import settings
 from django.db.models import F
 
 from accounts.services import audit
-from groundwork import clock
-from groundwork.wake import enqueue_on_commit
+from common import clock
+from common.wake import enqueue_on_commit
 from identity.models import (
     IdentityKey,
     IdentityRegistration,

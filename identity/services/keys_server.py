@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from django.db import transaction
 
 from accounts.services import audit
-from groundwork import clock
+from common import clock
 from identity.models import IdentityRegistration, InviteRegistration
 from identity.services.errors import KeysServerRefusal, not_found
 from walletconnect.crypto.multikey import X25519

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from django.conf import settings
 from django.db import transaction
 
-from groundwork import clock
-from groundwork.backoff import Backoff
-from groundwork.drain import drain
-from groundwork.wake import enqueue_on_commit
+from common import clock
+from common.backoff import Backoff
+from common.drain import drain
+from common.wake import enqueue_on_commit
 from identity.models import IdentityRegistration, KnownIdentity
 from identity.services import client
 from identity.services.client import Unavailable
@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 # The did:key that signed a token, and the Keys Server that the token names.
 Asked: TypeAlias = tuple[str, str]
 
-KNOWN_FOR: Final = timedelta(minutes=5)
-UNKNOWN_FOR: Final = timedelta(seconds=30)
+KNOWN_TTL: Final = timedelta(minutes=5)
+UNKNOWN_TTL: Final = timedelta(seconds=30)
 # Between ``resolve_identity`` and the transaction that uses the answer.
 USED_WITHIN: Final = timedelta(minutes=10)
 LOOK_UP_TASK: Final = "identity.look_up_identities"
@@ -152,13 +152,13 @@ def _verified(text: str, minute: int) -> Cacao:
 
 def _remembered(asked: set[Asked], now: datetime) -> dict[Asked, str]:
     rows = KnownIdentity.objects.filter(
-        did__in={did for did, _ in asked}, checked_at__gt=now - KNOWN_FOR
+        did__in={did for did, _ in asked}, checked_at__gt=now - KNOWN_TTL
     )
     return {
         (row.did, row.keys_server): row.cacao
         for row in rows
         if (row.did, row.keys_server) in asked
-        and (row.cacao or (row.checked_at or now) > now - UNKNOWN_FOR)
+        and (row.cacao or (row.checked_at or now) > now - UNKNOWN_TTL)
     }
 
 

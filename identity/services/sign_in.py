@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.models import Device, SignInRequest, User
-from accounts.registry import account_was_proven
+from accounts.registry import account_proven
 from accounts.services import (
     add_device,
     audit,
@@ -32,7 +32,7 @@ from accounts.services import (
     proven_account,
     session_digest,
 )
-from groundwork import clock, entropy
+from common import clock, entropy
 from identity.services.device_keys import add_identity_key
 from identity.services.errors import (
     ForeignOrigin,
@@ -230,7 +230,7 @@ def _sign_in(
         # holds the session could have signed with a wallet of their own.
         prove_device(device)
     add_identity_key(device, account, cacao)
-    account_was_proven(account)
+    account_proven(account)
     audit("sign-in", device=device, account=account)
     return device
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from groundwork.pasting import bare_text
+from common.pasting import bare_text
 from identity.services.errors import MalformedSignature
 from walletconnect.crypto.ethereum import recover_eip191
 from walletconnect.errors import RemoteProtocolError
@@ -25,7 +25,7 @@ from walletconnect.json_values import parse_object
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST: Final = 4096
+MAX_LENGTH: Final = 4096
 SCALAR_LENGTH: Final = 32
 # EIP-2098: the top bit of s says which of two points it is.
 PARITY_BIT: Final = 0x80
@@ -48,7 +48,7 @@ _HEX = re.compile(r"(?:0[xX])?([0-9a-fA-F]{128}|[0-9a-fA-F]{130})")
 
 def canonical_signature(text: str) -> str:
     """``text`` as 0x, r, s and v (1b or 1c); ``MalformedSignature`` if it is none."""
-    if len(text) > LONGEST:
+    if len(text) > MAX_LENGTH:
         raise MalformedSignature
     match = _HEX.fullmatch(bare_text(_signature_in(text.strip())))
     if match is None:

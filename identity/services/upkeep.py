@@ -11,10 +11,10 @@ from django.db import transaction
 
 from accounts.models import SignInRequest
 from accounts.services import audit
-from groundwork import clock
-from groundwork.backoff import Backoff
-from groundwork.drain import drain
-from groundwork.work_queue import REASON_LENGTH, repeat
+from common import clock
+from common.backoff import Backoff
+from common.drain import drain
+from common.work_queue import REASON_LENGTH, repeat
 from identity.models import IdentityKey, IdentityUnregistration, KnownIdentity
 from identity.services import client, device_keys
 from identity.services.client import Refused, Unavailable
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 BACKOFF: Final = Backoff(first_s=5.0, max_s=3_600.0, max_attempts=60)
 SLOTS: Final = 8
 MAX_PER_ACCOUNT: Final = 2
-FORGOTTEN_TOGETHER: Final = 500
+FORGOTTEN_BATCH_SIZE: Final = 500
 KEEP_DONE: Final = timedelta(days=7)
 KEEP_KNOWN: Final = timedelta(days=1)
 
@@ -115,7 +115,7 @@ def prune(now: datetime | None = None) -> int:
 
 def _forget_sign_ins(at: datetime) -> int:
     over = SignInRequest.objects.filter(used_at=None, expires_at__lt=at)
-    rows = list(over.order_by("pk")[:FORGOTTEN_TOGETHER])
+    rows = list(over.order_by("pk")[:FORGOTTEN_BATCH_SIZE])
     keychain.forget(Holder.IDENTITY, [row.identity_did for row in rows])
     SignInRequest.objects.filter(pk__in=[row.pk for row in rows], used_at=None).delete()
     return len(rows)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from notifyweb.embedded.owner import Owner
-    from notifyweb.embedded.places import Places
+    from notifyweb.embedded.paths import Paths
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.02
-LAST_LINES = 3
+LOG_TAIL_LINES = 3
 
 
 class Service(Protocol):
@@ -45,7 +45,7 @@ class Service(Protocol):
     def stop(self) -> None: ...
 
 
-def prepare_folders(places: Places) -> None:
+def prepare_folders(places: Paths) -> None:
     private_folder(places.data)
     _make_socket_folder(places.run)
     private_folder(places.logs)
@@ -80,7 +80,7 @@ def locked(path: Path) -> Iterator[None]:
 class Lease:
     """One user's share in the services. ``leave`` gives it back, once."""
 
-    def __init__(self, places: Places, services: Sequence[Service]) -> None:
+    def __init__(self, places: Paths, services: Sequence[Service]) -> None:
         self._places = places
         self._services = services
         self._handle: int | None = None
@@ -137,7 +137,7 @@ class Lease:
         return True
 
 
-def start_detached(service: Service, places: Places) -> subprocess.Popen[bytes]:
+def start_detached(service: Service, places: Paths) -> subprocess.Popen[bytes]:
     """Start a service that outlives this command, and wait until it answers."""
     service.prepare()
     log = places.logs / f"{service.name}.log"
@@ -153,16 +153,16 @@ def start_detached(service: Service, places: Places) -> subprocess.Popen[bytes]:
                 start_new_session=True,
                 **popen_arguments(service.owner),
             )
-        if _comes_up(service, running, deadline):
+        if _becomes_ready(service, running, deadline):
             service.complete()
             return running
         if time.monotonic() > deadline:
-            raise SettingError(f"{service.name} did not start: {_last_words(log)}")
+            raise SettingError(f"{service.name} did not start: {_log_tail(log)}")
         # The cluster of a killed server is busy until its last backend noticed.
         time.sleep(0.5)
 
 
-def _comes_up(
+def _becomes_ready(
     service: Service, running: subprocess.Popen[bytes], deadline: float
 ) -> bool:
     while time.monotonic() < deadline:
@@ -176,6 +176,6 @@ def _comes_up(
     return False
 
 
-def _last_words(log: Path) -> str:
+def _log_tail(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return " / ".join(line.strip() for line in lines[-LAST_LINES:]) or "no output"
+    return " / ".join(line.strip() for line in lines[-LOG_TAIL_LINES:]) or "no output"

@@ -25,12 +25,12 @@ from notifyweb.embedded.owner import (
     give,
     popen_arguments,
 )
-from notifyweb.embedded.places import DATABASE, POSTGRES_PORT, ROLE, SUPERUSER
+from notifyweb.embedded.paths import DATABASE, POSTGRES_PORT, ROLE, SUPERUSER
 from notifyweb.environment import SettingError
 
 if TYPE_CHECKING:
     from notifyweb.embedded.owner import Owner
-    from notifyweb.embedded.places import Places
+    from notifyweb.embedded.paths import Paths
 
 CONNECT_TIMEOUT_S = 2
 LAST_BACKENDS_S = 5.0
@@ -45,7 +45,7 @@ def _binaries() -> Path:
 class Postgres:
     """One cluster and how to run it. ``durable=False`` is for tests."""
 
-    places: Places
+    places: Paths
     durable: bool = True
 
     name = "postgres"
@@ -90,7 +90,7 @@ class Postgres:
         lock = self.places.cluster / "postmaster.pid"
         deadline = time.monotonic() + LAST_BACKENDS_S
         while lock.exists() and Path("/proc/self/cwd").exists():
-            if not _stands_anybody_in(self.places.cluster):
+            if not _is_working_directory(self.places.cluster):
                 socket = self.places.postgres_run / f".s.PGSQL.{POSTGRES_PORT}"
                 socket.unlink(missing_ok=True)
                 socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
@@ -203,7 +203,7 @@ class Postgres:
             )
 
 
-def _stands_anybody_in(folder: Path) -> bool:
+def _is_working_directory(folder: Path) -> bool:
     where = folder.resolve()
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from notifyweb.environment import SettingError
 
 if TYPE_CHECKING:
-    from notifyweb.embedded.places import Places
+    from notifyweb.embedded.paths import Paths
 
 TIMEOUT_S = 2
 
@@ -31,7 +31,7 @@ def binary() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    places: Places
+    places: Paths
 
     name = "redis"
     owner = None

@@ -40,7 +40,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class Sockets:
     """The listening sockets of the system. Another relay needs none of ours."""
 
     web: socket.socket
@@ -73,7 +73,7 @@ def _worker(pool: str, concurrency: int, queues: Iterable[str]) -> tuple[str, ..
 
 def nursery(base: Path) -> Program:
     """The process that loads the code once; the others are copies of it."""
-    arguments = (sys.executable, "-m", "notifyweb.launcher.forking")
+    arguments = (sys.executable, "-m", "notifyweb.launcher.preloader_process")
     return replace(_child("nursery", arguments), folder=base)
 
 
@@ -82,7 +82,7 @@ def prepare(base: Path, *, seed: bool) -> Program:
     return _child("prepare", _manage(base, *arguments))
 
 
-def programs(base: Path, *, doors: Doors) -> list[Program]:
+def programs(base: Path, *, doors: Sockets) -> list[Program]:
     """All of them; without the embedded relay if there is no door for it."""
     found = [
         _child("web", _manage(base, "daphne"), door=doors.web),

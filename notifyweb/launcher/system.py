@@ -18,8 +18,8 @@ from notifyweb.embedded.lease import Lease, prepare_folders
 from notifyweb.environment import SettingError, private_folder
 from notifyweb.launcher import probe, programs
 from notifyweb.launcher.console import Console
-from notifyweb.launcher.keeper import Keeper, ServiceKeeper
-from notifyweb.launcher.nursery import Nursery, can_fork
+from notifyweb.launcher.supervisor import Supervisor, ServiceSupervisor
+from notifyweb.launcher.preloader import Preloader, can_fork
 from notifyweb.launcher.watchdog import watch_web, watch_worker
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def run() -> int:
     """Everything, until a signal comes. The exit code of ``manage.py run``."""
     private_folder(settings.DATA_DIR)
     with _only_launcher():
-        doors = open_doors()
+        doors = open_sockets()
         services = embedded_services()
         if services:
-            prepare_folders(settings.PLACES)
+            prepare_folders(settings.EMBEDDED_PATHS)
         return asyncio.run(System(Console(), services, doors).run())
 
 
@@ -60,7 +60,7 @@ def _only_launcher() -> Iterator[None]:
         os.close(handle)
 
 
-def open_doors() -> programs.Doors:
+def open_sockets() -> programs.Sockets:
     """Refuse ports that are taken; hold ours open from now on.
 
     Whoever connects while the process behind a door is started again waits a moment
@@ -74,13 +74,13 @@ def open_doors() -> programs.Doors:
             f"NOTIFYWEB_PORT and NOTIFYWEB_RELAY_PORT are both {settings.PORT}; "
             "give them different numbers."
         )
-    doors = {name: _open_door(name, port) for name, port in wanted.items()}
-    return programs.Doors(
+    doors = {name: _open_socket(name, port) for name, port in wanted.items()}
+    return programs.Sockets(
         web=doors["NOTIFYWEB_PORT"], relay=doors.get("NOTIFYWEB_RELAY_PORT")
     )
 
 
-def _open_door(name: str, port: int) -> socket.socket:
+def _open_socket(name: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.BIND else socket.AF_INET
     door = socket.socket(family, socket.SOCK_STREAM)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,17 +103,17 @@ class System:
         self,
         console: Console,
         services: Sequence[Service],
-        doors: programs.Doors,
+        doors: programs.Sockets,
     ) -> None:
         self._doors = doors
         self._console = console
-        self._lease = Lease(settings.PLACES, services)
+        self._lease = Lease(settings.EMBEDDED_PATHS, services)
         self._has_services = bool(services)
         self._services = [
-            ServiceKeeper(service, settings.PLACES, console) for service in services
+            ServiceSupervisor(service, settings.EMBEDDED_PATHS, console) for service in services
         ]
-        self._nursery: Nursery | None = None
-        self._keepers: list[Keeper] = []
+        self._nursery: Preloader | None = None
+        self._keepers: list[Supervisor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -156,7 +156,7 @@ class System:
     async def _start(self) -> int:
         # It needs no services: the code is being loaded while they come up.
         if can_fork():
-            self._nursery = Nursery(programs.nursery(settings.BASE_DIR), self._console)
+            self._nursery = Preloader(programs.nursery(settings.BASE_DIR), self._console)
             self._keep(self._nursery)
         if self._services:
             with self._console.phase("services are up"):
@@ -172,7 +172,7 @@ class System:
         with self._console.phase("processes are up"):
             found = programs.programs(settings.BASE_DIR, doors=self._doors)
             for program in found:
-                keeper = Keeper(program, self._console, nursery=self._nursery)
+                keeper = Supervisor(program, self._console, nursery=self._nursery)
                 self._keepers.append(keeper)
                 self._keep(keeper)
             code = await self._wait_until_ready()
@@ -192,7 +192,7 @@ class System:
         self._tasks += [asyncio.create_task(each) for each in watching]
         return 0
 
-    def _keep(self, keeper: Keeper) -> None:
+    def _keep(self, keeper: Supervisor) -> None:
         keeper.on_change = self._write_pids
         self._tasks.append(keeper.start())
 
@@ -208,7 +208,7 @@ class System:
             return 0
         program = programs.prepare(settings.BASE_DIR, seed=settings.DEMO)
         with self._console.phase("prepared"):
-            keeper = Keeper(program, self._console, nursery=self._nursery)
+            keeper = Supervisor(program, self._console, nursery=self._nursery)
             self._keepers = [keeper]
             code = await keeper.run_once()
             self._keepers = []

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from groundwork import heartbeat
+from common import heartbeat
 from notifyweb.launcher import probe
 
 if TYPE_CHECKING:
     from notifyweb.launcher.console import Console
-    from notifyweb.launcher.keeper import Keeper
+    from notifyweb.launcher.supervisor import Supervisor
 
 LOOK_EVERY_S = 5.0
 SILENT_S = 90.0
@@ -33,7 +33,7 @@ def is_silent(worker_age: float | None, beat_age: float | None) -> bool:
     return worker_age is None or worker_age > SILENT_S
 
 
-async def watch_worker(worker: Keeper, console: Console) -> None:
+async def watch_worker(worker: Supervisor, console: Console) -> None:
     """``worker`` is named as its sign of life is."""
     name = worker.program.name
     while True:
@@ -50,7 +50,7 @@ async def watch_worker(worker: Keeper, console: Console) -> None:
 
 
 async def watch_web(
-    web: Keeper,
+    web: Supervisor,
     console: Console,
     *,
     host: str,

@@ -6,11 +6,11 @@ tasks. Refusals that a person should read are in ``subscriptions.services.errors
 
 from __future__ import annotations
 
-from subscriptions.services.adoption import adopt, announce_missing
-from subscriptions.services.attempts import expire_attempts, give_up
-from subscriptions.services.checks import run_checks, start_check
-from subscriptions.services.completing import complete_listed
-from subscriptions.services.dapps import learn_dapps, recheck_documents
+from subscriptions.services.subscribe.adoption import adopt, announce_missing
+from subscriptions.services.subscribe.attempts import expire_attempts, give_up
+from subscriptions.services.dapps.domain_checks import run_checks, start_check
+from subscriptions.services.dapps.enrichment import enrich_subscriptions
+from subscriptions.services.dapps.directory import learn_dapps, recheck_documents
 from subscriptions.services.deletes import (
     delete_subscription,
     expire_subscriptions,
@@ -18,7 +18,7 @@ from subscriptions.services.deletes import (
     receive_deletes,
     resolve_signers,
 )
-from subscriptions.services.documents import accept_changed_keys, look_up_dapp
+from subscriptions.services.dapps.documents import accept_changed_keys, look_up_dapp
 from subscriptions.services.errors import (
     AlreadySubscribed,
     DappUnusable,
@@ -28,24 +28,19 @@ from subscriptions.services.errors import (
     TooMany,
     UnknownTypes,
 )
-from subscriptions.services.history import replay_due
-from subscriptions.services.messages import receive_messages
-from subscriptions.services.read_elsewhere import ask_reads, receive_pages
-from subscriptions.services.read_state import (
-    archive,
-    mark_read,
-    mark_unread,
-    unarchive,
-)
-from subscriptions.services.settle import settle_attempts
-from subscriptions.services.subscribe import resolve_due, subscribe
+from subscriptions.services.messages.history import replay_due
+from subscriptions.services.messages.messages import receive_messages
+from subscriptions.services.server.remote_reads import ask_reads, receive_pages
+from subscriptions.services.messages.read_state import archive, mark_read, mark_unread, unarchive
+from subscriptions.services.subscribe.settle import settle_attempts
+from subscriptions.services.subscribe.subscribe import resolve_due, subscribe
 from subscriptions.services.updates import (
     expire_updates,
     renew_subscriptions,
     settle_updates,
     update,
 )
-from subscriptions.services.watch import receive_lists, watch_accounts, watch_soon
+from subscriptions.services.server.watch import receive_lists, watch_accounts, watch_soon
 
 __all__ = [
     "AlreadySubscribed",
@@ -60,7 +55,7 @@ __all__ = [
     "announce_missing",
     "archive",
     "ask_reads",
-    "complete_listed",
+    "enrich_subscriptions",
     "delete_subscription",
     "expire_attempts",
     "expire_subscriptions",

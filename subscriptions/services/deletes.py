@@ -15,15 +15,15 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.services import EventDraft, audit, record_events
-from groundwork import clock, entropy
-from groundwork.failpoints import failpoint
-from groundwork.work_queue import repeat
+from common import clock, entropy
+from common.failpoints import failpoint
+from common.work_queue import repeat
 from identity import services as identity
 from identity.services import KeysServerUnavailable
 from keychain.services import Holder, forget
-from relay import outbox
-from relay.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
-from relay.models import Party
+from messaging import outbox
+from messaging.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
+from messaging.models import Party
 from subscriptions.models import REASON_LENGTH, Subscription, SubscriptionJob
 from subscriptions.services.wallet import (
     DELETE,
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.relay.frames import Publication
 
-EXPIRE_TOGETHER: Final = 500
+EXPIRE_BATCH_SIZE: Final = 500
 BY_PERSON: Final = "unsubscribed here"
 BY_WALLET: Final = "unsubscribed by another wallet"
 BY_DAPP: Final = "ended by the dapp"
@@ -77,7 +77,7 @@ def delete_subscription(subscription: Subscription, device: Device) -> bool:
     require_own(row.account, device)
     if row.deleted_at is not None:
         return False
-    publish(_farewells([row], device))
+    publish(_delete_messages([row], device))
     events = end_subscriptions([row], reason=BY_PERSON)
     events += store_delete(
         row.account_id,
@@ -94,19 +94,19 @@ def delete_subscription(subscription: Subscription, device: Device) -> bool:
     return True
 
 
-def _farewells(
+def _delete_messages(
     rows: Sequence[Subscription], device: Device | None
 ) -> list[Publication]:
     """What tells the dapps, where there is a key to say it with."""
     keys = notify_keys(rows)
     return [
-        _farewell(row, keys[Topic(row.topic)], device)
+        _delete_message(row, keys[Topic(row.topic)], device)
         for row in rows
         if Topic(row.topic) in keys and row.dapp_authentication_did
     ]
 
 
-def _farewell(row: Subscription, sym_key: SymKey, device: Device | None) -> Publication:
+def _delete_message(row: Subscription, sym_key: SymKey, device: Device | None) -> Publication:
     request = request_delete(
         row.with_key(sym_key),
         wallet_identity(row.account, device),
@@ -116,7 +116,7 @@ def _farewell(row: Subscription, sym_key: SymKey, device: Device | None) -> Publ
         update_id=1,
         iv=entropy.iv(),
         now=clock.now_s(),
-        later=row.speaks_later,
+        later=row.supports_v1,
     )
     return request.publish
 
@@ -282,7 +282,7 @@ def _expire_some() -> int:
         .select_for_update(of=("self",), skip_locked=True)
         .select_related("account")
         .filter(expiry__lte=clock.now_s())
-        .order_by("expiry")[:EXPIRE_TOGETHER]
+        .order_by("expiry")[:EXPIRE_BATCH_SIZE]
     )
     record_events(end_subscriptions(rows, reason=BY_TIME))
     return len(rows)
@@ -302,7 +302,7 @@ def leave_before_removal(account: Account) -> None:
     )
     made_here = [row for row in rows if row.added_by == Subscription.AddedBy.SUBSCRIBE]
     try:
-        publish(_farewells(made_here, None))
+        publish(_delete_messages(made_here, None))
     except identity.NoIdentityKey:
         # Nobody may sign for it any more; the dapps' subscribers run out by themselves.
         pass

@@ -16,10 +16,10 @@ from django.db import transaction
 
 from accounts.models import Device
 from accounts.services import EventDraft, record_events
-from groundwork import clock, entropy
-from groundwork.failpoints import failpoint
-from groundwork.work_queue import repeat
-from relay.dispatch import Declined, Inbound, NotHandled, Refused
+from common import clock, entropy
+from common.failpoints import failpoint
+from common.work_queue import repeat
+from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from subscriptions.models import (
     MIRRORED_FIELDS,
     REASON_LENGTH,
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 
 DAY: Final = 24 * 60 * 60
 RENEW_BEFORE_S: Final = 7 * DAY
-RENEW_TOGETHER: Final = 200
-SWEEP_TOGETHER: Final = 500
+RENEW_BATCH_SIZE: Final = 200
+SWEEP_BATCH_SIZE: Final = 500
 NO_ANSWER: Final = "The dapp did not answer the change in time."
 NOT_WAITING: Final = "no update waits for this answer"
 KEY_MISSING: Final = "The key of this subscription is no longer in the keychain."
@@ -148,7 +148,7 @@ def _ask(
         request_id=clock.payload_id(),
         iv=entropy.iv(),
         now=now,
-        later=row.speaks_later,
+        later=row.supports_v1,
     )
     row.expect(request.pending, expires_at=now + methods.UPDATE.ttl, device=device)
     row.update_reason = ""
@@ -265,7 +265,7 @@ def _renew_page(*, after: int) -> tuple[int, int]:
             pending_update__isnull=True,
         )
         .exclude(dapp_authentication_did="")
-        .order_by("pk")[:RENEW_TOGETHER]
+        .order_by("pk")[:RENEW_BATCH_SIZE]
     )
     if not rows:
         return 0, 0
@@ -304,7 +304,7 @@ def _expire_some_updates() -> int:
     rows = list(
         Subscription.objects.select_for_update(skip_locked=True)
         .filter(pending_update__expiresAt__lte=clock.now_s())
-        .order_by("pk")[:SWEEP_TOGETHER]
+        .order_by("pk")[:SWEEP_BATCH_SIZE]
     )
     for row in rows:
         row.pending_update = None

@@ -12,8 +12,8 @@ from django.conf import settings
 from accounts.services import EventDraft
 from identity import services as identity
 from keychain.services import Holder, put_sym_keys, sym_keys
-from relay import outbox
-from relay.models import Party
+from messaging import outbox
+from messaging.models import Party
 from subscriptions.services.errors import NotYours, TooMany
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.parties import WalletIdentity

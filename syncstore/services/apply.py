@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from django.db import transaction
 
 from accounts.services import EventDraft
-from groundwork import clock
-from groundwork.failpoints import failpoint
+from common import clock
+from common.failpoints import failpoint
 from keychain.services import seal
 from syncstore import registry
 from syncstore.models import (
@@ -200,7 +200,7 @@ def _write(
 def _tell(
     store: Store, updates: Sequence[Update], source: StoreUpdate.Source
 ) -> Consequences:
-    return registry.tell_applied(
+    return registry.notify_applied(
         store,
         [
             AppliedUpdate(

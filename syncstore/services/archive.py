@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import Topic
 
 # What a topic may hold; a server that never comes to an end is not followed further.
-MOST_MESSAGES: Final = 50_000
+MAX_MESSAGES: Final = 50_000
 
 
-def archived_pages(topic: Topic, *, most: int = MOST_MESSAGES) -> Iterator[list[str]]:
+def archived_pages(topic: Topic, *, most: int = MAX_MESSAGES) -> Iterator[list[str]]:
     """The envelopes of a topic. ``client.HistoryUnavailable`` ends it early."""
     count = settings.LIMITS.history_page
     seen: set[str] = set()

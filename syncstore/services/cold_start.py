@@ -17,10 +17,10 @@ from django.db import transaction
 from django.db.models import F
 
 from accounts.services import EventDraft, record_events
-from groundwork import clock
-from groundwork.backoff import Backoff
-from groundwork.failpoints import failpoint
-from groundwork.wake import enqueue_on_commit
+from common import clock
+from common.backoff import Backoff
+from common.failpoints import failpoint
+from common.wake import enqueue_on_commit
 from history import client
 from history.client import HistoryUnavailable
 from keychain.services import Holder, sym_keys
@@ -43,7 +43,7 @@ ARCHIVED: Final = (Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE)
 # Above the time that a large account takes; a killed worker's lease ends before.
 LEASE: Final = timedelta(minutes=10)
 MAX_IN_FLIGHT: Final = 4
-APPLY_TOGETHER: Final = 1_000
+APPLY_BATCH_SIZE: Final = 1_000
 # About a week of trying.
 BACKOFF: Final = Backoff(first_s=5.0, max_s=600.0, max_attempts=1_000)
 KEY_MISSING: Final = "the store's key is no longer in the keychain"
@@ -124,8 +124,8 @@ def _replay(row: ColdStart, store: Store) -> None:
         _note_found(row, len(page))
     replay = replay_store(messages, store_key)
     failpoint("cold_start.after_fetch")
-    for start in range(0, len(replay.updates), APPLY_TOGETHER):
-        piece = replay.updates[start : start + APPLY_TOGETHER]
+    for start in range(0, len(replay.updates), APPLY_BATCH_SIZE):
+        piece = replay.updates[start : start + APPLY_BATCH_SIZE]
         _apply(row, store, [Arrival(update) for update in piece])
 
 
@@ -150,7 +150,7 @@ def _finish(row: ColdStart) -> None:
         return
     events: list[EventDraft] = []
     for store in stores:
-        events += registry.tell_rebuilt(store)
+        events += registry.notify_rebuilt(store)
     record_events([*events, *_events(stores)])
 
 

@@ -13,11 +13,11 @@ from django.db import transaction
 
 from accounts.models import Account
 from accounts.services import EventDraft, audit, record_events
-from groundwork import clock
-from groundwork.wake import enqueue_on_commit
+from common import clock
+from common.wake import enqueue_on_commit
 from keychain.services import Holder, put_sym_keys, token_digest
-from relay import outbox
-from relay.models import Party
+from messaging import outbox
+from messaging.models import Party
 from syncstore.models import ColdStart, Store, StoreUpdate
 from syncstore.services import statements
 from syncstore.services.apply import EVENT_KIND

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from accounts.services import record_events
-from relay.dispatch import Declined, Inbound, NotHandled, Refused
+from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from syncstore.models import Store, StoreUpdate
 from syncstore.services.apply import (
     AnyArrival,

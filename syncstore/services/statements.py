@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import connection
 
-from relay.binding import column_cursor
+from common.cursors import column_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -7,10 +7,10 @@ from typing import Final
 
 from django.db import connection
 
-from groundwork import clock
+from common import clock
 
 KEEP_FOR: Final = timedelta(days=90)
-PRUNE_TOGETHER: Final = 1_000
+PRUNE_BATCH_SIZE: Final = 1_000
 
 _PRUNE: Final = """
 DELETE FROM syncstore_storeupdate WHERE id IN (
@@ -31,7 +31,7 @@ def prune_updates() -> int:
     pruned = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(_PRUNE, [before, PRUNE_TOGETHER])
+            cursor.execute(_PRUNE, [before, PRUNE_BATCH_SIZE])
             pruned += int(cursor.rowcount)
-            if cursor.rowcount < PRUNE_TOGETHER:
+            if cursor.rowcount < PRUNE_BATCH_SIZE:
                 return pruned

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from groundwork import clock, entropy
-from keychain.services import CannotOpen, Holder, open_sealed, sym_keys
-from relay import outbox
-from relay.models import Party
+from common import clock, entropy
+from keychain.services import DecryptionFailed, Holder, open_sealed, sym_keys
+from messaging import outbox
+from messaging.models import Party
 from syncstore.models import Store, StoreEntry, StoreUpdate
 from syncstore.services.apply import Arrival, apply_updates, lock_stores
 from walletconnect.crypto.keys import Topic
@@ -122,7 +122,7 @@ def _value(entry: StoreEntry | None) -> str | None:
         return None
     try:
         return open_sealed(entry.context, entry.sealed_value).decode()
-    except CannotOpen:
+    except DecryptionFailed:
         return None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.accounts.ears import Ear
+from tests.accounts.event_listener import Ear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from accounts.models import (
     Device,
     User,
 )
-from groundwork import clock
+from common import clock
 from keychain.models import SigningKeyEntry
 from tests.people import ALICE, ALICE_SECOND, BOB, CHARLIE, link, sign_in
 from tests.snapshots import rows_of

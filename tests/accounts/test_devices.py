@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from accounts import services as accounts
 from accounts.models import AuditEntry, Device
 from accounts.sessions import session_digest
-from groundwork import clock
+from common import clock
 from tests.people import (
     ALICE,
     BOB,

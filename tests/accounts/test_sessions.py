@@ -13,7 +13,7 @@ from django.test import RequestFactory
 
 from accounts.middleware import RENEWED_AT, RollingSessionMiddleware
 from accounts.sessions import SessionStore, session_digest
-from groundwork import clock
+from common import clock
 from tests.people import ALICE, sign_in
 
 pytestmark = pytest.mark.django_db

@@ -11,14 +11,14 @@ PLAIN: Final = "t" * 64, "b" * 255
 # The same number of characters, as large as they get in HTML and in UTF-8.
 ESCAPED: Final = "&\"<>'" * 12 + "&&&&", '"' * 255
 WIDE: Final = "\N{FAMILY}" * 58, "\N{FAMILY}" * 255
-LONGEST_URL: Final = "https://acme.example/" + "u" * 234
+MAX_URL_LENGTH: Final = "https://acme.example/" + "u" * 234
 
 # Runs in ``manage.py shell`` of the system, which has its own database.
 CODE: Final = """
 from datetime import timedelta
 from django.db import transaction
 from accounts.services import record_events
-from groundwork import clock
+from common import clock
 from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.wallet import message_events
 topic, number, title, body, url, tag, fresh = {arguments!r}
@@ -52,5 +52,5 @@ def flood(
 ) -> None:
     """Store ``number`` notifications for a subscription, instead of what it has if
     ``fresh``. Titles begin with ``tag`` and five digits, in the order of time."""
-    arguments = (topic, number, *text, LONGEST_URL, tag, fresh)
+    arguments = (topic, number, *text, MAX_URL_LENGTH, tag, fresh)
     system.manage("shell", "-v0", "-c", CODE.format(arguments=arguments))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from castserver.services.projects import TypeDraft, create_project
+from castserver.services.projects.projects import TypeDraft, create_project
 from keychain import services as keychain
 from tests.castserver.world import Wallet
 
@@ -105,7 +105,7 @@ class Caller:
 def notification(**changes):
     return {
         "type": "alerts",
-        "title": "Hello",
+        "title": "ConnectRequest",
         "body": "World é 😀",
         "icon": "https://dapp.example.org/icon.png",
         "url": "https://dapp.example.org",

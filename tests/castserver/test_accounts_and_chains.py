@@ -16,16 +16,16 @@ from castserver.models import (
     WebhookDelivery,
 )
 from castserver.services import NotificationDraft, audience, notify, notify_everyone
-from castserver.services.documents import server_did_document
-from castserver.services.webhooks import register_webhook
-from groundwork import clock
-from groundwork.limits import Bucket
+from castserver.services.projects.documents import server_did_document
+from castserver.services.webhooks.webhooks import register_webhook
+from common import clock
+from common.limits import Bucket
 from tests.castserver.test_later_generation import told, watch
 from tests.castserver.world import Wallet, claims_of, open_last, sent
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.relay.rpc import JsonRpcError, parse
 
-DRAFT = NotificationDraft(type="alerts", title="Hello", body="World")
+DRAFT = NotificationDraft(type="alerts", title="ConnectRequest", body="World")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_each_spelling_reaches_the_subscriber(project, alice, api, place):
     answer = api.post(
         "notify",
         {
-            "notification": {"type": "alerts", "title": "Hello", "body": "World"},
+            "notification": {"type": "alerts", "title": "ConnectRequest", "body": "World"},
             "accounts": [spelling],
         },
     )
@@ -150,7 +150,7 @@ def test_the_command_takes_bare_addresses(project, alice, capsys):
     call_command(
         "notify",
         project.pk,
-        *("--type", "alerts", "--title", "Hello", "--body", "World"),
+        *("--type", "alerts", "--title", "ConnectRequest", "--body", "World"),
         *("--account", alice.account.address.lower()),
         *("--account", spellings(alice)[1]),
     )

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from castserver.models import IdempotentCall
-from castserver.services.webhooks import register_webhook
+from castserver.services.webhooks.webhooks import register_webhook
 from castserver.urls import api
 
 CHECKS = [

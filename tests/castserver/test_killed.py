@@ -22,11 +22,11 @@ from castserver.models import (
     WebhookAttempt,
     WebhookDelivery,
 )
-from castserver.services.webhook_delivery import deliver_due_webhooks
-from castserver.services.webhooks import queue_events, register_webhook
-from groundwork import clock
-from relay import services as relay
-from relay.models import InboxMessage
+from castserver.services.webhooks.sender import deliver_due_webhooks
+from castserver.services.webhooks.webhooks import queue_events, register_webhook
+from common import clock
+from messaging import services as messaging
+from messaging.models import InboxMessage
 from tests.castserver.receiver import Receiver
 from tests.castserver.test_webhooks import event
 from tests.castserver.world import counts, deliver, open_last, sent
@@ -36,9 +36,9 @@ from walletconnect.relay.rpc import parse
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SETUP = "import django; django.setup(); "
-HANDLE = SETUP + "from relay.services import handle_due; handle_due(20.0)"
+HANDLE = SETUP + "from messaging.services import handle_due; handle_due(20.0)"
 DELIVER = (
-    SETUP + "from castserver.services.webhook_delivery import deliver_due_webhooks; "
+    SETUP + "from castserver.services.webhooks.sender import deliver_due_webhooks; "
     "deliver_due_webhooks()"
 )
 
@@ -88,7 +88,7 @@ def test_a_subscribe_is_all_or_nothing(project, alice, settings, failpoint):
     assert counts() == before
     assert sent() == []
     InboxMessage.objects.update(leased_until=clock.now() - timedelta(seconds=1))
-    assert relay.handle_due(20.0) is False
+    assert messaging.handle_due(20.0) is False
     assert Subscriber.objects.count() == WebhookDelivery.objects.count() == 1
     assert len(sent(made.response_topic)) == 1
     answer = parse(open_last(made.sym_key_s))
@@ -101,7 +101,7 @@ def test_after_the_commit_nothing_is_done_twice(project, alice, settings):
     killed_at(settings, "inbox.after_commit", "-c", HANDLE)
     assert Subscriber.objects.count() == 1
     InboxMessage.objects.update(leased_until=clock.now() - timedelta(seconds=1))
-    assert relay.handle_due(20.0) is False
+    assert messaging.handle_due(20.0) is False
     assert Subscriber.objects.count() == 1
     assert len(sent(made.response_topic)) == 1
 

@@ -9,11 +9,11 @@ import pytest
 
 from castserver.models import ChangedSubscriptions, Delivery, Subscriber, Watcher
 from castserver.services import NotificationDraft, notify
-from castserver.services.announcements import announce_changes
-from castserver.services.documents import server_did_document
-from castserver.services.projects import TypeDraft, create_project
-from castserver.services.read_state import mark_all_as_read
-from groundwork import clock, entropy
+from castserver.services.subscribers.announcements import announce_changes
+from castserver.services.projects.documents import server_did_document
+from castserver.services.projects.projects import TypeDraft, create_project
+from castserver.services.notifications.read_state import mark_all_as_read
+from common import clock, entropy
 from tests.castserver.conftest import Caller
 from tests.castserver.world import (
     Wallet,
@@ -33,14 +33,14 @@ from walletconnect.identity.authorization import (
 )
 from walletconnect.identity.did import AppUrl, DidWebDocument
 from walletconnect.notify.answers import publish_request
-from walletconnect.notify.later import read_subscriptions, request_watch
-from walletconnect.notify.later_claims import GetNotificationsAuth, MarkReadAuth
+from walletconnect.notify.watch import read_subscriptions, request_watch
+from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, parse
 
 DID = "did:web:dapp.example.org"
-DRAFT = NotificationDraft(type="alerts", title="Hello", body="World")
+DRAFT = NotificationDraft(type="alerts", title="ConnectRequest", body="World")
 
 
 def later_wallet(device="phone", *, statement=ALL_APPS_STATEMENT, domain=None):
@@ -176,7 +176,7 @@ def test_a_later_client_acknowledges_what_came_in_the_words_of_august(
         dapp_did=project.authentication_did,
         now=clock.now_s(),
     )
-    assert not received.is_later
+    assert not received.is_v1
     # 1.4.1 names the app as it was listed and hashes nothing.
     spoken = dataclasses.replace(received, app=DID, subscription_hash=None)
     deliver(
@@ -532,12 +532,12 @@ def test_an_account_with_two_topics_has_read_a_notification_once(
         first, topic=listed.sym_key.topic, sym_key=listed.sym_key
     )
     found = page(laptop, project, newest, lmt=5)
-    assert titles(found) == ["Both", "Hello"], "each once, also from the first topic"
+    assert titles(found) == ["Both", "ConnectRequest"], "each once, also from the first topic"
     assert page(laptop, project, newest, lmt=5, aft=found["nfs"][0]["id"])["nfs"] == [
         found["nfs"][1]
     ]
     mark(laptop, project, newest, ids=(found["nfs"][0]["id"],))
-    assert titles(page(laptop, project, newest, lmt=1, urf=True)) == ["Hello"]
+    assert titles(page(laptop, project, newest, lmt=1, urf=True)) == ["ConnectRequest"]
     mark(laptop, project, newest, all=True)
     assert not Delivery.objects.filter(read_at=None).exists()
 

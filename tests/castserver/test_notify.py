@@ -15,12 +15,12 @@ from castserver.services import (
     notify,
     notify_everyone,
 )
-from castserver.services.delivery import CHUNK, send_deliveries, send_due_chunk
-from castserver.services.ids import rpc_ids, time_ordered_ids
-from groundwork import clock, entropy
-from groundwork.limits import Bucket
+from castserver.services.notifications.delivery import CHUNK, send_deliveries, send_due_chunk
+from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
+from common import clock, entropy
+from common.limits import Bucket
 from keychain import services as keychain
-from relay.models import OutboxMessage
+from messaging.models import OutboxMessage
 from tests.castserver.world import (
     Wallet,
     claims_of,
@@ -35,7 +35,7 @@ from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.relay.rpc import JsonRpcError, parse
 
 DRAFT = NotificationDraft(
-    type="alerts", title="Hello", body="World é 😀", url="https://dapp.example.org"
+    type="alerts", title="ConnectRequest", body="World é 😀", url="https://dapp.example.org"
 )
 
 
@@ -56,7 +56,7 @@ def test_a_subscriber_gets_it(project, alice):
     assert outcome.sent == (str(alice.account),)
     assert outcome.failed == outcome.not_found == ()
     found = received(project, alice, subscription)
-    assert (found.message.title, found.message.body) == ("Hello", "World é 😀")
+    assert (found.message.title, found.message.body) == ("ConnectRequest", "World é 😀")
     assert found.subscription_hash == Subscriber.objects.get().subscription_hash
     [row] = sent(subscription.topic, 4002)
     assert (row.ttl, row.prompt) == (2592000, True)
@@ -116,7 +116,7 @@ def test_answers_keep_the_callers_spelling(project, alice):
 
 
 def test_charlies_project_reaches_nobody_of_ours(project, alice):
-    from castserver.services.projects import TypeDraft, create_project
+    from castserver.services.projects.projects import TypeDraft, create_project
 
     alice.subscribe(project)
     other, _ = create_project(
@@ -192,7 +192,7 @@ def test_a_repeated_notification_id_sends_once(project, alice, bob):
     second = notify(project, other, [str(alice.account), str(bob.account)])
     assert first.notification_id == second.notification_id
     assert set(second.sent) == {str(alice.account), str(bob.account)}
-    assert Notification.objects.get().title == "Hello"
+    assert Notification.objects.get().title == "ConnectRequest"
     assert Delivery.objects.count() == 2
     assert len(sent(tag=4002)) == 2
 

@@ -26,7 +26,7 @@ from castserver.services import (
     set_url,
 )
 from keychain import services as keychain
-from relay.models import TopicSubscription
+from messaging.models import TopicSubscription
 from walletconnect.crypto.keys import topic_of
 from walletconnect.identity.did import DidWebDocument, public_key_of
 from walletconnect.notify.config import NotifyConfig
@@ -219,7 +219,7 @@ def test_a_uuid_type_is_sent_and_subscribed_by_its_id(project, alice, api):
     alice.subscribe(project)
     outcome = notify(
         project,
-        NotificationDraft(type=UUID, title="Hello", body="World"),
+        NotificationDraft(type=UUID, title="ConnectRequest", body="World"),
         [str(alice.account)],
     )
     assert outcome.sent == (str(alice.account),)
@@ -372,7 +372,7 @@ def test_notify_sends_from_the_command_line(project, alice):
         "--type",
         "alerts",
         "--title",
-        "Hello",
+        "ConnectRequest",
         "--body",
         "World",
         "--json",

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from castserver.models import Delivery, Notification, Project, Subscriber
-from groundwork import clock
+from common import clock
 from identity.models import KnownIdentity
 from keychain import services as keychain
-from relay import services as relay
-from relay.models import InboxMessage, Party
+from messaging import services as messaging
+from messaging.models import InboxMessage, Party
 from tests.castserver.world import claims_of, open_last, sent
 from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.crypto.signing import IdentityKey
@@ -99,15 +99,15 @@ def recorded(that_day, settings):
 
 
 def deliver(params):
-    [pk] = relay.receive(
+    [pk] = messaging.receive(
         Party.CAST,
         [
-            relay.Received(
+            messaging.Received(
                 params["topic"], params["message"], params["tag"], clock.now_ms()
             )
         ],
     )
-    assert relay.handle_due(20.0) is False
+    assert messaging.handle_due(20.0) is False
     return InboxMessage.objects.get(pk=pk)
 
 
@@ -171,7 +171,7 @@ def test_its_receipts_of_both_wallets_are_one(recorded):
     notification = Notification.objects.create(
         project=recorded,
         type="gm_hourly",
-        title="Hello",
+        title="ConnectRequest",
         body="World",
         created_at=clock.now(),
     )

@@ -17,14 +17,9 @@ from castserver.models import (
     Webhook,
 )
 from castserver.services.errors import StillRunning
-from castserver.services.projects import (
-    TypeDraft,
-    add_secret,
-    create_project,
-    revoke_secret,
-)
-from groundwork import clock
-from groundwork.limits import Bucket
+from castserver.services.projects.projects import TypeDraft, add_secret, create_project, revoke_secret
+from common import clock
+from common.limits import Bucket
 from tests.castserver.conftest import Caller, notification
 from tests.castserver.world import counts, deliver, open_all, sent
 from walletconnect.identity.did import public_key_of

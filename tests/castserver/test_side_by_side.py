@@ -14,17 +14,18 @@ from castserver.models import (
     Subscriber,
     WebhookDelivery,
 )
-from castserver.services import NotificationDraft, notify, subscribe
+from castserver.services import NotificationDraft, notify
+from castserver.services.subscribers import subscribe
 from castserver.services.idempotency import Outcome, once
-from castserver.services.notify import notify_everyone
-from castserver.services.server_keys import public_keys
-from castserver.services.webhook_delivery import _claim
-from castserver.services.webhooks import queue_events, register_webhook
-from groundwork import clock
-from groundwork.clock import payload_id
-from relay import services as relay
-from relay.dispatch import Inbound
-from relay.models import OutboxMessage, Party
+from castserver.services.notifications.notify import notify_everyone
+from castserver.services.projects.server_keys import public_keys
+from castserver.services.webhooks.sender import _claim
+from castserver.services.webhooks.webhooks import queue_events, register_webhook
+from common import clock
+from common.clock import payload_id
+from messaging import services as messaging
+from messaging.dispatch import Inbound
+from messaging.models import OutboxMessage, Party
 from tests.castserver.test_notify import DRAFT, many
 from tests.castserver.test_webhooks import event
 from tests.castserver.world import Wallet, deliver
@@ -138,7 +139,7 @@ def test_one_notification_id_at_two_processes_sends_once(project):
 
 
 def test_chunks_are_built_once_by_however_many_workers(project):
-    from castserver.services.delivery import CHUNK, send_deliveries
+    from castserver.services.notifications.delivery import CHUNK, send_deliveries
 
     many(project, CHUNK + 500)
     outcome = notify_everyone(project, DRAFT)
@@ -188,7 +189,7 @@ def test_the_first_askers_make_one_pair_of_server_keys(project):
 
 
 def test_ids_are_unique_over_processes(project):
-    from castserver.services.ids import rpc_ids
+    from castserver.services.notifications.ids import rpc_ids
 
     found = at_once(*[lambda: rpc_ids(500)] * 4)
     ids = [number for each in found for number in each]
@@ -199,6 +200,6 @@ def test_the_inbox_serves_two_workers(project):
     """The whole way: what two workers claim is disjoint, and all of it is answered."""
     wallets = [Wallet(f"wallet{number}").register() for number in range(10)]
     deliver(*[wallet.request(project)[0].publish for wallet in wallets], handle=False)
-    at_once(*[lambda: relay.handle_due(20.0)] * 3)
+    at_once(*[lambda: messaging.handle_due(20.0)] * 3)
     assert Subscriber.objects.count() == 10
     assert OutboxMessage.objects.filter(tag=4001).count() == 10

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 
 from castserver.models import Answer, Subscriber, WebhookDelivery
-from castserver.services.webhooks import register_webhook
-from groundwork import clock, entropy
+from castserver.services.webhooks.webhooks import register_webhook
+from common import clock, entropy
 from keychain import services as keychain
-from relay.models import StepRecord, TopicSubscription
+from runlog.models import StepRecord
+from messaging.models import TopicSubscription
 from tests.castserver.world import (
     Wallet,
     claims_of,
@@ -351,7 +352,7 @@ def test_an_answer_is_not_sent_again_after_the_delete(project, alice):
 
 
 def test_another_projects_topic_does_not_serve(project, alice):
-    from castserver.services.projects import create_project
+    from castserver.services.projects.projects import create_project
 
     other, _ = create_project("Other", url="https://other.example.org")
     made, _ = alice.request(project)
@@ -370,7 +371,7 @@ def test_too_many_types_are_refused(project, alice, settings):
 
 
 def test_too_many_subscriptions_are_refused(project, alice, settings):
-    from castserver.services.projects import create_project
+    from castserver.services.projects.projects import create_project
 
     settings.LIMITS = dataclasses.replace(settings.LIMITS, subscriptions_per_account=1)
     alice.subscribe(project)
@@ -382,7 +383,7 @@ def test_too_many_subscriptions_are_refused(project, alice, settings):
 
 
 def test_a_client_that_asks_too_often_is_told_so(project, alice, settings):
-    from groundwork.limits import Bucket
+    from common.limits import Bucket
 
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, subscribe_client=Bucket(1, 0.001)
@@ -393,7 +394,7 @@ def test_a_client_that_asks_too_often_is_told_so(project, alice, settings):
 
 
 def test_a_flooded_project_stays_silent(project, alice, bob, settings):
-    from groundwork.limits import Bucket
+    from common.limits import Bucket
 
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, subscribe_project=Bucket(1, 0.001)

@@ -9,10 +9,10 @@ import pytest
 
 from castserver.models import Subscriber, WebhookDelivery
 from castserver.services.upkeep import expire_subscribers, prune
-from castserver.services.webhooks import register_webhook
-from groundwork import clock, entropy
+from castserver.services.webhooks.webhooks import register_webhook
+from common import clock, entropy
 from keychain import services as keychain
-from relay.models import TopicSubscription
+from messaging.models import TopicSubscription
 from tests.castserver.world import (
     Wallet,
     claims_of,
@@ -310,7 +310,7 @@ def test_an_update_says_its_hash_in_later_messages(project, alice, api):
 
 
 def parse_request_token(made):
-    from relay.models import InboxMessage
+    from messaging.models import InboxMessage
 
     assert InboxMessage.objects.filter(message_id=made.publish.message_id).exists()
     from walletconnect.crypto.envelope import open_envelope

@@ -15,29 +15,12 @@ from standardwebhooks import WebhookVerificationError
 
 from accounts.models import User
 from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
-from castserver.services import webhook_delivery
-from castserver.services.projects import create_project
-from castserver.services.webhook_delivery import (
-    BACKOFF,
-    LEASE,
-    MAX_PER_HOST,
-    MAX_PER_OWNER,
-    MAX_PER_PROJECT,
-    deliver_due_webhooks,
-)
-from castserver.services.webhooks import (
-    SubscriberEvent,
-    WebhookEvent,
-    delete_webhook,
-    enable_webhook,
-    queue_events,
-    queue_test_event,
-    register_webhook,
-    replay,
-    rotate_secret,
-)
-from groundwork import clock
-from groundwork.drain import drain
+from castserver.services.webhooks import sender
+from castserver.services.projects.projects import create_project
+from castserver.services.webhooks.sender import (BACKOFF, LEASE, MAX_PER_HOST, MAX_PER_OWNER, MAX_PER_PROJECT, deliver_due_webhooks)
+from castserver.services.webhooks.webhooks import (SubscriberEvent, WebhookEvent, delete_webhook, enable_webhook, queue_events, queue_test_event, register_webhook, replay, rotate_secret)
+from common import clock
+from common.drain import drain
 from tests.castserver.receiver import Receiver, silent_host
 
 SCHEDULE = [timedelta(seconds=each) for each in BACKOFF.steps_s]
@@ -257,7 +240,7 @@ def test_a_worker_that_died_leaves_its_events_to_the_next(
     project, registered, receiver
 ):
     [delivery] = queue_events([event(project)])
-    assert len(webhook_delivery._claim(10)) == 1
+    assert len(sender._claim(10)) == 1
     assert deliver_due_webhooks() == 0
     with clock.frozen(clock.now() + LEASE):
         assert deliver_due_webhooks() == 1
@@ -270,10 +253,10 @@ def test_an_outcome_that_comes_after_its_lease_changes_nothing(
 ):
     receiver.answers = [(500, {})]
     [delivery] = queue_events([event(project)])
-    outcomes = [webhook_delivery._send(each) for each in webhook_delivery._claim(10)]
+    outcomes = [sender._send(each) for each in sender._claim(10)]
     with clock.frozen(clock.now() + LEASE):
         assert deliver_due_webhooks() == 1
-        webhook_delivery._record(outcomes)
+        sender._record(outcomes)
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts) == ("delivered", 2)
     assert Webhook.objects.get().failing_since is None
@@ -281,7 +264,7 @@ def test_an_outcome_that_comes_after_its_lease_changes_nothing(
 
 def claimed():
     """The claimed events by project, while none of them is finished."""
-    found = webhook_delivery._claim(1_000)
+    found = sender._claim(1_000)
     return Counter(each.delivery.webhook.project.name for each in found)
 
 
@@ -337,8 +320,8 @@ def test_a_slow_host_delays_its_own_events_only(
             )
             webhook_delivery_record(outcomes)
 
-        webhook_delivery_record = webhook_delivery._record
-        drain(webhook_delivery._claim, webhook_delivery._send, record, slots=8)
+        webhook_delivery_record = sender._record
+        drain(sender._claim, sender._send, record, slots=8)
     assert len(arrived_after) == 3
     assert max(arrived_after) < 2
     states = Counter(WebhookDelivery.objects.values_list("state", flat=True))

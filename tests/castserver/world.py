@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from django.conf import settings
 
-from groundwork import clock, entropy
+from common import clock, entropy
 from identity.services import keys_server
-from relay import services as relay
-from relay.models import InboxMessage, OutboxMessage, Party
+from messaging import services as messaging
+from messaging.models import InboxMessage, OutboxMessage, Party
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.crypto.keys import KeyPair, SymKey
@@ -32,7 +32,7 @@ from walletconnect.relay.rpc import parse
 
 
 def document_of(project) -> DidWebDocument:
-    from castserver.services.documents import did_document
+    from castserver.services.projects.documents import did_document
 
     return DidWebDocument.from_value(did_document(project))
 
@@ -160,15 +160,15 @@ def keep_directly(cacao: Cacao):
 
 def deliver(*publications, handle=True) -> list[InboxMessage]:
     """What the relay would hand to the Cast Server; handled at once."""
-    pks = relay.receive(
+    pks = messaging.receive(
         Party.CAST,
         [
-            relay.Received(each.topic, each.message, int(each.tag), clock.now_ms())
+            messaging.Received(each.topic, each.message, int(each.tag), clock.now_ms())
             for each in publications
         ],
     )
     if handle:
-        assert relay.handle_due(20.0) is False
+        assert messaging.handle_due(20.0) is False
     return list(InboxMessage.objects.filter(pk__in=pks).order_by("pk"))
 
 
@@ -180,7 +180,7 @@ def deliver_again(*publications) -> None:
         ).update(
             message=each.message, state="due", next_attempt_at=clock.now(), attempts=0
         )
-    assert relay.handle_due(20.0) is False
+    assert messaging.handle_due(20.0) is False
 
 
 def sent(topic=None, tag=None) -> list[OutboxMessage]:
@@ -214,7 +214,8 @@ def counts() -> dict[str, int]:
     """How many rows of everything that a refusal must not make."""
     from castserver import models
     from keychain.models import KeyPairEntry, SymKeyEntry
-    from relay.models import StepRecord, TopicSubscription
+    from runlog.models import StepRecord
+    from messaging.models import TopicSubscription
 
     return {
         model.__name__: model.objects.count()

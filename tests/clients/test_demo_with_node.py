@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dashboard.node_wallet import SCRIPT, NoNodeWallet, require_node
+from demonstration.node_wallet import SCRIPT, NoNodeWallet, require_node
 from walletconnect.notify.steps import Step
 
 if TYPE_CHECKING:

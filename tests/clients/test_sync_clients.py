@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.relay_server.conftest import running_node
+from tests.relayserver.conftest import running_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 
 from accounts.models import Account, Device
-from groundwork import clock
+from common import clock
 from syncstore.models import StoreUpdate
 from tests.dashboard.conftest import words
 from tests.people import ALICE, ALICE_SECOND

@@ -12,9 +12,9 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import AccountEvent
-from castserver.services.projects import TypeDraft, create_project
-from groundwork import clock, limits
-from groundwork.dapp_urls import NotAnAddress, parse_dapp_url
+from castserver.services.projects.projects import TypeDraft, create_project
+from common import clock, limits
+from common.dapp_urls import NotAnAddress, parse_dapp_url
 from subscriptions import services
 from subscriptions.models import DappDocument, DomainCheck, SubscribeAttempt
 from tests.dashboard.conftest import words
@@ -393,7 +393,7 @@ def test_bytes_are_read_as_browsers_read_them(bob, dapp, monkeypatch):
 
 def test_a_document_of_another_domain_is_refused(bob, dapp, monkeypatch):
     """Only at home may a document name the domain that it is made for."""
-    monkeypatch.setattr("subscriptions.services.reading.is_exempt", lambda _: False)
+    monkeypatch.setattr("subscriptions.services.dapps.reading.is_exempt", lambda _: False)
     document = did_document(dapp)
     _of_the_domain(document)
     found = {**dapp.documents, "/.well-known/did.json": document}

@@ -11,11 +11,11 @@ from django.db import connection, connections
 
 from accounts.models import Account, Device
 from castserver.models import Project, Webhook, WebhookDelivery
-from castserver.services.projects import TypeDraft, create_project
+from castserver.services.projects.projects import TypeDraft, create_project
 from dashboard.models import FormSubmission
 from dashboard.submissions import prune_submissions
-from groundwork import clock
-from keychain.services import CannotOpen, open_sealed
+from common import clock
+from keychain.services import DecryptionFailed, open_sealed
 from tests.dashboard.conftest import Browser, words
 from tests.people import ALICE, ALICE_SECOND, BOB, CHROME_WINDOWS
 
@@ -185,7 +185,7 @@ def test_the_secret_is_sealed_for_its_row_and_cleared_by_the_clock(alice, shown)
         cursor.execute("SELECT string_agg(kept::text, ' ') FROM django_session kept")
         assert secret not in cursor.fetchone()[0]
     elsewhere = (*row.context[:2], "another row", row.context[3])
-    with pytest.raises(CannotOpen):
+    with pytest.raises(DecryptionFailed):
         open_sealed(elsewhere, row.sealed_secret)
     assert prune_submissions() == 0
     with clock.frozen(clock.now() + LATER):

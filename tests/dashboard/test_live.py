@@ -453,18 +453,18 @@ def test_application_close_codes_are_ones_that_the_server_sends():
 
 # --- size -----------------------------------------------------------------------------
 
-LONGEST = {
+MAX_LENGTH = {
     "plain": {"title": "t" * 64, "body": "b" * 255},
     "escaped": {"title": "&\"<>'" * 12 + "&&&&", "body": '"' * 255},
     "wide": {"title": "\N{FAMILY}" * 64, "body": "\N{FAMILY}" * 255},
 }
 
 
-@pytest.mark.parametrize("kind", LONGEST)
+@pytest.mark.parametrize("kind", MAX_LENGTH)
 def test_a_batch_stays_below_what_the_web_server_sends(alice, tell, kind):
     head = accounts.head_of(alice.user.pk)
     url = "https://acme.example/" + "u" * 234
-    records = [tell(**LONGEST[kind], url=url) for _ in range(60)]
+    records = [tell(**MAX_LENGTH[kind], url=url) for _ in range(60)]
     cursor, seen = live.Cursor(str(head.generation), head.sequence), ""
     while True:
         batch = live.next_batch(alice.user.pk, cursor, zone="UTC")

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.template.loader import render_to_string
 
-from castserver.services.projects import TypeDraft, create_project
+from castserver.services.projects.projects import TypeDraft, create_project
 from dashboard.templatetags import look
 
 STATIC = Path(settings.BASE_DIR) / "static"

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import Account, Device, SignInRequest
-from groundwork import clock
+from common import clock
 from syncstore.models import Store
 from tests.dashboard.conftest import Browser, words
 from tests.people import ALICE, ALICE_SECOND, BOB

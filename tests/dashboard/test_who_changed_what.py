@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import Device
-from groundwork import clock
+from common import clock
 from subscriptions.services import renew_subscriptions
 from syncstore.models import StoreUpdate
 from tests.dashboard.conftest import Browser, words

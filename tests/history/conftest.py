@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from groundwork import clock, entropy
-from relay.models import PublishedMessage
+from common import clock, entropy
+from relayserver.models import PublishedMessage
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.relay.auth import make_client_auth
 

@@ -10,7 +10,7 @@ import pytest
 
 from history import client, services
 from history.models import HistoryRegistration
-from relay.models import ArchivedTag
+from relayserver.models import ArchivedTag
 from tests.history.conftest import message_id, topic
 from walletconnect.relay.auth import verify_client_auth
 
@@ -132,7 +132,7 @@ def test_registering_elsewhere_proves_our_relay_client(db, foreign, settings):
     assert (method, path) == ("POST", "/register")
     scheme, _, token = headers["authorization"].partition(" ")
     assert scheme == "Bearer"
-    from groundwork import clock
+    from common import clock
 
     verify_client_auth(token, now=clock.now_s(), audiences=[foreign.url])
     assert json.loads(body) == {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from history import services
-from relay.models import PublishedMessage
+from relayserver.models import PublishedMessage
 from tests.history.conftest import PUBLISHER, message_id, topic
 
 pytestmark = pytest.mark.django_db
@@ -210,7 +210,7 @@ def test_any_page_may_ask_and_nobody_may_post(client):
 def test_asking_too_often_is_answered_with_429(client, settings, redis_client):
     import dataclasses
 
-    from groundwork.limits import Bucket
+    from common.limits import Bucket
 
     settings.LIMITS = dataclasses.replace(settings.LIMITS, history_read=Bucket(2, 0.01))
     on = topic()

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from groundwork import clock
+from common import clock
 from history import services
 from history.tasks import prune_messages
-from relay.models import (
-    Acknowledgement,
-    ArchivedTag,
-    MailboxCursor,
-    PublishedMessage,
-)
+from relayserver.models import (Acknowledgement, ArchivedTag, MailboxCursor, PublishedMessage)
 from tests.history.conftest import topic
 
 pytestmark = pytest.mark.django_db
@@ -102,7 +97,7 @@ def test_a_cursor_before_what_is_kept_goes(publish):
 
 
 def test_all_cursors_are_looked_at(publish, monkeypatch):
-    from relay.server import pruning
+    from relayserver.storage import pruning
 
     monkeypatch.setattr(pruning, "BATCH", 3)
     topics = sorted(topic() for _ in range(10))

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from groundwork import clock
+from common import clock
 from history.models import HistoryRegistration
-from relay.models import ArchivedTag
+from relayserver.models import ArchivedTag
 from tests.history.conftest import bearer
 from walletconnect.crypto.signing import IdentityKey
 

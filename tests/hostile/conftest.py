@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from castserver.services.projects import TypeDraft, create_project
-from castserver.services.server_keys import public_keys
+from castserver.services.projects.projects import TypeDraft, create_project
+from castserver.services.projects.server_keys import public_keys
 from keychain.services import ensure_canary
 from syncstore.services import enable_sync
 from tests.castserver.world import Wallet

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from groundwork import entropy
+from common import entropy
 from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 from walletconnect.crypto.envelope import Envelope, seal
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from groundwork import clock, entropy
-from relay import opening
+from common import clock, entropy
+from messaging import opening
 from tests.castserver.world import deliver, sent
 from tests.hostile.unchanged import nobody_is_answered
 from walletconnect.crypto.envelope import seal

@@ -11,10 +11,10 @@ from datetime import timedelta
 
 import pytest
 
-from groundwork import clock
+from common import clock
 from identity.services import keys_server
 from tests.castserver.world import Wallet, deliver, open_all
-from tests.hostile.doors import DOORS
+from tests.hostile.endpoints import DOORS
 from tests.hostile.unchanged import nothing_changes
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.relay.rpc import JsonRpcError

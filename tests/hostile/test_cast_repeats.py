@@ -19,11 +19,11 @@ from castserver.models import (
     Watcher,
     WebhookDelivery,
 )
-from castserver.services.webhooks import register_webhook
-from groundwork import clock, entropy
-from groundwork.limits import Bucket
+from castserver.services.webhooks.webhooks import register_webhook
+from common import clock, entropy
+from common.limits import Bucket
 from tests.castserver.world import Wallet, deliver, open_all, open_last, sent
-from tests.hostile.doors import DOORS
+from tests.hostile.endpoints import DOORS
 from tests.hostile.tokens import Forgery, sealed_again
 from tests.hostile.unchanged import nobody_is_answered, nothing_changes
 from walletconnect.crypto.keys import SymKey

@@ -13,8 +13,8 @@ import pytest
 from django.conf import settings
 
 from castserver.models import Subscriber
-from groundwork import clock
-from groundwork.limits import Bucket
+from common import clock
+from common.limits import Bucket
 from tests.castserver.world import Wallet, deliver, open_all
 from tests.hostile.tokens import (
     FORGED,

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import transaction
 
-from castserver.services.projects import add_secret
-from castserver.services.webhooks import register_webhook
-from groundwork.limits import Bucket
+from castserver.services.projects.projects import add_secret
+from castserver.services.webhooks.webhooks import register_webhook
+from common.limits import Bucket
 from tests.castserver.conftest import notification
 from tests.history.conftest import bearer, topic
 from tests.hostile.mutations import STRANGE, change_once, deep
@@ -244,7 +244,7 @@ QUESTIONS = {
     },
     "/cast/w3i/v1/notify-config": {"appDomain": "dapp.example.org"},
 }
-PLACES = [
+EMBEDDED_PATHS = [
     "/dapps/{}/.well-known/did.json",
     "/cast/{}/subscribers",
     "/cast/v1/notification/{}",
@@ -262,7 +262,7 @@ def test_questions_that_nobody_meant(client, path):
     assert changed_since(before) == {}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", EMBEDDED_PATHS)
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_places_that_are_none(client, secret, place, method):
     before = contents()

@@ -31,7 +31,7 @@ CONFIG = "/.well-known/wc-notify-config.json"
 OF_THE_ATTEMPT = {
     "accounts_accountevent",
     "accounts_user",
-    "relay_steprecord",
+    "runlog_steprecord",
     "subscriptions_dappdocument",
     "subscriptions_subscribeattempt",
 }

@@ -14,11 +14,11 @@ import random
 import psycopg
 from django.conf import settings
 
-from groundwork import entropy
-from groundwork.limits import Bucket
+from common import entropy
+from common.limits import Bucket
 from tests.hostile.mutations import change_once
-from tests.relay_server.conftest import running_node
-from tests.relay_server.wire import connected, key, topic
+from tests.relayserver.conftest import running_node
+from tests.relayserver.wire import connected, key, topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import parse_json
 

@@ -16,14 +16,14 @@ import random
 import pytest
 from django.db import transaction
 
-from groundwork import clock, entropy
-from groundwork.limits import Bucket
-from relay import services as relay
-from relay.models import InboxMessage, Party
+from common import clock, entropy
+from common.limits import Bucket
+from messaging import services as messaging
+from messaging.models import InboxMessage, Party
 from subscriptions import services as wallet
-from subscriptions.services.messages import DAPP_CHANGED
+from subscriptions.services.messages.messages import DAPP_CHANGED
 from tests.castserver.world import Wallet
-from tests.hostile.doors import DOORS
+from tests.hostile.endpoints import DOORS
 from tests.hostile.mutations import Original, deep, garbled
 from tests.hostile.tokens import Forgery, encoded
 from tests.hostile.unchanged import changed_since, contents
@@ -55,7 +55,7 @@ END_OF_AN_ATTEMPT = {
     "accounts_user",
     "keychain_keypairentry",
     "keychain_symkeyentry",
-    "relay_topicsubscription",
+    "messaging_topicsubscription",
     "subscriptions_subscribeattempt",
 }
 
@@ -70,9 +70,9 @@ def no_limits(settings):
 
 def told(party: Party, messages: list[tuple[str, str, int]]) -> list[InboxMessage]:
     """Hand messages to the real dispatch; their rows afterwards."""
-    received = [relay.Received(*each, clock.now_ms()) for each in messages]
-    pks = relay.receive(party, received)
-    assert relay.handle_due(60.0) is False
+    received = [messaging.Received(*each, clock.now_ms()) for each in messages]
+    pks = messaging.receive(party, received)
+    assert messaging.handle_due(60.0) is False
     return list(InboxMessage.objects.filter(pk__in=pks).order_by("pk"))
 
 
@@ -240,8 +240,8 @@ def test_lists_of_a_cast_server(withstand, person, dapp, settings, kind):
         answer = server.answer(listed(person, dapp))
         key = server.watcher.sym_key
         if kind == "announcement":
-            relay.receive(Party.WALLET, [relay.Received(*answer, clock.now_ms())])
-            relay.handle_due(20.0)
+            messaging.receive(Party.WALLET, [messaging.Received(*answer, clock.now_ms())])
+            messaging.handle_due(20.0)
             answer = server.announcement(listed(person, dapp))
         withstand(Party.WALLET, said(answer, key, server.key))
     finally:

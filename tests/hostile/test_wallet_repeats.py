@@ -12,8 +12,8 @@ import random
 import pytest
 from django.db import transaction
 
-from groundwork import clock, entropy
-from groundwork.limits import Bucket
+from common import clock, entropy
+from common.limits import Bucket
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import StoreEntry
@@ -57,7 +57,7 @@ def test_a_notification_a_hundred_times_is_one(person, dapp):
     # Another text under the same id is the same notification.
     with nothing_changes():
         deliver(dapp.notification(person.account, request_id=7, title="Another"))
-    assert NotifyMessageRecord.objects.get().title == "Hello"
+    assert NotifyMessageRecord.objects.get().title == "ConnectRequest"
     assert len(sent(4003)) == 1
 
 

@@ -15,11 +15,11 @@ import pytest
 from django.conf import settings
 from django.db import transaction
 
-from groundwork import clock, entropy
+from common import clock, entropy
 from keychain.services import Holder, signing_key, sym_keys
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, SubscribeAttempt
-from subscriptions.services.messages import DAPP_CHANGED
+from subscriptions.services.messages.messages import DAPP_CHANGED
 from tests.hostile.tokens import (
     FORGED,
     FUTURE,
@@ -206,7 +206,7 @@ def notifications(person, dapp):
         "aud": AccountId.parse(person.account.address).did,
         "sub": "0" * 64,
         "app": dapp.url,
-        "msg": {"title": "Hello", "body": "World", "type": "alerts"},
+        "msg": {"title": "ConnectRequest", "body": "World", "type": "alerts"},
     }
     return Door(
         4002,
@@ -227,7 +227,7 @@ IN_A_NOTIFICATION = {
         malformed("account"),
     ),
     "no content": (lambda d: {"msg": ...}, malformed("claims of {act}")),
-    "content that is a text": (lambda d: {"msg": "Hello"}, malformed("claim msg")),
+    "content that is a text": (lambda d: {"msg": "ConnectRequest"}, malformed("claim msg")),
     "content without a title": (
         lambda d: {"msg": {"body": "World", "type": "alerts"}},
         malformed("notification"),
@@ -376,7 +376,7 @@ OF_THE_ATTEMPT = {
     "accounts_user",
     "keychain_keypairentry",
     "keychain_symkeyentry",
-    "relay_topicsubscription",
+    "messaging_topicsubscription",
     "subscriptions_subscribeattempt",
 }
 
@@ -546,7 +546,7 @@ def pages(person, dapp):
     """What the server says is read there, of a notification that is unread here."""
     subscribed(person, dapp)
     deliver(dapp.notification(person.account))
-    note = {"id": "one", "title": "Hello", "body": "World", "type": "alerts"}
+    note = {"id": "one", "title": "ConnectRequest", "body": "World", "type": "alerts"}
     claims = {
         "act": "notify_get_notifications_response",
         **at(0),

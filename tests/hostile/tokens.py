@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from groundwork import clock, entropy
+from common import clock, entropy
 from tests.castserver.world import Wallet, document_of
 from walletconnect.crypto.base64url import decode_base64url, encode_base64url
 from walletconnect.crypto.envelope import Envelope, seal

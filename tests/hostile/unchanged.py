@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.db import connection
 
-from relay.models import OutboxMessage
+from messaging.models import OutboxMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ APPS = (
 KEPT_OF_EVERYTHING = (
     "accounts_auditentry",
     "identity_knownidentity",
-    "relay_inboxmessage",
-    "relay_outboxmessage",
+    "messaging_inboxmessage",
+    "messaging_outboxmessage",
 )
 # One query for all tables: the number of rows, and a digest of all that is in them.
 ONE_TABLE = """

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from groundwork import clock
-from groundwork.limits import Bucket
+from common import clock
+from common.limits import Bucket
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.cacao import Cacao, build_message, identity_payload
 from walletconnect.identity.did import AccountId

@@ -8,7 +8,7 @@ import pytest
 
 from accounts import services as accounts
 from accounts.models import AuditEntry
-from groundwork import clock
+from common import clock
 from identity import services as identity
 from identity.models import IdentityKey, IdentityRegistration, IdentityUnregistration
 from identity.services import NoIdentityKey

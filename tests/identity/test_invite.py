@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from groundwork import clock
+from common import clock
 from tests.identity.conftest import cacao_of, identity_key, send, token
 from tests.people import ALICE, CHARLIE
 from tests.snapshots import rows_of

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from groundwork import clock
-from groundwork.limits import Bucket
+from common import clock
+from common.limits import Bucket
 from identity.models import IdentityRegistration
 from tests.identity.conftest import (
     KEYS_SERVER,

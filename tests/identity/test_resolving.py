@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from groundwork import clock
+from common import clock
 from identity import services as identity
 from identity.models import KnownIdentity
 from identity.services import KeysServerUnavailable

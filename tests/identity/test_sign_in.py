@@ -10,7 +10,7 @@ from django.db import connection
 
 from accounts import services as accounts
 from accounts.models import AuditEntry, Device, SignInRequest, User
-from groundwork import clock
+from common import clock
 from identity import services as identity
 from identity.models import IdentityKey, IdentityRegistration
 from identity.services import (

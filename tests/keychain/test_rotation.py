@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEntry
-from groundwork import clock
+from common import clock
 from keychain.columns import sealed_columns
 from keychain.keyring import key_id_of
 from keychain.models import KeyPairEntry, SecretEntry, SigningKeyEntry, SymKeyEntry

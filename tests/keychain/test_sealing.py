@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from keychain.keyring import (
-    CannotOpen,
+    DecryptionFailed,
     Context,
     Keyring,
     KeyringError,
@@ -42,14 +42,14 @@ def test_sealing_twice_gives_different_bytes():
 def test_it_does_not_open_in_another_place(part):
     ring = Keyring.parse([KEY_A])
     sealed = ring.seal(PLACE, SECRET)
-    with pytest.raises(CannotOpen):
+    with pytest.raises(DecryptionFailed):
         ring.open(PLACE._replace(**{part: "another"}), sealed)
 
 
 def test_parts_of_a_place_do_not_run_together():
     ring = Keyring.parse([KEY_A])
     sealed = ring.seal(Context("ab", "c", "d"), SECRET)
-    with pytest.raises(CannotOpen):
+    with pytest.raises(DecryptionFailed):
         ring.open(Context("a", "bc", "d"), sealed)
 
 
@@ -59,7 +59,7 @@ def test_no_byte_of_it_can_be_changed():
     for position in range(len(sealed)):
         changed = bytearray(sealed)
         changed[position] ^= 1
-        with pytest.raises(CannotOpen):
+        with pytest.raises(DecryptionFailed):
             ring.open(PLACE, bytes(changed))
 
 
@@ -67,7 +67,7 @@ def test_no_end_of_it_can_be_cut_off():
     ring = Keyring.parse([KEY_A])
     sealed = ring.seal(PLACE, SECRET)
     for length in range(len(sealed)):
-        with pytest.raises(CannotOpen):
+        with pytest.raises(DecryptionFailed):
             ring.open(PLACE, sealed[:length])
 
 
@@ -80,13 +80,13 @@ def test_the_first_key_seals_and_all_open():
 
 def test_without_its_key_it_does_not_open_and_says_which_is_missing():
     sealed = Keyring.parse([KEY_A]).seal(PLACE, SECRET)
-    with pytest.raises(CannotOpen, match="key a is not in KEYCHAIN_KEYS"):
+    with pytest.raises(DecryptionFailed, match="key a is not in KEYCHAIN_KEYS"):
         Keyring.parse([KEY_B]).open(PLACE, sealed)
 
 
 def test_another_key_of_the_same_id_does_not_open_it():
     sealed = Keyring.parse([KEY_A]).seal(PLACE, SECRET)
-    with pytest.raises(CannotOpen):
+    with pytest.raises(DecryptionFailed):
         Keyring.parse([OTHER_A]).open(PLACE, sealed)
 
 

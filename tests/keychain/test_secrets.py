@@ -8,9 +8,9 @@ from django.db import connection
 from accounts.models import AuditEntry
 from keychain.models import KeyPairEntry, SecretEntry, SigningKeyEntry, SymKeyEntry
 from keychain.services import (
-    CannotOpen,
+    DecryptionFailed,
     Holder,
-    NotKept,
+    SecretNotFound,
     forget,
     give_signing_key,
     key_pairs,
@@ -57,7 +57,7 @@ def test_key_pairs_are_found_by_the_topic_of_the_public_key():
 def test_signing_keys_are_found_by_did():
     did = put_signing_key(Holder.IDENTITY, SIGNING[0])
     assert signing_key(Holder.IDENTITY, did) == SIGNING[0]
-    with pytest.raises(NotKept, match="keeps no signing key"):
+    with pytest.raises(SecretNotFound, match="keeps no signing key"):
         signing_key(Holder.IDENTITY, SIGNING[1].did)
 
 
@@ -79,7 +79,7 @@ def test_each_holder_sees_its_own():
     put_sym_keys(Holder.WALLET, KEYS[:1])
     put_secret(Holder.CAST, "name", b"value")
     assert sym_keys(Holder.CAST, [KEYS[0].topic]) == {}
-    with pytest.raises(NotKept):
+    with pytest.raises(SecretNotFound):
         secret(Holder.WALLET, "name")
 
 
@@ -143,7 +143,7 @@ def test_an_older_value_put_back_does_not_open():
     old = SecretEntry.objects.get(holder=Holder.CAST)
     put_secret(Holder.CAST, "name", b"new")
     SecretEntry.objects.filter(pk=old.pk).update(sealed=old.sealed)
-    with pytest.raises(CannotOpen):
+    with pytest.raises(DecryptionFailed):
         secret(Holder.CAST, "name")
 
 
@@ -162,7 +162,7 @@ def test_a_key_made_before_its_account_is_given_to_it():
     give_signing_key(Holder.IDENTITY, SIGNING[0].did, account_id=account.pk)
     assert signing_key(Holder.IDENTITY, SIGNING[0].did) == SIGNING[0]
     account.delete()
-    with pytest.raises(NotKept):
+    with pytest.raises(SecretNotFound):
         signing_key(Holder.IDENTITY, SIGNING[0].did)
 
 

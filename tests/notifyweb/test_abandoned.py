@@ -28,9 +28,9 @@ from websockets.exceptions import WebSocketException
 from accounts import services as accounts
 from accounts.services import EventDraft, record_events
 from keychain.services import ensure_canary
-from notifyweb.embedded.places import POSTGRES_PORT, ROLE
+from notifyweb.embedded.paths import POSTGRES_PORT, ROLE
 from notifyweb.launcher.console import Console
-from notifyweb.launcher.keeper import Keeper
+from notifyweb.launcher.supervisor import Supervisor
 from notifyweb.launcher.programs import Program
 from notifyweb.launcher.watchdog import watch_web
 from tests.dashboard.conftest import Browser
@@ -116,7 +116,7 @@ def wait_for(holds, within: float) -> None:
 def stalled(statement: sql.Composable | str):
     """Hold what ``statement`` locks: every other session that needs it waits."""
     with psycopg.connect(
-        host=str(settings.PLACES.postgres_run),
+        host=str(settings.EMBEDDED_PATHS.postgres_run),
         port=POSTGRES_PORT,
         user=ROLE,
         dbname=connection.settings_dict["NAME"],
@@ -262,7 +262,7 @@ def test_only_livez_fails_while_pages_get_no_connection(site):
 async def test_a_web_process_whose_pages_get_no_connection_is_started_again(program):
     port = int(program.environment["SLOW_PORT"])
     site = Site(port)
-    keeper = Keeper(program, Console())
+    keeper = Supervisor(program, Console())
     keeping = keeper.start()
     watching = asyncio.create_task(
         watch_web(keeper, Console(), host="127.0.0.1", port=port, patience=4)

@@ -9,8 +9,8 @@ from django.apps import apps
 from django.db import connection
 
 from castserver.models import Project
-from castserver.services.projects import create_project
-from groundwork import clock
+from castserver.services.projects.projects import create_project
+from common import clock
 from keychain.services import ensure_canary
 from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
 from tests.subscriptions.world import sign_in

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from groundwork.listening import VARIABLE
+from common.listening import VARIABLE
 from keychain.services import ensure_canary
 from notifyweb import environment as env
 from notifyweb.environment import SettingError

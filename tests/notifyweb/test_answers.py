@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import path
 
-from groundwork.problems import Problem, ProblemError
+from common.problems import Problem, ProblemError
 from notifyweb import urls
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from notifyweb.embedded.lease import Lease
-from notifyweb.embedded.places import Places
+from notifyweb.embedded.paths import Paths
 from notifyweb.embedded.postgres import Postgres
 from notifyweb.embedded.redis import Redis
 from tests.system import System
@@ -29,7 +29,7 @@ GENERATION = (
 def resting():
     """A prepared system that does not run: commands start its services."""
     found = System()
-    places = Places(found.data_dir / "data")
+    places = Paths(found.data_dir / "data")
     found.manage("check")  # makes the secrets
     # Held for all commands, so that each need not start PostgreSQL anew.
     lease = Lease(places, [Postgres(places, durable=False), Redis(places)])
@@ -102,7 +102,7 @@ def test_an_account_removed_since_stays_removed(resting, tmp_path):
     said(
         resting,
         "from accounts.models import User, Account\n"
-        "from groundwork import clock\n"
+        "from common import clock\n"
         "u = User.objects.create(username='charlie')\n"
         "Account.objects.create(user=u, address='eip155:1:0x' + 'c' * 40, "
         "created_at=clock.now())",

@@ -23,7 +23,7 @@ from notifyweb.embedded import binaries as binaries_module
 from notifyweb.embedded import postgres as postgres_module
 from notifyweb.embedded.lease import Lease
 from notifyweb.embedded.owner import cluster_owner
-from notifyweb.embedded.places import LONGEST_SOCKET_FOLDER, Places
+from notifyweb.embedded.paths import MAX_SOCKET_FOLDER_LENGTH, Paths
 from notifyweb.embedded.postgres import Postgres
 from notifyweb.embedded.redis import Redis
 from notifyweb.environment import SettingError
@@ -33,10 +33,10 @@ USER = """
     import sys
     from pathlib import Path
     from notifyweb.embedded.lease import Lease
-    from notifyweb.embedded.places import Places
+    from notifyweb.embedded.paths import Paths
     from notifyweb.embedded.redis import Redis
 
-    places = Places(Path(sys.argv[1]))
+    places = Paths(Path(sys.argv[1]))
     lease = Lease(places, [Redis(places)])
     lease.enter()
     print("entered", flush=True)
@@ -49,7 +49,7 @@ USER = """
 @pytest.fixture
 def places():
     folder = Path(tempfile.mkdtemp(prefix="nw-"))
-    yield Places(folder / "data")
+    yield Paths(folder / "data")
     shutil.rmtree(folder)
 
 
@@ -282,7 +282,7 @@ def test_an_interrupted_first_start_is_made_good(places):
     "name", ["with space", "ünïcödé", "d" * 150, "a#b?c%20d,e'f\"g\\h$i:j@k"]
 )
 def test_services_start_in_a_folder_of_any_name(places, name):
-    odd = Places(places.data / name)
+    odd = Paths(places.data / name)
     services = [Postgres(odd), Redis(odd)]
     lease = Lease(odd, services)
     lease.enter()
@@ -302,15 +302,15 @@ def test_sockets_are_found_whatever_differs_between_two_shells(tmp_path, monkeyp
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     (tmp_path / "link").symlink_to(deep)
-    found = Places(deep).run
-    assert len(str(found)) <= LONGEST_SOCKET_FOLDER
-    assert found != Places(tmp_path / ("e" * 120)).run
+    found = Paths(deep).run
+    assert len(str(found)) <= MAX_SOCKET_FOLDER_LENGTH
+    assert found != Paths(tmp_path / ("e" * 120)).run
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert Places(deep).run == Places(tmp_path / "link").run == found
+    assert Paths(deep).run == Paths(tmp_path / "link").run == found
 
 
 def test_a_planted_link_is_not_followed_for_sockets(tmp_path):
-    long = Places(tmp_path / ("d" * 120))
+    long = Paths(tmp_path / ("d" * 120))
     target = tmp_path / "target"
     target.mkdir(mode=0o755)
     long.run.symlink_to(target)

@@ -162,7 +162,7 @@ def test_the_first_keychain_key_comes_first():
 
 def test_an_old_python_is_told_so():
     source = Path(BASE / "manage.py").read_text()
-    script = source.replace("sys.version_info < OLDEST_PYTHON", "True")
+    script = source.replace("sys.version_info < MIN_PYTHON_VERSION", "True")
     refused = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from castserver.models import Notification
-from castserver.services.projects import TypeDraft, create_project
+from castserver.services.projects.projects import TypeDraft, create_project
 from keychain import services as keychain
 from notifyweb.middleware import plain_path
 from tests.castserver.conftest import notification

@@ -21,7 +21,7 @@ from django.db import connection
 from psycopg import sql
 
 from notifyweb import startup
-from notifyweb.embedded.places import POSTGRES_PORT, ROLE
+from notifyweb.embedded.paths import POSTGRES_PORT, ROLE
 from tests.system import System, free_port
 
 NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -31,7 +31,7 @@ NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 def postgres_port(embedded_services):
     """The embedded PostgreSQL on a TCP port: PgBouncer may not reach its socket."""
     loop = asyncio.new_event_loop()
-    path = f"{settings.PLACES.postgres_run}/.s.PGSQL.{POSTGRES_PORT}"
+    path = f"{settings.EMBEDDED_PATHS.postgres_run}/.s.PGSQL.{POSTGRES_PORT}"
 
     async def copy(reader, writer):
         with contextlib.suppress(OSError), contextlib.closing(writer):
@@ -161,7 +161,7 @@ def test_a_pooler_with_too_few_sessions_is_refused(through, monkeypatch):
 def outside(bouncer):
     """A system on a fresh database behind a PgBouncer of the given mode."""
     name = f"test_{os.getpid()}_pooled"
-    here = {"host": str(settings.PLACES.postgres_run), "port": POSTGRES_PORT}
+    here = {"host": str(settings.EMBEDDED_PATHS.postgres_run), "port": POSTGRES_PORT}
     statement = sql.SQL("{} DATABASE {}")
     running = []
 

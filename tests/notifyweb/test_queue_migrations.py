@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from groundwork import clock
+from common import clock
 from tests.subscriptions.world import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -9,8 +9,8 @@ import pytest
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from groundwork import heartbeat
-from groundwork.connections import shared_redis
+from common import heartbeat
+from common.connections import shared_redis
 from notifyweb import startup
 from notifyweb.environment import SettingError
 
@@ -114,14 +114,14 @@ def test_a_pending_migration_is_named_and_nothing_starts(relay, signs):
     MigrationRecorder.Migration.objects.filter(app="castserver").delete()
     assert readyz()[1] == ["migrations"]
     with pytest.raises(SettingError, match=r"castserver.*manage\.py migrate"):
-        startup.refuse_to_start_if_unfit()
+        startup.check_startup()
 
 
 @pytest.mark.django_db
 def test_a_newer_schema_keeps_older_code_from_starting():
     MigrationRecorder.Migration.objects.create(app="relay", name="9999_of_tomorrow")
     with pytest.raises(SettingError, match=r"relay\.9999_of_tomorrow"):
-        startup.refuse_to_start_if_unfit()
+        startup.check_startup()
 
 
 @pytest.mark.django_db
@@ -134,12 +134,12 @@ def test_a_wrong_keychain_key_is_named_and_nothing_starts(relay, signs, monkeypa
     monkeypatch.setattr(startup, "check_canary", closed)
     assert readyz()[1] == ["keychain"]
     with pytest.raises(SettingError, match="sealed by key k0"):
-        startup.refuse_to_start_if_unfit()
+        startup.check_startup()
 
 
 @pytest.mark.django_db
 def test_what_is_in_order_lets_processes_start():
-    startup.refuse_to_start_if_unfit()
+    startup.check_startup()
 
 
 @pytest.mark.parametrize(

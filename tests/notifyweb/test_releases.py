@@ -96,7 +96,7 @@ def dave(restored, db, redis_client):
 
 def test_a_migrated_release_starts(restored, db):
     assert schema_differences() == []
-    startup.refuse_to_start_if_unfit()
+    startup.check_startup()
 
 
 def test_every_key_of_a_release_opens(dave):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from notifyweb.launcher.console import Console
-from notifyweb.launcher.keeper import Keeper
+from notifyweb.launcher.supervisor import Supervisor
 from notifyweb.launcher.programs import Program
 from notifyweb.launcher.restarts import (
     FIRST_PAUSE_S,
@@ -75,7 +75,7 @@ async def keep():
     keepers = []
 
     def start(*arguments):
-        keeper = Keeper(Program("program", arguments), Console())
+        keeper = Supervisor(Program("program", arguments), Console())
         keepers.append(keeper)
         keeper.start()
         return keeper

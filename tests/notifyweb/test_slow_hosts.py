@@ -15,8 +15,8 @@ pytestmark = pytest.mark.system
 QUEUE = """
     import sys
     from accounts.models import User
-    from castserver.services.projects import create_project
-    from castserver.services.webhooks import queue_test_event, register_webhook
+    from castserver.services.projects.projects import create_project
+    from castserver.services.webhooks.webhooks import queue_test_event, register_webhook
     name, url, projects, events = {arguments!r}
     owner = User.objects.create(username=name)
     for number in range(projects):

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django_celery_beat.models import PeriodicTask
 
-from groundwork import clock, heartbeat
+from common import clock, heartbeat
 from notifyweb.beat import LOCK_KEY, SingleScheduler
 from notifyweb.celery import app
 from notifyweb.launcher.programs import OUTBOUND_THREADS

@@ -15,18 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from castserver import services as cast
-from castserver.services import documents as cast_documents
-from castserver.services.projects import TypeDraft, create_project
-from relay import services as relay
-from relay.models import Party
+from castserver.services.projects import documents as cast_documents
+from castserver.services.projects.projects import TypeDraft, create_project
+from messaging import services as messaging
+from messaging.models import Party
 from subscriptions import services as wallet
 from syncstore import services as sync
-from tests.relay_client.conftest import (
-    local_relay,
-    start_gateway,
-    start_program,
-    start_relay,
-)
+from tests.messaging.conftest import local_relay, start_gateway, start_program, start_relay
 from tests.subscriptions.world import Person, sign_in
 
 __all__ = ["local_relay", "start_gateway", "start_program", "start_relay"]
@@ -36,8 +31,8 @@ BOTH = (Party.WALLET, Party.CAST)
 
 def work() -> None:
     """One round of what workers and the clock do."""
-    relay.sweep()
-    relay.handle_due(5.0)
+    messaging.sweep()
+    messaging.handle_due(5.0)
     wallet.resolve_due()
     while sync.cold_start():
         pass
@@ -135,7 +130,7 @@ def network(project, local_relay, start_gateway):
     return local_relay
 
 
-def notify(project, person: Person, title: str = "Hello", type_: str = "alerts"):
+def notify(project, person: Person, title: str = "ConnectRequest", type_: str = "alerts"):
     draft = cast.NotificationDraft(
         type=type_, title=title, body="World é 😀", icon="", url=""
     )

@@ -11,17 +11,11 @@ import pytest
 
 from accounts.services import remove_account
 from castserver.models import Delivery
-from groundwork import clock
+from common import clock
 from keychain.models import KeyPairEntry, SigningKeyEntry, SymKeyEntry
-from relay.models import (
-    InboxMessage,
-    OutboxMessage,
-    Party,
-    PartyClient,
-    PublishedMessage,
-    StepRecord,
-    TopicSubscription,
-)
+from messaging.models import (InboxMessage, OutboxMessage, Party, PartyClient, TopicSubscription)
+from relayserver.models import PublishedMessage
+from runlog.models import StepRecord
 from subscriptions import services as wallet
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from syncstore import services as sync

@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from castserver.models import Subscriber
-from groundwork import clock
+from common import clock
 from keychain.services import Holder, sym_keys
-from relay.models import InboxMessage, OutboxMessage
+from messaging.models import InboxMessage, OutboxMessage
 from subscriptions.models import (
     NotifyMessageRecord,
     SubscribeAttempt,
@@ -30,7 +30,7 @@ from tests.browser_device import BrowserDevice
 from tests.browser_device import wait_for as look_for
 from tests.protocol.conftest import notify, until
 from tests.protocol.test_twenty_steps import finish, start
-from tests.relay_client.conftest import wait_for
+from tests.messaging.conftest import wait_for
 from walletconnect.crypto.ethereum import address_of
 
 # A worker takes its time to start, so a usual run kills at the moments that matter most;

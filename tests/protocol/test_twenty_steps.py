@@ -10,8 +10,9 @@ from django.db import connection
 from accounts.models import AccountEvent
 from castserver.models import Delivery, Subscriber
 from keychain.services import Holder, sym_keys
-from relay import steps
-from relay.models import InboxMessage, OutboxMessage, Party, StepRecord
+from runlog import services as runlog
+from messaging.models import InboxMessage, OutboxMessage, Party
+from runlog.models import StepRecord
 from subscriptions import services as wallet
 from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription
 from syncstore.models import ColdStart, DeviceCursor, StoreEntry, StoreUpdate
@@ -29,7 +30,7 @@ def recorded(attempt) -> set[int]:
     attempt.refresh_from_db()
     if not attempt.response_topic:
         return set()
-    return {record.step for record in steps.of_run(attempt.response_topic)}
+    return {record.step for record in runlog.of_run(attempt.response_topic)}
 
 
 def finish(attempt) -> Subscription:
@@ -49,7 +50,7 @@ def subscribed(person, project) -> Subscription:
 def test_all_twenty_are_taken_by_whom_the_seed_says(network, project, alice):
     attempt = start(alice, project)
     finish(attempt)
-    found = steps.of_run(attempt.response_topic)
+    found = runlog.of_run(attempt.response_topic)
     assert [record.step for record in found] == list(Step)
     for record in found:
         assert record.actor == Step(record.step).actor.value
@@ -88,7 +89,7 @@ def test_a_notification_reaches_the_account_and_its_receipt_the_dapp(
     outcome = notify(project, alice)
     assert list(outcome.sent) == [alice.account.address]
     record = until(NotifyMessageRecord.objects.first, what="the notification")
-    assert (record.subscription, record.title) == (row, "Hello")
+    assert (record.subscription, record.title) == (row, "ConnectRequest")
     assert record.body == "World é 😀"
     until(
         lambda: Delivery.objects.exclude(receipt_at=None).exists(), what="the receipt"

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from django.conf import settings
 
-from groundwork import clock, entropy
+from common import clock, entropy
 from identity import services as identity
 from tests.subscriptions.world import Dapp, sent
 from walletconnect.crypto.envelope import Envelope, seal
@@ -19,13 +19,8 @@ from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
 from walletconnect.notify import methods
 from walletconnect.notify.answers import token_of_request
-from walletconnect.notify.later import (
-    NotifyServer,
-    Watcher,
-    announce_changes,
-    answer_watch,
-)
-from walletconnect.notify.later_claims import WatchSubscriptionsAuth
+from walletconnect.notify.watch import NotifyServer, Watcher, announce_changes, answer_watch
+from walletconnect.notify.watch_claims import WatchSubscriptionsAuth
 from walletconnect.notify.message import MessageBatch, Recipient
 from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.values import NotifyMessage
@@ -158,7 +153,7 @@ def listed(person, dapp: Dapp, letter: str = "p", **changes) -> ServerSubscripti
 def later_notification(person, dapp: Dapp, entry: ServerSubscription, **texts):
     """A notification in the words of the later generation, as a message to deliver."""
     note = NotifyMessage(**({"title": "Later", "body": "on", "type": "alerts"} | texts))
-    batch = MessageBatch.later(
+    batch = MessageBatch.v1(
         note,
         dapp.key,
         app=AppUrl.parse(dapp.url).did,

@@ -11,9 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from accounts.models import AccountEvent
-from groundwork import clock, entropy
+from common import clock, entropy
 from keychain.services import Holder, sym_keys
-from relay.models import TopicSubscription
+from messaging.models import TopicSubscription
 from subscriptions import services
 from subscriptions.models import (
     NotifyMessageRecord,

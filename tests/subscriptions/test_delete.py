@@ -6,10 +6,10 @@ import pytest
 from django.conf import settings
 
 from accounts.services import remove_account
-from groundwork import clock, entropy
+from common import clock, entropy
 from identity import services as identity
 from keychain.services import Holder, sym_keys
-from relay.models import OutboxMessage, TopicSubscription
+from messaging.models import OutboxMessage, TopicSubscription
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription
 from syncstore.models import Store, StoreEntry

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from groundwork import clock
+from common import clock
 from subscriptions import services
 from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
-from subscriptions.services import dapps
-from subscriptions.services.subscribe import MAX_PER_USER, _claim
+from subscriptions.services.dapps import directory
+from subscriptions.services.subscribe.subscribe import MAX_PER_USER, _claim
 from tests.castserver.receiver import silent_host
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.world import sign_in
@@ -43,9 +43,9 @@ def test_planted_entries_of_one_user_keep_no_dapp_of_others_from_being_learnt(
 ):
     plant(mallory, [f"https://a{n:04}.example.org" for n in range(1_000)])
     plant(bob, [dapp.url])
-    due = dapps._due_urls([], unknown=True)
+    due = directory._due_urls([], unknown=True)
     assert dapp.url in due[:2]
-    assert len(due) == dapps.PAGE
+    assert len(due) == directory.PAGE
 
 
 def test_the_dapp_that_was_read_longest_ago_comes_first(bob):
@@ -61,8 +61,8 @@ def test_the_dapp_that_was_read_longest_ago_comes_first(bob):
         )
         for url, age in zip(urls, (1, 3, 2), strict=True)
     )
-    assert dapps._due_urls([], unknown=True) == [urls[1], urls[2], urls[0]]
-    assert dapps._due_urls([urls[1]], unknown=False) == [urls[2], urls[0]]
+    assert directory._due_urls([], unknown=True) == [urls[1], urls[2], urls[0]]
+    assert directory._due_urls([urls[1]], unknown=False) == [urls[2], urls[0]]
 
 
 def test_slow_dapps_of_one_user_delay_no_subscribe_of_another(

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import AccountEvent
-from groundwork import clock
+from common import clock
 from keychain.services import Holder, put_sym_keys
-from relay.models import InboxMessage, OutboxMessage
+from messaging.models import InboxMessage, OutboxMessage
 from subscriptions import services
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from tests.subscriptions.conftest import subscribed
@@ -76,7 +76,7 @@ def test_a_message_that_comes_again_is_kept_once(alice, dapp, subscription):
     same_id = dapp.notification(alice.account, request_id=77, title="Again")
     deliver(first, first, same_id)
     deliver(same_id)
-    assert [record.title for record in NotifyMessageRecord.objects.all()] == ["Hello"]
+    assert [record.title for record in NotifyMessageRecord.objects.all()] == ["ConnectRequest"]
     assert len(sent(4003)) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import AccountEvent
-from groundwork import clock
+from common import clock
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord
 from tests.subscriptions.world import deliver

@@ -8,10 +8,11 @@ import json
 import pytest
 
 from accounts.models import AuditEntry
-from groundwork import clock
+from common import clock
 from keychain.services import Holder, forget, key_pairs, sym_keys
-from relay import steps
-from relay.models import InboxMessage, StepRecord, TopicSubscription
+from runlog import services as runlog
+from messaging.models import InboxMessage, TopicSubscription
+from runlog.models import StepRecord
 from subscriptions.models import SubscribeAttempt, Subscription
 from syncstore.models import DeviceCursor, Store, StoreEntry, StoreUpdate
 from tests.subscriptions.conftest import requested, subscribed
@@ -86,7 +87,7 @@ def test_a_second_different_answer_is_ignored(alice, dapp):
 def test_the_settled_run_has_all_steps_of_w1(alice, dapp):
     attempt = requested(alice, dapp)
     deliver(dapp.answer())
-    found = [record.step for record in steps.of_run(attempt.response_topic)]
+    found = [record.step for record in runlog.of_run(attempt.response_topic)]
     assert found == [1, 2, 3, 4, 5, 6, 14, 15, 16]
     wanted = TopicSubscription.objects.get(topic=dapp.key_of(alice.account).topic)
     assert [each["step"] for each in wanted.steps] == [17]
@@ -267,7 +268,7 @@ def test_a_signed_out_device_is_no_wx(synced_alice, dapp):
 def test_if_the_answer_cannot_be_kept_whole_nothing_of_it_is(
     synced_alice, dapp, monkeypatch
 ):
-    from subscriptions.services import settle
+    from subscriptions.services.subscribe import settle
 
     attempt = requested(synced_alice, dapp)
 

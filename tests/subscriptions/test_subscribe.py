@@ -10,11 +10,11 @@ import pytest
 from django.conf import settings as django_settings
 
 from accounts.models import AccountEvent
-from groundwork import clock
-from groundwork.work_queue import session_pid
+from common import clock
+from common.work_queue import session_pid
 from keychain.services import Holder, key_pairs, sym_keys
-from relay import steps
-from relay.models import OutboxMessage, TopicSubscription
+from runlog import services as runlog
+from messaging.models import OutboxMessage, TopicSubscription
 from subscriptions import services
 from subscriptions.models import DappDocument, SubscribeAttempt
 from tests.subscriptions.conftest import requested, subscribed
@@ -56,7 +56,7 @@ def test_the_response_topic_is_wanted_and_its_keys_are_kept(alice, dapp):
 
 def test_steps_one_to_six_are_recorded_without_secrets(alice, dapp):
     attempt = requested(alice, dapp)
-    found = steps.of_run(attempt.response_topic)
+    found = runlog.of_run(attempt.response_topic)
     assert [record.step for record in found] == [1, 2, 3, 4, 5, 6]
     assert {record.actor for record in found} == {"W1"}
     text = str([record.wire for record in found])

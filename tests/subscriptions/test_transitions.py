@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from subscriptions.models import SubscribeAttempt
-from subscriptions.services.attempts import MOVES, IllegalMove, move
+from subscriptions.services.subscribe.attempts import MOVES, IllegalMove, move
 from tests.subscriptions.conftest import requested
 
 State = SubscribeAttempt.State

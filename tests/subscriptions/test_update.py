@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from groundwork import clock
+from common import clock
 from keychain.services import Holder, sym_keys
 from subscriptions import services
 from subscriptions.models import DappDocument, Subscription

@@ -10,13 +10,13 @@ import pytest
 
 from accounts.models import AuditEntry
 from accounts.services import remove_account, revoke_device
-from groundwork import clock, entropy
+from common import clock, entropy
 from identity.models import IdentityKey
 from keychain.services import Holder, key_pairs, sym_keys
-from relay.models import InboxMessage, TopicSubscription
+from messaging.models import InboxMessage, TopicSubscription
 from subscriptions import services
 from subscriptions.models import Subscription
-from subscriptions.models_watch import AccountWatch, WatchedServer
+from subscriptions.models.watches import AccountWatch, WatchedServer
 from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, listed
 from tests.subscriptions.world import deliver, say, sent, sign_in
@@ -26,14 +26,14 @@ from walletconnect.crypto.signing import IdentityKey as SecretKey
 from walletconnect.identity.authorization import LIMITED_STATEMENT
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.answers import publish_result
-from walletconnect.notify.later import NotifyServer
-from walletconnect.notify.later_claims import WatchSubscriptionsResponseAuth
+from walletconnect.notify.watch import NotifyServer
+from walletconnect.notify.watch_claims import WatchSubscriptionsResponseAuth
 from walletconnect.notify.methods import WATCH
 
 HOUR = timedelta(hours=1)
 STRANGER = SecretKey.from_seed(b"s" * 32)
 APPS = ("subscriptions", "syncstore", "keychain", "relay", "accounts")
-NOTED = ("accounts_auditentry", "relay_inboxmessage")
+NOTED = ("accounts_auditentry", "messaging_inboxmessage")
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from django.conf import settings
 
 from accounts.models import Account, Device, User
-from groundwork import clock, entropy
+from common import clock, entropy
 from identity import services as identity
-from relay import services as relay
-from relay.models import InboxMessage, OutboxMessage, Party
+from messaging import services as messaging
+from messaging.models import InboxMessage, OutboxMessage, Party
 from walletconnect.crypto.envelope import Envelope, open_envelope, seal
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.crypto.keys import KeyPair, SymKey, topic_of
@@ -88,14 +88,14 @@ def sent(tag: int | None = None) -> list[OutboxMessage]:
 
 def deliver(*messages: tuple[str, str, int]) -> list[InboxMessage]:
     """Have the relay bring (topic, message, tag) to the wallet side; handle them."""
-    pks = relay.receive(
+    pks = messaging.receive(
         Party.WALLET,
         [
-            relay.Received(topic, message, int(tag), clock.now_ms())
+            messaging.Received(topic, message, int(tag), clock.now_ms())
             for topic, message, tag in messages
         ],
     )
-    assert relay.handle_due(20.0) is False
+    assert messaging.handle_due(20.0) is False
     return list(InboxMessage.objects.filter(pk__in=pks).order_by("pk"))
 
 
@@ -262,9 +262,9 @@ class Dapp:
     ) -> tuple[str, str, int]:
         """A notification for an account, as a message to deliver."""
         note = NotifyMessage(
-            **({"title": "Hello", "body": "World é 😀", "type": "alerts"} | texts)
+            **({"title": "ConnectRequest", "body": "World é 😀", "type": "alerts"} | texts)
         )
-        batch = MessageBatch.august(
+        batch = MessageBatch.v0(
             note, key or self.key, app=self.url, now=now or clock.now_s()
         )
         recipient = Recipient(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from groundwork import clock, entropy
+from common import clock, entropy
 from keychain.services import Holder, ensure_canary, sym_keys
-from relay import services as relay
-from relay.models import OutboxMessage, Party
+from messaging import services as messaging
+from messaging.models import OutboxMessage, Party
 from syncstore import services
 from syncstore.models import Store, StoreEntry, StoreUpdate
 from tests.syncstore.archive import Archive
@@ -60,14 +60,14 @@ class Peer:
         return published.message, published.tag
 
     def deliver(self, *messages: tuple[str, int]) -> None:
-        relay.receive(
+        messaging.receive(
             Party.WALLET,
             [
-                relay.Received(self.key.topic, text, tag, clock.now_ms())
+                messaging.Received(self.key.topic, text, tag, clock.now_ms())
                 for text, tag in messages
             ],
         )
-        assert relay.handle_due(10.0) is False
+        assert messaging.handle_due(10.0) is False
 
     def seal(self, text: str, *, tag: int = Tag.SYNC_SET) -> tuple[str, int]:
         return seal(text, self.key, iv=entropy.iv()), tag

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from accounts.models import Account, Device, User
-from groundwork import clock
+from common import clock
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.identity.did import AccountId
 from walletconnect.sync.derivation import sync_message

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from groundwork import clock
-from groundwork.work_queue import session_pid
+from common import clock
+from common.work_queue import session_pid
 from syncstore import registry, services
 from syncstore.models import ColdStart, StoreEntry, StoreUpdate
 from syncstore.services.cold_start import LEASE

@@ -113,10 +113,10 @@ def test_an_id_far_ahead_is_applied_and_marked(store):
 
 
 def test_values_are_sealed_for_their_key_only(store):
-    from keychain.services import CannotOpen, open_sealed
+    from keychain.services import DecryptionFailed, open_sealed
 
     apply_all(store, [StoreSet("a", "secret of a", 1), StoreSet("b", "b", 2)])
     a, b = StoreEntry.objects.order_by("key")
     assert b"secret" not in bytes(a.sealed_value)
-    with pytest.raises(CannotOpen):
+    with pytest.raises(DecryptionFailed):
         open_sealed(b.context, a.sealed_value)

@@ -10,9 +10,9 @@ import pytest
 from django.db import connection
 
 from accounts.models import Account, AuditEntry
-from groundwork import clock
+from common import clock
 from keychain.services import Holder, sym_keys
-from relay.models import TopicSubscription
+from messaging.models import TopicSubscription
 from syncstore import services
 from syncstore.models import ColdStart, DeviceCursor, Store
 from tests.syncstore.people import Person, add_device

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
-from groundwork import clock
+from common import clock
 from keychain.services import Holder, forget
-from relay.models import OutboxMessage
+from messaging.models import OutboxMessage
 from syncstore import services
 from syncstore.models import DeviceCursor, Store, StoreEntry, StoreUpdate
 from syncstore.services import store_delete, store_set

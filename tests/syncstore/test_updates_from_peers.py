@@ -7,12 +7,12 @@ import json
 import pytest
 
 from accounts.models import AccountEvent
-from relay.models import InboxMessage, OutboxMessage
+from messaging.models import InboxMessage, OutboxMessage
 from syncstore import registry
 from syncstore.models import DeviceCursor, StoreUpdate
 from syncstore.registry import AppliedUpdate, Consequences
 from tests.syncstore.conftest import log_of, state_of
-from walletconnect.sync.store import LONGEST_KEY, LONGEST_VALUE, StoreDelete, StoreSet
+from walletconnect.sync.store import MAX_KEY_LENGTH, MAX_VALUE_LENGTH, StoreDelete, StoreSet
 
 
 def request(method="wc_syncSet", request_id=7, **params):
@@ -70,8 +70,8 @@ HOSTILE = {
     "no key": request(value="v"),
     "no value": request(key="k"),
     "value is an object": request(key="k", value={"a": 1}),
-    "key too long": request(key="k" * (LONGEST_KEY + 1), value="v"),
-    "value too long": request(key="k", value="v" * (LONGEST_VALUE + 1)),
+    "key too long": request(key="k" * (MAX_KEY_LENGTH + 1), value="v"),
+    "value too long": request(key="k", value="v" * (MAX_VALUE_LENGTH + 1)),
     "zero character in the key": request(key="k\x00", value="v"),
     "another method": request(method="wc_sessionPropose", key="k", value="v"),
     "an answer": json.dumps({"id": 7, "jsonrpc": "2.0", "result": True}),
@@ -98,7 +98,7 @@ def test_one_hostile_update_does_not_hold_up_the_others(peer, store):
 def test_what_is_beyond_the_rate_waits_and_is_not_lost(peer, store, settings):
     import dataclasses
 
-    from groundwork.limits import Bucket
+    from common.limits import Bucket
 
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, sync_topic=Bucket(3, 0.000001)

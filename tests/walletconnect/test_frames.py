@@ -15,7 +15,7 @@ from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.jwt import sign_did_jwt
 from walletconnect.relay.auth import make_client_auth, verify_client_auth
 from walletconnect.relay.frames import (
-    LONGEST_BATCH,
+    MAX_BATCH,
     BatchFetch,
     BatchPublish,
     BatchReceive,
@@ -144,8 +144,8 @@ def test_an_unsubscribe_may_carry_any_id_or_none():
     ],
 )
 def test_a_batch_has_at_most_500_elements_of_its_kind(method, name, element):
-    parse_call(method, {name: [element] * LONGEST_BATCH})
-    for wrong in ({name: [element] * (LONGEST_BATCH + 1)}, {name: [7]}, {name: 7}, {}):
+    parse_call(method, {name: [element] * MAX_BATCH})
+    for wrong in ({name: [element] * (MAX_BATCH + 1)}, {name: [7]}, {name: 7}, {}):
         with pytest.raises(RemoteProtocolError):
             parse_call(method, wrong)
 

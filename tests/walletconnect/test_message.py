@@ -41,7 +41,7 @@ from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
 
 MONTH = 2_592_000
 HELLO = NotifyMessage(
-    "Hello", "World é 😀", "gm_hourly", url="https://dapp.example.org"
+    "ConnectRequest", "World é 😀", "gm_hourly", url="https://dapp.example.org"
 )
 APP = "https://dapp.example.org"
 DID_APP = "did:web:dapp.example.org"
@@ -55,13 +55,13 @@ RECIPIENT = Recipient(
 
 
 def batch(notification=HELLO, **changes) -> MessageBatch:
-    return MessageBatch.august(
+    return MessageBatch.v0(
         notification, DAPP.key, **{"app": APP, "now": NOW, **changes}
     )
 
 
 def later_batch(notification=HELLO) -> MessageBatch:
-    return MessageBatch.later(
+    return MessageBatch.v1(
         notification, DAPP.key, app=DID_APP, now=NOW, sent_at=NOW * 1000
     )
 
@@ -92,7 +92,7 @@ def test_a_notification_arrives_as_it_was_sent():
     assert received.message == HELLO
     assert received.subscription_hash == ANSWER.subscription_hash
     assert received.request_id == RECIPIENT.request_id
-    assert not received.is_later
+    assert not received.is_v1
 
 
 def test_the_claims_are_those_of_august():
@@ -128,7 +128,7 @@ def test_the_claims_are_those_of_the_later_generation():
         "sub": W1.account.did,
     }
     received = receive(request_of(later_batch()))
-    assert received.is_later
+    assert received.is_v1
     assert received.message == replace(
         HELLO, id=RECIPIENT.notification_id, sent_at=NOW * 1000, is_read=False
     )
@@ -147,7 +147,7 @@ def test_august_claims_with_an_id_are_read_by_both_generations():
     }
     assert "mjv" not in claims
     received = receive(request_of(made))
-    assert not received.is_later
+    assert not received.is_v1
     assert received.message.id == RECIPIENT.notification_id
     # JSON.stringify of what arrived, in the order in which it arrived.
     text = json.dumps(claims["msg"], separators=(",", ":"), ensure_ascii=False)
@@ -247,7 +247,7 @@ def message_with(key=DAPP.key, **changes) -> JsonRpcRequest:
         ({"aud": BOB.account.did}, ErrorCode.MISMATCH),
         ({"aud": ...}, ErrorCode.MALFORMED),
         ({"exp": NOW + MONTH + 1}, ErrorCode.MALFORMED),
-        ({"msg": "Hello"}, ErrorCode.MALFORMED),
+        ({"msg": "ConnectRequest"}, ErrorCode.MALFORMED),
         ({"msg": {}}, ErrorCode.MALFORMED),
         ({"msg": ...}, ErrorCode.MALFORMED),
         ({"iat": NOW - MONTH - 300, "exp": NOW - 300}, ErrorCode.EXPIRED),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.relay.frames import LONGEST_MESSAGE
+from walletconnect.relay.frames import MAX_MESSAGE_LENGTH
 from walletconnect.relay.messages import Publication
 from walletconnect.relay.session_calls import ApproveSession, ProposeSession
 
@@ -99,7 +99,7 @@ def test_a_ttl_out_of_range_is_refused_with_the_bound(ttl):
 
 
 def test_a_message_that_is_too_long_is_named():
-    too_long = "A" * (LONGEST_MESSAGE + 1)
+    too_long = "A" * (MAX_MESSAGE_LENGTH + 1)
 
     with pytest.raises(RemoteProtocolError) as caught:
         ApproveSession.from_params({**APPROVE, "sessionSettlementRequest": too_long})

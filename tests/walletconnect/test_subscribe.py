@@ -124,7 +124,7 @@ def test_the_server_learns_who_wants_what():
     assert ANSWER.scope == ("promotional", "alerts", "gm_hourly")
     assert ANSWER.expiry == NOW + 1 + SUBSCRIPTION_LIFE
     assert ANSWER.iat == NOW
-    assert not ANSWER.is_later
+    assert not ANSWER.is_v1
     assert ANSWER.webhook.to_value("7") == {
         "id": "7",
         "event": "subscribed",
@@ -313,7 +313,7 @@ def test_the_later_generation_is_answered_in_its_own_way():
         known_sym_key=known,
         others=[other],
     )
-    assert answered.is_later
+    assert answered.is_v1
     assert answered.sym_key_p == known
     assert answered.notify_topic == known.topic
     response = arrived(answered.publish, asked.sym_key_s)

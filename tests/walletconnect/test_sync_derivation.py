@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.walletconnect.people import BOB, W1
 from tests.walletconnect.vectors import load
-from walletconnect.crypto.ethereum import HIGHEST_S, recover_eip191, sign_eip191
+from walletconnect.crypto.ethereum import MAX_S, recover_eip191, sign_eip191
 from walletconnect.crypto.hd import HARDENED, HdKey, mnemonic_of, seed_of
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from walletconnect.identity.did import AccountId
@@ -106,7 +106,7 @@ def signature_of(person) -> str:
 
 def with_the_other_s(signature: str) -> str:
     """The same signature for whoever verifies it: -s, and the other v."""
-    order = 2 * HIGHEST_S + 1
+    order = 2 * MAX_S + 1
     s = order - int(signature[66:130], 16)
     return f"{signature[:66]}{s:064x}{55 - int(signature[130:], 16):02x}"
 

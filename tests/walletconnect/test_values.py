@@ -20,7 +20,7 @@ from walletconnect.identity.registration import (
     make_unregister_auth,
     read_unregister_auth,
 )
-from walletconnect.json_values import MOST_DEPTH, dump_json, parse_document, parse_json
+from walletconnect.json_values import MAX_DEPTH, dump_json, parse_document, parse_json
 from walletconnect.notify import claims as claims_module
 from walletconnect.notify.claims import Claims, SubscriptionAuth
 from walletconnect.notify.config import NotifyConfig
@@ -456,10 +456,10 @@ def test_every_module_says_what_it_is_for():
 def test_what_nests_deep_is_not_read(opened):
     """Less deep than what can be written again."""
     closed = {"[": "]"}.get(opened, "}")
-    for levels in (MOST_DEPTH, MOST_DEPTH + 1, 255, 900, 5000):
+    for levels in (MAX_DEPTH, MAX_DEPTH + 1, 255, 900, 5000):
         text = opened * levels + "1" + closed * levels
         for form in (text, text.encode()):
-            if levels > MOST_DEPTH:
+            if levels > MAX_DEPTH:
                 with pytest.raises(RemoteProtocolError):
                     parse_json(form)
             else:

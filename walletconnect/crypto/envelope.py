@@ -35,7 +35,7 @@ class EnvelopeType(IntEnum):
 
 
 _TYPES = {each.value: each for each in EnvelopeType}
-_LEAST_LENGTH = {
+_MIN_LENGTH = {
     EnvelopeType.SHARED_KEY: 1 + IV_LENGTH + TAG_LENGTH,
     EnvelopeType.SENDER_KEY: 1 + KEY_LENGTH + IV_LENGTH + TAG_LENGTH,
 }
@@ -59,7 +59,7 @@ class Envelope:
     def decode(cls, text: str) -> Envelope:
         raw = _decode_base64(text)
         envelope_type = _TYPES.get(raw[0]) if raw else None
-        if envelope_type is None or len(raw) < _LEAST_LENGTH[envelope_type]:
+        if envelope_type is None or len(raw) < _MIN_LENGTH[envelope_type]:
             raise _unreadable()
         if envelope_type is EnvelopeType.SHARED_KEY:
             return cls(envelope_type, raw[1:13], raw[13:])

@@ -14,7 +14,7 @@ from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolEr
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _SIGNATURE = re.compile(r"(?:0x)?([0-9a-fA-F]{130})")
 # Of s and its negative, which prove the same, wallets write the lower one (EIP-2).
-HIGHEST_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+MAX_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _PREFIX: Final = b"\x19Ethereum Signed Message:\n"
 
 

@@ -127,11 +127,11 @@ def check_public_key(public_key: bytes) -> bytes:
 
     A point of low order agrees on zero with everybody.
     """
-    _ANYBODY.exchange(public_key)
+    _LOW_ORDER_SECRET.exchange(public_key)
     return public_key
 
 
-_ANYBODY: Final = KeyPair(b"\x01" * KEY_LENGTH)
+_LOW_ORDER_SECRET: Final = KeyPair(b"\x01" * KEY_LENGTH)
 
 
 def derive_sym_key(key_pair: KeyPair, public_key: bytes) -> SymKey:

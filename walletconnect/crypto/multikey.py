@@ -18,7 +18,7 @@ ED25519: Final = b"\xed\x01"
 X25519: Final = b"\xec\x01"
 
 _KEY_LENGTH = 32
-_LONGEST = 60  # 34 bytes take at most 47 base58 digits; refuse before the big division
+_MAX_LENGTH = 60  # 34 bytes take at most 47 base58 digits; refuse before the big division
 
 
 @lru_cache(maxsize=4096)
@@ -31,7 +31,7 @@ def encode_multikey(public_key: bytes, prefix: bytes = ED25519) -> str:
 @lru_cache(maxsize=4096)
 def decode_multikey(text: str, prefix: bytes = ED25519) -> bytes:
     malformed = RemoteProtocolError(ErrorCode.MALFORMED, "malformed did:key")
-    if not text.startswith("z") or len(text) > _LONGEST or not text.isascii():
+    if not text.startswith("z") or len(text) > _MAX_LENGTH or not text.isascii():
         raise malformed
     try:
         decoded = base58.b58decode(text[1:])

@@ -46,10 +46,10 @@ EIP191: Final = "eip191"
 VERSION: Final = "1"
 KEY_PARAMETER: Final = "walletconnect_identity_key"
 
-_LONGEST_FIELD: Final = 2048
-_LONGEST_RESOURCE: Final = 16 * 1024
-_MOST_RESOURCES: Final = 32
-_LONGEST: Final = 64 * 1024
+_MAX_FIELD_LENGTH: Final = 2048
+_MAX_RESOURCE_LENGTH: Final = 16 * 1024
+_MAX_RESOURCES: Final = 32
+_MAX_LENGTH: Final = 64 * 1024
 
 _DID_KEY = re.compile(r"did:key:[0-9A-Za-z]+")
 
@@ -102,18 +102,18 @@ class CacaoPayload:
     def from_value(cls, value: JsonValue) -> CacaoPayload:
         members = require_object(value, "cacao payload")
         return cls(
-            iss=take_line(members, "iss", longest=_LONGEST_FIELD),
-            domain=take_line(members, "domain", longest=_LONGEST_FIELD),
-            aud=take_optional_line(members, "aud", longest=_LONGEST_FIELD) or "",
+            iss=take_line(members, "iss", longest=_MAX_FIELD_LENGTH),
+            domain=take_line(members, "domain", longest=_MAX_FIELD_LENGTH),
+            aud=take_optional_line(members, "aud", longest=_MAX_FIELD_LENGTH) or "",
             version=_read_version(members.get("version")),
-            nonce=take_line(members, "nonce", longest=_LONGEST_FIELD),
-            iat=take_line(members, "iat", longest=_LONGEST_FIELD),
-            statement=take_optional_line(members, "statement", longest=_LONGEST_FIELD),
-            exp=take_optional_line(members, "exp", longest=_LONGEST_FIELD),
-            nbf=take_optional_line(members, "nbf", longest=_LONGEST_FIELD),
-            request_id=take_optional_line(members, "requestId", longest=_LONGEST_FIELD),
+            nonce=take_line(members, "nonce", longest=_MAX_FIELD_LENGTH),
+            iat=take_line(members, "iat", longest=_MAX_FIELD_LENGTH),
+            statement=take_optional_line(members, "statement", longest=_MAX_FIELD_LENGTH),
+            exp=take_optional_line(members, "exp", longest=_MAX_FIELD_LENGTH),
+            nbf=take_optional_line(members, "nbf", longest=_MAX_FIELD_LENGTH),
+            request_id=take_optional_line(members, "requestId", longest=_MAX_FIELD_LENGTH),
             resources=_read_resources(members.get("resources")),
-            uri=take_optional_line(members, "uri", longest=_LONGEST_FIELD),
+            uri=take_optional_line(members, "uri", longest=_MAX_FIELD_LENGTH),
         )
 
     def to_value(self) -> JsonObject:
@@ -150,10 +150,10 @@ def _read_version(value: JsonValue) -> str:
 def _read_resources(value: JsonValue) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) > _MOST_RESOURCES:
+    if not isinstance(value, list) or len(value) > _MAX_RESOURCES:
         raise malformed("resources")
     return tuple(
-        require_line(each, "resource", longest=_LONGEST_RESOURCE) for each in value
+        require_line(each, "resource", longest=_MAX_RESOURCE_LENGTH) for each in value
     )
 
 
@@ -178,13 +178,13 @@ class Cacao:
         except TypeError:
             # Numbers or characters that no JSON text can carry.
             raise malformed("cacao") from None
-        require_text(text, "cacao", longest=_LONGEST)
+        require_text(text, "cacao", longest=_MAX_LENGTH)
         signature = take_object(members, "s")
         return cls(
             header=take_line(take_object(members, "h"), "t", longest=32),
             payload=CacaoPayload.from_value(members.get("p")),
             signature_type=take_line(signature, "t", longest=32),
-            signature=take_line(signature, "s", longest=_LONGEST_FIELD),
+            signature=take_line(signature, "s", longest=_MAX_FIELD_LENGTH),
             text=text,
         )
 

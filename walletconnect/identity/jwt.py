@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 LEEWAY: Final = 120  # seconds that two clocks may differ
 
-_LONGEST: Final = 512 * 1024  # one relay message
-_LONGEST_ISS: Final = 256  # a did:key has 56 characters
+_MAX_LENGTH: Final = 512 * 1024  # one relay message
+_MAX_ISS_LENGTH: Final = 256  # a did:key has 56 characters
 # A time above this is in milliseconds: in seconds it would be the year 5138.
 _MILLISECONDS_FROM: Final = 10**11
-_LATEST: Final = 2**53 - 1
+_MAX_TIME: Final = 2**53 - 1
 
 _HEADER: Final[dict[str, JsonValue]] = {"alg": "EdDSA", "typ": "JWT"}
 
@@ -70,7 +70,7 @@ class DidJwt:
     def parse(cls, text: object) -> DidJwt:
         if not isinstance(text, str) or not text.isascii():
             raise malformed("did-jwt")
-        if len(text) > _LONGEST:
+        if len(text) > _MAX_LENGTH:
             raise RemoteProtocolError(ErrorCode.TOO_LARGE, "did-jwt is too long")
         parts = text.split(".")
         if len(parts) != 3:
@@ -93,7 +93,7 @@ class DidJwt:
     @property
     def iss(self) -> str:
         # Looked up before it is verified: nothing that a database does not take.
-        return require_line(self.claims.get("iss"), "claim iss", longest=_LONGEST_ISS)
+        return require_line(self.claims.get("iss"), "claim iss", longest=_MAX_ISS_LENGTH)
 
     @property
     def act(self) -> str | None:
@@ -159,7 +159,7 @@ class DidJwt:
         value = self.claims.get(name)
         if not isinstance(value, int) or isinstance(value, bool):
             raise malformed(f"claim {name}")
-        if not 0 <= value <= _LATEST:
+        if not 0 <= value <= _MAX_TIME:
             raise malformed(f"claim {name}")
         if times is Times.EITHER and value > _MILLISECONDS_FROM:
             return value // 1000

@@ -28,7 +28,7 @@ RECAP_SENTENCE: Final = (
     "I further authorize the stated URI to perform the following actions on my behalf: "
 )
 
-_MOST_ABILITIES: Final = 64
+_MAX_ABILITIES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _parse_recap(text: str) -> Recap:
     grants: list[tuple[str, str, tuple[str, ...]]] = []
     for resource, abilities in attenuations.items():
         grants += _read_abilities(resource, abilities)
-    if not grants or len(grants) > _MOST_ABILITIES:
+    if not grants or len(grants) > _MAX_ABILITIES:
         raise malformed("recap")
     return Recap(tuple(grants))
 

@@ -1,7 +1,7 @@
 """The claim sets of the Notify API, one class per `act`.
 
 Spec: clients/notify/notify-authentication.md; protocol.md, section 5.3. The acts that only
-the later generation has are in `walletconnect.notify.later_claims`; what they share is here.
+the later generation has are in `walletconnect.notify.watch_claims`; what they share is here.
 
 Both generations are read and written. The later one is recognised by `mjv` ("1"), by a
 did:web in `app`, and by `sbs`; a claim of the other generation is None. Fields carry the
@@ -40,7 +40,7 @@ from walletconnect.json_values import (
 from walletconnect.notify.scope import join_scope, split_scope
 from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.values import (
-    LONGEST_URL,
+    MAX_URL_LENGTH,
     NotifyMessage,
 )
 from walletconnect.relay.methods import THIRTY_DAYS
@@ -55,13 +55,13 @@ DELETE_REASON: Final = "User unsubscribed."
 
 LATER: Final = "1"  # `mjv` of the last released client
 
-_MOST_SUBSCRIPTIONS = 1000
-_LONGEST_APP = 263  # did:web: and a host with a path of 255 characters
-_LONGEST_VERSION = 16
+_MAX_SUBSCRIPTIONS = 1000
+_MAX_APP_LENGTH = 263  # did:web: and a host with a path of 255 characters
+_MAX_VERSION_LENGTH = 16
 
 
 def _read_subscriptions(value: JsonValue) -> tuple[ServerSubscription, ...]:
-    if not isinstance(value, list) or len(value) > _MOST_SUBSCRIPTIONS:
+    if not isinstance(value, list) or len(value) > _MAX_SUBSCRIPTIONS:
         raise malformed("claim sbs")
     return tuple(ServerSubscription.from_value(each) for each in value)
 
@@ -73,13 +73,13 @@ def _read_scope(value: JsonValue) -> tuple[str, ...]:
 
 
 def _read_messages(value: JsonValue) -> tuple[NotifyMessage, ...]:
-    if not isinstance(value, list) or len(value) > _MOST_SUBSCRIPTIONS:
+    if not isinstance(value, list) or len(value) > _MAX_SUBSCRIPTIONS:
         raise malformed("claim nfs")
     return tuple(NotifyMessage.from_value(each) for each in value)
 
 
 def _read_ids(value: JsonValue) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > _MOST_SUBSCRIPTIONS:
+    if not isinstance(value, list) or len(value) > _MAX_SUBSCRIPTIONS:
         raise malformed("claim ids")
     return tuple(_read_line(each) for each in value)
 
@@ -88,7 +88,7 @@ def _read_time(value: JsonValue) -> int:
     return require_integer(value, "claim time", most=MAX_SAFE_INTEGER)
 
 
-def _read_line(value: JsonValue, longest: int = LONGEST_URL) -> str:
+def _read_line(value: JsonValue, longest: int = MAX_URL_LENGTH) -> str:
     # Seven of these per token: no detour through the general readers.
     if isinstance(value, str) and len(value) <= longest and value.isprintable():
         return value
@@ -113,8 +113,8 @@ _READERS: Final[dict[str, Callable[[JsonValue], object]]] = {
     "aud": _read_line,
     "sub": _read_line,
     "ksu": _read_line,
-    "app": partial(_read_line, longest=_LONGEST_APP),
-    "mjv": partial(_read_line, longest=_LONGEST_VERSION),
+    "app": partial(_read_line, longest=_MAX_APP_LENGTH),
+    "mjv": partial(_read_line, longest=_MAX_VERSION_LENGTH),
     "scp": _read_scope,
     "msg": _read_object,
     "sbs": _read_subscriptions,
@@ -223,7 +223,7 @@ class Claims:
         return cls.from_claims(jwt.claims)
 
     @property
-    def is_later(self) -> bool:
+    def is_v1(self) -> bool:
         return self.mjv is not None
 
 

@@ -20,9 +20,9 @@ from walletconnect.json_values import (
     shown_line,
 )
 from walletconnect.notify.scope import (
-    LONGEST_NAME,
-    LONGEST_TEXT,
-    MOST_TYPES,
+    MAX_NAME_LENGTH,
+    MAX_TEXT_LENGTH,
+    MAX_TYPES,
     NotificationType,
     ScopeMap,
 )
@@ -66,12 +66,12 @@ class NotifyConfig:
             )
         last_modified = members.get("lastModified")
         return cls(
-            types=types[:MOST_TYPES],
-            name=shown_line(members.get("name"), longest=LONGEST_NAME),
-            description=shown_line(members.get("description"), longest=LONGEST_TEXT),
+            types=types[:MAX_TYPES],
+            name=shown_line(members.get("name"), longest=MAX_NAME_LENGTH),
+            description=shown_line(members.get("description"), longest=MAX_TEXT_LENGTH),
             icons=read_icons(members.get("icons")),
             last_modified=last_modified if type(last_modified) is int else 0,
-            left_out=len(listed) - len(types[:MOST_TYPES]),
+            left_out=len(listed) - len(types[:MAX_TYPES]),
         )
 
     def to_value(self) -> JsonObject:

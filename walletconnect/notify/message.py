@@ -15,7 +15,7 @@ Of all claims only the receiver's differ within a batch. They come last, behind 
 which is filled up with JSON spaces to a multiple of three bytes: so the rest is encoded
 once, and a token costs its signature and little more.
 
-Departure: a `MessageBatch.august` that says when it was sent has the later `msg`, with an
+Departure: a `MessageBatch.v0` that says when it was sent has the later `msg`, with an
 id. An account may have wallets of both generations on one topic; the later ones keep of
 all messages without an id only the first, and those of August hash what they received.
 """
@@ -87,7 +87,7 @@ class MessageBatch:
     _encoded_head: str = field(repr=False)
 
     @classmethod
-    def august(
+    def v0(
         cls,
         notification: NotifyMessage,
         key: IdentityKey,
@@ -110,7 +110,7 @@ class MessageBatch:
         return cls(key, _later=False, _has_ids=False, _encoded_head=head)
 
     @classmethod
-    def later(
+    def v1(
         cls,
         notification: NotifyMessage,
         key: IdentityKey,
@@ -188,7 +188,7 @@ class ReceivedMessage:
     token: str = field(repr=False)
 
     @property
-    def is_later(self) -> bool:
+    def is_v1(self) -> bool:
         return self.subscription_hash is None
 
 
@@ -244,7 +244,7 @@ def make_receipt(
     """Tell the dapp that its notification arrived."""
     exp = now + MESSAGE.response_ttl
     result: JsonObject
-    if received.is_later:
+    if received.is_v1:
         response = MessageResponseAuth(
             iat=now,
             exp=exp,

@@ -173,7 +173,7 @@ def require_newer(iat: int, last_iat: int | None) -> None:
         )
 
 
-def tell_subscription(
+def report_subscription(
     auth: SubscriptionAuth | UpdateAuth,
     dapp: DappIdentity,
     *,

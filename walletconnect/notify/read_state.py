@@ -23,13 +23,7 @@ from walletconnect.notify.answers import (
     token_of_request,
 )
 from walletconnect.notify.claims import LATER
-from walletconnect.notify.later_claims import (
-    MOST_NOTIFICATIONS,
-    GetNotificationsAuth,
-    GetNotificationsResponseAuth,
-    MarkReadAuth,
-    MarkReadResponseAuth,
-)
+from walletconnect.notify.watch_claims import (MAX_NOTIFICATIONS, GetNotificationsAuth, GetNotificationsResponseAuth, MarkReadAuth, MarkReadResponseAuth)
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
 from walletconnect.notify.parties import (
     require_account,
@@ -88,7 +82,7 @@ def request_get_notifications(
         sub=wallet.account.did,
         ksu=wallet.keys_server_url,
         app=subscription.app_did,
-        lmt=MOST_NOTIFICATIONS,
+        lmt=MAX_NOTIFICATIONS,
         aft=after,
     ).sign(wallet.key)
     return publish_request(

@@ -22,9 +22,9 @@ from walletconnect.json_values import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-LONGEST_NAME: Final = 256
-LONGEST_TEXT: Final = 1024
-MOST_TYPES: Final = 64
+MAX_NAME_LENGTH: Final = 256
+MAX_TEXT_LENGTH: Final = 1024
+MAX_TYPES: Final = 64
 
 _SCOPE_NAME = re.compile(r"[\w./-]{1,36}", re.ASCII)
 
@@ -44,7 +44,7 @@ def join_scope(names: Iterable[str]) -> str:
 def split_scope(scp: str) -> tuple[str, ...]:
     """The distinct names in a claim `scp`, in order."""
     names = dict.fromkeys(require_scope_name(name) for name in scp.split(" ") if name)
-    if len(names) > MOST_TYPES:
+    if len(names) > MAX_TYPES:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, "scope is too long")
     return tuple(names)
 
@@ -72,10 +72,10 @@ class NotificationType:
         scope_name = require_scope_name(type_id or members.get("name"))
         # Where `name` repeats the id for the August client (`NotifyConfig`).
         title = members.get("displayName") or members.get("name")
-        title = shown_line(title, longest=LONGEST_NAME)
+        title = shown_line(title, longest=MAX_NAME_LENGTH)
         return cls(
             name=scope_name if type_id is None else title or scope_name,
-            description=shown_line(members.get("description"), longest=LONGEST_TEXT),
+            description=shown_line(members.get("description"), longest=MAX_TEXT_LENGTH),
             id=None if type_id is None else scope_name,
         )
 
@@ -148,7 +148,7 @@ class ScopeMap:
     @classmethod
     def from_value(cls, value: JsonValue) -> ScopeMap:
         members = require_object(value, "scope")
-        if len(members) > MOST_TYPES:
+        if len(members) > MAX_TYPES:
             raise RemoteProtocolError(ErrorCode.TOO_LARGE, "scope is too long")
         return cls(tuple(_read_setting(*item) for item in members.items()))
 
@@ -169,6 +169,6 @@ def _read_setting(name: str, value: JsonValue) -> ScopeSetting:
         raise malformed("scope setting")
     return ScopeSetting(
         name=require_scope_name(name),
-        description=shown_line(members.get("description"), longest=LONGEST_TEXT),
+        description=shown_line(members.get("description"), longest=MAX_TEXT_LENGTH),
         enabled=enabled,
     )

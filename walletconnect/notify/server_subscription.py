@@ -19,10 +19,10 @@ from walletconnect.json_values import (
     take_line,
     take_list,
 )
-from walletconnect.notify.scope import MOST_TYPES, require_scope_name
-from walletconnect.notify.values import LONGEST_URL
+from walletconnect.notify.scope import MAX_TYPES, require_scope_name
+from walletconnect.notify.values import MAX_URL_LENGTH
 
-_MOST_UNREAD: Final = 2**31 - 1
+_MAX_UNREAD: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,18 @@ class ServerSubscription:
     @classmethod
     def from_value(cls, value: JsonValue) -> ServerSubscription:
         members = require_object(value, "sbs")
-        key = take_line(members, "appAuthenticationKey", longest=LONGEST_URL)
+        key = take_line(members, "appAuthenticationKey", longest=MAX_URL_LENGTH)
         public_key_of(key)
-        scope = take_list(members, "scope", longest=MOST_TYPES)
+        scope = take_list(members, "scope", longest=MAX_TYPES)
         unread = members.get("unreadNotificationCount", 0)
         return cls(
-            app_domain=take_line(members, "appDomain", longest=LONGEST_URL),
+            app_domain=take_line(members, "appDomain", longest=MAX_URL_LENGTH),
             app_authentication_key=key,
             sym_key=SymKey.from_hex(members.get("symKey")),
             account=AccountId.parse(members.get("account")),
             scope=tuple(require_scope_name(name) for name in scope),
             expiry=take_integer(members, "expiry"),
-            unread_notification_count=require_integer(unread, "sbs", most=_MOST_UNREAD),
+            unread_notification_count=require_integer(unread, "sbs", most=_MAX_UNREAD),
         )
 
     def to_value(self) -> JsonObject:

@@ -54,7 +54,7 @@ from walletconnect.notify.parties import (
     require_account,
     require_app,
     require_newer,
-    tell_subscription,
+    report_subscription,
 )
 from walletconnect.notify.steps import Actor, Step
 from walletconnect.notify.values import Metadata, NotifySubscription, ScopeMap
@@ -96,7 +96,7 @@ __all__ = [
 ]
 
 # A peer's clock may be off; its subscription may still not live for years.
-_LONGEST_EXPIRY: Final = 2 * SUBSCRIPTION_LIFE
+_MAX_EXPIRY: Final = 2 * SUBSCRIPTION_LIFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class SubscribeAnswer:
     app: str
 
     @property
-    def is_later(self) -> bool:
+    def is_v1(self) -> bool:
         return is_did_web(self.app)
 
 
@@ -257,7 +257,7 @@ def answer_subscription(
     if later and known_sym_key is not None:
         sym_key_p = known_sym_key
     expiry = now + SUBSCRIPTION_LIFE
-    told = tell_subscription(
+    told = report_subscription(
         auth, dapp, sym_key=sym_key_p, scope=auth.scp, expiry=expiry
     )
     response_auth = SubscriptionResponseAuth(
@@ -379,6 +379,6 @@ def adopt_subscription(update: StoreSet, account: AccountId, *, now: int) -> Ado
     require_account(subscription.account, account)
     if subscription.is_expired(now):
         raise RemoteProtocolError(ErrorCode.EXPIRED, "the subscription has expired")
-    if subscription.expiry > now + _LONGEST_EXPIRY:
+    if subscription.expiry > now + _MAX_EXPIRY:
         raise RemoteProtocolError(ErrorCode.MALFORMED, "the expiry is too far away")
     return Adoption(subscription, subscription.topic)  # step 20

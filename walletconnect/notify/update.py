@@ -39,7 +39,7 @@ from walletconnect.notify.parties import (
     require_account,
     require_app,
     require_newer,
-    tell_subscription,
+    report_subscription,
 )
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def answer_update(
     update_hash = hash_text(str(token_of_request(request, UPDATE)))
     expiry = now + SUBSCRIPTION_LIFE
     later = is_did_web(auth.app)
-    told = tell_subscription(
+    told = report_subscription(
         auth, dapp, sym_key=sym_key_p, scope=auth.scp, expiry=expiry
     )
     response_auth = UpdateResponseAuth(

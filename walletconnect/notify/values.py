@@ -31,9 +31,9 @@ from walletconnect.json_values import (
 )
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE
 from walletconnect.notify.scope import (
-    LONGEST_NAME,
-    LONGEST_TEXT,
-    MOST_TYPES,
+    MAX_NAME_LENGTH,
+    MAX_TEXT_LENGTH,
+    MAX_TYPES,
     NotificationType,
     ScopeMap,
     ScopeSetting,
@@ -41,14 +41,14 @@ from walletconnect.notify.scope import (
 )
 
 __all__ = [
-    "LONGEST_BODY",
-    "LONGEST_LINK",
-    "LONGEST_NAME",
-    "LONGEST_TEXT",
-    "LONGEST_TITLE",
-    "LONGEST_TYPE",
-    "LONGEST_URL",
-    "MOST_TYPES",
+    "MAX_BODY_LENGTH",
+    "MAX_LINK_LENGTH",
+    "MAX_NAME_LENGTH",
+    "MAX_TEXT_LENGTH",
+    "MAX_TITLE_LENGTH",
+    "MAX_TYPE_LENGTH",
+    "MAX_URL_LENGTH",
+    "MAX_TYPES",
     "RELAY_PROTOCOL",
     "Metadata",
     "NotificationType",
@@ -61,11 +61,11 @@ __all__ = [
 
 RELAY_PROTOCOL: Final = "irn"
 
-LONGEST_URL: Final = 2048
-MOST_ICONS: Final = 16
+MAX_URL_LENGTH: Final = 2048
+MAX_ICONS: Final = 16
 
 # Seconds, not milliseconds: 10**11 seconds is the year 5138.
-_LATEST_EXPIRY: Final = 10**11 - 1
+_MAX_EXPIRY: Final = 10**11 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ class Metadata:
             raise malformed("description")
         return cls(
             name=shown_line(
-                require_text(members.get("name"), "name", longest=LONGEST_URL),
-                longest=LONGEST_NAME,
+                require_text(members.get("name"), "name", longest=MAX_URL_LENGTH),
+                longest=MAX_NAME_LENGTH,
             ),
-            description=shown_line(description, longest=LONGEST_TEXT),
-            url=take_line(members, "url", longest=LONGEST_URL),
+            description=shown_line(description, longest=MAX_TEXT_LENGTH),
+            url=take_line(members, "url", longest=MAX_URL_LENGTH),
             icons=read_icons(members.get("icons")),
             redirect_native=_optional_link(links.get("native")),
             redirect_universal=_optional_link(links.get("universal")),
@@ -117,11 +117,11 @@ class Metadata:
 def read_icons(value: JsonValue) -> tuple[str, ...]:
     """The usable icons of a list; whatever else it holds is passed over."""
     icons = value if isinstance(value, list) else []
-    return tuple(icon for icon in icons[:MOST_ICONS] if _is_link(icon))
+    return tuple(icon for icon in icons[:MAX_ICONS] if _is_link(icon))
 
 
 def _is_link(value: JsonValue) -> TypeGuard[str]:
-    return isinstance(value, str) and shown_line(value, longest=LONGEST_URL) == value
+    return isinstance(value, str) and shown_line(value, longest=MAX_URL_LENGTH) == value
 
 
 def _optional_link(value: JsonValue) -> str | None:
@@ -184,7 +184,7 @@ class NotifySubscription:
             account=AccountId.parse(members.get("account")),
             metadata=Metadata.from_value(members.get("metadata")),
             scope=ScopeMap.from_value(members.get("scope")),
-            expiry=take_integer(members, "expiry", least=1, most=_LATEST_EXPIRY),
+            expiry=take_integer(members, "expiry", least=1, most=_MAX_EXPIRY),
             sym_key=sym_key,
         )
 
@@ -208,10 +208,10 @@ class NotifySubscription:
         return dump_json(self.to_value())
 
 
-LONGEST_TITLE: Final = 64
-LONGEST_BODY: Final = 255
-LONGEST_LINK: Final = 255
-LONGEST_TYPE: Final = 36
+MAX_TITLE_LENGTH: Final = 64
+MAX_BODY_LENGTH: Final = 255
+MAX_LINK_LENGTH: Final = 255
+MAX_TYPE_LENGTH: Final = 36
 
 # Incoming text may come from servers with laxer limits: beyond ours it is cut, not lost.
 _CUT_TITLE: Final = 256
@@ -237,10 +237,10 @@ class NotifyMessage:
     def check_outgoing(self) -> NotifyMessage:
         """Return self if a dapp may send this; limits in characters."""
         limits = {
-            "title": (self.title, 1, LONGEST_TITLE),
-            "body": (self.body, 1, LONGEST_BODY),
-            "icon": (self.icon, 0, LONGEST_LINK),
-            "url": (self.url, 0, LONGEST_LINK),
+            "title": (self.title, 1, MAX_TITLE_LENGTH),
+            "body": (self.body, 1, MAX_BODY_LENGTH),
+            "icon": (self.icon, 0, MAX_LINK_LENGTH),
+            "url": (self.url, 0, MAX_LINK_LENGTH),
         }
         for name, (text, least, most) in limits.items():
             if not least <= len(text) <= most:
@@ -265,10 +265,10 @@ class NotifyMessage:
         return cls(
             title=_lenient(members, "title", _CUT_TITLE),
             body=_lenient(members, "body", _CUT_BODY),
-            type=_lenient(members, "type", LONGEST_TYPE),
-            icon=_lenient(members, "icon", LONGEST_URL),
-            url=_lenient(members, "url", LONGEST_URL),
-            id=None if message_id is None else _lenient(members, "id", LONGEST_NAME),
+            type=_lenient(members, "type", MAX_TYPE_LENGTH),
+            icon=_lenient(members, "icon", MAX_URL_LENGTH),
+            url=_lenient(members, "url", MAX_URL_LENGTH),
+            id=None if message_id is None else _lenient(members, "id", MAX_NAME_LENGTH),
             sent_at=sent_at if type(sent_at) is int else None,
             is_read=is_read if isinstance(is_read, bool) else None,
         )

@@ -22,8 +22,8 @@ from walletconnect.json_values import (
     require_object,
 )
 from walletconnect.relay.messages import (
-    LONGEST_MESSAGE,
-    LONGEST_TTL,
+    MAX_MESSAGE_LENGTH,
+    MAX_TTL,
     Publication,
     PublishedMessage,
     message_id,
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from walletconnect.relay.rpc import RpcId
 
-LONGEST_BATCH: Final = 500
+MAX_BATCH: Final = 500
 
-_LONGEST_ID = 128
+_MAX_ID_LENGTH = 128
 
 __all__ = [
-    "LONGEST_BATCH",
-    "LONGEST_MESSAGE",
-    "LONGEST_TTL",
+    "MAX_BATCH",
+    "MAX_MESSAGE_LENGTH",
+    "MAX_TTL",
     "PREFIXES",
     "BatchFetch",
     "BatchPublish",
@@ -145,9 +145,9 @@ def _take_batch(params: JsonObject, name: str) -> list[JsonValue]:
     batch = params.get(name)
     if not isinstance(batch, list):
         raise malformed(name)
-    if len(batch) > LONGEST_BATCH:
+    if len(batch) > MAX_BATCH:
         raise RemoteProtocolError(
-            ErrorCode.TOO_LARGE, f"a batch has at most {LONGEST_BATCH} elements"
+            ErrorCode.TOO_LARGE, f"a batch has at most {MAX_BATCH} elements"
         )
     return batch
 
@@ -215,7 +215,7 @@ class Unsubscribe:
 
 def _optional_id(params: JsonObject, name: str) -> str:
     value = params.get(name)
-    return value[:_LONGEST_ID] if isinstance(value, str) else ""
+    return value[:_MAX_ID_LENGTH] if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +383,6 @@ def make_call(
 def batches(topics: Sequence[Topic]) -> list[tuple[Topic, ...]]:
     """Topics in slices that a relay accepts in one call."""
     return [
-        tuple(topics[start : start + LONGEST_BATCH])
-        for start in range(0, len(topics), LONGEST_BATCH)
+        tuple(topics[start : start + MAX_BATCH])
+        for start in range(0, len(topics), MAX_BATCH)
     ]

@@ -19,10 +19,10 @@ from walletconnect.json_values import (
 )
 from walletconnect.relay.methods import THIRTY_DAYS
 
-LONGEST_MESSAGE: Final = 512 * 1024
-LONGEST_TTL: Final = THIRTY_DAYS
+MAX_MESSAGE_LENGTH: Final = 512 * 1024
+MAX_TTL: Final = THIRTY_DAYS
 
-_HIGHEST_TAG = 2**32 - 1
+_MAX_TAG = 2**32 - 1
 
 
 def message_id(message: str) -> str:
@@ -51,7 +51,7 @@ class Publication:
         return cls(
             topic=parse_topic(params.get("topic")),
             message=message,
-            tag=0 if tag is None else take_integer(params, "tag", most=_HIGHEST_TAG),
+            tag=0 if tag is None else take_integer(params, "tag", most=_MAX_TAG),
             ttl=require_ttl(params.get("ttl")),
             prompt=params.get("prompt") is True,
         )
@@ -71,7 +71,7 @@ def take_message(params: JsonObject, name: str) -> str:
     message = params.get(name)
     if not isinstance(message, str) or "\x00" in message:
         raise malformed(name)
-    if len(message) > LONGEST_MESSAGE or len(message.encode()) > LONGEST_MESSAGE:
+    if len(message) > MAX_MESSAGE_LENGTH or len(message.encode()) > MAX_MESSAGE_LENGTH:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{name} is too long")
     return message
 
@@ -81,9 +81,9 @@ def require_ttl(ttl: JsonValue) -> int:
         raise malformed("ttl")
     if ttl < 1:
         raise RemoteProtocolError(ErrorCode.REFUSED, "requested ttl is below 1 second")
-    if ttl > LONGEST_TTL:
+    if ttl > MAX_TTL:
         raise RemoteProtocolError(
-            ErrorCode.REFUSED, f"requested ttl is above {LONGEST_TTL} seconds"
+            ErrorCode.REFUSED, f"requested ttl is above {MAX_TTL} seconds"
         )
     return ttl
 

@@ -24,9 +24,9 @@ from walletconnect.json_values import (
 
 RpcId: TypeAlias = int | str
 
-_LONGEST_ID: Final = 64
-_LONGEST_METHOD: Final = 64
-_LONGEST_REASON: Final = 512
+_MAX_ID_LENGTH: Final = 64
+_MAX_METHOD_LENGTH: Final = 64
+_MAX_REASON_LENGTH: Final = 512
 _BIGINT = re.compile(r"(\d{1,20})n")
 
 
@@ -104,7 +104,7 @@ def acknowledged_id(rpc_id: RpcId) -> RpcId:
 
 
 def _read_id(value: JsonValue) -> RpcId | None:
-    if isinstance(value, str) and len(value) <= _LONGEST_ID and value.isprintable():
+    if isinstance(value, str) and len(value) <= _MAX_ID_LENGTH and value.isprintable():
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -114,7 +114,7 @@ def _read_id(value: JsonValue) -> RpcId | None:
 def _read_request(rpc_id: RpcId, members: JsonObject) -> JsonRpcRequest:
     method = members["method"]
     params = members.get("params", {})
-    if not isinstance(method, str) or len(method) > _LONGEST_METHOD:
+    if not isinstance(method, str) or len(method) > _MAX_METHOD_LENGTH:
         raise _fault("JSON-RPC method", rpc_id)
     if not isinstance(params, dict):
         raise _fault("JSON-RPC params", rpc_id)
@@ -129,7 +129,7 @@ def _read_error(rpc_id: RpcId | None, error: JsonValue) -> JsonRpcError:
     if not isinstance(code, int) or isinstance(code, bool):
         raise _fault("JSON-RPC error", rpc_id)
     reason = message if isinstance(message, str) else ""
-    return JsonRpcError(rpc_id, code, plain_line(reason, longest=_LONGEST_REASON))
+    return JsonRpcError(rpc_id, code, plain_line(reason, longest=_MAX_REASON_LENGTH))
 
 
 def _fault(what: str, rpc_id: RpcId | None) -> RemoteProtocolError:

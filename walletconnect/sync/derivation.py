@@ -20,7 +20,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
-from walletconnect.crypto.ethereum import HIGHEST_S, recover_eip191
+from walletconnect.crypto.ethereum import MAX_S, recover_eip191
 from walletconnect.crypto.hd import HARDENED, HdKey, mnemonic_of, seed_of
 from walletconnect.crypto.keys import SymKey
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -55,7 +55,7 @@ def check_sync_signature(account: AccountId, signature: str) -> None:
     if not account.is_ethereum:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "sync needs an eip155 account")
     match = _CANONICAL_SIGNATURE.fullmatch(signature)
-    if match is None or int(match[1], 16) > HIGHEST_S:
+    if match is None or int(match[1], 16) > MAX_S:
         raise RemoteProtocolError(
             ErrorCode.MALFORMED,
             "the sync signature must be 0x and 130 lower-case hex digits, s in the "

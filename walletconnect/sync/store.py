@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from walletconnect.crypto.keys import SymKey
 
-LONGEST_KEY: Final = 512
-LONGEST_VALUE: Final = 128 * 1024
+MAX_KEY_LENGTH: Final = 512
+MAX_VALUE_LENGTH: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ StoreUpdate: TypeAlias = StoreSet | StoreDelete
 def parse_update(request: JsonRpcRequest) -> StoreUpdate:
     """The update in a request from a store topic."""
     update_id = require_id(request.id)
-    key = require_text(request.params.get("key"), "key", longest=LONGEST_KEY)
+    key = require_text(request.params.get("key"), "key", longest=MAX_KEY_LENGTH)
     if request.method == DELETE.name:
         return StoreDelete(key, update_id)
     if request.method != SET.name:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
-    value = require_text(request.params.get("value"), "value", longest=LONGEST_VALUE)
+    value = require_text(request.params.get("value"), "value", longest=MAX_VALUE_LENGTH)
     return StoreSet(key, value, update_id)
 
 

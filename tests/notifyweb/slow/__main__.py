@@ -11,9 +11,9 @@ if __name__ == "__main__":
     django.setup()
     from django.db import connection
 
-    from notifyweb.startup import refuse_to_start_if_unfit
+    from notifyweb.startup import check_startup
     from notifyweb.web import serve
 
-    refuse_to_start_if_unfit()
+    check_startup()
     connection.close()
     serve(bind="127.0.0.1", port=int(sys.argv[1]))

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from groundwork.clients import client_address
+from common.clients import client_address
 from notifyweb.urls import urlpatterns as real
 
 GATE = 7_702

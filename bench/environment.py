@@ -1,0 +1,135 @@
+"""What a measurement runs against: real services in a folder of its own, real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BASE = Path(__file__).resolve().parent.parent
+START_S = 60
+STOP_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayContext:
+    """PostgreSQL, migrated, and Redis, both durable as in a real system."""
+
+    environment: dict[str, str]
+    redis_socket: Path
+    postgres: psutil.Process
+
+    def postgres_cpu(self) -> float:
+        return cpu_of_tree(self.postgres)
+
+
+@contextmanager
+def services(**environment: str) -> Iterator[GatewayContext]:
+    """``environment`` is for the processes to be measured, as NOTIFYWEB_… settings."""
+    with tempfile.TemporaryDirectory(prefix="notifyweb-bench-") as folder:
+        os.environ["NOTIFYWEB_DATA_DIR"] = folder
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
+        os.environ.update(environment)
+        from django.conf import settings
+
+        from notifyweb.embedded.lease import Lease
+        from notifyweb.embedded.postgres import Postgres
+        from notifyweb.embedded.redis import Redis
+
+        # The first look at the settings makes the secrets of the folder.
+        places = settings.EMBEDDED_PATHS
+        lease = Lease(places, [Postgres(places), Redis(places)])
+        lease.enter()
+        try:
+            os.environ["NOTIFYWEB_SUPERVISED"] = "1"
+            manage("migrate", "--verbosity", "0")
+            postmaster = int((places.cluster / "postmaster.pid").read_text().split()[0])
+            yield GatewayContext(
+                dict(os.environ), places.redis_socket, psutil.Process(postmaster)
+            )
+        finally:
+            lease.leave()
+
+
+def manage(*arguments: str) -> None:
+    command = [sys.executable, str(BASE / "manage.py"), *arguments]
+    subprocess.run(command, check=True, cwd=BASE)  # noqa: S603 - our own program
+
+
+@dataclass
+class Measured:
+    """A process of ours, and the CPU time that it has used."""
+
+    process: subprocess.Popen[bytes]
+
+    def __post_init__(self) -> None:
+        self._ps = psutil.Process(self.process.pid)
+
+    def cpu(self) -> float:
+        return cpu_of(self._ps)
+
+
+@contextmanager
+def running(*command: str, port: int) -> Iterator[Measured]:
+    """A Python process that serves on ``port``, from when it does until the end."""
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, *command], cwd=BASE, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for_port(port)
+        yield Measured(process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int) -> None:
+    give_up_at = time.monotonic() + START_S
+    while True:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
+            return
+        if time.monotonic() > give_up_at:
+            raise SystemExit(f"nothing listens on port {port}")
+        time.sleep(0.05)
+
+
+def cpu_of(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return float(used.user + used.system)
+
+
+def cpu_of_tree(process: psutil.Process) -> float:
+    """With its children, also those that ended."""
+    ended = process.cpu_times()
+    total = cpu_of(process) + ended.children_user + ended.children_system
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += cpu_of(child)
+    return total

@@ -1,0 +1,65 @@
+"""The end of a project: its subscribers' wallets are told, then everything goes.
+
+A large dapp is left in steps, each a transaction, so that a process that dies in the
+middle leaves a project that can be closed again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.db import transaction
+
+from accounts.services import audit
+from castserver.models import Subscriber, Webhook
+from castserver.services.subscribers.announcements import note_changes
+from castserver.services.projects.identities import dapp_identities
+from castserver.services.subscribers.delete_notifications import publish_deletes
+from castserver.services.upkeep import drop_topics
+from castserver.services.webhooks.webhooks import delete_webhook
+from common import clock
+from keychain.services import Holder, forget
+from messaging import outbox
+from messaging.models import Party
+
+if TYPE_CHECKING:
+    from castserver.models import Project
+
+REASON: Final = "The app was closed."
+BATCH: Final = 500
+
+
+def close_project(project: Project) -> None:
+    """End every subscription, forget every key, delete every row of it."""
+    # From now on nobody new comes in.
+    with transaction.atomic():
+        outbox.unsubscribe(Party.CAST, [project.subscribe_topic])
+    while _end_some(project):
+        pass
+    with transaction.atomic():
+        for webhook in Webhook.objects.filter(project=project):
+            delete_webhook(project, str(webhook.pk))
+        audit("project.closed", subject=project.pk, detail=project.url)
+        forget(Holder.CAST, [project.subscribe_topic, project.authentication_did])
+        project.delete()
+
+
+def _end_some(project: Project) -> int:
+    now = clock.now()
+    with transaction.atomic():
+        rows = list(
+            Subscriber.objects.select_for_update(of=("self",))
+            .select_related("project")
+            .filter(project=project, keys_forgotten=False)
+            .order_by("id")[:BATCH]
+        )
+        live = [row for row in rows if row.is_live(now)]
+        publish_deletes(live, dapp_identities([project]), reason=REASON)
+        Subscriber.objects.filter(pk__in=[row.pk for row in rows]).update(
+            deleted_at=now, delete_reason=REASON, keys_forgotten=True
+        )
+        topics = [row.topic for row in rows]
+        drop_topics(topics)
+        forget(Holder.CAST, topics)
+        note_changes((row, "") for row in live)
+    return len(rows)

@@ -1,0 +1,106 @@
+"""The documents that wallets read: did.json and wc-notify-config.json.
+
+protocol.md, section 5.4. One form serves every generation of clients: the first ones take
+the keys by position, X first; the later ones by the references of ``keyAgreement`` and
+``authentication``.
+
+In the list of types ``name`` is the id, too: the August client takes ``name`` for what a
+scope carries, and puts several into one text with spaces between. What people read is
+``displayName``. The explorer, which the last clients ask instead, has both apart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from django.conf import settings
+
+from castserver.models import Project
+from castserver.services.projects.server_keys import public_keys
+from common.dapp_urls import NotAnAddress, parse_dapp_url
+from walletconnect.identity.did import AppUrl, DidWebDocument, public_key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from castserver.models import NotificationType
+    from walletconnect.json_values import JsonObject
+
+Document: TypeAlias = "dict[str, object]"
+
+
+def did_document(project: Project) -> JsonObject:
+    return DidWebDocument(
+        did=AppUrl.parse(project.url).did,
+        key_agreement=bytes.fromhex(project.public_key_x),
+        authentication=public_key_of(project.authentication_did),
+    ).to_value()
+
+
+def server_did_document() -> JsonObject:
+    """The document of the Cast Server itself, for watchers."""
+    keys = public_keys()
+    return DidWebDocument(
+        did=AppUrl.parse(settings.PUBLIC_URL).did,
+        key_agreement=keys.key_agreement,
+        authentication=public_key_of(keys.authentication_did),
+    ).to_value()
+
+
+def notify_config(project: Project, types: Iterable[NotificationType]) -> Document:
+    """The list of types, in the shape of both generations at once."""
+    return {
+        "version": 1,
+        "lastModified": int(project.last_modified.timestamp()),
+        "schemaVersion": 1,
+        "name": project.name,
+        "description": project.description,
+        "icons": [project.icon] if project.icon else [],
+        "types": [
+            {
+                "id": each.type_id,
+                "name": each.type_id,
+                "displayName": each.name,
+                "description": each.description,
+                **({"imageUrls": _image_urls(each.icon)} if each.icon else {}),
+            }
+            for each in types
+        ],
+    }
+
+
+def explorer_config(project: Project, types: Iterable[NotificationType]) -> Document:
+    """What the later generation's explorer answers about an app (section 10.4)."""
+    return {
+        "data": {
+            "id": project.id,
+            "name": project.name,
+            "description": project.description,
+            "homepage": project.url,
+            "dapp_url": project.url,
+            "image_url": _image_urls(project.icon),
+            "notificationTypes": [
+                {
+                    "id": each.type_id,
+                    "name": each.name,
+                    "description": each.description,
+                    "imageUrls": _image_urls(each.icon or project.icon),
+                }
+                for each in types
+            ],
+        }
+    }
+
+
+def _image_urls(icon: str) -> dict[str, str]:
+    return dict.fromkeys(("sm", "md", "lg"), icon)
+
+
+def project_of_domain(domain: str) -> Project | None:
+    """The project whose address ``appDomain`` (host, port, path) or a URL names."""
+    try:
+        named = parse_dapp_url(domain).domain
+    except NotAnAddress:
+        return None
+    urls = [f"{scheme}://{named}" for scheme in ("https", "http")]
+    return Project.objects.filter(url__in=urls).order_by("-url").first()

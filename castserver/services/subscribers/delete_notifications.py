@@ -1,0 +1,61 @@
+"""The dapp's own word that a topic has ended, for devices that still hold it.
+
+protocol.md, section 5.6: the clients of August 2023 take a ``wc_notifyDelete`` on the notify
+topic for the server's word, clean up and tell their peers. Later ones learn from ``sbs``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from castserver.services.notifications.ids import rpc_ids
+from castserver.services.publications import publish_all
+from common import clock, entropy
+from keychain.services import Holder, sym_keys
+from walletconnect.identity.did import AccountId
+from walletconnect.notify.answers import publish_request
+from walletconnect.notify.claims import DeleteAuth
+from walletconnect.notify.methods import DELETE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from castserver.models import Subscriber
+    from walletconnect.notify.parties import DappIdentity
+    from walletconnect.relay.frames import Publication
+
+
+def publish_deletes(
+    rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity], *, reason: str
+) -> None:
+    """In the caller's transaction; topics of later clients, or without keys, are skipped."""
+    silent = [row for row in rows if not row.is_later_generation]
+    if silent:
+        publish_all(_delete_messages(silent, dapps, reason=reason))
+
+
+def _delete_messages(
+    rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity], *, reason: str
+) -> Iterator[Publication]:
+    keys = {
+        str(topic): key
+        for topic, key in sym_keys(Holder.CAST, [row.topic for row in rows]).items()
+    }
+    now = clock.now_s()
+    for row, request_id in zip(rows, rpc_ids(len(rows)), strict=True):
+        dapp = dapps.get(row.project_id)
+        sym_key = keys.get(row.topic)
+        if dapp is None or sym_key is None:
+            continue
+        token = DeleteAuth(
+            iat=now,
+            exp=now + DELETE.ttl,
+            iss=dapp.key.did,
+            aud=AccountId.parse(row.account).did,
+            sub=reason,
+            ksu="",
+            app=row.app,
+        ).sign(dapp.key)
+        yield publish_request(
+            DELETE, token, request_id=request_id, sym_key=sym_key, iv=entropy.iv()
+        )

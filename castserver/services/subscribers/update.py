@@ -1,0 +1,92 @@
+"""Answering ``wc_notifyUpdate``: the account changes which types it allows.
+
+Spec: clients/notify/notify-update.md; protocol.md, sections 5.3 and 10.3.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from castserver.models import Subscriber
+from castserver.services.subscribers import requests
+from castserver.services.subscribers.announcements import note_changes
+from castserver.services.subscribers.requests import Accepted
+from castserver.services.subscribers.topic_requests import TopicBatch
+from common import clock, entropy
+from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.authorization import authorization_of
+from walletconnect.identity.did import AppUrl, is_did_web
+from walletconnect.notify.methods import UPDATE
+from walletconnect.notify.update import UpdateAnswer, answer_update
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from castserver.services.subscribers.topic_requests import TopicRequest
+    from messaging.dispatch import Inbound, NotHandled
+
+CHANGED_COLUMNS = (
+    "scope",
+    "expires_at",
+    "subscription_hash",
+    "last_iat",
+    "last_word_at",
+    "app",
+    "identity_did",
+    "is_later_generation",
+)
+
+
+def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
+    """Answer a batch in the caller's transaction; what is left to say about the rest."""
+    batch = TopicBatch.of(messages, UPDATE, limit="notify_update")
+    known = requests.answered_before(messages)
+    requests.send_again(known.values())
+    fresh = [each for each in messages if each.pk not in known]
+    accepted, refused, declined = requests.each_of(
+        fresh, lambda message: _answer(batch.request(message))
+    )
+    changed = {
+        each.subscriber.pk: each.subscriber
+        for each in accepted
+        if each.subscriber is not None
+    }
+    Subscriber.objects.bulk_update(changed.values(), CHANGED_COLUMNS)
+    requests.keep_answers(accepted)
+    note_changes((row, row.identity_did) for row in changed.values())
+    return declined | requests.refuse(refused, fresh, UPDATE)
+
+
+def _answer(asked: TopicRequest) -> Accepted:
+    row = asked.subscriber
+    answer = answer_update(
+        asked.request,
+        asked.dapp,
+        sym_key_p=asked.message.sym_key,
+        account=asked.account,
+        identity=asked.cacao,
+        iv=entropy.iv(),
+        now=clock.now_s(),
+        last_iat=row.last_iat_for(asked.identity_did),
+        others=asked.others,
+    )
+    _check(answer, asked)
+    row.scope = list(answer.scope)
+    row.expires_at = datetime.fromtimestamp(answer.expiry, UTC)
+    row.subscription_hash = answer.subscription_hash
+    row.last_iat = answer.iat
+    row.last_word_at = clock.now()
+    row.app = answer.app
+    row.identity_did = asked.identity_did
+    row.is_later_generation = is_did_web(answer.app)
+    return Accepted(asked.message, answer.publish, row.project_id, row)
+
+
+def _check(answer: UpdateAnswer, asked: TopicRequest) -> None:
+    if is_did_web(answer.app):
+        authorization_of(asked.cacao).require(AppUrl.of_did(answer.app).domain)
+    if len(answer.scope) > settings.LIMITS.scopes_per_subscription:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, "too many types")

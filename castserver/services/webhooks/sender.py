@@ -1,0 +1,264 @@
+"""Delivery of webhooks: claim what is due, send it, record the result.
+
+One process sends many at a time. A host that accepts connections and never answers holds
+its own slots until the deadline and nobody else's: each owner and each host has a few
+slots, and what is finished is recorded and replaced while the slow ones wait.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Func, Q, TextField
+from django.db.models.functions import Lower
+from standardwebhooks import Webhook as Signature
+
+from accounts.services import audit
+from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
+from castserver.services.projects.owners import owner_of
+from castserver.services.webhooks.webhooks import signing_secrets
+from common import clock, outbound
+from common.backoff import Backoff
+from common.drain import drain
+from common.failpoints import failpoint
+from keychain.services import KeychainError
+
+if TYPE_CHECKING:
+    from common.work_queue import WorkQuerySet
+
+BACKOFF: Final = Backoff(
+    steps_s=(5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24)))
+)
+MAX_RETRY_AFTER: Final = timedelta(hours=24)
+DEAD_AFTER: Final = timedelta(days=5)
+# Above the deadline of one request.
+LEASE: Final = timedelta(seconds=60)
+MAX_IN_FLIGHT: Final = 32
+MAX_PER_PROJECT: Final = 4
+MAX_PER_OWNER: Final = 8
+MAX_PER_HOST: Final = 12
+GONE: Final = 410
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One claimed event, ready to be sent."""
+
+    delivery: WebhookDelivery
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of one attempt. ``status`` is None when there was no HTTP answer."""
+
+    delivery: WebhookDelivery
+    at: datetime
+    milliseconds: int
+    status: int | None
+    reason: str
+    retry_after: timedelta | None = None
+
+    @property
+    def delivered(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def deliver_due_webhooks() -> int:
+    """Send due events until none is left or the time is over; how many were tried."""
+    return drain(_claim, _send, _record, slots=MAX_IN_FLIGHT)
+
+
+def _queue() -> WorkQuerySet[WebhookDelivery]:
+    host = Func(
+        F("webhook__url"),
+        template="substring(%(expressions)s from '://([^/?#]*)')",
+        output_field=TextField(),
+    )
+    due = WebhookDelivery.objects.filter(webhook__disabled_at=None)
+    return due.annotate(  # type: ignore[return-value]  # no annotations in it
+        owner=owner_of("webhook__project"), host=Lower(host)
+    )
+
+
+def _claim(limit: int) -> list[Outgoing]:
+    claimed = (
+        _queue()
+        .select_related("webhook")
+        .claim(
+            limit,
+            owner="owner",
+            lease=LEASE,
+            max_in_flight=MAX_IN_FLIGHT,
+            caps={
+                "owner": MAX_PER_OWNER,
+                "webhook__project_id": MAX_PER_PROJECT,
+                "host": MAX_PER_HOST,
+            },
+        )
+    )
+    if claimed:
+        failpoint("webhooks.after_claim")
+    return [Outgoing(delivery, _signed_headers(delivery)) for delivery in claimed]
+
+
+def _signed_headers(delivery: WebhookDelivery) -> dict[str, str]:
+    at = clock.now()
+    webhook_id = str(delivery.pk)
+    try:
+        keys = signing_secrets(delivery.webhook)
+    except KeychainError:
+        # Sent unsigned it would be worse than late: the receiver must refuse it.
+        keys = []
+    signatures = [
+        Signature(base64.b64encode(key).decode()).sign(webhook_id, at, delivery.body)
+        for key in keys
+    ]
+    return {
+        "content-type": "application/json",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _send(outgoing: Outgoing) -> Outcome:
+    delivery = outgoing.delivery
+    began = clock.monotonic()
+    status, reason, retry_after = None, "", None
+    try:
+        if not outgoing.headers["webhook-signature"]:
+            raise outbound.OutboundRefused("the webhook's secret cannot be opened")
+        answer = outbound.fetch(
+            "POST",
+            delivery.webhook.url,
+            content=delivery.body.encode(),
+            headers=outgoing.headers,
+            max_bytes=settings.LIMITS.webhook_read_bytes,
+            deadline=settings.LIMITS.webhook_deadline_s,
+            truncate=True,
+        )
+        status = answer.status
+        reason = "" if answer.ok else f"answered {answer.status}"
+        retry_after = _retry_after(answer)
+    except outbound.OutboundError as error:
+        reason = str(error)[:200]
+    return Outcome(
+        delivery=delivery,
+        at=clock.now(),
+        milliseconds=round((clock.monotonic() - began) * 1000),
+        status=status,
+        reason=reason,
+        retry_after=retry_after,
+    )
+
+
+def _retry_after(answer: outbound.Response) -> timedelta | None:
+    """``Retry-After`` in seconds or as a date, within reason."""
+    text = answer.headers.get("retry-after", "").strip()
+    if not text or answer.ok:
+        return None
+    if text.isdecimal() and len(text) < 10:
+        wait = timedelta(seconds=int(text))
+    else:
+        try:
+            wait = parsedate_to_datetime(text) - clock.now()
+        except (TypeError, ValueError):
+            return None
+    return max(timedelta(), min(wait, MAX_RETRY_AFTER))
+
+
+# --- results --------------------------------------------------------------------------
+
+
+def _record(outcomes: list[Outcome]) -> None:
+    failpoint("webhooks.before_record")
+    with transaction.atomic():
+        # A lost lease, or a webhook that is gone: then another attempt counts.
+        counted = [each for each in outcomes if _settle(each)]
+        WebhookAttempt.objects.bulk_create(
+            [
+                WebhookAttempt(
+                    delivery_id=each.delivery.pk,
+                    number=each.delivery.attempts,
+                    at=each.at,
+                    milliseconds=each.milliseconds,
+                    status=each.status,
+                    reason=each.reason,
+                )
+                for each in counted
+            ],
+            ignore_conflicts=True,
+        )
+        _judge_webhooks(counted)
+
+
+def _settle(outcome: Outcome) -> bool:
+    delivery, status = outcome.delivery, outcome.status
+    if outcome.delivered:
+        return delivery.finish(
+            state=WebhookDelivery.State.DELIVERED,
+            last_status=status,
+            delivered_at=outcome.at,
+        )
+    if status == GONE or BACKOFF.is_over(delivery.attempts):
+        return delivery.finish(
+            state=WebhookDelivery.State.FAILED,
+            last_status=status,
+            reason=outcome.reason,
+        )
+    return delivery.retry_later(
+        BACKOFF,
+        outcome.reason,
+        not_before=outcome.at + (outcome.retry_after or timedelta()),
+        last_status=status,
+    )
+
+
+def _judge_webhooks(outcomes: list[Outcome]) -> None:
+    if not outcomes:
+        return
+    now = clock.now()
+    healthy = {each.delivery.webhook_id for each in outcomes if each.delivered}
+    gone = {each.delivery.webhook_id for each in outcomes if each.status == GONE}
+    failing = {each.delivery.webhook_id for each in outcomes} - healthy
+    Webhook.objects.filter(pk__in=healthy).exclude(failing_since=None).update(
+        failing_since=None
+    )
+    Webhook.objects.filter(pk__in=failing, failing_since=None).update(failing_since=now)
+    _disable(Q(pk__in=gone), "the receiver answered 410 Gone")
+    # Another event on its way may be delivered yet; the last result decides.
+    waited_for = WebhookDelivery.objects.leased().values("webhook_id")
+    _disable(
+        Q(pk__in=failing, failing_since__lte=now - DEAD_AFTER) & ~Q(pk__in=waited_for),
+        f"no event was delivered for {DEAD_AFTER.days} days",
+    )
+
+
+def _disable(which: Q, reason: str) -> None:
+    rows = list(
+        Webhook.objects.select_for_update().filter(which, disabled_at=None).values("pk")
+    )
+    ids = [row["pk"] for row in rows]
+    if not ids:
+        return
+    Webhook.objects.filter(pk__in=ids).update(
+        disabled_at=clock.now(), disabled_reason=reason
+    )
+    WebhookDelivery.objects.filter(
+        webhook_id__in=ids, state=WebhookDelivery.State.DUE
+    ).update(
+        state=WebhookDelivery.State.CANCELLED,
+        reason="the webhook was disabled",
+        next_attempt_at=None,
+        leased_until=None,
+        leased_by=None,
+    )
+    for webhook_id in ids:
+        audit("webhook.disabled", subject=str(webhook_id), detail=reason)

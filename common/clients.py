@@ -1,0 +1,53 @@
+"""Who is calling, as far as limits go: one name per client address.
+
+The address comes from the connection, or from ``X-Forwarded-For`` when
+``settings.TRUSTED_PROXIES`` says how many proxies of ours stand in front; what those
+did not write themselves is not believed. One subnet_key has a whole IPv6 /64.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+IPV6_PREFIX_BITS = 64
+NOBODY = "unknown"
+
+
+def client_address(request: HttpRequest) -> str:
+    """The address of the client itself, or of the outermost proxy we trust."""
+    return address_behind(
+        request.META.get("REMOTE_ADDR", ""),
+        forwarded=request.headers.get("X-Forwarded-For", ""),
+    )
+
+
+def rate_key(request: HttpRequest) -> str:
+    """The key under which limits count this client."""
+    return subnet_key(client_address(request))
+
+
+def address_behind(peer: str, *, forwarded: str) -> str:
+    proxies: int = settings.TRUSTED_PROXIES
+    if not proxies:
+        return peer
+    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+    return hops[-proxies] if len(hops) >= proxies else peer
+
+
+def subnet_key(address: str) -> str:
+    """IPv4 as it is, IPv6 by its /64, anything else one common name."""
+    try:
+        found = ipaddress.ip_address(address.split("%")[0])
+    except ValueError:
+        return NOBODY
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found), IPV6_PREFIX_BITS), strict=False))

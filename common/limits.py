@@ -1,0 +1,220 @@
+"""Every limit of the system, and the token buckets that hold the rates.
+
+One table (``Limits``), one place to change it: ``NOTIFYWEB_LIMITS``. A rate is a
+bucket in Redis that one script fills and empties, so that all processes share it and
+no clock of ours matters. If Redis is away the door is open: a limit protects the
+service, and a service that refuses everybody protects nobody.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import math
+import re
+from dataclasses import dataclass
+
+import redis
+from django.conf import settings
+
+from common.connections import shared_redis
+
+logger = logging.getLogger(__name__)
+
+KIB = 1024
+MIB = 1024 * KIB
+HOUR = 3600
+DAY = 24 * HOUR
+UNITS = {"s": 1, "min": 60, "h": HOUR, "d": DAY}
+BUCKET_TEXT = re.compile(r"(\d+)\+(\d+)/(s|min|h|d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """``burst`` at once, then ``per_second``."""
+
+    burst: int
+    per_second: float
+
+    @classmethod
+    def parse(cls, text: str) -> Bucket:
+        """``50+2/h``: fifty at once, then two an hour."""
+        match = BUCKET_TEXT.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a rate such as 50+2/h")
+        burst, refill, unit = match.groups()
+        if int(burst) == 0 or int(refill) == 0:
+            raise ValueError(f"{text!r} lets nothing through")
+        return cls(int(burst), int(refill) / UNITS[unit])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits table. A number is a bound, a ``Bucket`` is a rate."""
+
+    relay_frame_bytes: int = MIB
+    relay_message_bytes: int = 512 * KIB
+    relay_topics_per_client: int = 5_000
+    relay_queue_messages: int = 1_000
+    relay_queue_bytes: int = 16 * MIB
+    relay_frames: Bucket = Bucket(500, 100)
+    ttl_min_s: int = 1
+    ttl_max_s: int = 30 * DAY
+    notify_project: Bucket = Bucket(20, 2)
+    notify_accounts: int = 500
+    notify_subscriber: Bucket = Bucket(50, 2 / HOUR)
+    subscribe_client: Bucket = Bucket(500, 500 / DAY)
+    subscribe_project: Bucket = Bucket(50_000, 1)
+    notify_delete: Bucket = Bucket(10, 1 / HOUR)
+    notify_update: Bucket = Bucket(100, 1)
+    notify_list: Bucket = Bucket(100, 2)
+    cast_call: Bucket = Bucket(200, 20)
+    document_read: Bucket = Bucket(300, 30)
+    sync_topic: Bucket = Bucket(500, 20)
+    title_chars: int = 64
+    body_chars: int = 255
+    icon_chars: int = 255
+    url_chars: int = 255
+    scopes_per_subscription: int = 15
+    subscriptions_per_account: int = 500
+    watchers_per_account: int = 25
+    webhooks_per_project: int = 64
+    document_bytes: int = 64 * KIB
+    document_deadline_s: int = 5
+    document_good_min_s: int = HOUR
+    document_good_max_s: int = DAY
+    document_bad_s: int = 120
+    document_unreached_s: int = 5
+    webhook_deadline_s: int = 15
+    webhook_read_bytes: int = 64 * KIB
+    json_body_bytes: int = 256 * KIB
+    json_depth: int = 32
+    failed_sign_in: Bucket = Bucket(30, 1 / 60)
+    domain_check: Bucket = Bucket(20, 1 / 6)
+    domain_checks_per_user: int = 3
+    domain_checks_in_all: int = 60
+    domain_check_wait_ms: int = 2_500
+    sign_in_begin: Bucket = Bucket(60, 1 / 5)
+    identity_register: Bucket = Bucket(60, 1)
+    history_read: Bucket = Bucket(200, 20)
+    sign_in_nonce_s: int = 600
+    history_page: int = 200
+
+
+def parse_changes(text: str) -> dict[str, int | Bucket]:
+    """``history_page=100,notify_subscriber=1+1/h`` as fields of ``Limits``."""
+    known = {field.name: field.default for field in dataclasses.fields(Limits)}
+    changes: dict[str, int | Bucket] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        if name not in known:
+            raise ValueError(f"there is no limit {name!r}")
+        if isinstance(known[name], Bucket):
+            changes[name] = Bucket.parse(value)
+        elif value.isdecimal():
+            changes[name] = int(value)
+        else:
+            raise ValueError(f"{name} is {value!r}, not a whole number")
+    return changes
+
+
+def configured_limits(text: str, *, demo: bool, strict_spam_rule: bool) -> Limits:
+    """The table with what the mode and ``NOTIFYWEB_LIMITS`` change, in this order."""
+    changes: dict[str, int | Bucket] = {}
+    if demo:
+        changes["notify_subscriber"] = Bucket(1_000, 10)
+    if strict_spam_rule:
+        # Spec: one message an hour from one dapp to one subscriber.
+        changes["notify_subscriber"] = Bucket(1, 1 / HOUR)
+    changes |= parse_changes(text)
+    return dataclasses.replace(Limits(), **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one request may pass, and what its answer tells the caller."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after: int
+
+    def headers(self) -> dict[str, str]:
+        found = {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+        }
+        if not self.allowed:
+            found["Retry-After"] = str(self.retry_after)
+        return found
+
+
+# KEYS: one bucket each. ARGV: burst, tokens per second, cost. Redis' own clock
+# decides. Answers, per bucket: taken (0 or 1), tokens left, seconds until it fits.
+TAKE_SCRIPT = """
+local burst, rate, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local answers = {}
+for position, key in ipairs(KEYS) do
+  local kept = redis.call('HMGET', key, 'tokens', 'at')
+  local tokens = tonumber(kept[1]) or burst
+  local at = tonumber(kept[2]) or now
+  tokens = math.min(burst, tokens + math.max(0, now - at) * rate)
+  local taken, wait = 0, 0
+  if tokens >= cost then
+    taken, tokens = 1, tokens - cost
+  else
+    wait = (cost - tokens) / rate
+  end
+  redis.call('HSET', key, 'tokens', tostring(tokens), 'at', tostring(now))
+  redis.call('EXPIRE', key, math.ceil((burst - tokens) / rate) + 1)
+  answers[position] = {taken, tostring(tokens), tostring(wait)}
+end
+return answers
+"""
+
+
+def bucket_of(name: str) -> Bucket:
+    found = getattr(settings.LIMITS, name)
+    if not isinstance(found, Bucket):
+        raise TypeError(f"limit {name} is a bound, not a rate")
+    return found
+
+
+def consume(name: str, key: str, cost: int = 1) -> Verdict:
+    """Take ``cost`` tokens from the bucket of ``key`` under the limit ``name``."""
+    return consume_all(name, [key], cost=cost)[0]
+
+
+def consume_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
+    """One verdict per key, in one round trip: a batch never asks key by key."""
+    if not keys:
+        return []
+    bucket = bucket_of(name)
+    full_keys = [f"limit:{name}:{key}" for key in keys]
+    try:
+        answers = _script()(
+            keys=full_keys, args=[bucket.burst, bucket.per_second, cost]
+        )
+    except redis.RedisError as error:
+        logger.warning("limit not checked", extra={"limit": name, "error": error})
+        full = bucket.burst
+        return [Verdict(allowed=True, limit=full, remaining=full, retry_after=0)] * len(
+            keys
+        )
+    return [
+        Verdict(
+            allowed=bool(taken),
+            limit=bucket.burst,
+            remaining=int(float(tokens)),
+            retry_after=math.ceil(float(wait)),
+        )
+        for taken, tokens, wait in answers
+    ]
+
+
+@functools.cache
+def _script() -> redis.commands.core.Script:
+    return shared_redis().register_script(TAKE_SCRIPT)

@@ -1,0 +1,118 @@
+"""Which URLs the guarded HTTP client calls, by their form alone.
+
+https on port 443 of a public host; the hosts of ``settings.OUTBOUND_ALLOW`` may be private,
+plain http and on any port. Names are checked again by their addresses when they are called.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import string
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, urlsplit
+
+from django.conf import settings
+
+from common.addresses import is_public
+from walletconnect.identity.web_host import normalize_host
+
+HTTPS_PORT = 443
+USUAL_PORTS = {"https": HTTPS_PORT, "http": 80}
+MAX_URL = 2048
+# RFC 3986 allows none of these anywhere, and parsers differ about what they mean.
+FORBIDDEN = ' \\"<>'
+
+
+class OutboundError(Exception):
+    """A request that got no answer we may use."""
+
+
+class OutboundRefused(OutboundError):
+    """Our policy forbids it; trying again will not help."""
+
+
+class OutboundFailed(OutboundError):
+    """The network or the other side failed; trying again may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request goes; ``exempt`` hosts are named by ``OUTBOUND_ALLOW``."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    exempt: bool
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = self.port == USUAL_PORTS[self.scheme]
+        return host if usual else f"{host}:{self.port}"
+
+
+def check_url(url: str) -> None:
+    """Raise ``OutboundRefused`` if ``fetch`` would refuse this URL by its form.
+
+    The one check of addresses that people, dapps and wallets give us to call.
+    """
+    target_of(url)
+
+
+def is_exempt(host: str) -> bool:
+    """Whether ``settings.OUTBOUND_ALLOW`` names this host."""
+    return host in {name.strip("[]").lower() for name in settings.OUTBOUND_ALLOW}
+
+
+def target_of(url: str) -> Target:
+    """What to connect to for ``url``; ``OutboundRefused`` says why not."""
+    if len(url) > MAX_URL:
+        raise OutboundRefused(f"the URL has more than {MAX_URL} characters")
+    if not url.isprintable() or any(each in url for each in FORBIDDEN):
+        raise OutboundRefused(
+            "the URL is malformed: it has a space, a quotation mark, a backslash or a "
+            "control character"
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise OutboundRefused("the URL is malformed") from None
+    if parts.scheme not in USUAL_PORTS or not parts.netloc:
+        raise OutboundRefused("the URL does not begin with https://")
+    if "@" in parts.netloc:
+        raise OutboundRefused("the URL carries a user name")
+    if "#" in url:
+        raise OutboundRefused("the URL has a fragment (#), which is never sent")
+    try:
+        host = normalize_host(parts.hostname or "")
+    except ValueError as error:
+        raise OutboundRefused(str(error)) from None
+    if port is None:
+        port = USUAL_PORTS[parts.scheme]
+    target = Target(parts.scheme, host, port, _path(parts), exempt=is_exempt(host))
+    if target.exempt and port:
+        return target
+    if target.scheme != "https" or port != HTTPS_PORT:
+        raise OutboundRefused("only https on port 443 is reached")
+    _check_public(host)
+    return target
+
+
+def _check_public(host: str) -> None:
+    """What a host that is not exempt must be, as far as its text shows it."""
+    try:
+        public = is_public(ipaddress.ip_address(host))
+    except ValueError:
+        # A name without a dot is one of an inner network.
+        public = "." in host
+    if not public:
+        raise OutboundRefused("the host is not on the public Internet")
+
+
+def _path(parts: SplitResult) -> str:
+    """Path and query as they are sent; other letters are percent-encoded as UTF-8."""
+    path = parts.path or "/"
+    text = f"{path}?{parts.query}" if parts.query else path
+    return text if text.isascii() else quote(text, safe=string.punctuation)

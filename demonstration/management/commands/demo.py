@@ -1,0 +1,66 @@
+"""``manage.py demo``: the twenty steps, live, with two devices and a notification."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from demonstration.run import DemoFailed, Demonstration, StepSeen
+from demonstration.node_run import NodeDemonstration
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+ACTOR_WIDTH = 12
+
+
+class Command(BaseCommand):
+    help = (
+        "Run the whole protocol against the running system and print the twenty steps."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one object a line")
+        parser.add_argument("--dapp", default="", help="URL of another dapp")
+        parser.add_argument(
+            "--patience", type=float, default=60.0, help="seconds to wait for a step"
+        )
+        parser.add_argument(
+            "--with-node",
+            action="store_true",
+            help="let a wallet of the published npm packages play W1",
+        )
+        parser.add_argument(
+            "--keep", action="store_true", help="do not remove the account afterwards"
+        )
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        tell = self._as_json if options["json"] else self._as_text
+        kind = NodeDemonstration if options["with_node"] else Demonstration
+        demonstration = kind(
+            tell, dapp_url=options["dapp"], patience_s=options["patience"]
+        )
+        try:
+            demonstration.run()
+        except DemoFailed as error:
+            raise CommandError(str(error)) from None
+        finally:
+            if not options["keep"]:
+                demonstration.clean_up()
+
+    def _as_json(self, sight: StepSeen) -> None:
+        self.stdout.write(json.dumps(sight.to_value()))
+        self.stdout.flush()
+
+    def _as_text(self, sight: StepSeen) -> None:
+        time = sight.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+        number = f"{sight.step:>2}" if isinstance(sight.step, int) else " ·"
+        self.stdout.write(
+            f"{number}  {time}  {sight.actor:<{ACTOR_WIDTH}} {sight.text}"
+        )
+        for name, value in sight.wire.items():
+            self.stdout.write(f"{'':>{ACTOR_WIDTH + 20}}{name}: {value}")
+        self.stdout.flush()

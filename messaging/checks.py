@@ -1,0 +1,23 @@
+"""Found at start, not at midnight: what the relay's clients cannot work with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from messaging.inbox import LEASE
+from messaging.tasks import BUDGET_S, TIME_LIMIT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@register(Tags.compatibility)
+def check_lease(**_: Any) -> Sequence[CheckMessage]:
+    """A worker has to be gone before its lease is (reliability.md, item 5)."""
+    if BUDGET_S < TIME_LIMIT_S < LEASE.total_seconds():
+        return []
+    return [
+        Error("An inbox task may outlive the lease of its rows.", id="relay.E001"),
+    ]

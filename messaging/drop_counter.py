@@ -1,0 +1,44 @@
+"""Counts of what is dropped, logged as one line per second at most.
+
+reliability.md, item 11 and F36: a flood of garbage must not become a flood of log lines.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from common import clock
+
+if TYPE_CHECKING:
+    import logging
+
+QUIET_S: Final = 1.0
+
+
+class DropCounter:
+    """Collects (reason, place) pairs between two lines. Safe to share by threads."""
+
+    def __init__(self, logger: logging.Logger, text: str) -> None:
+        self._logger = logger
+        self._text = text
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._quiet_until = 0.0
+
+    def count(self, reason: str, number: int = 1) -> None:
+        with self._lock:
+            self._counts[reason] += number
+        self.say()
+
+    def say(self) -> None:
+        """Log what has come together, unless a line was logged just now."""
+        with self._lock:
+            now = clock.monotonic()
+            if not self._counts or now < self._quiet_until:
+                return
+            counts, self._counts = self._counts, Counter()
+            self._quiet_until = now + QUIET_S
+        parts = [f"{number} x {reason}" for reason, number in counts.most_common()]
+        self._logger.info("%s: %s", self._text, ", ".join(parts))

@@ -1,0 +1,145 @@
+"""In: deliveries are collected, stored with one statement, then acknowledged.
+
+reliability.md, item 7: the relay hears that we have a message after the commit, never
+before. Whatever happens in between, the message comes again and finds its row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from django.db import Error as DatabaseError
+
+from common import clock
+from common.failpoints import failpoint
+from messaging import services
+from messaging.inbox import INSERT, Received, insert_parameters
+from messaging.drop_counter import DropCounter
+from walletconnect.errors import ProtocolError
+from walletconnect.relay.frames import Delivery, RelayMethod, split_method
+
+if TYPE_CHECKING:
+    from messaging.gateway.connection import RelayConnection
+    from messaging.gateway.database import Database, DjangoThread
+    from messaging.models import Party
+    from walletconnect.relay.rpc import JsonRpcRequest, RpcId
+
+logger = logging.getLogger(__name__)
+dropped = DropCounter(logger, "deliveries dropped")
+
+# What may wait for one statement. Beyond it, reading stops until the database is done.
+MAX_MESSAGES: Final = 2_000
+MAX_CHARACTERS: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    request_id: RpcId
+    received: Received | None
+
+
+class TaskStarter:
+    """Starts workers on the inbox, one start at a time however many batches come."""
+
+    def __init__(self, django: DjangoThread) -> None:
+        self._django = django
+        self._wanted = asyncio.Event()
+
+    def start(self) -> None:
+        self._wanted.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._django.run(services.start_handling)
+            except DatabaseError as error:
+                logger.warning("no worker started: %s", type(error).__name__)
+
+
+class InboxWriter:
+    """Stores the deliveries of one connection."""
+
+    def __init__(
+        self,
+        party: Party,
+        database: Database,
+        *,
+        connection: RelayConnection,
+        starter: TaskStarter,
+    ) -> None:
+        self._party = party
+        self._database = database
+        self._connection = connection
+        self._starter = starter
+        self._collected: list[_Delivered] = []
+        self._characters = 0
+        self._storing = asyncio.Lock()
+        self._some = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def on_request(self, request: JsonRpcRequest) -> None:
+        """Take a request of the relay; waits while too much waits already."""
+        try:
+            _, method = split_method(request.method)
+        except ProtocolError:
+            method = None
+        if method is not RelayMethod.SUBSCRIPTION:
+            await self._connection.refuse(request)
+            return
+        received = _read(request)
+        self._collected.append(_Delivered(request.id, received))
+        self._characters += len(received.message) if received else 0
+        self._some.set()
+        if len(self._collected) >= MAX_MESSAGES or self._characters >= MAX_CHARACTERS:
+            self._room.clear()
+            await self._room.wait()
+
+    async def run(self) -> None:
+        """Store what has come; while one statement runs, the next batch collects."""
+        while True:
+            await self._some.wait()
+            await self.store_collected()
+
+    async def store_collected(self) -> None:
+        async with self._storing:
+            await self._store()
+
+    async def _store(self) -> None:
+        delivered, self._collected, self._characters = self._collected, [], 0
+        self._some.clear()
+        self._room.set()
+        if not delivered:
+            return
+        storable = [each.received for each in delivered if each.received is not None]
+        fresh = await self._insert(storable) if storable else 0
+        failpoint("gateway.inbox.after_commit")
+        await self._connection.acknowledge([each.request_id for each in delivered])
+        if fresh:
+            self._starter.start()
+
+    async def _insert(self, received: list[Received]) -> int:
+        failpoint("gateway.inbox.before_commit")
+        parameters = insert_parameters(self._party, received, now=clock.now())
+        return len(await self._database.fetch(INSERT, parameters))
+
+
+def _read(request: JsonRpcRequest) -> Received | None:
+    """The message of a delivery, or None: acknowledged, counted and forgotten."""
+    try:
+        published = Delivery.from_params(request.params).published
+    except ProtocolError:
+        dropped.count("malformed")
+        return None
+    received = Received(
+        published.topic, published.message, published.tag, published.published_at
+    )
+    if not received.is_storable():
+        dropped.count("not an envelope, or too large")
+        return None
+    return received

@@ -1,0 +1,175 @@
+"""A party's life at the relay: hold its lock, spread its topics over lanes, run them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from common import clock
+from messaging.gateway.keys import add_client, client_keys
+from messaging.gateway.lane import SCAN_S, TROUBLE, BackOff, Lane, PartyContext
+from messaging.gateway.running import cancel, first_to_end
+from messaging.gateway.wakes import WakeEvent
+from messaging.outbox import topics_channel
+
+if TYPE_CHECKING:
+    from messaging.gateway.database import PartyLock
+    from messaging.gateway.lane import GatewayContext
+    from messaging.models import Party
+    from walletconnect.crypto.signing import IdentityKey
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S: Final = 5.0
+
+_SEEN = """
+UPDATE messaging_partyclient AS client
+SET last_seen_at = %(now)s, connected_since = lane.since
+FROM unnest(%(lanes)s::int[], %(since)s::timestamptz[]) AS lane (number, since)
+WHERE party = %(party)s AND client.lane = lane.number
+"""
+
+_OVERDUE = """
+SELECT 1 FROM messaging_inboxmessage
+WHERE party = %(party)s AND state = 'due' AND leased_until IS NULL
+    AND next_attempt_at <= %(now)s LIMIT 1
+"""
+
+_LANELESS = """
+SELECT 1 FROM messaging_topicsubscription
+WHERE party = %(party)s AND lane IS NULL LIMIT 1
+"""
+
+_TOPICS_OF_LANES = """
+SELECT lane, count(*) FROM messaging_topicsubscription
+WHERE party = %(party)s AND lane IS NOT NULL AND state = 'wanted'
+GROUP BY lane
+"""
+
+_ASSIGN = """
+UPDATE messaging_topicsubscription SET lane = %(lane)s
+WHERE id IN (
+    SELECT id FROM messaging_topicsubscription
+    WHERE party = %(party)s AND lane IS NULL ORDER BY id LIMIT %(room)s
+)
+"""
+
+
+class PartyGateway:
+    """Speaks for one party until it is stopped."""
+
+    def __init__(self, party: Party, context: GatewayContext) -> None:
+        self.party = party
+        self._context = context
+        self._lanes: dict[int, Lane] = {}
+        self._topics = context.wakes.waker(topics_channel(party))
+        self._changed = WakeEvent()
+
+    @property
+    def is_connected(self) -> bool:
+        return any(lane.connected_since is not None for lane in self._lanes.values())
+
+    def wake(self) -> None:
+        """Let no loop sleep on: there is something new, or we are to stop."""
+        self._topics.set()
+        for lane in self._lanes.values():
+            lane.wake()
+
+    async def run(self) -> None:
+        back_off = BackOff(0.5, 10.0)
+        while not self._context.stopping.is_set():
+            try:
+                async with self._context.database.party_lock(self.party) as lock:
+                    back_off.reset()
+                    await self._load_lanes()
+                    await first_to_end(
+                        self._keep_lock(lock), self._find_overdue(), self._run_lanes()
+                    )
+            except TROUBLE as error:
+                logger.warning(
+                    "%s lost its lock: %s", self.party.value, type(error).__name__
+                )
+                await back_off.wait()
+
+    async def _keep_lock(self, lock: PartyLock) -> NoReturn:
+        """Say that we live, on the lock's own connection; fails when the lock is lost."""
+        while True:
+            self._changed.clear()
+            await lock.execute(
+                _SEEN,
+                {
+                    "party": self.party.value,
+                    "now": clock.now(),
+                    "lanes": list(self._lanes),
+                    "since": [lane.connected_since for lane in self._lanes.values()],
+                },
+            )
+            await self._changed.wait(HEARTBEAT_S)
+
+    async def _find_overdue(self) -> NoReturn:
+        """Start workers on what nobody was told of, or what waited for its next try."""
+        while True:
+            await asyncio.sleep(SCAN_S)
+            parameters = {"party": self.party.value, "now": clock.now()}
+            if await self._context.database.fetch(_OVERDUE, parameters):
+                self._context.starter.start()
+
+    # --- lanes ------------------------------------------------------------------------
+
+    async def _load_lanes(self) -> None:
+        keys = await self._context.django.run(client_keys, self.party)
+        for number, key in keys.items():
+            self._add_lane(number, key)
+
+    def _add_lane(self, number: int, key: IdentityKey) -> None:
+        if number not in self._lanes:
+            of = PartyContext(self.party, lambda: len(self._lanes), self._changed.set)
+            self._lanes[number] = Lane(number, key, of=of, context=self._context)
+
+    async def _run_lanes(self) -> None:
+        """Keep every lane connected, and every topic in a lane, until we are to stop."""
+        running: dict[int, asyncio.Task[None]] = {}
+        try:
+            while not self._context.stopping.is_set():
+                self._topics.clear()
+                await self._assign_topics()
+                for lane in self._lanes.values():
+                    if lane.number not in running:
+                        task = asyncio.create_task(lane.stay_connected())
+                        running[lane.number] = task
+                await self._wait(running)
+            await asyncio.gather(*running.values())
+        finally:
+            await cancel(running.values())
+
+    async def _wait(self, running: dict[int, asyncio.Task[None]]) -> None:
+        """Until a topic may have changed; a lane does not end before we are to stop."""
+        waiting = asyncio.create_task(self._topics.wait(SCAN_S))
+        try:
+            done, _ = await asyncio.wait(
+                [waiting, *running.values()], return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+        finally:
+            await cancel([waiting])
+
+    async def _assign_topics(self) -> None:
+        """Put new topics into lanes with room; open another lane when all are full."""
+        database, party = self._context.database, self.party.value
+        while await database.fetch(_LANELESS, {"party": party}):
+            counts = dict.fromkeys(self._lanes, 0)
+            counts |= dict(await database.fetch(_TOPICS_OF_LANES, {"party": party}))
+            for number in sorted(self._lanes):
+                room = self._context.topics_per_lane - counts[number]
+                if room > 0:
+                    await database.execute(
+                        _ASSIGN, {"party": party, "lane": number, "room": room}
+                    )
+                    self._lanes[number].wake()
+            if await database.fetch(_LANELESS, {"party": party}):
+                number = max(self._lanes) + 1
+                logger.info("%s opens lane %d", party, number)
+                key = await self._context.django.run(add_client, self.party, number)
+                self._add_lane(number, key)

@@ -1,0 +1,236 @@
+"""Topics: what the rows want is what the relay hears, after every connect and change.
+
+Calls of one connection are made one after the other, so the relay ends where the rows
+ended. A confirmation counts only if the row has not changed since it was read.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeAlias
+
+from common import clock
+from common.failpoints import failpoint
+from runlog import services as runlog
+from messaging.gateway.connection import RelayRefused
+from messaging.gateway.running import all_of
+from runlog.services import StepDraft
+from walletconnect.relay.frames import (
+    MAX_BATCH,
+    BatchSubscribe,
+    BatchUnsubscribe,
+    RelayMethod,
+    Subscribe,
+    Unsubscribe,
+    subscription_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from messaging.gateway.connection import RelayConnection
+    from messaging.gateway.database import Database, DjangoThread
+    from messaging.models import Party
+    from walletconnect.crypto.keys import Topic
+    from walletconnect.json_values import JsonObject
+
+logger = logging.getLogger(__name__)
+
+# How many calls are under way at once, at a relay that knows no batches.
+WINDOW: Final = 50
+
+_WANTED = """
+SELECT topic, state, steps, changed_at, confirmed_at FROM messaging_topicsubscription
+WHERE party = %(party)s AND lane = %(lane)s AND state = 'wanted' AND topic > %(after)s
+ORDER BY topic LIMIT %(limit)s
+"""
+
+_PENDING = """
+SELECT topic, state, steps, changed_at, confirmed_at FROM messaging_topicsubscription
+WHERE party = %(party)s AND lane = %(lane)s AND confirmed_at IS NULL
+ORDER BY state = 'unwanted' DESC, id LIMIT %(limit)s
+"""
+
+_MARK_STALE = """
+UPDATE messaging_topicsubscription SET confirmed_at = NULL
+WHERE party = %(party)s AND topic = ANY(%(topics)s)
+"""
+
+_CONFIRM = """
+UPDATE messaging_topicsubscription AS kept SET confirmed_at = %(now)s, steps = '[]'
+FROM unnest(%(topics)b::text[], %(changed)b::timestamptz[]) AS heard (topic, changed_at)
+WHERE kept.party = %(party)s AND kept.topic = heard.topic
+    AND kept.changed_at = heard.changed_at AND kept.confirmed_at IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A topic as it was when we read it."""
+
+    topic: Topic
+    state: str
+    steps: list[dict[str, Any]]
+    changed_at: datetime
+    confirmed_at: datetime | None
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.state == "wanted"
+
+
+Single: TypeAlias = "tuple[Row, RelayMethod, JsonObject]"
+
+
+class TopicSubscriber:
+    """Keeps the relay subscriptions of one connection as the rows want them."""
+
+    def __init__(
+        self,
+        party: Party,
+        database: Database,
+        *,
+        lane: int,
+        connection: RelayConnection,
+        django: DjangoThread,
+    ) -> None:
+        self._party = party
+        self._lane = lane
+        self._database = database
+        self._connection = connection
+        self._django = django
+        self._in_batches = True
+
+    async def subscribe_all(self) -> int:
+        """After a connect: every wanted topic again, also those that were confirmed."""
+        after, count = "", 0
+        while True:
+            rows = await self._rows(_WANTED, after)
+            if not rows:
+                return count
+            await self._subscribe(rows)
+            after, count = rows[-1].topic, count + len(rows)
+
+    async def settle_pending(self) -> bool:
+        """Make a batch of changes so; whether there may be more."""
+        rows = await self._rows(_PENDING, "")
+        wanted = [row for row in rows if row.is_wanted]
+        unwanted = [row for row in rows if not row.is_wanted]
+        if wanted:
+            await self._subscribe(wanted)
+        if unwanted:
+            await self._unsubscribe(unwanted)
+        return len(rows) == MAX_BATCH
+
+    async def _rows(self, statement: LiteralString, after: str) -> list[Row]:
+        found = await self._database.fetch(
+            statement,
+            {
+                "party": self._party.value,
+                "lane": self._lane,
+                "after": after,
+                "limit": MAX_BATCH,
+            },
+        )
+        return [Row(*each) for each in found]
+
+    async def _subscribe(self, rows: Sequence[Row]) -> None:
+        topics = tuple(row.topic for row in rows)
+        heard = await self._call(
+            RelayMethod.BATCH_SUBSCRIBE,
+            BatchSubscribe(topics).to_params(),
+            singles=[
+                (row, RelayMethod.SUBSCRIBE, Subscribe(row.topic).to_params())
+                for row in rows
+            ],
+        )
+        await self._confirm(heard)
+        done = {row.topic for row in heard}
+        await self._mark_stale([row for row in rows if row.topic not in done])
+
+    async def _unsubscribe(self, rows: Sequence[Row]) -> None:
+        calls = [self._unsubscription(row) for row in rows]
+        heard = await self._call(
+            RelayMethod.BATCH_UNSUBSCRIBE,
+            BatchUnsubscribe(tuple(calls)).to_params(),
+            singles=[
+                (row, RelayMethod.UNSUBSCRIBE, call.to_params())
+                for row, call in zip(rows, calls, strict=True)
+            ],
+        )
+        await self._confirm(heard)
+
+    def _unsubscription(self, row: Row) -> Unsubscribe:
+        return Unsubscribe(
+            row.topic, subscription_id(row.topic, self._connection.client_id)
+        )
+
+    async def _call(
+        self, method: RelayMethod, params: JsonObject, *, singles: list[Single]
+    ) -> list[Row]:
+        """Call for all rows at once, or one by one if the relay cannot do that;
+        the answer is the rows that it did."""
+        if self._in_batches:
+            try:
+                await self._connection.request(method.wire, params)
+            except RelayRefused as refusal:
+                if not refusal.is_unknown_method:
+                    logger.warning("relay refused %s: %.100r", method, refusal.message)
+                    return []
+                self._in_batches = False
+            else:
+                return [row for row, _, _ in singles]
+        done: list[Row] = []
+        for start in range(0, len(singles), WINDOW):
+            window = singles[start : start + WINDOW]
+            answers = await all_of(self._call_one(each) for each in window)
+            done += [row for row in answers if row is not None]
+        return done
+
+    async def _call_one(self, single: Single) -> Row | None:
+        row, method, params = single
+        try:
+            await self._connection.request(method.wire, params)
+        except RelayRefused as refusal:
+            logger.warning("relay refused %s: %.100r", method, refusal.message)
+            return None
+        return row
+
+    async def _confirm(self, rows: Sequence[Row]) -> None:
+        failpoint("gateway.topics.before_confirm")
+        # First the record of the steps, which may be written twice, then the mark.
+        await self._record_steps(rows)
+        fresh = [row for row in rows if row.confirmed_at is None]
+        if fresh:
+            await self._database.execute(
+                _CONFIRM,
+                {
+                    "party": self._party.value,
+                    "now": clock.now(),
+                    "topics": [row.topic for row in fresh],
+                    "changed": [row.changed_at for row in fresh],
+                },
+            )
+
+    async def _mark_stale(self, rows: Sequence[Row]) -> None:
+        """What the relay did not take now is asked for again."""
+        doubted = [row.topic for row in rows if row.confirmed_at is not None]
+        if doubted:
+            await self._database.execute(
+                _MARK_STALE, {"party": self._party.value, "topics": doubted}
+            )
+
+    async def _record_steps(self, rows: Sequence[Row]) -> None:
+        now = clock.now()
+        drafts = [
+            StepDraft.from_value(
+                value | {"wire": value["wire"] | {"topic": row.topic}}, at=now
+            )
+            for row in rows
+            for value in row.steps
+            if row.confirmed_at is None
+        ]
+        if drafts:
+            await self._django.run(runlog.record_all, drafts)

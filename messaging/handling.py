@@ -1,0 +1,276 @@
+"""What is done with a claimed batch of the inbox: opened, grouped, handled, settled.
+
+A run is what one call of a handler gets: messages of one party and tag. Within a topic
+messages keep their order; across topics there is none to keep, so runs are made as long
+as that allows. A run is one transaction; if its handler raises, it is repeated message
+by message in savepoints, and only the poison fails (reliability.md, item 11 and F24).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InterfaceError, OperationalError, connection
+from django.db.transaction import atomic
+
+from common import clock, entropy
+from common.backoff import Backoff
+from common.failpoints import failpoint
+from common.wake import enqueue_on_commit
+from messaging import inbox
+from messaging.dispatch import Inbound, NotHandled, Refused, Route, TryLater, route_of
+from messaging.inbox import MAX_ATTEMPTS, Batch, Row, Settlement
+from messaging.models import InboxMessage, Party
+from messaging.opening import open_all
+from messaging.drop_counter import DropCounter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from messaging.dispatch import Handler
+
+logger = logging.getLogger(__name__)
+refusals = DropCounter(logger, "refused")
+
+State = InboxMessage.State
+
+BACKOFF: Final = Backoff(first_s=2.0, max_s=300.0, max_attempts=MAX_ATTEMPTS)
+# For what only time brings, say a Keys Server that is away: no attempts are counted.
+MAX_WAIT_S: Final = 300.0
+# The first wait for what a task is about to bring, say an answer of a Keys Server.
+MIN_WAIT_S: Final = 0.3
+SWEPT_AFTER_S: Final = 30.0
+TRY_FOR: Final = timedelta(days=1)
+# A run is begun only while this much of the lease is left.
+MIN_LEASE: Final = timedelta(seconds=25)
+
+
+class Crashed(NotHandled):
+    """A handler raised what it should not; the reason names the exception only."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Messages for one call of one handler."""
+
+    party: Party
+    tag: int
+    messages: list[Inbound] = field(default_factory=list)
+
+
+def group(messages: Iterable[Inbound]) -> list[Run]:
+    """As few runs as the order within each topic allows.
+
+    A message joins the earliest run of its kind that does not come before a run in
+    which its topic already has a message.
+    """
+    runs: list[Run] = []
+    kinds: dict[tuple[Party, int], list[int]] = {}
+    last_of_topic: dict[tuple[Party, str], int] = {}
+    for message in messages:
+        place = last_of_topic.get((message.party, message.topic), 0)
+        same_kind = kinds.setdefault((message.party, message.tag), [])
+        found = next((index for index in same_kind if index >= place), None)
+        if found is None:
+            found = len(runs)
+            runs.append(Run(message.party, message.tag))
+            same_kind.append(found)
+        runs[found].messages.append(message)
+        last_of_topic[message.party, message.topic] = found
+    return runs
+
+
+def handle(batch: Batch) -> None:
+    """Handle a claimed batch; what there is no time for is given back."""
+    rows = {row.pk: row for row in batch.rows}
+    dead = {row.pk: _died(row) for row in batch.rows if row.attempts >= MAX_ATTEMPTS}
+    opened, refused = open_all([row for row in batch.rows if row.pk not in dead])
+    _settle(rows, {**dead, **refused}, batch.lease)
+    runs = group(opened)
+    for index, run in enumerate(runs):
+        if batch.lease - clock.now() < MIN_LEASE:
+            late = [message.pk for rest in runs[index:] for message in rest.messages]
+            inbox.release(late, batch.lease)
+            break
+        _handle_run(run, rows, batch.lease)
+    refusals.say()
+
+
+def _died(row: Row) -> Crashed:
+    return Crashed(f"the worker died {row.attempts} times")
+
+
+def _handle_run(run: Run, rows: Mapping[int, Row], lease: datetime) -> None:
+    route = route_of(run.party, run.tag)
+    if route is None:  # open_all lets none of these through
+        raise LookupError(f"no handler for {run.party} {run.tag}")
+    declined = _prepare(route, run.messages)
+    _settle(rows, declined, lease)
+    ready = [message for message in run.messages if message.pk not in declined]
+    if not ready:
+        return
+    if len(ready) == 1 or not _all_at_once(route.handler, ready, rows, lease=lease):
+        _one_by_one(route.handler, ready, rows, lease=lease)
+    failpoint("inbox.after_commit")
+
+
+def _prepare(route: Route, messages: list[Inbound]) -> dict[int, NotHandled]:
+    if route.prepare is None:
+        return {}
+    try:
+        return dict(route.prepare(messages) or {})
+    except Exception as error:
+        if not isinstance(error, NotHandled):
+            _raise_if_nobody_can_go_on(error)
+    declined: dict[int, NotHandled] = {}
+    for message in messages:
+        try:
+            declined.update(route.prepare([message]) or {})
+        except Exception as error:
+            declined[message.pk] = _reason_of(error, message)
+    return declined
+
+
+def _all_at_once(
+    handler: Handler,
+    messages: list[Inbound],
+    rows: Mapping[int, Row],
+    *,
+    lease: datetime,
+) -> bool:
+    """Whether it went well; if not, nothing of it happened."""
+    try:
+        with atomic():
+            ours = inbox.lock([message.pk for message in messages], lease)
+            taken = [message for message in messages if message.pk in ours]
+            declined = dict(handler(taken) or {}) if taken else {}
+            _finish(taken, declined, rows, lease=lease)
+            failpoint("inbox.before_commit")
+    except Exception as error:
+        _raise_if_nobody_can_go_on(error)
+        logger.info(
+            "run of %d messages is repeated one by one: %s",
+            len(messages),
+            type(error).__name__,
+        )
+        return False
+    return True
+
+
+def _one_by_one(
+    handler: Handler,
+    messages: list[Inbound],
+    rows: Mapping[int, Row],
+    *,
+    lease: datetime,
+) -> None:
+    with atomic():
+        ours = inbox.lock([message.pk for message in messages], lease)
+        taken = [message for message in messages if message.pk in ours]
+        declined: dict[int, NotHandled] = {}
+        for message in taken:
+            try:
+                with atomic():
+                    declined.update(handler([message]) or {})
+            except Exception as error:
+                declined[message.pk] = _reason_of(error, message)
+        _finish(taken, declined, rows, lease=lease)
+        failpoint("inbox.before_commit")
+
+
+def _finish(
+    taken: Sequence[Inbound],
+    declined: Mapping[int, NotHandled],
+    rows: Mapping[int, Row],
+    *,
+    lease: datetime,
+) -> None:
+    inbox.mark_handled([each.pk for each in taken if each.pk not in declined])
+    _settle(rows, declined, lease)
+
+
+# --- what becomes of a message that was not handled -------------------------------------
+
+
+def _reason_of(error: Exception, message: Inbound) -> NotHandled:
+    """What an exception means for the one message it came from."""
+    _raise_if_nobody_can_go_on(error)
+    if isinstance(error, NotHandled):
+        return error
+    name = type(error).__name__
+    if isinstance(error, OperationalError):
+        # A deadlock, a lock or statement that took too long: not the message's fault.
+        return TryLater(f"database: {name}")
+    # Neither the exception's text nor its locals are logged: both may hold content.
+    logger.error(
+        "handler of tag %d failed with %s",
+        message.tag,
+        name,
+        extra={
+            "inbox_message": message.pk,
+            "where": "".join(traceback.format_tb(error.__traceback__)[-3:]),
+        },
+    )
+    return Crashed(name)
+
+
+def _raise_if_nobody_can_go_on(error: Exception) -> None:
+    """Give up the batch if no time is left, or no database; its lease runs out."""
+    if isinstance(error, SoftTimeLimitExceeded):
+        raise error
+    if isinstance(error, InterfaceError | OperationalError) and _is_lost():
+        raise error
+
+
+def _is_lost() -> bool:
+    lower = connection.connection
+    return lower is None or bool(lower.closed)
+
+
+def _settle(
+    rows: Mapping[int, Row], declined: Mapping[int, NotHandled], lease: datetime
+) -> None:
+    settlements = [_settlement(rows[pk], reason) for pk, reason in declined.items()]
+    inbox.settle(settlements, lease)
+    _wake_for_retries(settlements)
+    for settlement in settlements:
+        if settlement.state is State.REFUSED:
+            refusals.count(settlement.reason)
+
+
+def _wake_for_retries(settlements: Sequence[Settlement]) -> None:
+    """What is due again before the next sweep needs a wake-up of its own."""
+    due = [each.next_attempt_at for each in settlements if each.state is State.DUE]
+    waits = {(at - clock.now()).total_seconds() for at in due}
+    for wait in waits:
+        if wait < SWEPT_AFTER_S:
+            enqueue_on_commit(inbox.HANDLE_TASK, delay_s=max(wait, 0.1))
+
+
+def _settlement(row: Row, reason: NotHandled) -> Settlement:
+    now = clock.now()
+    if isinstance(reason, Refused):
+        return Settlement(row.pk, State.REFUSED, reason.reason, row.attempts, now)
+    if isinstance(reason, TryLater):
+        age = now - row.received_at
+        state = State.DUE if age < TRY_FOR else State.FAILED
+        # As long again as it has waited: the back-off grows by itself.
+        delay = timedelta(
+            seconds=entropy.jitter(
+                min(MAX_WAIT_S, max(MIN_WAIT_S, age.total_seconds() / 2))
+            )
+        )
+        attempts = row.attempts
+    else:
+        attempts = min(row.attempts + 1, MAX_ATTEMPTS)
+        state = State.FAILED if BACKOFF.is_over(attempts) else State.DUE
+        delay = BACKOFF.delay(attempts)
+    if state is State.FAILED:
+        logger.error("message failed for good", extra={"inbox_message": row.pk})
+    return Settlement(row.pk, state, reason.reason, attempts, now + delay)

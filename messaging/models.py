@@ -1,0 +1,311 @@
+"""Rows of the relay: what the embedded relay keeps, and what our own clients of a relay keep.
+
+The two halves never join: ``PublishedMessage``, ``MailboxCursor`` and their like belong to
+the server (``relayserver``); ``InboxMessage``, ``OutboxMessage``,
+``TopicSubscription`` and ``PartyClient`` to our clients (``messaging.gateway``). A foreign relay
+replaces the first half and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+TOPIC_LENGTH = 64
+DIGEST_LENGTH = 64
+
+
+class Party(models.TextChoices):
+    """Which side of the protocol one of our relay clients speaks for."""
+
+    WALLET = "wallet"
+    CAST = "cast"
+
+
+# --- the embedded relay ---------------------------------------------------------------
+
+
+class RelayLog(models.Model):
+    """The head of the log: how many numbers the embedded relay has given out.
+
+    Every batch of published messages moves it, in the transaction that writes them. The
+    row lock that this takes lets one batch commit at a time, so that numbers become
+    visible in their order, without gaps, however many relay nodes write.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    head = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"log up to {self.head}"
+
+
+class PublishedMessage(models.Model):
+    """The embedded relay's log: mailbox until the TTL ends, archive for registered tags.
+
+    ``id`` is the publish order. One write serves mailbox and archive. The relay writes
+    and reads these rows in batches with its own SQL (``relayserver.storage.store``). Topics and
+    digests are compared byte by byte, which the "C" collation does quickest.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
+    message_id = models.CharField(
+        max_length=DIGEST_LENGTH, db_collation="C", help_text="sha256(message)"
+    )
+    message = models.TextField()
+    tag = models.BigIntegerField()
+    attestation = models.TextField(null=True)
+    publisher = models.CharField(max_length=64, db_collation="C", help_text="did:key")
+    published_at = models.BigIntegerField(help_text="milliseconds")
+    expires_at = models.BigIntegerField(help_text="milliseconds")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["topic", "message_id"], name="published_message_is_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["topic", "id"], name="published_by_topic"),
+            models.Index(fields=["expires_at", "tag"], name="published_by_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tag} on {self.topic}"
+
+
+class MailboxCursor(models.Model):
+    """How far a client has acknowledged a topic: this message and everything before it.
+
+    Clients acknowledge in order, nearly always, so one row stands for all their
+    acknowledgements of a topic and a reconnect reads only what is new.
+    """
+
+    pk = models.CompositePrimaryKey("topic", "client")
+    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
+    client = models.CharField(max_length=64, db_collation="C", help_text="did:key")
+    through = models.BigIntegerField(help_text="id of a published message")
+
+    def __str__(self) -> str:
+        return f"{self.client} has {self.topic} up to {self.through}"
+
+
+class Acknowledgement(models.Model):
+    """A message acknowledged out of order, beyond the client's cursor on the topic."""
+
+    pk = models.CompositePrimaryKey("topic", "client", "published_id")
+    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
+    client = models.CharField(max_length=64, db_collation="C", help_text="did:key")
+    published_id = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.client} has {self.published_id}"
+
+
+class ArchivedTag(models.Model):
+    """A tag whose messages outlive their TTL, because a history client asked for it."""
+
+    tag = models.BigIntegerField(primary_key=True)
+    since = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return str(self.tag)
+
+
+# --- our own clients ------------------------------------------------------------------
+
+
+class PartyClient(models.Model):
+    """A relay-client identity of a party; its key is in the keychain.
+
+    A relay bounds the topics of one client. A party with more has several clients, each
+    with a connection of its own, numbered by ``lane``; lane 0 is there always.
+    """
+
+    party = models.CharField(max_length=8, choices=Party.choices)
+    lane = models.PositiveSmallIntegerField(default=0)
+    did = models.CharField(max_length=64)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    connected_since = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["party", "lane"], name="party_client_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.party} {self.lane}"
+
+
+class TopicSubscription(models.Model):
+    """A topic that a party wants to hear (or no longer wants); the gateway makes it so."""
+
+    class State(models.TextChoices):
+        WANTED = "wanted"
+        UNWANTED = "unwanted"
+
+    party = models.CharField(max_length=8, choices=Party.choices)
+    topic = models.CharField(max_length=TOPIC_LENGTH)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.WANTED)
+    # Which client of the party hears it; the gateway decides.
+    lane = models.PositiveSmallIntegerField(null=True, blank=True)
+    # Steps of the twenty (7, 17, 20) that are done once the relay has confirmed this
+    # topic, as values of runlog.services.StepDraft. Several runs may wait for one topic.
+    steps = models.JSONField(default=list, blank=True)
+    changed_at = models.DateTimeField()
+    # When the relay last confirmed it; empty: the gateway still has to ask.
+    confirmed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["party", "topic"], name="topic_subscription_is_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["party", "id"],
+                name="topic_subscription_pending",
+                condition=models.Q(confirmed_at=None),
+            ),
+            models.Index(
+                fields=["party", "id"],
+                name="topic_subscription_laneless",
+                condition=models.Q(lane=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.party} {self.state} {self.topic}"
+
+
+class InboxMessage(models.Model):
+    """A message that a party received: written before the relay is told that we have it.
+
+    ``leased_until`` marks a due row that a worker is at; until then, or until the
+    worker's session ends, no other worker takes it, or a later row of its topic.
+    """
+
+    class State(models.TextChoices):
+        DUE = "due"
+        HANDLED = "handled"
+        REFUSED = "refused"
+        FAILED = "failed"
+
+    party = models.CharField(max_length=8, choices=Party.choices)
+    topic = models.CharField(max_length=TOPIC_LENGTH)
+    message_id = models.CharField(max_length=DIGEST_LENGTH, help_text="sha256(message)")
+    message = models.TextField(
+        blank=True, help_text="the envelope, as received; empty once handled"
+    )
+    tag = models.IntegerField()
+    published_at = models.BigIntegerField(help_text="milliseconds")
+    received_at = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=State.choices, default=State.DUE)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField()
+    leased_until = models.DateTimeField(null=True, blank=True)
+    leased_by = models.IntegerField(
+        null=True, blank=True, help_text="number of the worker's database session"
+    )
+    reason = models.CharField(max_length=200, blank=True)
+    handled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["party", "topic", "message_id"], name="inbox_message_is_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["id"],
+                name="inbox_message_due",
+                condition=models.Q(state="due"),
+            ),
+            models.Index(
+                fields=["party", "topic"],
+                name="inbox_message_leased",
+                condition=models.Q(state="due", leased_until__isnull=False),
+            ),
+            models.Index(
+                fields=["id"],
+                name="inbox_message_failed",
+                condition=models.Q(state="failed"),
+            ),
+            models.Index(fields=["received_at"], name="inbox_message_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.party} {self.tag} on {self.topic}"
+
+
+class OutboxMessage(models.Model):
+    """A message that a party has to publish: the exact bytes, sent until acknowledged."""
+
+    class State(models.TextChoices):
+        DUE = "due"
+        SENT = "sent"
+        FAILED = "failed"
+
+    party = models.CharField(max_length=8, choices=Party.choices)
+    topic = models.CharField(max_length=TOPIC_LENGTH)
+    message_id = models.CharField(max_length=DIGEST_LENGTH, help_text="sha256(message)")
+    message = models.TextField()
+    tag = models.IntegerField()
+    ttl = models.PositiveIntegerField(help_text="seconds")
+    prompt = models.BooleanField(default=False)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.DUE)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField()
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["party", "id"],
+                name="outbox_message_due",
+                condition=models.Q(state="due"),
+            ),
+            models.Index(
+                fields=["party", "next_attempt_at"],
+                name="outbox_message_backing_off",
+                condition=models.Q(state="due", attempts__gt=0),
+            ),
+            models.Index(fields=["created_at"], name="outbox_message_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.party} {self.tag} on {self.topic}"
+
+
+class StepRecord(models.Model):
+    """One of the twenty steps as it was carried out here: who, when, what crossed the wire.
+
+    ``run`` is the response topic: the one name that W1 and the Cast Server both know. Each
+    side writes the steps that it carries out itself; no secrets.
+    """
+
+    run = models.CharField(max_length=TOPIC_LENGTH)
+    step = models.PositiveSmallIntegerField()
+    actor = models.CharField(max_length=64, help_text="W1, Cast Server, Dapp, Wx")
+    # Several devices may carry out steps 19 and 20.
+    actor_key = models.CharField(max_length=64, blank=True)
+    at = models.DateTimeField()
+    wire = models.JSONField(default=dict)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["run", "step", "actor_key"], name="step_record_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"step {self.step} of {self.run}"

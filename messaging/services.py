@@ -1,0 +1,232 @@
+"""What the relay's clients do with their rows: receive, handle, sweep, prune, replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import connection, transaction
+from django.db.models import Count, Min, Q
+
+from common import clock
+from common.wake import enqueue_on_commit, wake
+from messaging import handling, inbox
+from messaging.inbox import HANDLE_TASK, Received
+from messaging.models import InboxMessage, OutboxMessage, Party, TopicSubscription
+from messaging.outbox import outbox_channel, topics_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Received", "receive"]
+
+MAX_TTL: Final = timedelta(days=30)
+# Marks of what was handled outlive every copy that a relay may still hold.
+KEEP_FOR: Final = MAX_TTL + timedelta(days=1)
+# A refused envelope may be replayed for so long, say after an upgrade.
+KEEP_REFUSED_TEXT_FOR: Final = timedelta(days=1)
+PRUNE_BATCH: Final = 1_000
+REPLAYABLE: Final = (InboxMessage.State.FAILED, InboxMessage.State.REFUSED)
+
+
+def receive(party: Party, received: Iterable[Received]) -> list[int]:
+    """Take messages in, each once; the answer is the keys of the new rows.
+
+    For messages from a History Server; the gateway does the same without Django.
+    """
+    with transaction.atomic():
+        fresh = inbox.insert(party, received)
+        if fresh:
+            start_handling()
+    return fresh
+
+
+def start_handling() -> None:
+    """Start a worker on the inbox after commit. It takes whatever is due."""
+    enqueue_on_commit(HANDLE_TASK)
+
+
+def handle_due(budget_s: float) -> bool:
+    """Handle what is due; whether anything was left when the time was over."""
+    until = clock.monotonic() + budget_s
+    while clock.monotonic() < until:
+        batch = inbox.claim()
+        if not batch.rows:
+            return False
+        handling.handle(batch)
+    return True
+
+
+# --- the sweep ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found due."""
+
+    inbox: bool
+    outbox: tuple[Party, ...]
+    topics: tuple[Party, ...]
+
+
+def sweep() -> Swept:
+    """Wake whoever has work: every wake-up may have been lost, with all of Redis."""
+    now = clock.now()
+    due = OutboxMessage.objects.filter(
+        state=OutboxMessage.State.DUE, next_attempt_at__lte=now
+    )
+    unconfirmed = TopicSubscription.objects.filter(confirmed_at=None)
+    found = Swept(
+        inbox=inbox.is_anything_due(),
+        outbox=tuple(party for party in Party if due.filter(party=party).exists()),
+        topics=tuple(
+            party for party in Party if unconfirmed.filter(party=party).exists()
+        ),
+    )
+    if found.inbox:
+        start_handling()
+    for party in found.outbox:
+        wake(outbox_channel(party))
+    for party in found.topics:
+        wake(topics_channel(party))
+    return found
+
+
+# --- pruning --------------------------------------------------------------------------
+
+_PRUNE: Final = (
+    # Statement, and how old a row must be.
+    (
+        """DELETE FROM messaging_inboxmessage WHERE id IN (
+            SELECT id FROM messaging_inboxmessage
+            WHERE received_at < %s AND state <> 'due' LIMIT %s)""",
+        KEEP_FOR,
+    ),
+    (
+        """UPDATE messaging_inboxmessage SET message = '' WHERE id IN (
+            SELECT id FROM messaging_inboxmessage
+            WHERE received_at < %s AND state = 'refused' AND message <> ''
+            LIMIT %s)""",
+        KEEP_REFUSED_TEXT_FOR,
+    ),
+    (
+        """DELETE FROM messaging_outboxmessage WHERE id IN (
+            SELECT id FROM messaging_outboxmessage
+            WHERE created_at < %s AND state <> 'due' LIMIT %s)""",
+        KEEP_FOR,
+    ),
+    (
+        """DELETE FROM messaging_topicsubscription WHERE id IN (
+            SELECT id FROM messaging_topicsubscription
+            WHERE confirmed_at < %s AND state = 'unwanted' LIMIT %s)""",
+        timedelta(days=1),
+    ),
+)
+
+
+def prune() -> int:
+    """Delete what nobody can need any more, a batch at a time; how many rows it was."""
+    pruned = 0
+    for statement, age in _PRUNE:
+        before = clock.now() - age
+        while True:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, [before, PRUNE_BATCH])
+                pruned += cursor.rowcount
+                if cursor.rowcount < PRUNE_BATCH:
+                    break
+    return pruned
+
+
+# --- what a person may do ---------------------------------------------------------------
+
+
+def replay(
+    state: InboxMessage.State, *, topic: str = "", pks: Iterable[int] = ()
+) -> int:
+    """Put failed or refused messages back to due; how many there were.
+
+    A handled message is not replayed: its envelope is gone, its effect is there.
+    """
+    if state not in REPLAYABLE:
+        raise ValueError(f"a message that is {state} is not replayed")
+    rows = InboxMessage.objects.filter(state=state).exclude(message="")
+    if topic:
+        rows = rows.filter(topic=topic)
+    chosen = list(pks)
+    if chosen:
+        rows = rows.filter(pk__in=chosen)
+    with transaction.atomic():
+        now = clock.now()
+        # The hours of trying begin anew, so `received_at` does too.
+        count = rows.update(
+            state=InboxMessage.State.DUE,
+            attempts=0,
+            reason="",
+            received_at=now,
+            next_attempt_at=now,
+            leased_until=None,
+        )
+        if count:
+            start_handling()
+    return count
+
+
+def publish_again(pks: Iterable[int]) -> int:
+    """Put failed messages of the outbox back to due; how many there were."""
+    rows = OutboxMessage.objects.filter(
+        pk__in=list(pks), state=OutboxMessage.State.FAILED
+    )
+    now = clock.now()
+    with transaction.atomic():
+        parties = set(rows.values_list("party", flat=True))
+        count = rows.update(
+            state=OutboxMessage.State.DUE, attempts=0, reason="", next_attempt_at=now
+        )
+        for party in parties:
+            wake(outbox_channel(Party(party)))
+    return count
+
+
+def cancel(pks: Iterable[int]) -> int:
+    """Give up messages that are still to be published; how many there were."""
+    return OutboxMessage.objects.filter(
+        pk__in=list(pks), state=OutboxMessage.State.DUE
+    ).update(state=OutboxMessage.State.FAILED, reason="cancelled")
+
+
+# --- for /readyz and /metrics -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in one direction, and since when."""
+
+    due: int
+    failed: int
+    oldest_due: datetime | None
+
+
+def inbox_backlog(party: Party) -> Backlog:
+    return Backlog(
+        **InboxMessage.objects.filter(party=party)
+        .exclude(state=InboxMessage.State.HANDLED)
+        .aggregate(
+            due=Count("id", filter=Q(state=InboxMessage.State.DUE)),
+            failed=Count("id", filter=Q(state=InboxMessage.State.FAILED)),
+            oldest_due=Min("received_at", filter=Q(state=InboxMessage.State.DUE)),
+        )
+    )
+
+
+def outbox_backlog(party: Party) -> Backlog:
+    return Backlog(
+        **OutboxMessage.objects.filter(party=party)
+        .exclude(state=OutboxMessage.State.SENT)
+        .aggregate(
+            due=Count("id", filter=Q(state=OutboxMessage.State.DUE)),
+            failed=Count("id", filter=Q(state=OutboxMessage.State.FAILED)),
+            oldest_due=Min("created_at", filter=Q(state=OutboxMessage.State.DUE)),
+        )
+    )

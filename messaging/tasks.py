@@ -1,0 +1,39 @@
+"""Tasks of the relay's clients. They take no rows as arguments: the database says what
+is due, so a task that is lost, late or doubled changes nothing.
+"""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from messaging import services
+from messaging.inbox import LEASE
+
+# A task ends well before its lease does.
+TIME_LIMIT_S = LEASE.seconds - 5
+BUDGET_S = 20.0
+
+
+@shared_task(
+    name="messaging.handle_inbox",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def handle_inbox() -> None:
+    """Handle what is due in the inbox."""
+    if services.handle_due(BUDGET_S):
+        services.start_handling()
+
+
+@shared_task(name="messaging.sweep", ignore_result=True, time_limit=TIME_LIMIT_S)
+def sweep() -> None:
+    """Find what is due although nobody was told of it."""
+    services.sweep()
+
+
+@shared_task(name="messaging.prune", ignore_result=True, time_limit=600)
+def prune() -> None:
+    """Delete old rows."""
+    services.prune()

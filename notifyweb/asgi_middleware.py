@@ -1,0 +1,108 @@
+"""The doors of the web process: what is refused before Django sees it.
+
+A body beyond the limit is not read to its end, whatever its declared length was. A
+browser socket is opened only by pages of this very site: scheme, host and port.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from common.problems import CONTENT_TYPE, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    Event = dict[str, Any]
+    Receive = Callable[[], Awaitable[Event]]
+    Send = Callable[[Event], Awaitable[None]]
+    Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+USUAL_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class BodyLimit:
+    """Refuses a request body of more than ``max_bytes``, counted as it comes."""
+
+    def __init__(self, application: Application, max_bytes: int) -> None:
+        self._application = application
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
+        if _declared_length(scope) > self._max_bytes:
+            await self._refuse(send)
+            return
+        seen = 0
+        answered = False
+
+        async def counted_receive() -> Event:
+            nonlocal seen
+            event = await receive()
+            seen += len(event.get("body", b""))
+            # To Django the caller has hung up: it drops what it read so far.
+            return {"type": "http.disconnect"} if seen > self._max_bytes else event
+
+        async def noted_send(event: Event) -> None:
+            nonlocal answered
+            answered = True
+            await send(event)
+
+        await self._application(scope, counted_receive, noted_send)
+        if seen > self._max_bytes and not answered:
+            await self._refuse(send)
+
+    async def _refuse(self, send: Send) -> None:
+        problem = Problem(
+            type="too-large",
+            title="Content too large",
+            status=413,
+            detail=f"A body may have at most {self._max_bytes} bytes.",
+        )
+        headers = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        ]
+        body = json.dumps(problem.to_value()).encode()
+        start = {"type": "http.response.start", "status": 413, "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+
+def _declared_length(scope: Event) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+class SameOrigin:
+    """Opens a browser socket to pages of the given origins, and to nobody else."""
+
+    def __init__(self, application: Application, origins: Collection[str]) -> None:
+        self._application = application
+        self._origins = {origin_of(text) for text in origins}
+
+    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
+        found = [value for name, value in scope["headers"] if name == b"origin"]
+        if len(found) == 1 and self._is_ours(found[0]):
+            await self._application(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close"})
+
+    def _is_ours(self, header: bytes) -> bool:
+        try:
+            return origin_of(header.decode("ascii")) in self._origins
+        except ValueError:
+            return False
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port, the port said even where it is the usual one."""
+    parts = urlsplit(url)
+    if parts.scheme not in USUAL_PORTS or not parts.hostname:
+        raise ValueError("no origin")
+    return parts.scheme, parts.hostname, parts.port or USUAL_PORTS[parts.scheme]

@@ -1,0 +1,173 @@
+"""The relay's port: WebSockets on any path, and GET /health, /hello and /metrics.
+
+Spec: protocol.md, 8.1 and 8.6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from relayserver.connections.connect_request import ConnectRequest, ConnectRefused
+from relayserver.connections.connection import ClientConnection, Reader, WebSocketTransport, is_handshake
+from relayserver.metrics import RelayCollector
+from relayserver.connections.transport import GOING_AWAY
+
+if TYPE_CHECKING:
+    from websockets.http11 import Request, Response
+
+    from relayserver.delivery.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD")
+REFUSED = 3000
+MAX_REASON_LENGTH = 120
+# Old clients end a connection that is silent for 31 seconds.
+PING_INTERVAL_S = 24
+PING_TIMEOUT_S = 30
+CLOSE_TIMEOUT_S = 5
+# A peer that vanished while we were writing to it answers no ping either.
+SILENT_PEER_MS = 60_000
+WRITE_BUFFER_BYTES = 256 * 1024
+
+
+class Listener:
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._registry = CollectorRegistry()
+        self._registry.register(RelayCollector(hub.counts, hub.present))
+        ProcessCollector(namespace="relay", registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._server: Server | None = None
+
+    async def open(
+        self, host: str, port: int, *, handed: socket.socket | None = None
+    ) -> int:
+        """Listen, or take over a socket that does; the port."""
+        where: dict[str, Any] = {"host": host, "port": port}
+        if handed is not None:
+            where = {"sock": handed}
+        # The library reports every handshake that a port scanner breaks off.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        self._server = await serve(
+            self._serve,
+            **where,
+            create_connection=ClientConnection,
+            process_request=self._admit,
+            compression=None,
+            max_size=self._hub.limits.relay_frame_bytes,
+            write_limit=WRITE_BUFFER_BYTES,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            server_header=None,
+        )
+        found: int = next(iter(self._server.sockets)).getsockname()[1]
+        return found
+
+    def stop_accepting(self) -> None:
+        if self._server is not None:
+            self._server.close(close_connections=False)
+
+    async def close(self) -> None:
+        """Close every connection with 1001."""
+        self.stop_accepting()
+        if self._server is not None:
+            closing = [each.close(GOING_AWAY) for each in self._server.connections]
+            await asyncio.gather(*closing, return_exceptions=True)
+            await self._server.wait_closed()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Before the handshake: answer plain HTTP, find out who it is."""
+        if request.method not in METHODS:
+            response = connection.respond(
+                HTTPStatus.METHOD_NOT_ALLOWED, "The relay takes WebSockets and GET.\n"
+            )
+            response.headers["Allow"] = ", ".join(METHODS)
+            return response
+        page = self._page(connection, request)
+        if page is not None:
+            if request.method == "HEAD":
+                page.body = b""
+            return page
+        hello = ConnectRequest.read(request.path, request.headers.get("Authorization"))
+        try:
+            _ours(connection).client = hello.admit()
+        except ConnectRefused as refusal:
+            self._hub.counts.connections_refused += 1
+            if not hello.use_on_close_event:
+                return connection.respond(refusal.status, f"{refusal.reason}\n")
+            _ours(connection).refusal = refusal.reason[:MAX_REASON_LENGTH]
+        return None
+
+    def _page(self, connection: ServerConnection, request: Request) -> Response | None:
+        """The answer to a request that is no WebSocket handshake."""
+        path = urlsplit(request.path).path
+        if path == "/health":
+            return self._health(connection)
+        if path == "/metrics":
+            return self._metrics(connection)
+        if path == "/hello":
+            return connection.respond(HTTPStatus.OK, "ConnectRequest, this is the relay.\n")
+        if is_handshake(request) or (path in {"", "/"} and request.method == "GET"):
+            return None
+        return connection.respond(
+            HTTPStatus.NOT_FOUND, "Only WebSockets, /health, /hello and /metrics.\n"
+        )
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        connection = _ours(connection)
+        if connection.client is None:
+            await connection.close(REFUSED, connection.refusal)
+            return
+        _notice_silent_peer(connection)
+        outlet = WebSocketTransport(connection, self._hub.counts)
+        connection.outlet = outlet
+        session = self._hub.connect(connection.client, outlet)
+        try:
+            await Reader(connection, session, self._hub.limits.relay_frames).read()
+        finally:
+            self._hub.disconnect(session)
+            outlet.forget()
+
+    def _health(self, connection: ServerConnection) -> Response:
+        ready = self._hub.is_ready
+        body = {"status": "ok" if ready else "unavailable", **self._hub.present()}
+        response = connection.respond(
+            HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE,
+            orjson.dumps(body).decode(),
+        )
+        return _typed(response, "application/json")
+
+    def _metrics(self, connection: ServerConnection) -> Response:
+        text = generate_latest(self._registry).decode()
+        return _typed(connection.respond(HTTPStatus.OK, text), CONTENT_TYPE_LATEST)
+
+
+def _ours(connection: ServerConnection) -> ClientConnection:
+    if not isinstance(connection, ClientConnection):
+        raise TypeError("a connection that this server did not make")
+    return connection
+
+
+def _typed(response: Response, content_type: str) -> Response:
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = content_type
+    return response
+
+
+def _notice_silent_peer(connection: ClientConnection) -> None:
+    plain = connection.transport.get_extra_info("socket")
+    if plain is not None and plain.family in {socket.AF_INET, socket.AF_INET6}:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)

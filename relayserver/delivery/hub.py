@@ -1,0 +1,190 @@
+"""One relay node, without the transport: what its parts share, and their background work.
+
+Spec: protocol.md, section 8. Bytes come in through `Session.receive` and go out through
+an `Transport`, so that another front end would change nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from relayserver.delivery.acknowledgements import Acknowledgements
+from relayserver.metrics import Counts
+from relayserver.delivery.queue_depth import QueueDepth
+from relayserver.delivery.mailbox import Mailbox
+from relayserver.delivery.nodes import Nodes
+from relayserver.delivery.publish_log import PublishLog
+from relayserver.delivery.publishing import Publishing
+from relayserver.connections.session import Session
+from relayserver.storage.store import Store, StoreUnavailable
+from relayserver.delivery.topics import TopicTable
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Mapping
+    from typing import Any
+
+    from common.limits import Limits
+    from relayserver.connections.transport import Transport
+    from relayserver.delivery.topics import TopicLink
+    from relayserver.values import Tick
+
+logger = logging.getLogger(__name__)
+
+LAST_WRITE_S = 5.0
+LAST_CANCEL_S = 0.5
+
+
+class Hub:
+    def __init__(
+        self, *, database: Mapping[str, Any], redis_url: str, limits: Limits
+    ) -> None:
+        self.limits = limits
+        self.counts = Counts()
+        self.topics = TopicTable()
+        self.store = Store(database)
+        self.acknowledgements = Acknowledgements(self.store)
+        self.log = PublishLog(self.store, self.topics, self.counts)
+        self.nodes = Nodes(
+            redis_url, _channel(database), log=self.log, counts=self.counts
+        )
+        self.depth = QueueDepth(
+            self.store,
+            self.acknowledgements,
+            messages=limits.relay_queue_messages,
+            size=limits.relay_queue_bytes,
+        )
+        self.publishing = Publishing(
+            self.store, self.depth, counts=self.counts, committed=self._committed
+        )
+        self.mailbox = Mailbox(
+            self.store, self.acknowledgements, log=self.log, counts=self.counts
+        )
+        self._sessions: dict[str, set[Session]] = {}
+        self._links_held: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_closing = False
+        # Something that must not end has ended: whoever runs this node should end it.
+        self.broken = asyncio.Event()
+
+    # Life
+
+    async def open(self) -> None:
+        await self.store.open()
+        for work in (
+            self.log.run(),
+            self.publishing.run(),
+            self.acknowledgements.run(),
+            self.depth.run(),
+            self.nodes.listen(),
+            self.nodes.tell(),
+        ):
+            self._start(work)
+
+    async def finish(self) -> None:
+        """Take nothing more in; write and answer what was taken in."""
+        self.is_closing = True
+        try:
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self.publishing.flushed()
+                await self.acknowledgements.settle()
+        except (TimeoutError, StoreUnavailable):
+            logger.warning("stopped without the last write")
+
+    async def close(self) -> None:
+        # Once is not enough: on Python 3.11 `asyncio.wait_for`, which redis-py uses, can
+        # lose a cancellation.
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=LAST_CANCEL_S)
+        await self.nodes.close()
+        await self.store.close()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Background work never ends by itself; a relay without it must not go on."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            logger.critical("background work ended", exc_info=task.exception())
+            self.broken.set()
+
+    # Sessions
+
+    def connect(self, client: str, outlet: Transport) -> Session:
+        session = Session(self, client, outlet)
+        self._sessions.setdefault(client, set()).add(session)
+        self.counts.connections_opened += 1
+        return session
+
+    def disconnect(self, session: Session) -> None:
+        session.end()
+        self.mailbox.forget(session)
+        sessions = self._sessions[session.client]
+        sessions.discard(session)
+        if not sessions:
+            del self._sessions[session.client]
+
+    def add_link(self, client: str, link: TopicLink) -> None:
+        self.topics.add(link)
+        self._links_held[client] += 1
+
+    def remove_link(self, client: str, link: TopicLink) -> None:
+        self.topics.remove(link)
+        self._links_held[client] -= 1
+        if not self._links_held[client]:
+            del self._links_held[client]
+
+    def topics_of(self, client: str) -> int:
+        """How many topics the client holds, on all its connections to this node."""
+        return self._links_held[client]
+
+    def received(self, client: str, messages: Iterable[tuple[str, int]]) -> None:
+        """The client acknowledged these by their names."""
+        for topic, message_id in messages:
+            for session in self._sessions.get(client, ()):
+                session.received(topic, message_id)
+
+    # State
+
+    @property
+    def knows_head(self) -> bool:
+        """Whether `log.seen` is the end of the log: nothing else writes to it.
+
+        While the database is away it is the best that can be known.
+        """
+        is_alone = bool(self.log.seen) and not self.nodes.others
+        return is_alone or not self.log.database_is_up
+
+    def _committed(self, tick: Tick) -> None:
+        self.log.offer(tick)
+        self.nodes.announce(tick)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.log.database_is_up
+
+    def present(self) -> dict[str, float]:
+        """What is so at this moment; gauges of `/metrics` and members of `/health`."""
+        return {
+            "clients": len(self._sessions),
+            "connections": sum(map(len, self._sessions.values())),
+            "topics": len(self.topics),
+            "log_head": self.log.seen,
+            "database_up": self.log.database_is_up,
+            "redis_up": self.nodes.is_up,
+            "other_nodes": self.nodes.others,
+        }
+
+
+def _channel(database: Mapping[str, Any]) -> str:
+    """Nodes on one database hear each other; others on the same Redis do not."""
+    place = f"{database['HOST']}|{database['PORT']}|{database['NAME']}"
+    return f"relay:ticks:{hashlib.sha256(place.encode()).hexdigest()[:16]}"

@@ -1,0 +1,296 @@
+"""The wallet side's rows. ``Subscription`` mirrors ``NotifySubscription`` field by field.
+
+Spec: clients/notify/data-structures.md; the seed's "NotifySubscription". ``symKey`` is in the
+keychain, found by ``topic``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django.db import models
+
+from accounts.models import Account, Device
+from subscriptions.models.attempts import SubscribeAttempt
+from subscriptions.models.domain_checks import DomainCheck
+from subscriptions.models.dapps import REASON_LENGTH, URL_LENGTH, DappDocument
+from subscriptions.models.jobs import SubscriptionJob
+from subscriptions.models.watches import WatchedServer
+from walletconnect.crypto.keys import Topic
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AccountId, AppUrl
+from walletconnect.notify.update import PendingUpdate
+from walletconnect.notify.values import (
+    Metadata,
+    NotifySubscription,
+    ScopeMap,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from walletconnect.crypto.keys import SymKey
+
+__all__ = [
+    "REASON_LENGTH",
+    "URL_LENGTH",
+    "DappDocument",
+    "DomainCheck",
+    "NotifyMessageRecord",
+    "SubscribeAttempt",
+    "Subscription",
+    "SubscriptionJob",
+    "SubscriptionQuerySet",
+    "WatchedServer",
+]
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def active(self) -> SubscriptionQuerySet:
+        return self.filter(deleted_at=None)
+
+    def of(self, account: Account) -> SubscriptionQuerySet:
+        return self.filter(account=account)
+
+    def of_user(self, user_id: int) -> SubscriptionQuerySet:
+        return self.filter(account__user_id=user_id)
+
+    def on_topics(self, topics: Iterable[str]) -> dict[str, Subscription]:
+        """Each by its topic, with its account; one query."""
+        rows = self.filter(topic__in=set(topics)).select_related("account")
+        return {row.topic: row for row in rows}
+
+
+class Subscription(models.Model):
+    """A ``NotifySubscription`` of one account. One row per notify topic."""
+
+    class AddedBy(models.TextChoices):
+        SUBSCRIBE = "subscribe", "subscribed here (W1)"
+        SYNC = "sync", "came through Sync (Wx)"
+        HISTORY = "history", "rebuilt from History"
+        SERVER = "server", "told by the Notify server"
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="subscriptions"
+    )
+    topic = models.CharField(max_length=64)
+    relay_protocol = models.CharField(max_length=32, default="irn")
+    metadata = models.JSONField(help_text="name, description, url, icons")
+    scope = models.JSONField(help_text="{type: {description, enabled}}")
+    expiry = models.BigIntegerField(help_text="seconds")
+    # Which dapp: metadata["url"] in its one spelling, for joins and look-ups.
+    dapp_url = models.CharField(max_length=2048, db_index=True)
+    # Empty until its did.json was read: one that came through Sync does not carry it.
+    dapp_authentication_did = models.CharField(max_length=64, blank=True)
+    added_by = models.CharField(max_length=10, choices=AddedBy.choices)
+    device = models.ForeignKey(
+        Device,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="W1, when it is one of ours",
+    )
+    # Who last asked for other types, and when: one of our devices, or (empty) another
+    # wallet of the account. Shown to whoever has the form open on another device.
+    changed_by = models.ForeignKey(
+        Device,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+    )
+    changed_at = models.DateTimeField(null=True, blank=True)
+    # An update that was asked for and is not answered yet: {"scope": {type: {…}},
+    # "rpcId", "identityDid", "updateHash", "expiresAt", "device"}.
+    pending_update = models.JSONField(null=True, blank=True)
+    # Why the last update came to nothing, until the next one is asked for.
+    update_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
+    last_iat = models.BigIntegerField(
+        default=0, help_text="of the dapp's last notification, seconds"
+    )
+    # The Cast Server that ever listed it to us: what vanishes from its list is over.
+    listed_by = models.ForeignKey(
+        WatchedServer,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="subscriptions",
+    )
+    unread_told = models.PositiveIntegerField(
+        "unread, as the server counted when we decided to ask which",
+        null=True,
+        blank=True,
+    )
+    muted_until = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    delete_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "topic"], name="subscription_topic_is_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["topic"], name="subscription_by_topic"),
+            models.Index(
+                fields=["expiry"],
+                name="subscription_by_expiry",
+                condition=models.Q(deleted_at=None),
+            ),
+            models.Index(
+                fields=["dapp_url"],
+                name="subscription_without_dapp_key",
+                condition=models.Q(dapp_authentication_did="", deleted_at=None),
+            ),
+            models.Index(
+                fields=["changed_by"],
+                name="subscription_by_changer",
+                condition=models.Q(changed_by__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.metadata.get('name') or self.dapp_url}"
+
+    @property
+    def supports_v1(self) -> bool:
+        """Whether its server knows the words of the later generation."""
+        return self.listed_by_id is not None
+
+    def is_expired(self, now: datetime) -> bool:
+        return self.expiry <= now.timestamp()
+
+    def with_key(self, sym_key: SymKey) -> NotifySubscription:
+        """The spec's value: the row together with its key P from the keychain."""
+        return NotifySubscription(
+            topic=Topic(self.topic),
+            account=AccountId.parse(self.account.address),
+            metadata=Metadata.from_value(self.metadata),
+            scope=ScopeMap.from_value(self.scope),
+            expiry=self.expiry,
+            sym_key=sym_key,
+            relay_protocol=self.relay_protocol,
+        )
+
+    def take(self, value: NotifySubscription) -> None:
+        """Mirror the spec's value, its key excepted."""
+        self.topic = value.topic
+        self.relay_protocol = value.relay_protocol
+        self.metadata = value.metadata.to_value()
+        self.scope = value.scope.to_value()
+        self.expiry = value.expiry
+        self.dapp_url = normalize_url(value.metadata.url)
+
+    @property
+    def effective_types(self) -> set[str]:
+        """The types that are on: those asked for while an update waits for its answer."""
+        scope = self.pending_update["scope"] if self.pending_update else self.scope
+        return {name for name, setting in scope.items() if setting.get("enabled")}
+
+    def expect(
+        self, pending: PendingUpdate, *, expires_at: int, device: Device | None
+    ) -> None:
+        """Remember an update that was asked for, and the device that asked."""
+        self.pending_update = {
+            "scope": pending.scope.to_value(),
+            "rpcId": pending.request_id,
+            "identityDid": pending.identity_did,
+            "updateHash": pending.update_hash,
+            "expiresAt": expires_at,
+            "device": str(device.pk) if device else None,
+        }
+
+    def note_change(self, device: Device | None, at: datetime) -> None:
+        """The types become others at the wish of this device, or of another wallet."""
+        self.changed_by = device
+        self.changed_at = at
+
+    @property
+    def expected_update(self) -> PendingUpdate | None:
+        kept = self.pending_update
+        if not kept:
+            return None
+        return PendingUpdate(
+            request_id=kept["rpcId"],
+            identity_did=kept["identityDid"],
+            dapp_did=self.dapp_authentication_did,
+            scope=ScopeMap.from_value(kept["scope"]),
+            update_hash=kept["updateHash"],
+        )
+
+
+def normalize_url(dapp_url: str) -> str:
+    """A dapp's URL as documents are kept by: other wallets may add a slash."""
+    try:
+        return str(AppUrl.parse(dapp_url))
+    except RemoteProtocolError:
+        return dapp_url
+
+
+# What ``take`` sets; for bulk updates.
+MIRRORED_FIELDS = ("relay_protocol", "metadata", "scope", "expiry", "dapp_url")
+
+
+class NotifyMessageRecordQuerySet(models.QuerySet["NotifyMessageRecord"]):
+    def unread_on_server(self) -> NotifyMessageRecordQuerySet:
+        """Unread here and, for all we know, at a server that knows the word."""
+        return self.filter(read_at=None, archived_at=None, read_there_at=None).exclude(
+            notification_id=""
+        )
+
+
+class NotifyMessageRecord(models.Model):
+    """A notification that arrived. Its read state is shared by all devices."""
+
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.CASCADE, related_name="messages"
+    )
+    rpc_id = models.BigIntegerField(help_text="JSON-RPC id")
+    # By which later clients and their server know it; empty from a server of August.
+    notification_id = models.CharField(max_length=256, blank=True)
+    type = models.CharField(max_length=64)
+    title = models.CharField(max_length=256)
+    body = models.TextField()
+    icon = models.TextField(blank=True)
+    url = models.TextField(blank=True)
+    message_auth = models.TextField(help_text="the did-jwt, as received")
+    published_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True, blank=True)
+    read_by = models.ForeignKey(
+        Device, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    # The server was told, or has told us, that it was read. It cannot be told otherwise:
+    # what a person marks as unread here again is left alone.
+    read_there_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects = NotifyMessageRecordQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["subscription", "rpc_id"], name="notify_message_id_is_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["subscription", "-published_at", "-id"],
+                name="notify_message_newest_first",
+            ),
+            models.Index(
+                fields=["subscription"],
+                name="notify_message_unread",
+                condition=models.Q(read_at=None, archived_at=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title

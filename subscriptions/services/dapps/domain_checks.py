@@ -1,0 +1,197 @@
+"""Checking a domain in the background: a request starts it, a worker reports on it.
+
+A request never waits for a stranger's server. It leaves a row; the task reads the dapp's
+documents in threads and writes every line of the report as it is found, so that the page
+shows what a slow domain is waited for. One task serves many checks, also those that are
+started while it runs: a slow domain keeps no other waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import User
+from accounts.services import EventDraft, record_events
+from common import clock
+from common.wake import enqueue_on_commit
+from subscriptions.models import DappDocument, DomainCheck
+from subscriptions.models.domain_checks import MAX_CHECK_TIME
+from subscriptions.services.dapps.documents import normalize_dapp_url, keep_readings
+from subscriptions.services.errors import TooMany
+from subscriptions.services.dapps.reading import Check, Reading, read_dapp
+
+logger = logging.getLogger(__name__)
+
+CHECK_TASK: Final = "subscriptions.check_domains"
+CHECK: Final = "domain.check"
+MAX_AT_ONCE: Final = 32
+# A task takes new checks on for so long; with the longest check it stays below its limit.
+TAKES_ON_S: Final = 20.0
+POLL_S: Final = 0.2
+RETENTION: Final = timedelta(hours=1)
+KEYS: Final = "Known keys"
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    check: DomainCheck
+    lines: tuple[Check, ...]
+    waits_for: str = ""
+    reading: Reading | None = None
+
+
+# --- starting -------------------------------------------------------------------------
+
+
+def start_check(user: User, dapp_url: str) -> DomainCheck:
+    """Have the domain of ``dapp_url`` checked for ``user``; the row to look at.
+
+    Raises ``SubscriptionRefused`` if the address cannot be a dapp's, or if too many
+    checks run at the moment.
+    """
+    now = clock.now()
+    check = DomainCheck(
+        user=user, url=normalize_dapp_url(dapp_url), created_at=now, next_attempt_at=now
+    )
+    running = DomainCheck.objects.filter(
+        finished_at=None, created_at__gt=now - MAX_CHECK_TIME
+    )
+    limits = settings.LIMITS
+    with transaction.atomic():
+        # One after the other for one person, so that the limit holds for a hasty one.
+        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        if running.filter(user=user).count() >= limits.domain_checks_per_user:
+            raise TooMany("Your other checks are still running.", 5)
+        if running.count() >= limits.domain_checks_in_all:
+            raise TooMany("Too many domains are being checked at the moment.", 5)
+        check.save(force_insert=True)
+        enqueue_on_commit(CHECK_TASK)
+    return check
+
+
+# --- running --------------------------------------------------------------------------
+
+
+def run_checks() -> int:
+    """Run what was asked for, and what is asked for meanwhile; how many. Uses the network."""
+    DomainCheck.objects.filter(created_at__lt=clock.now() - RETENTION).delete()
+    progress: queue.SimpleQueue[_Progress] = queue.SimpleQueue()
+    until = clock.monotonic() + TAKES_ON_S
+    running: set[DomainCheck] = set()
+    done = 0
+    with ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="check") as pool:
+        while True:
+            if clock.monotonic() < until:
+                for check in _claim(MAX_AT_ONCE - len(running)):
+                    running.add(check)
+                    pool.submit(_run, check, progress)
+            if not running:
+                return done
+            for each in _latest(progress):
+                _write(each)
+                if each.reading is not None:
+                    running.discard(each.check)
+                    done += 1
+
+
+def _claim(room: int) -> list[DomainCheck]:
+    if room <= 0:
+        return []
+    waiting = DomainCheck.objects.filter(created_at__gt=clock.now() - MAX_CHECK_TIME)
+    return waiting.claim(room, owner="user_id")
+
+
+def _run(check: DomainCheck, progress: queue.SimpleQueue[_Progress]) -> None:
+    """In a thread, without the database."""
+
+    def report(lines: tuple[Check, ...], waits_for: str) -> None:
+        progress.put(_Progress(check, lines, waits_for))
+
+    try:
+        reading = read_dapp(check.url, on_step=report)
+    except Exception:
+        logger.exception("a domain check failed", extra={"url": check.url})
+        line = Check("Check", "failed", "it stopped for a reason of ours", "Try again.")
+        reading = Reading(check.url, checks=(line,), reason=line.text)
+    progress.put(_Progress(check, reading.checks, reading=reading))
+
+
+def _latest(progress: queue.SimpleQueue[_Progress]) -> list[_Progress]:
+    """What is new of each check, its last state only."""
+    found: dict[DomainCheck, _Progress] = {}
+    try:
+        first = progress.get(timeout=POLL_S)
+        found[first.check] = first
+        while True:
+            each = progress.get_nowait()
+            found[each.check] = each
+    except queue.Empty:
+        return list(found.values())
+
+
+def _write(progress: _Progress) -> None:
+    check, reading = progress.check, progress.reading
+    now = clock.now()
+    lines, offer = list(progress.lines), None
+    if reading is not None:
+        changed = _keep(reading)
+        lines += changed
+        offer = None if changed else _offer(reading)
+    with transaction.atomic():
+        DomainCheck.objects.held(check).update(
+            lines=[asdict(line) for line in lines],
+            waits_for=progress.waits_for,
+            waits_since=now if progress.waits_for else None,
+            offer=offer,
+        )
+        if reading is not None:
+            check.finish(finished_at=now)
+        subject = f"subscriptions.domaincheck:{check.pk}"
+        record_events([EventDraft(None, CHECK, subject, user_id=check.user_id)])
+
+
+def _offer(reading: Reading) -> dict[str, object] | None:
+    if reading.config is None:
+        return None
+    return {
+        "name": reading.config.name,
+        "description": reading.config.description,
+        "types": [
+            {
+                "name": each.scope_name,
+                "title": each.name,
+                "description": each.description,
+            }
+            for each in reading.config.types
+        ],
+    }
+
+
+def _keep(reading: Reading) -> list[Check]:
+    """Bring what is kept of a known dapp up to date, so that a subscribe sees the same.
+
+    A dapp becomes known by subscribing. Returns the line about keys that are not those
+    that were pinned, if there is one to show.
+    """
+    if not DappDocument.objects.filter(url=reading.url).exists():
+        return []
+    if reading.document is None or reading.config is None:
+        return []
+    keep_readings([reading])
+    document = DappDocument.objects.get(url=reading.url)
+    if document.changed_keys is None:
+        return []
+    text = "the dapp's keys are not those that it had before"
+    remedy = (
+        "If the keys were changed on purpose, say so to the subscribers: one of them has "
+        "to accept the new keys on the page of the subscription."
+    )
+    return [Check(KEYS, "failed", text, remedy)]

@@ -1,0 +1,205 @@
+"""What a listed subscription still lacks: the dapp's own words, and its place in the store.
+
+A Cast Server tells domain, key, types and life. Name, icon and descriptions are in the
+dapp's documents, which are read outside any transaction. And where the account syncs, its
+August wallets learn of the subscription from the shared store only: if no wallet has
+written the entry by now, or it says something else than the server, it is written here,
+once. The server's list is applied to rows, never straight to the store, and what comes
+from the store is never told to the server: so nothing goes in circles.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import transaction
+
+from accounts.services import EventDraft, record_events
+from common import clock
+from common.failpoints import failpoint
+from common.wake import enqueue_on_commit
+from subscriptions.models import (
+    URL_LENGTH,
+    DappDocument,
+    Subscription,
+    SubscriptionJob,
+)
+from subscriptions.services.subscribe.adoption import REPLAY_TASK
+from subscriptions.services.dapps.queue import drain_by_dapp
+from subscriptions.services.dapps.documents import normalize_dapp_url
+from subscriptions.services.errors import DappUnusable
+from subscriptions.services.server.server_list import bare_metadata, describe
+from subscriptions.services.wallet import (
+    SUBSCRIPTION,
+    in_words,
+    notify_keys,
+    store_entries,
+    subscription_event,
+)
+from syncstore.services import (
+    StoreKeyMissing,
+    lock_stores,
+    present_values,
+    store_set,
+)
+from walletconnect.crypto.keys import Topic
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.notify.server_list import same_life
+from walletconnect.notify.values import NotifySubscription, ScopeMap
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from syncstore.models import Store
+
+MAX_IN_FLIGHT: Final = 200
+MAX_PER_USER: Final = 50
+SLOTS: Final = 16
+LOOK_AGAIN_AFTER: Final = timedelta(minutes=10)
+Kind = SubscriptionJob.Kind
+
+
+def enrich_subscriptions() -> int:
+    """Complete what is due; how many. Uses the network."""
+    return drain_by_dapp(
+        _claim,
+        lambda job: job.subscription.dapp_url,
+        _complete,
+        is_to_read=_is_to_read,
+        slots=SLOTS,
+    )
+
+
+def _claim(limit: int) -> list[SubscriptionJob]:
+    user = "subscription__account__user_id"
+    return (
+        SubscriptionJob.objects.of_kind(Kind.COMPLETE)
+        .select_related("subscription")
+        .claim(
+            # Many of one list have one dapp, or one that is known already.
+            limit * 12,
+            owner=user,
+            max_in_flight=MAX_IN_FLIGHT,
+            caps={user: MAX_PER_USER},
+        )
+    )
+
+
+def _is_to_read(url: str, document: DappDocument | None) -> bool:
+    """As they are kept, however old; read now if never before."""
+    if document is not None and document.authentication_key:
+        return False
+    return len(url) <= URL_LENGTH and _is_reachable(url)
+
+
+def _is_reachable(url: str) -> bool:
+    try:
+        return normalize_dapp_url(url) == url
+    except DappUnusable:
+        return False
+
+
+@transaction.atomic
+def _complete(jobs: list[SubscriptionJob], document: DappDocument | None) -> None:
+    """For subscriptions to one dapp, with its documents if there are any."""
+    failpoint("listed.after_fetch")
+    claimed = [job.subscription for job in jobs]
+    stores = lock_stores(
+        account_id__in={row.account_id for row in claimed},
+        name=NOTIFY_SUBSCRIPTION_STORE,
+    )
+    subscriptions = (
+        Subscription.objects.active()
+        .select_for_update(of=("self",))
+        .select_related("account")
+        .filter(pk__in=[row.pk for row in claimed])
+        .order_by("pk")
+    )
+    locked = {row.pk: row for row in subscriptions}
+    has_keys = document is not None and bool(document.authentication_key)
+    if document is not None and not has_keys:
+        later = clock.now() + LOOK_AGAIN_AFTER
+        look_again = max(document.expires_at or later, later)
+        held = {
+            job.subscription_id
+            for job in jobs
+            if job.put_off(look_again, document.reason)
+        }
+    else:
+        held = {job.subscription_id for job in jobs if job.finish()}
+    rows = [row for pk, row in locked.items() if pk in held]
+    described, learnt = set(), []
+    if document is not None and has_keys:
+        for row in rows:
+            if not row.dapp_authentication_did:
+                row.dapp_authentication_did = document.authentication_key
+                learnt.append(row)
+            # Else another wallet's words came through the store meanwhile.
+            if _is_bare(row):
+                enabled = ScopeMap.from_value(row.scope).enabled
+                describe(row, row.dapp_url, document, enabled=enabled)
+                described.add(row.pk)
+    events = [subscription_event(SUBSCRIPTION, r) for r in rows if r.pk in described]
+    for store in stores:
+        mine = [row for row in rows if row.account_id == store.account_id]
+        events += _announce(store, mine, described)
+    Subscription.objects.bulk_update(rows, _COMPLETED)
+    if learnt:
+        # Notifications that could not be verified until now.
+        SubscriptionJob.objects.schedule(Kind.HISTORY, learnt)
+        enqueue_on_commit(REPLAY_TASK)
+    failpoint("listed.before_commit")
+    record_events(events)
+
+
+_COMPLETED: Final = ["metadata", "scope", "dapp_authentication_did"]
+
+
+def _is_bare(row: Subscription) -> bool:
+    """Whether nobody has said anything of its dapp yet but the domain."""
+    try:
+        return bool(row.metadata == bare_metadata(row.dapp_url).to_value())
+    except RemoteProtocolError:
+        # Another wallet has given it an address that is none.
+        return False
+
+
+def _announce(
+    store: Store, rows: Sequence[Subscription], described: set[int]
+) -> list[EventDraft]:
+    """Write into the shared store what is missing there, or differs."""
+    keys = notify_keys(rows)
+    standing = present_values(store, [row.topic for row in rows])
+    values = {}
+    for row in rows:
+        sym_key = keys.get(Topic(row.topic))
+        if sym_key is None:
+            continue
+        value = row.with_key(sym_key)
+        if row.pk in described or not _says(standing.get(row.topic), value):
+            values[row.topic] = value
+    try:
+        return store_set(
+            store.account_id,
+            store.name,
+            store_entries(values.values()),
+            notes={topic: in_words(value) for topic, value in values.items()},
+        )
+    except StoreKeyMissing:
+        # Damage that the keychain has reported; the account's inbox goes on.
+        return []
+
+
+def _says(text: str | None, value: NotifySubscription) -> bool:
+    """Whether the entry in the store means the same types and the same life."""
+    if text is None:
+        return False
+    try:
+        entry = NotifySubscription.from_json(text)
+    except RemoteProtocolError:
+        return False
+    return set(entry.scope.enabled) == set(value.scope.enabled) and same_life(
+        entry.expiry, value.expiry
+    )

@@ -1,0 +1,46 @@
+"""One clock, and ids that only grow."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from common import clock
+
+AT = datetime(2023, 8, 17, 12, 0, tzinfo=UTC)
+
+
+def test_a_frozen_clock_stands_and_moves_on_afterwards():
+    with clock.frozen(AT):
+        assert clock.now() == AT
+        assert clock.now_ms() == 1_692_273_600_000
+        assert clock.now_s() == 1_692_273_600
+        with clock.frozen(AT + timedelta(hours=1)):
+            assert clock.now() == AT + timedelta(hours=1)
+        assert clock.now() == AT
+    assert clock.now() - AT > timedelta(days=365)
+
+
+def test_now_says_its_zone():
+    assert clock.now().tzinfo is UTC
+
+
+def test_payload_ids_grow_also_when_the_clock_jumps_back():
+    with clock.frozen(clock.now() + timedelta(minutes=1)):
+        later = clock.payload_id()
+    assert clock.payload_id() > later
+
+
+def test_payload_ids_are_safe_integers_and_never_twice_the_same():
+    found = []
+
+    def take():
+        found.extend([clock.payload_id() for _ in range(500)])
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 2000
+    assert max(found) < 2**53

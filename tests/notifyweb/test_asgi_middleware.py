@@ -1,0 +1,121 @@
+"""The doors of the web process, through the real ASGI application."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from asgiref.testing import ApplicationCommunicator
+from channels.testing import WebsocketCommunicator
+from django.conf import settings
+
+from notifyweb.asgi import application
+from notifyweb.asgi_middleware import SameOrigin
+
+LIMIT = settings.LIMITS.json_body_bytes
+
+
+async def post(chunks, headers=()):
+    """Send a body in pieces; the status and the body of the answer."""
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/healthz",
+        "raw_path": b"/healthz",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    caller = ApplicationCommunicator(application, scope)
+    for position, chunk in enumerate(chunks, start=1):
+        more = position < len(chunks)
+        await caller.send_input(
+            {"type": "http.request", "body": chunk, "more_body": more}
+        )
+    start = await caller.receive_output(5)
+    body = b""
+    while True:
+        event = await caller.receive_output(5)
+        body += event.get("body", b"")
+        if not event.get("more_body"):
+            await caller.wait(5)
+            return start, body
+
+
+async def test_a_declared_body_beyond_the_limit_is_not_read():
+    start, body = await post([], headers=[(b"content-length", str(LIMIT + 1).encode())])
+    assert start["status"] == 413
+    assert (b"content-type", b"application/problem+json") in start["headers"]
+    assert json.loads(body)["type"] == "urn:notifyweb:problem:too-large"
+
+
+async def test_a_body_that_hides_its_length_is_counted():
+    start, _ = await post([b"x" * LIMIT, b"x", b"never read"])
+    assert start["status"] == 413
+
+
+async def test_a_body_at_the_limit_reaches_the_view():
+    start, _ = await post([b"x" * LIMIT])
+    assert start["status"] == 405, "the view takes GET only"
+
+
+class Inside:
+    """Stands behind the door and says yes."""
+
+    async def __call__(self, scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+
+
+async def opens(origins, *headers):
+    door = SameOrigin(Inside(), origins)
+    caller = WebsocketCommunicator(door, "/ws/device/", headers=list(headers))
+    accepted, _ = await caller.connect()
+    return accepted
+
+
+ORIGINS = ["https://notify.example", "http://localhost:8000"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://notify.example", "https://notify.example:443", "http://localhost:8000"],
+)
+async def test_a_page_of_this_site_opens_the_socket(origin):
+    assert await opens(ORIGINS, (b"origin", origin.encode()))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://notify.example",
+        "https://notify.example:8443",
+        "https://evil.example",
+        "https://notify.example.evil.example",
+        "https://evil.example/https://notify.example",
+        "http://localhost",
+        "http://localhost:8001",
+        "null",
+        "",
+        "https://",
+        "https://notify.example:port",
+        "https://notif\u0443.example",
+    ],
+)
+async def test_a_page_of_another_site_does_not(origin):
+    assert not await opens(ORIGINS, (b"origin", origin.encode()))
+
+
+async def test_without_or_with_two_origins_nobody_enters():
+    ours = (b"origin", b"https://notify.example")
+    assert not await opens(ORIGINS)
+    assert not await opens(ORIGINS, ours, ours)
+
+
+async def test_the_real_door_knows_this_site_only():
+    denied = WebsocketCommunicator(
+        application, "/ws/device/", headers=[(b"origin", b"https://evil.example")]
+    )
+    assert await denied.connect() == (False, 1000)

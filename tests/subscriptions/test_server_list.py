@@ -1,0 +1,547 @@
+"""What the Cast Server lists: rows, keys and topics here, and the account's shared store."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from datetime import timedelta
+
+import pytest
+
+from accounts.models import AccountEvent
+from common import clock
+from keychain.services import Holder, open_sealed, sym_keys
+from messaging.models import TopicSubscription
+from subscriptions import services
+from subscriptions.models import NotifyMessageRecord, Subscription
+from syncstore.models import ColdStart, Store, StoreEntry, StoreUpdate
+from syncstore.services import cold_start, enable_sync
+from tests.snapshots import rows_of
+from tests.subscriptions.cast_server import CastServer, later_notification, listed
+from tests.subscriptions.conftest import subscribed
+from tests.subscriptions.test_adoption import OtherWallet
+from tests.subscriptions.world import Dapp, deliver, sent
+from tests.syncstore.archive import Archive
+from walletconnect.crypto.envelope import open_envelope
+from walletconnect.identity.did import AppUrl
+from walletconnect.identity.jwt import DidJwt
+from walletconnect.notify.claims import DeleteAuth, UpdateAuth
+from walletconnect.notify.watch_claims import MarkReadAuth
+from walletconnect.notify.server_list import DELETE_GRACE
+from walletconnect.notify.scope import ScopeMap, ScopeSetting
+from walletconnect.notify.values import NotifySubscription
+from walletconnect.relay.rpc import parse
+
+DAY = 24 * 60 * 60
+APPS = ("subscriptions", "syncstore", "keychain", "relay", "accounts")
+# What a list that changes nothing leaves behind: that it came, and its time.
+NOTED = ("accounts_auditentry", "messaging_inboxmessage", "subscriptions_accountwatch")
+
+
+@pytest.fixture
+def server(settings):
+    made = CastServer()
+    settings.CAST_SERVER_URL = made.url
+    yield made
+    made.close()
+
+
+def start_watching(person, server):
+    services.watch_accounts()
+    deliver(server.answer())
+    return person
+
+
+@pytest.fixture
+def watched(alice, server):
+    return start_watching(alice, server)
+
+
+@pytest.fixture
+def bridged(synced_alice, server):
+    """Alice's account both syncs and watches."""
+    return start_watching(synced_alice, server)
+
+
+def soon():
+    return clock.frozen(clock.now() + timedelta(seconds=3))
+
+
+def complete():
+    with soon():
+        services.enrich_subscriptions()
+
+
+def everything():
+    return rows_of(*APPS, without=NOTED)
+
+
+def tell(server, *entries):
+    deliver(server.announcement(*entries))
+
+
+def only() -> Subscription:
+    return Subscription.objects.get()
+
+
+def store_messages():
+    return [row for row in sent() if row.tag in (5000, 5002)]
+
+
+def entry_of(topic) -> NotifySubscription | None:
+    entry = StoreEntry.objects.select_related("store").filter(key=topic).first()
+    if entry is None or entry.is_deleted:
+        return None
+    return NotifySubscription.from_json(
+        open_sealed(entry.context, entry.sealed_value).decode()
+    )
+
+
+# --- a subscription of the later generation -------------------------------------------
+
+
+def test_a_listed_subscription_is_one_of_ours(watched, dapp, server):
+    entry = listed(watched, dapp, scope=("alerts", "news"))
+    tell(server, entry)
+    row = only()
+    assert (row.account, row.topic) == (watched.account, entry.sym_key.topic)
+    assert (row.added_by, row.device, row.expiry) == ("server", None, entry.expiry)
+    assert row.dapp_url == dapp.url
+    assert row.listed_by.url == server.url
+    assert set(ScopeMap.from_value(row.scope).enabled) == {"alerts", "news"}
+    topic = TopicSubscription.objects.get(topic=row.topic)
+    assert topic.state == "wanted"
+    assert sym_keys(Holder.WALLET, [row.topic]) == {row.topic: entry.sym_key}
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["app.example:8443", "10.0.0.1", "-app-.example", "app.example/" + "a" * 600],
+)
+def test_what_cannot_be_reached_is_passed_over(watched, dapp, server, domain):
+    entry = listed(watched, dapp)
+    planted = listed(watched, dapp, "q", app_domain=domain)
+    tell(server, planted, entry)
+    assert only().topic == entry.sym_key.topic
+    tell(server, planted, entry)
+    assert only().topic == entry.sym_key.topic
+
+
+def test_the_browsers_are_told(watched, dapp, server):
+    AccountEvent.objects.all().delete()
+    tell(server, listed(watched, dapp))
+    assert [each.kind for each in AccountEvent.objects.all()] == ["notify.subscription"]
+
+
+def test_the_dapps_own_words_are_read_a_moment_later(watched, dapp, server):
+    dapp.config = {
+        "schemaVersion": 1,
+        "name": "Acme",
+        "description": "dapp",
+        "types": [
+            {"id": "alerts", "name": "Alerts", "description": "Urgent"},
+            {"id": "news", "name": "News", "description": "What is new"},
+        ],
+    }
+    tell(server, listed(watched, dapp))
+    assert only().metadata["name"] == AppUrl.parse(dapp.url).domain
+    complete()
+    row = only()
+    assert row.metadata["name"] == "Acme"
+    assert row.dapp_authentication_did == dapp.key.did
+    assert row.scope == {
+        "alerts": {"description": "Urgent", "enabled": True},
+        "news": {"description": "What is new", "enabled": False},
+    }
+    assert row.jobs.get(kind="complete").next_attempt_at is None
+
+
+def test_a_known_dapp_needs_no_second_look(watched, dapp, server):
+    services.look_up_dapp(dapp.url)
+    hits = len(dapp.hits)
+    tell(server, listed(watched, dapp))
+    assert only().dapp_authentication_did == dapp.key.did
+    assert not only().jobs.filter(kind="complete").exists()
+    assert len(dapp.hits) == hits
+
+
+def test_documents_that_cannot_be_read_are_looked_at_again(watched, dapp, server):
+    dapp.status = 503
+    tell(server, listed(watched, dapp))
+    complete()
+    assert only().dapp_authentication_did == ""
+    dapp.status = 200
+    with clock.frozen(clock.now() + timedelta(minutes=15)):
+        services.enrich_subscriptions()
+    assert only().dapp_authentication_did == dapp.key.did
+
+
+def test_its_notifications_are_verified_kept_and_answered(watched, dapp, server):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    complete()
+    deliver(later_notification(watched, dapp, entry, title="ConnectRequest"))
+    record = NotifyMessageRecord.objects.get()
+    assert record.title == "ConnectRequest"
+    assert record.notification_id
+    [receipt] = sent(4003)
+    result = parse(open_envelope(receipt.message, entry.sym_key)).result
+    claims = DidJwt.parse(result["responseAuth"]).claims
+    assert claims["act"] == "notify_message_response"
+    assert claims["app"] == AppUrl.parse(dapp.url).did
+
+
+def test_a_notification_of_a_stranger_is_not_kept(watched, dapp, server):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    complete()
+    stranger = Dapp("stranger")
+    try:
+        stranger.url, own = dapp.url, stranger.url
+        message = later_notification(watched, stranger, entry)
+        stranger.url = own
+    finally:
+        stranger.close()
+    deliver(message)
+    assert not NotifyMessageRecord.objects.exists()
+
+
+def test_bob_and_charlie_see_nothing_of_it(watched, bob, charlie, dapp, server):
+    tell(server, listed(watched, dapp))
+    rows = Subscription.objects.all()
+    assert not rows.of_user(bob.user.pk)
+    assert not rows.of_user(charlie.user.pk)
+
+
+# --- following the list ---------------------------------------------------------------
+
+
+def test_the_same_list_again_changes_nothing(bridged, dapp, server):
+    entries = [listed(bridged, dapp, "p"), listed(bridged, dapp, "q", scope=())]
+    tell(server, *entries)
+    complete()
+    before = everything()
+    for _ in range(3):
+        tell(server, *entries)
+        tell(server, *reversed(entries))
+        complete()
+    assert everything() == before
+
+
+def test_a_renewed_watch_that_says_the_same_changes_nothing(bridged, dapp, server):
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    complete()
+    before = len(store_messages())
+    with clock.frozen(clock.now() + timedelta(hours=23)):
+        services.watch_accounts()
+        deliver(server.answer(entry))
+        services.enrich_subscriptions()
+    assert len(store_messages()) == before
+
+
+def test_types_and_life_follow_the_list(watched, dapp, server):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    longer = dataclasses.replace(
+        entry, scope=("news",), expiry=clock.now_s() + 30 * DAY
+    )
+    tell(server, longer)
+    row = only()
+    assert ScopeMap.from_value(row.scope).enabled == ("news",)
+    assert row.expiry == longer.expiry
+
+
+def test_what_is_no_longer_listed_is_over(watched, dapp, server):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    tell(server)
+    assert only().delete_reason == "no longer listed by the Cast Server"
+    assert TopicSubscription.objects.get(topic=only().topic).state == "unwanted"
+    assert not sym_keys(Holder.WALLET, [only().topic])
+
+
+def test_subscriptions_of_other_cast_servers_are_left_alone(bridged, dapp, server):
+    other = OtherWallet(bridged, dapp)
+    value = other.subscription("o")
+    other.announce(value)
+    tell(server, listed(bridged, dapp))
+    tell(server)
+    active = Subscription.objects.active()
+    assert [row.topic for row in active] == [value.topic]
+    assert entry_of(value.topic) == value
+
+
+def test_our_own_subscription_becomes_the_servers_when_it_lists_it(
+    watched, dapp, server
+):
+    mine = subscribed(watched, dapp)
+    entry = listed(
+        watched,
+        dapp,
+        sym_key=dapp.key_of(watched.account),
+        expiry=mine.expiry,
+        scope=("alerts", "news", "gm_hourly"),
+    )
+    before = only()
+    tell(server, entry)
+    assert (only().added_by, only().expiry) == ("subscribe", before.expiry)
+    tell(server)
+    assert only().deleted_at is not None
+
+
+def test_a_list_from_around_our_farewell_brings_nothing_back(watched, dapp, server):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    complete()
+    services.delete_subscription(only(), watched.device)
+    tell(server, entry)
+    assert only().deleted_at is not None
+    with clock.frozen(clock.now() + timedelta(seconds=DELETE_GRACE + 1)):
+        tell(server, entry)
+    assert only().deleted_at is None, "the server never heard of it: it is the truth"
+
+
+def test_a_farewell_on_the_topic_and_a_shorter_list_end_it_once(bridged, dapp, server):
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    complete()
+    services.delete_subscription(only(), bridged.device)
+    [deleted] = [row for row in sent() if row.tag == 5002]
+    tell(server)
+    assert [row for row in sent() if row.tag == 5002] == [deleted]
+
+
+def test_an_app_without_an_address_is_left_out(watched, dapp, server):
+    odd = listed(watched, dapp, "q", app_domain="not a domain")
+    tell(server, odd, listed(watched, dapp))
+    assert only().dapp_url == dapp.url
+
+
+def test_an_account_has_at_most_so_many(watched, dapp, server, settings):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, subscriptions_per_account=2)
+    tell(server, *(listed(watched, dapp, letter) for letter in "pqr"))
+    assert Subscription.objects.count() == 2
+
+
+def test_a_subscription_that_is_over_does_not_join(watched, dapp, server):
+    tell(server, listed(watched, dapp, expiry=clock.now_s() - 1))
+    assert not Subscription.objects.exists()
+
+
+# --- the bridge to the shared store ---------------------------------------------------
+
+
+def test_the_shared_store_gets_one_entry_field_by_field(bridged, dapp, server):
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    assert not store_messages(), "another wallet may write it yet"
+    complete()
+    [message] = store_messages()
+    store = Store.objects.get()
+    key = sym_keys(Holder.WALLET, [store.topic])[store.topic]
+    params = parse(open_envelope(message.message, key)).params
+    value = json.loads(params["value"])
+    assert params["key"] == entry.sym_key.topic
+    assert value == {
+        "topic": entry.sym_key.topic,
+        "account": bridged.account.address,
+        "relay": {"protocol": "irn"},
+        "metadata": only().metadata,
+        "scope": only().scope,
+        "expiry": entry.expiry,
+        "symKey": entry.sym_key.hex(),
+    }
+    assert value["metadata"]["url"] == dapp.url
+
+
+def test_an_unreadable_dapp_is_shared_all_the_same_and_later_again(
+    bridged, dapp, server
+):
+    dapp.status = 503
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    complete()
+    bare = entry_of(entry.sym_key.topic)
+    assert bare.metadata.name == AppUrl.parse(dapp.url).domain
+    dapp.status = 200
+    dapp.config = {**dapp.config, "name": "Acme"}
+    with clock.frozen(clock.now() + timedelta(minutes=15)):
+        services.enrich_subscriptions()
+    assert entry_of(entry.sym_key.topic).metadata.name == "Acme"
+    assert len(store_messages()) == 2
+
+
+def test_without_sync_nothing_is_written_and_turning_it_on_brings_it(
+    watched, dapp, server, settings
+):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    complete()
+    assert not store_messages()
+    archive = Archive()
+    settings.HISTORY_SERVER_URL = archive.url
+    try:
+        enable_sync(watched.account, watched.sync_signature, watched.device)
+        cold_start(ColdStart.objects.get().pk)
+    finally:
+        archive.close()
+    assert entry_of(entry.sym_key.topic).sym_key == entry.sym_key
+
+
+def test_what_is_no_longer_listed_leaves_the_store_once(bridged, dapp, server):
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    complete()
+    tell(server)
+    tell(server)
+    assert entry_of(entry.sym_key.topic) is None
+    assert [row.tag for row in store_messages()] == [5000, 5002]
+
+
+def test_new_types_reach_the_store_in_one_update(bridged, dapp, server):
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    complete()
+    changed = dataclasses.replace(entry, scope=("news",))
+    tell(server, changed)
+    complete()
+    assert entry_of(entry.sym_key.topic).scope.enabled == ("news",)
+    assert [row.tag for row in store_messages()] == [5000, 5000]
+
+
+def august(bridged, dapp, entry) -> NotifySubscription:
+    """The same subscription in the words of the August wallet that made it."""
+    return OtherWallet(bridged, dapp).subscription(
+        sym_key=entry.sym_key,
+        topic=entry.sym_key.topic,
+        scope=ScopeMap((ScopeSetting("alerts", "Urgent", enabled=True),)),
+        # Its own clock, and the time the answer took.
+        expiry=entry.expiry + 40,
+    )
+
+
+ORDERS = [
+    order
+    for order in itertools.permutations(["list", "list again", "store", "complete"])
+    if order.index("list") < order.index("list again")
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_one_row_and_one_entry_in_whichever_order_both_tell_us(
+    bridged, dapp, server, order
+):
+    entry = listed(bridged, dapp)
+    other = OtherWallet(bridged, dapp)
+    value = august(bridged, dapp, entry)
+    happen = {
+        "list": lambda: tell(server, entry),
+        "list again": lambda: tell(server, entry),
+        "store": lambda: other.announce(value),
+        "complete": complete,
+    }
+    for name in order:
+        happen[name]()
+    complete()
+    settled = everything()
+    for name in order:
+        if name != "store":
+            happen[name]()
+    assert everything() == settled, "it stays as it is"
+    assert Subscription.objects.count() == 1
+    assert StoreEntry.objects.count() == 1
+    in_time = order.index("store") < order.index("complete")
+    too_early = order.index("complete") < order.index("list")
+    assert len(store_messages()) == (0 if in_time or too_early else 1)
+
+
+def test_an_update_of_an_august_wallet_is_not_written_twice(bridged, dapp, server):
+    """It tells the server and the store; the server tells us, and so does the store."""
+    entry = listed(bridged, dapp)
+    other = OtherWallet(bridged, dapp)
+    value = august(bridged, dapp, entry)
+    other.announce(value)
+    tell(server, entry)
+    off = value.scope.with_enabled(())
+    changed = dataclasses.replace(value, scope=off, expiry=clock.now_s() + 30 * DAY)
+    tell(server, dataclasses.replace(entry, scope=(), expiry=clock.now_s() + 30 * DAY))
+    other.announce(changed)
+    complete()
+    assert not store_messages()
+    assert only().with_key(entry.sym_key) == changed
+
+
+def test_an_update_of_ours_is_not_written_twice(bridged, dapp, server):
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    complete()
+    dapp.keys[bridged.account.address] = entry.sym_key
+    services.update(only(), {"news"}, bridged.device)
+    deliver(dapp.answer_update(bridged.account))
+    told = dataclasses.replace(
+        entry, scope=("news",), expiry=clock.now_s() + 30 * DAY + 5
+    )
+    tell(server, told)
+    complete()
+    assert [row.tag for row in store_messages()] == [5000, 5000]
+
+
+def test_our_own_entry_that_comes_back_is_no_news(bridged, dapp, server):
+    entry = listed(bridged, dapp)
+    tell(server, entry)
+    complete()
+    [message] = store_messages()
+    before = everything()
+    deliver((message.topic, message.message, message.tag))
+    assert StoreUpdate.objects.latest("pk").outcome == "duplicate"
+    after = everything()
+    for table in ("syncstore_storeupdate", "syncstore_devicecursor"):
+        del before[table], after[table]
+    assert after == before, "but for the line in the sync log"
+
+
+# --- speaking as the later generation does --------------------------------------------
+
+
+def test_an_update_and_a_farewell_name_the_app_as_the_server_does(
+    watched, dapp, server
+):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    complete()
+    services.update(only(), {"news"}, watched.device)
+    services.delete_subscription(only(), watched.device)
+    opened = [
+        parse(open_envelope(row.message, entry.sym_key))
+        for row in (*sent(4008), *sent(4004))
+    ]
+    now = clock.now_s()
+    update = UpdateAuth.read(opened[0].params["updateAuth"], now=now)
+    farewell = DeleteAuth.read(opened[1].params["deleteAuth"], now=now)
+    did = AppUrl.parse(dapp.url).did
+    assert (update.app, farewell.app) == (did, did)
+    assert farewell.sub == f"did:pkh:{watched.account.address}"
+
+
+def test_what_is_read_here_is_told_to_the_server(watched, dapp, server):
+    entry = listed(watched, dapp)
+    tell(server, entry)
+    complete()
+    for title in ("one", "two"):
+        deliver(later_notification(watched, dapp, entry, title=title))
+    records = NotifyMessageRecord.objects.all()
+    services.mark_read(records, watched.device)
+    services.mark_read(records, watched.device)
+    [row] = sent(4016)
+    params = parse(open_envelope(row.message, entry.sym_key)).params
+    auth = MarkReadAuth.read(params["auth"], now=clock.now_s(), aud=dapp.key.did)
+    assert set(auth.ids) == set(records.values_list("notification_id", flat=True))
+
+
+def test_a_server_of_august_is_not_told_what_was_read(watched, dapp, server):
+    subscribed(watched, dapp)
+    deliver(dapp.notification(watched.account))
+    services.mark_read(NotifyMessageRecord.objects.all(), watched.device)
+    assert not sent(4016)

@@ -1,0 +1,202 @@
+"""A server's list against what is known here: what has to change, and that it settles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.walletconnect.people import DAPP, NOW, W1, secret
+from walletconnect.crypto.keys import SymKey
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AppUrl
+from walletconnect.notify.watch import SubscriptionList
+from walletconnect.notify.server_list import (DELETE_GRACE, LIFE_TOLERANCE, KnownSubscription, ListChanges, fold_list, follow_scope, listed_app)
+from walletconnect.notify.methods import SUBSCRIPTION_LIFE
+from walletconnect.notify.scope import MAX_TYPES
+from walletconnect.notify.server_subscription import ServerSubscription
+from walletconnect.notify.values import ScopeMap, ScopeSetting
+
+SERVER = AppUrl.parse("https://notify.example.org")
+LATER = NOW + 10 * LIFE_TOLERANCE
+
+
+def entry(name: str, *, scope=("alerts",), expiry=LATER) -> ServerSubscription:
+    return ServerSubscription(
+        f"{name}.example.org",
+        DAPP.key.did,
+        SymKey(secret(name)),
+        W1.account,
+        scope,
+        expiry,
+    )
+
+
+def known(name: str, *, scope=("alerts",), **changes) -> KnownSubscription:
+    made = KnownSubscription(
+        SymKey(secret(name)).topic, frozenset(scope), LATER, is_listed=True
+    )
+    return replace(made, **changes)
+
+
+def fold(listed, here, *, iat=NOW) -> ListChanges:
+    return fold_list(SubscriptionList(iat, tuple(listed)), here, now=NOW)
+
+
+def test_what_is_not_known_joins():
+    assert fold([entry("a"), entry("b")], []).joined == (entry("a"), entry("b"))
+
+
+def test_what_is_known_and_the_same_is_no_change():
+    assert not fold(
+        [entry("a", scope=("news", "alerts"))], [known("a", scope=("alerts", "news"))]
+    )
+
+
+def test_what_is_told_for_the_first_time_is_remembered_as_the_servers():
+    here = known("a", is_listed=False)
+    assert fold([entry("a")], [here]) == ListChanges(met=(here.topic,))
+
+
+def test_other_types_and_another_life_are_changes():
+    assert fold([entry("a", scope=())], [known("a")]).changed == (entry("a", scope=()),)
+    longer = entry("a", expiry=LATER + 2 * LIFE_TOLERANCE)
+    assert fold([longer], [known("a")]).changed == (longer,)
+
+
+def test_clocks_may_differ_about_the_end_of_a_subscription():
+    assert not fold([entry("a", expiry=LATER + LIFE_TOLERANCE)], [known("a")])
+
+
+def test_what_the_server_listed_and_no_longer_lists_is_over():
+    here = known("a")
+    assert fold([], [here]) == ListChanges(vanished=(here.topic,))
+
+
+def test_what_the_server_never_listed_is_left_alone():
+    assert not fold([], [known("a", is_listed=False)])
+
+
+def test_what_has_ended_does_not_end_again():
+    assert not fold([], [known("a", is_active=False)])
+
+
+def test_a_list_that_does_not_know_of_the_farewell_yet_brings_nothing_back():
+    here = known("a", is_active=False, left_at=NOW)
+    assert not fold([entry("a")], [here], iat=NOW - 1)
+    assert not fold([entry("a")], [here], iat=NOW + DELETE_GRACE - 1)
+    assert fold([entry("a")], [here], iat=NOW + DELETE_GRACE).joined == (entry("a"),)
+
+
+def test_what_ended_by_the_clock_comes_back_at_once():
+    assert fold([entry("a")], [known("a", is_active=False)]).joined == (entry("a"),)
+
+
+@pytest.mark.parametrize("expiry", [NOW, 0, NOW + 2 * SUBSCRIPTION_LIFE + 1])
+def test_what_is_over_or_never_ends_does_not_join(expiry):
+    assert not fold([entry("a", expiry=expiry)], [])
+    assert not fold([entry("a", expiry=expiry)], [known("a")]), "and changes nothing"
+
+
+def test_an_element_that_is_listed_twice_counts_once():
+    assert fold([entry("a"), entry("a", scope=())], []).joined == (entry("a"),)
+
+
+NAMES = st.sampled_from("abcdef")
+SCOPES = st.lists(st.sampled_from(["alerts", "news", "votes"]), unique=True).map(tuple)
+LIVES = st.integers(NOW - LIFE_TOLERANCE, NOW + 3 * SUBSCRIPTION_LIFE)
+LISTS = st.lists(st.builds(entry, NAMES, scope=SCOPES, expiry=LIVES), max_size=6)
+HERE = st.dictionaries(
+    NAMES,
+    st.builds(
+        dict,
+        scope=SCOPES,
+        expiry=LIVES,
+        is_listed=st.booleans(),
+        is_active=st.booleans(),
+        left_at=st.none() | st.integers(NOW - 2 * DELETE_GRACE, NOW),
+    ),
+)
+
+
+def applied(changes: ListChanges, here: dict[str, KnownSubscription]):
+    """What is known after the changes were made."""
+    after = dict(here)
+    for each in (*changes.joined, *changes.changed):
+        topic = each.sym_key.topic
+        after[topic] = KnownSubscription(
+            topic, frozenset(each.scope), each.expiry, is_listed=True
+        )
+    for topic in changes.met:
+        after[topic] = replace(after[topic], is_listed=True)
+    for topic in changes.vanished:
+        after[topic] = replace(after[topic], is_active=False)
+    return after
+
+
+@given(LISTS, HERE)
+def test_a_list_that_was_applied_changes_nothing_more(listed, here):
+    before = {
+        each.topic: each for each in (known(name, **h) for name, h in here.items())
+    }
+    changes = fold(listed, before.values())
+    after = applied(changes, before)
+    assert not fold(listed, after.values())
+
+
+@given(LISTS, HERE)
+def test_only_what_the_server_ever_listed_ends(listed, here):
+    before = [known(name, **facts) for name, facts in here.items()]
+    theirs = {each.topic for each in before if each.is_listed}
+    assert set(fold(listed, before).vanished) <= theirs
+
+
+# --- elements -------------------------------------------------------------------------
+
+
+def test_an_app_is_named_by_its_domain():
+    assert (
+        str(listed_app("dapp.example.org", server=SERVER)) == "https://dapp.example.org"
+    )
+    assert str(listed_app("localhost:3000/dapps/a", server=SERVER)) == (
+        "http://localhost:3000/dapps/a"
+    )
+
+
+def test_an_app_beside_the_server_is_reached_as_the_server_is():
+    server = AppUrl.parse("http://10.0.0.5:8000")
+    assert str(listed_app("10.0.0.5:8000/dapps/a", server=server)) == (
+        "http://10.0.0.5:8000/dapps/a"
+    )
+    assert str(listed_app("10.0.0.6", server=server)) == "https://10.0.0.6"
+
+
+@pytest.mark.parametrize(
+    "domain", ["", "a b", "user@host", "-host.org", "a/../b", "a..org"]
+)
+def test_a_domain_that_names_no_app_is_refused(domain):
+    with pytest.raises(RemoteProtocolError):
+        listed_app(domain, server=SERVER)
+
+
+def test_a_scope_follows_with_its_words_kept():
+    scope = ScopeMap(
+        (ScopeSetting("a", "A", enabled=True), ScopeSetting("b", "B", enabled=False))
+    )
+    followed = follow_scope(scope, ("b", "new"))
+    assert followed.settings == (
+        ScopeSetting("a", "A", enabled=False),
+        ScopeSetting("b", "B", enabled=True),
+        ScopeSetting("new", "", enabled=True),
+    )
+
+
+def test_a_scope_stays_short_enough_for_every_peer():
+    full = ScopeMap(
+        tuple(ScopeSetting(f"t{n}", "", enabled=True) for n in range(MAX_TYPES))
+    )
+    followed = follow_scope(full, ("t0", "new"))
+    assert followed.enabled == ("t0", "new")
+    assert len(followed.settings) <= MAX_TYPES
