@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models.functions import Length
 
 from accounts import services
 from accounts.models import (
@@ -48,6 +49,28 @@ class ReadOnlyAdmin(ReadOnlyBase):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class SizedAdmin(ReadOnlyAdmin):
+    """Shows the size of a message in place of the message."""
+
+    hidden: ClassVar[tuple[str, ...]] = ("message",)
+    readonly_fields = ("size",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request).defer("message")
+        sized: QuerySet[Any] = rows.annotate(message_size=Length("message"))
+        return sized
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Looking is for staff; acting is for those who may change the rows."""
+        user: Any = request.user
+        permission = f"{self.opts.app_label}.change_{self.opts.model_name}"
+        return bool(user.has_perm(permission))
+
+    @admin.display(description="message, bytes")
+    def size(self, row: Any) -> int:
+        return int(row.message_size)
 
 
 @admin.register(User)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from bench.report import micro, milli, per_second
 from bench.environment import services
+from bench.report import micro, milli, per_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.report import Report
     from bench.environment import GatewayContext
+    from bench.report import Report
     from castserver.models import Project
     from castserver.services import NotificationDraft
 

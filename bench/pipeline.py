@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bench.report import micro, per_second
 from bench.environment import free_port, running, services
+from bench.report import micro, per_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable

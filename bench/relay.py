@@ -19,8 +19,8 @@ import orjson
 import redis.asyncio
 import uvloop
 
+from bench.environment import GatewayContext, Measured, free_port, running, services
 from bench.report import median, micro, milli, per_second, quantile
-from bench.environment import Measured, GatewayContext, free_port, running, services
 from bench.wire import Wire, open_wire
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from bench.report import median, micro, milli
 from bench.environment import services
+from bench.report import median, micro, milli
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.report import Report
     from bench.environment import GatewayContext
+    from bench.report import Report
     from syncstore.models import Store
     from walletconnect.crypto.keys import SymKey
 

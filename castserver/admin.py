@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 
-from accounts.admin import ReadOnlyAdmin
+from accounts.admin import ReadOnlyAdmin, SizedAdmin
 from castserver import models
 from castserver.services.webhooks.webhooks import replay
-from messaging.admin import SizedAdmin
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -11,8 +11,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from castserver.services.subscribers import delete, subscribe, update, watch
 from castserver.services.notifications import read_state, receipts
+from castserver.services.subscribers import delete, subscribe, update, watch
 from castserver.services.subscribers.requests import look_up
 from messaging.dispatch import handles
 from messaging.models import Party

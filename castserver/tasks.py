@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from castserver.services.subscribers import announcements
-from castserver.services.notifications import delivery
 from castserver.services import idempotency, upkeep
+from castserver.services.notifications import delivery
 from castserver.services.notifications.delivery import SEND_TASK
+from castserver.services.subscribers import announcements
 from castserver.services.webhooks.sender import deliver_due_webhooks
 from castserver.services.webhooks.webhooks import DELIVER_TASK
 from common.drain import DRAIN_TIME_LIMIT_S, single_run

@@ -26,7 +26,15 @@ import httpcore
 
 from common import clock
 from common.addresses import is_public
-from common.outbound_urls import (OutboundError, OutboundFailed, OutboundRefused, Target, check_url, is_exempt, target_of)
+from common.outbound_urls import (
+    OutboundError,
+    OutboundFailed,
+    OutboundRefused,
+    Target,
+    check_url,
+    is_exempt,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -25,10 +25,10 @@ from django.db import DatabaseError
 from django.template.loader import render_to_string
 
 from accounts import services as accounts
+from common import clock
 from dashboard import appearance
 from dashboard.hub import hub
 from dashboard.live import Cursor
-from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

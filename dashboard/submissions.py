@@ -22,8 +22,8 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from dashboard.models import FormSubmission
 from common import clock, entropy
+from dashboard.models import FormSubmission
 from keychain.services import DecryptionFailed, open_sealed, seal
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""The demonstration: the whole protocol run against a live system, for ``manage.py demo``."""

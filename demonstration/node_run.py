@@ -13,10 +13,17 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from demonstration.run import (DemoFailed, Demonstration, StepSeen, missing, require_running_system, seen_step)
 from demonstration.node_wallet import NodeWallet, NoNodeWallet, require_node
-from runlog import services as runlog
+from demonstration.run import (
+    DemoFailed,
+    Demonstration,
+    StepSeen,
+    missing,
+    require_running_system,
+    seen_step,
+)
 from messaging.models import Party, TopicSubscription
+from runlog import services as runlog
 from subscriptions.models import Subscription
 from walletconnect.notify.steps import Actor, Step
 

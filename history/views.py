@@ -200,9 +200,7 @@ def _tags(body: JsonObject, name: str) -> set[str] | None:
     tags = set()
     for tag in take_list(body, name, longest=MAX_TAGS):
         text = tag if isinstance(tag, str) else str(tag)
-        if not _PATTERN.fullmatch(text) or (
-            "*" not in text and int(text) > MAX_TAG
-        ):
+        if not _PATTERN.fullmatch(text) or ("*" not in text and int(text) > MAX_TAG):
             raise ProblemError(_bad(f"malformed {name}", name))
         tags.add(text)
     return tags

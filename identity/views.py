@@ -41,7 +41,9 @@ PREFLIGHT: Final = {
 METHODS: Final = ("GET", "POST", "DELETE")
 
 
-def keys_server_endpoint(view: Callable[[HttpRequest], str]) -> Callable[..., HttpResponse]:
+def keys_server_endpoint(
+    view: Callable[[HttpRequest], str],
+) -> Callable[..., HttpResponse]:
     """``view`` returns the JSON text of ``value``; this makes the whole answer of it."""
 
     @csrf_exempt

@@ -109,7 +109,9 @@ class SealingKey:
         try:
             return self._cipher.decrypt(nonce, ciphertext, associated)
         except InvalidTag:
-            raise DecryptionFailed(f"a value sealed by key {self.id} does not open") from None
+            raise DecryptionFailed(
+                f"a value sealed by key {self.id} does not open"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from common.failpoints import failpoint
 from keychain.canary import (
     ENTRY_MODELS,
     canaries,
-    ensure_canary,
     delete_canaries_except,
+    ensure_canary,
 )
 from keychain.columns import SealedColumn, sealed_columns
 from keychain.keyring import DecryptionFailed, keyring

@@ -26,8 +26,8 @@ from keychain.columns import (
     seal,
 )
 from keychain.keyring import (
-    DecryptionFailed,
     Context,
+    DecryptionFailed,
     KeychainError,
     KeyringError,
     SecretNotFound,
@@ -42,11 +42,11 @@ from keychain.models import (
 )
 from keychain.rows import (
     insert,
-    verify_name,
     opened,
     opened_values,
     report,
     seal_into,
+    verify_name,
 )
 from walletconnect.crypto.keys import KeyPair, SymKey, Topic
 from walletconnect.crypto.signing import IdentityKey
@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 __all__ = [
-    "DecryptionFailed",
     "Context",
+    "DecryptionFailed",
     "Holder",
     "KeychainError",
     "KeyringError",
-    "SecretNotFound",
     "SealedColumn",
+    "SecretNotFound",
     "check_canary",
     "ensure_canary",
     "forget",
@@ -107,7 +107,9 @@ def sym_keys(holder: Holder, topics: Collection[str]) -> dict[Topic, SymKey]:
     found = {}
     for pk, topic, raw in opened_values(SymKeyEntry, holder, rows):
         key = SymKey(raw)
-        if key.topic == topic or verify_name(SymKeyEntry(pk=pk, topic=topic), key.topic):
+        if key.topic == topic or verify_name(
+            SymKeyEntry(pk=pk, topic=topic), key.topic
+        ):
             found[key.topic] = key
     return found
 

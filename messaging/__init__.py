@@ -1,1 +1,4 @@
-"""The relay, our clients of it, and the way of a message in and out."""
+"""Our relay clients: inbox, outbox, dispatch to handlers, and the gateway process.
+
+A message's way in and out is described in ``docs/messages.md``.
+"""

@@ -1,4 +1,4 @@
-"""Tells Django that ``relay`` is an app, and collects everybody's handlers."""
+"""Registers our relay clients with Django and imports the handlers of all apps."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
 
-class RelayConfig(AppConfig):
+class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
-    name = "relay"
-    verbose_name = "Relay"
+    name = "messaging"
+    verbose_name = "Messaging"
 
     def ready(self) -> None:
         from messaging import checks  # noqa: F401
 
-        # Upwards by registration: the relay imports no app that it serves.
+        # Handlers register themselves: this package imports no app above it.
         autodiscover_modules("handlers")

@@ -24,10 +24,10 @@ from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from messaging import inbox
 from messaging.dispatch import Inbound, NotHandled, Refused, Route, TryLater, route_of
+from messaging.drop_counter import DropCounter
 from messaging.inbox import MAX_ATTEMPTS, Batch, Row, Settlement
 from messaging.models import InboxMessage, Party
 from messaging.opening import open_all
-from messaging.drop_counter import DropCounter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

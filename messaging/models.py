@@ -1,9 +1,7 @@
-"""Rows of the relay: what the embedded relay keeps, and what our own clients of a relay keep.
+"""Rows of our clients of a relay: what they receive, publish and subscribe to.
 
-The two halves never join: ``PublishedMessage``, ``MailboxCursor`` and their like belong to
-the server (``relayserver``); ``InboxMessage``, ``OutboxMessage``,
-``TopicSubscription`` and ``PartyClient`` to our clients (``messaging.gateway``). A foreign relay
-replaces the first half and nothing else.
+The relay on the other side may be the embedded one (``relayserver``) or a foreign one;
+these rows are the same for both.
 """
 
 from __future__ import annotations
@@ -21,100 +19,6 @@ class Party(models.TextChoices):
 
     WALLET = "wallet"
     CAST = "cast"
-
-
-# --- the embedded relay ---------------------------------------------------------------
-
-
-class RelayLog(models.Model):
-    """The head of the log: how many numbers the embedded relay has given out.
-
-    Every batch of published messages moves it, in the transaction that writes them. The
-    row lock that this takes lets one batch commit at a time, so that numbers become
-    visible in their order, without gaps, however many relay nodes write.
-    """
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    head = models.BigIntegerField()
-
-    def __str__(self) -> str:
-        return f"log up to {self.head}"
-
-
-class PublishedMessage(models.Model):
-    """The embedded relay's log: mailbox until the TTL ends, archive for registered tags.
-
-    ``id`` is the publish order. One write serves mailbox and archive. The relay writes
-    and reads these rows in batches with its own SQL (``relayserver.storage.store``). Topics and
-    digests are compared byte by byte, which the "C" collation does quickest.
-    """
-
-    id = models.BigIntegerField(primary_key=True)
-    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
-    message_id = models.CharField(
-        max_length=DIGEST_LENGTH, db_collation="C", help_text="sha256(message)"
-    )
-    message = models.TextField()
-    tag = models.BigIntegerField()
-    attestation = models.TextField(null=True)
-    publisher = models.CharField(max_length=64, db_collation="C", help_text="did:key")
-    published_at = models.BigIntegerField(help_text="milliseconds")
-    expires_at = models.BigIntegerField(help_text="milliseconds")
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["topic", "message_id"], name="published_message_is_unique"
-            )
-        ]
-        indexes: ClassVar = [
-            models.Index(fields=["topic", "id"], name="published_by_topic"),
-            models.Index(fields=["expires_at", "tag"], name="published_by_expiry"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.tag} on {self.topic}"
-
-
-class MailboxCursor(models.Model):
-    """How far a client has acknowledged a topic: this message and everything before it.
-
-    Clients acknowledge in order, nearly always, so one row stands for all their
-    acknowledgements of a topic and a reconnect reads only what is new.
-    """
-
-    pk = models.CompositePrimaryKey("topic", "client")
-    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
-    client = models.CharField(max_length=64, db_collation="C", help_text="did:key")
-    through = models.BigIntegerField(help_text="id of a published message")
-
-    def __str__(self) -> str:
-        return f"{self.client} has {self.topic} up to {self.through}"
-
-
-class Acknowledgement(models.Model):
-    """A message acknowledged out of order, beyond the client's cursor on the topic."""
-
-    pk = models.CompositePrimaryKey("topic", "client", "published_id")
-    topic = models.CharField(max_length=TOPIC_LENGTH, db_collation="C")
-    client = models.CharField(max_length=64, db_collation="C", help_text="did:key")
-    published_id = models.BigIntegerField()
-
-    def __str__(self) -> str:
-        return f"{self.client} has {self.published_id}"
-
-
-class ArchivedTag(models.Model):
-    """A tag whose messages outlive their TTL, because a history client asked for it."""
-
-    tag = models.BigIntegerField(primary_key=True)
-    since = models.DateTimeField()
-
-    def __str__(self) -> str:
-        return str(self.tag)
-
-
-# --- our own clients ------------------------------------------------------------------
 
 
 class PartyClient(models.Model):
@@ -283,29 +187,3 @@ class OutboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.party} {self.tag} on {self.topic}"
-
-
-class StepRecord(models.Model):
-    """One of the twenty steps as it was carried out here: who, when, what crossed the wire.
-
-    ``run`` is the response topic: the one name that W1 and the Cast Server both know. Each
-    side writes the steps that it carries out itself; no secrets.
-    """
-
-    run = models.CharField(max_length=TOPIC_LENGTH)
-    step = models.PositiveSmallIntegerField()
-    actor = models.CharField(max_length=64, help_text="W1, Cast Server, Dapp, Wx")
-    # Several devices may carry out steps 19 and 20.
-    actor_key = models.CharField(max_length=64, blank=True)
-    at = models.DateTimeField()
-    wire = models.JSONField(default=dict)
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["run", "step", "actor_key"], name="step_record_is_unique"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"step {self.step} of {self.run}"

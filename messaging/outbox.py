@@ -16,9 +16,9 @@ from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from common import clock
+from common.cursors import column_cursor
 from common.failpoints import failpoint
 from common.wake import wake
-from common.cursors import column_cursor
 from messaging.models import Party
 from runlog.services import StepDraft
 

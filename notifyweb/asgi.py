@@ -17,8 +17,8 @@ from django.core.asgi import get_asgi_application
 # Loads the apps; what follows may import models.
 http_application = get_asgi_application()
 
-from notifyweb.database import pool_connections
 from notifyweb.asgi_middleware import BodyLimit, SameOrigin
+from notifyweb.database import pool_connections
 from notifyweb.request_threads import RequestThread, SocketThreads
 
 if settings.WEB_DATABASE_POOL:

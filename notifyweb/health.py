@@ -195,7 +195,10 @@ def _heartbeats() -> dict[str, Component]:
     except redis.RedisError:
         unknown = Component(ok=False, state="unknown while Redis is away")
         return dict.fromkeys(MAX_HEARTBEAT_AGE_S, unknown)
-    return {name: _by_age(ages[name], MAX_HEARTBEAT_AGE_S[name]) for name in MAX_HEARTBEAT_AGE_S}
+    return {
+        name: _by_age(ages[name], MAX_HEARTBEAT_AGE_S[name])
+        for name in MAX_HEARTBEAT_AGE_S
+    }
 
 
 def _by_age(age: float | None, oldest: float) -> Component:

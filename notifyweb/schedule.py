@@ -65,7 +65,9 @@ PERIODIC = (
         "ask the Cast Server for the subscriptions of accounts, daily",
     ),
     Periodic(
-        "subscriptions.enrich_subscriptions", 30, "complete what the Cast Server has listed"
+        "subscriptions.enrich_subscriptions",
+        30,
+        "complete what the Cast Server has listed",
     ),
     Periodic("subscriptions.ask_reads", 30, "ask what other clients have read"),
     Periodic(

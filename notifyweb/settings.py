@@ -94,7 +94,11 @@ def _secret(name: str, file_name: str, fresh: str) -> str:
             "docs/settings.md shows how to make one."
         )
     path = env.private_folder(DATA_DIR) / file_name
-    if file_name == "keychain_keys" and EMBEDDED_PATHS.cluster.exists() and not path.exists():
+    if (
+        file_name == "keychain_keys"
+        and EMBEDDED_PATHS.cluster.exists()
+        and not path.exists()
+    ):
         raise SettingError(
             f"{path} is missing although the database beside it exists; put the file "
             "back, because without it nothing in the keychain can be opened."
@@ -174,13 +178,16 @@ CACHES = {
 OUR_APPS = [
     "accounts",
     "keychain",
-    "relay",
+    "runlog",
+    "relayserver",
+    "messaging",
     "identity",
     "history",
     "syncstore",
     "subscriptions",
     "castserver",
     "dashboard",
+    "demonstration",
 ]
 INSTALLED_APPS = [
     "django.contrib.admin",

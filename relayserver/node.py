@@ -8,8 +8,8 @@ import resource
 import signal
 from typing import TYPE_CHECKING
 
-from relayserver.delivery.hub import Hub
 from relayserver.connections.listener import Listener
+from relayserver.delivery.hub import Hub
 
 if TYPE_CHECKING:
     import socket

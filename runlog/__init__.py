@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""The log of protocol runs: which of the twenty steps was carried out when, and by whom."""

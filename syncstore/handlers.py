@@ -32,7 +32,9 @@ def _allowed(topic: str, wanted: int) -> int:
     if verdict.allowed:
         return wanted
     part = min(wanted, verdict.remaining)
-    return part if part and limits.consume("sync_topic", topic, cost=part).allowed else 0
+    return (
+        part if part and limits.consume("sync_topic", topic, cost=part).allowed else 0
+    )
 
 
 @handles(Party.WALLET, Tag.SYNC_SET, prepare=enforce_rate_limit)

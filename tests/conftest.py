@@ -40,7 +40,9 @@ def embedded_services() -> Iterator[None]:
     from notifyweb.embedded.postgres import Postgres
     from notifyweb.embedded.redis import Redis
 
-    postgres = Lease(settings.EMBEDDED_PATHS, [Postgres(settings.EMBEDDED_PATHS, durable=False)])
+    postgres = Lease(
+        settings.EMBEDDED_PATHS, [Postgres(settings.EMBEDDED_PATHS, durable=False)]
+    )
     redis = Lease(settings.REDIS_PATHS, [Redis(settings.REDIS_PATHS)])
     postgres.enter()
     _forget_dead_runs(settings.EMBEDDED_PATHS, settings.REDIS_PATHS)

@@ -23,8 +23,8 @@ from notifyweb.settings import (
     CACHES,
     CHANNEL_LAYERS,
     DATABASES,
-    LIMITS,
     EMBEDDED_PATHS,
+    LIMITS,
     STORAGES,
 )
 

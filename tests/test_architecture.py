@@ -21,11 +21,13 @@ from tests.system import BASE
 # From the top downwards; what shares a line does not know each other.
 LAYERS = (
     ("notifyweb",),
+    ("demonstration",),
     ("dashboard",),
     ("subscriptions", "castserver"),
     ("syncstore",),
     ("history", "identity"),
-    ("relay",),
+    ("messaging", "relayserver"),
+    ("runlog",),
     ("keychain",),
     ("accounts",),
     ("common",),
@@ -33,7 +35,7 @@ LAYERS = (
 )
 PACKAGES = [name for layer in LAYERS for name in layer]
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
-MAX_MODULE_LENGTH = 400
+MAX_MODULE_LENGTH = 500
 BANNED = {"engine", "helper", "helpers", "util", "utils", "manager", "push"}
 OUTSIDE_SETTINGS = {
     # Not for people: told to children by the launcher.
@@ -68,12 +70,12 @@ def test_imports_go_downwards():
 def test_foreign_keys_point_downwards():
     wrong = []
     for model in apps.get_models():
-        if model._meta.app_label not in PACKAGES:
+        if model._meta.app_config.name not in PACKAGES:
             continue
         for field in model._meta.get_fields():
             if isinstance(field, models.ForeignKey | models.ManyToManyField):
-                target = field.related_model._meta.app_label
-                own = model._meta.app_label
+                target = field.related_model._meta.app_config.name
+                own = model._meta.app_config.name
                 if target in DEPTH and DEPTH[target] <= DEPTH[own] and target != own:
                     wrong.append(f"{model._meta.label}.{field.name} -> {target}")
     assert wrong == []

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
+from castserver.services.notifications.notify import (
+    Audience,
+    Failure,
+    NotificationDraft,
+    NotifyOutcome,
+    audience,
+    notify,
+    notify_everyone,
+)
+from castserver.services.notifications.welcome import (
+    WelcomeDraft,
+    set_welcome,
+    welcome_of,
+)
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.demo import seed_demo
 from castserver.services.projects.domain import Finding, check_domain
-from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
-from castserver.services.notifications.notify import (Audience, Failure, NotificationDraft, NotifyOutcome, audience, notify, notify_everyone)
-from castserver.services.projects.projects import (TypeDraft, add_secret, create_project, describe, hosted_url, project_of_secret, revoke_secret, set_types, set_url)
+from castserver.services.projects.projects import (
+    TypeDraft,
+    add_secret,
+    create_project,
+    describe,
+    hosted_url,
+    project_of_secret,
+    revoke_secret,
+    set_types,
+    set_url,
+)
 from castserver.services.subscribers.queries import accounts_of, scopes_of
-from castserver.services.webhooks.webhooks import (delete_webhook, enable_webhook, queue_test_event, register_webhook, replay, rotate_secret, update_webhook)
-from castserver.services.notifications.welcome import WelcomeDraft, set_welcome, welcome_of
+from castserver.services.webhooks.webhooks import (
+    delete_webhook,
+    enable_webhook,
+    queue_test_event,
+    register_webhook,
+    replay,
+    rotate_secret,
+    update_webhook,
+)
 
 __all__ = [
     "Audience",

@@ -14,7 +14,11 @@ from castserver.models import (
     Watcher,
     WebhookDelivery,
 )
-from castserver.services.webhooks.webhooks import SubscriberEvent, WebhookEvent, queue_events
+from castserver.services.webhooks.webhooks import (
+    SubscriberEvent,
+    WebhookEvent,
+    queue_events,
+)
 from common import clock
 from common.work_queue import repeat
 from keychain.services import Holder, forget

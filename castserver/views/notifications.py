@@ -12,11 +12,15 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Body, Path  # noqa: TC002  # read at run time
 from pydantic import Field
 
-from castserver.services.notifications import read_state, welcome
-from castserver.services.subscribers import queries
 from castserver.services.errors import Invalid, Missing
 from castserver.services.idempotency import Outcome
-from castserver.services.notifications.notify import NotificationDraft, NotifyOutcome, notify
+from castserver.services.notifications import read_state, welcome
+from castserver.services.notifications.notify import (
+    NotificationDraft,
+    NotifyOutcome,
+    notify,
+)
+from castserver.services.subscribers import queries
 from castserver.views import schemas
 from castserver.views.api import api, project_of, served
 from castserver.views.idempotency import answer_once

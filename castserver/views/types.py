@@ -14,8 +14,8 @@ from ninja import Body  # noqa: TC002
 from pydantic import Field
 
 from castserver.models import NotificationType  # noqa: TC001
-from castserver.services.projects import projects
 from castserver.services.errors import Taken
+from castserver.services.projects import projects
 from castserver.views import schemas
 from castserver.views.api import project_of, served
 

@@ -10,8 +10,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from ninja import Path  # noqa: TC002  # read at run time
 
-from castserver.services.webhooks import webhooks
 from castserver.services.idempotency import Outcome
+from castserver.services.webhooks import webhooks
 from castserver.views import schemas
 from castserver.views.api import project_of, served
 from castserver.views.idempotency import answer_once

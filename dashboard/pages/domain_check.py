@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
-from dashboard.pages.discover import DappCard, OfferedType
 from common import clock
 from common.connections import release_database
+from dashboard.pages.discover import DappCard, OfferedType
 from subscriptions.models import DomainCheck
-from subscriptions.services.dapps.reading import (CONFIG, DID_JSON, ENCRYPTION_KEY, IDENTIFIER, SIGNING_KEY, TYPES, Check)
+from subscriptions.services.dapps.reading import (
+    CONFIG,
+    DID_JSON,
+    ENCRYPTION_KEY,
+    IDENTIFIER,
+    SIGNING_KEY,
+    TYPES,
+    Check,
+)
 from walletconnect.identity.did import AppUrl
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from common import clock
 from dashboard import appearance, frame
 from dashboard.pages import inbox as pages
-from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

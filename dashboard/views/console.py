@@ -16,10 +16,10 @@ from django.views.decorators.http import (
     require_safe,
 )
 
+from castserver.services.errors import CastError
 from castserver.services.projects import projects
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.documents import did_document, notify_config
-from castserver.services.errors import CastError
 from dashboard.access import MemberRequest, fresh, member
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
 from dashboard.frame import page

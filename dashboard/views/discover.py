@@ -12,13 +12,13 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import Account
+from common import limits
+from common.dapp_urls import NotAnAddress, parse_dapp_url
 from dashboard.access import member
 from dashboard.frame import frame_of, page
 from dashboard.keys import key_of
 from dashboard.pages import discover as pages
 from dashboard.pages import domain_check
-from common import limits
-from common.dapp_urls import NotAnAddress, parse_dapp_url
 from subscriptions import services
 from subscriptions.services.errors import AlreadySubscribed, SubscriptionRefused
 

@@ -17,9 +17,15 @@ from django.views.decorators.http import (
 from accounts import services as accounts
 from accounts.models import account_key
 from castserver.models import WebhookDelivery
-from castserver.services.webhooks import webhooks
 from castserver.services.errors import CastError
-from castserver.services.notifications.notify import NotificationDraft, audience, notify, notify_everyone
+from castserver.services.notifications.notify import (
+    NotificationDraft,
+    audience,
+    notify,
+    notify_everyone,
+)
+from castserver.services.webhooks import webhooks
+from common import limits
 from dashboard.access import MemberRequest, member, to_sign_again
 from dashboard.forms import SendForm, WebhookForm
 from dashboard.pages import console as pages
@@ -30,9 +36,8 @@ from dashboard.submissions import (
     submission_key,
     submit_once,
 )
+from dashboard.views.console import SECTION, explain_refusal, of_project, project_page
 from dashboard.views.responses import Confirmation, confirmation
-from dashboard.views.console import SECTION, of_project, project_page, explain_refusal
-from common import limits
 from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ from django.views.decorators.http import (
 
 from accounts import services as accounts
 from accounts.models import Account, SignInRequest
-from dashboard.access import device_of, member, public, safe_next, to_sign_again
-from dashboard.keys import key_of
-from dashboard.pages.signing import JOIN, PROVE, PYTHON_COMMAND, SHARE, Step, Trouble
 from common import limits
 from common.clients import rate_key
 from common.pasting import bare_text
+from dashboard.access import device_of, member, public, safe_next, to_sign_again
+from dashboard.keys import key_of
+from dashboard.pages.signing import JOIN, PROVE, PYTHON_COMMAND, SHARE, Step, Trouble
 from identity import services as identity
 from identity.services.errors import MalformedSignature, SignInError, TextDiffers
 from syncstore import services as syncstore

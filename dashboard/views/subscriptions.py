@@ -15,8 +15,8 @@ from dashboard.access import member
 from dashboard.frame import frame_of, page
 from dashboard.pages import attempts
 from dashboard.pages import subscriptions as pages
-from dashboard.views.responses import done
 from dashboard.views.discover import choose_url
+from dashboard.views.responses import done
 from identity.services import NoIdentityKey
 from subscriptions import services
 from subscriptions.models import DappDocument, Subscription

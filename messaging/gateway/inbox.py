@@ -16,8 +16,8 @@ from django.db import Error as DatabaseError
 from common import clock
 from common.failpoints import failpoint
 from messaging import services
-from messaging.inbox import INSERT, Received, insert_parameters
 from messaging.drop_counter import DropCounter
+from messaging.inbox import INSERT, Received, insert_parameters
 from walletconnect.errors import ProtocolError
 from walletconnect.relay.frames import Delivery, RelayMethod, split_method
 

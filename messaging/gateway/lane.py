@@ -101,7 +101,12 @@ class Lane:
     """Stays connected to the relay as one client, and works while it is."""
 
     def __init__(
-        self, number: int, key: IdentityKey, *, of: PartyContext, context: GatewayContext
+        self,
+        number: int,
+        key: IdentityKey,
+        *,
+        of: PartyContext,
+        context: GatewayContext,
     ) -> None:
         self.number = number
         self.connected_since: datetime | None = None

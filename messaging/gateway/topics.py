@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeAlias
 
 from common import clock
 from common.failpoints import failpoint
-from runlog import services as runlog
 from messaging.gateway.connection import RelayRefused
 from messaging.gateway.running import all_of
+from runlog import services as runlog
 from runlog.services import StepDraft
 from walletconnect.relay.frames import (
     MAX_BATCH,

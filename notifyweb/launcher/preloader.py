@@ -15,8 +15,8 @@ from notifyweb.launcher.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from notifyweb.launcher.console import Console
-    from notifyweb.launcher.supervisor import Running
     from notifyweb.launcher.programs import Program
+    from notifyweb.launcher.supervisor import Running
 
 
 def can_fork() -> bool:

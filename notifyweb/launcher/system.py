@@ -18,8 +18,8 @@ from notifyweb.embedded.lease import Lease, prepare_folders
 from notifyweb.environment import SettingError, private_folder
 from notifyweb.launcher import probe, programs
 from notifyweb.launcher.console import Console
-from notifyweb.launcher.supervisor import Supervisor, ServiceSupervisor
 from notifyweb.launcher.preloader import Preloader, can_fork
+from notifyweb.launcher.supervisor import ServiceSupervisor, Supervisor
 from notifyweb.launcher.watchdog import watch_web, watch_worker
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class System:
         self._lease = Lease(settings.EMBEDDED_PATHS, services)
         self._has_services = bool(services)
         self._services = [
-            ServiceSupervisor(service, settings.EMBEDDED_PATHS, console) for service in services
+            ServiceSupervisor(service, settings.EMBEDDED_PATHS, console)
+            for service in services
         ]
         self._nursery: Preloader | None = None
         self._keepers: list[Supervisor] = []
@@ -156,7 +157,9 @@ class System:
     async def _start(self) -> int:
         # It needs no services: the code is being loaded while they come up.
         if can_fork():
-            self._nursery = Preloader(programs.nursery(settings.BASE_DIR), self._console)
+            self._nursery = Preloader(
+                programs.nursery(settings.BASE_DIR), self._console
+            )
             self._keep(self._nursery)
         if self._services:
             with self._console.phase("services are up"):

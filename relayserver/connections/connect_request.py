@@ -46,7 +46,9 @@ class ConnectRequest:
     def read(cls, target: str, authorization: str | None) -> ConnectRequest:
         """From the request's path with its query, and its Authorization header."""
         try:
-            query = parse_qs(urlsplit(target[:MAX_TARGET_LENGTH]).query, max_num_fields=32)
+            query = parse_qs(
+                urlsplit(target[:MAX_TARGET_LENGTH]).query, max_num_fields=32
+            )
         except ValueError:
             query = {}
         auth = _first(query, "auth")

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from websockets.protocol import Event
 
     from common.limits import Bucket
-    from relayserver.metrics import Counts
     from relayserver.connections.session import Session
+    from relayserver.metrics import Counts
 
 logger = logging.getLogger(__name__)
 

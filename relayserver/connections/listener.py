@@ -18,10 +18,15 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from relayserver.connections.connect_request import ConnectRequest, ConnectRefused
-from relayserver.connections.connection import ClientConnection, Reader, WebSocketTransport, is_handshake
-from relayserver.metrics import RelayCollector
+from relayserver.connections.connect_request import ConnectRefused, ConnectRequest
+from relayserver.connections.connection import (
+    ClientConnection,
+    Reader,
+    WebSocketTransport,
+    is_handshake,
+)
 from relayserver.connections.transport import GOING_AWAY
+from relayserver.metrics import RelayCollector
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -119,7 +124,9 @@ class Listener:
         if path == "/metrics":
             return self._metrics(connection)
         if path == "/hello":
-            return connection.respond(HTTPStatus.OK, "ConnectRequest, this is the relay.\n")
+            return connection.respond(
+                HTTPStatus.OK, "ConnectRequest, this is the relay.\n"
+            )
         if is_handshake(request) or (path in {"", "/"} and request.method == "GET"):
             return None
         return connection.respond(

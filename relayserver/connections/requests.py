@@ -105,7 +105,9 @@ def _draft(session: Session, publication: Publication, attestation: JsonValue) -
     if len(message.encode()) > session.hub.limits.relay_message_bytes:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, "message is too long")
     now = clock.now_ms()
-    kept = isinstance(attestation, str) and 0 < len(attestation) <= MAX_ATTESTATION_LENGTH
+    kept = (
+        isinstance(attestation, str) and 0 < len(attestation) <= MAX_ATTESTATION_LENGTH
+    )
     return Draft(
         topic=publication.topic,
         message_id=publication.message_id,

@@ -11,9 +11,9 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from common import clock
+from relayserver.connections.requests import execute_call
 from relayserver.connections.responses import Answers, RelayError
 from relayserver.connections.transport import TRY_AGAIN_LATER
-from relayserver.connections.requests import execute_call
 from relayserver.delivery.topics import TopicLink
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.relay.frames import PREFIXES
@@ -27,8 +27,8 @@ from walletconnect.relay.rpc import (
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from relayserver.delivery.hub import Hub
     from relayserver.connections.transport import Transport
+    from relayserver.delivery.hub import Hub
     from relayserver.values import KeptMessage
     from walletconnect.crypto.keys import Topic
     from walletconnect.relay.rpc import RpcId

@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Delivery: publishing, live topics, mailboxes, acknowledgements, other nodes."""

@@ -16,8 +16,8 @@ from relayserver.values import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from relayserver.storage.store import Store
     from relayserver.delivery.topics import TopicLink
+    from relayserver.storage.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,16 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from relayserver.connections.session import Session
 from relayserver.delivery.acknowledgements import Acknowledgements
-from relayserver.metrics import Counts
-from relayserver.delivery.queue_depth import QueueDepth
 from relayserver.delivery.mailbox import Mailbox
 from relayserver.delivery.nodes import Nodes
 from relayserver.delivery.publish_log import PublishLog
 from relayserver.delivery.publishing import Publishing
-from relayserver.connections.session import Session
-from relayserver.storage.store import Store, StoreUnavailable
+from relayserver.delivery.queue_depth import QueueDepth
 from relayserver.delivery.topics import TopicTable
+from relayserver.metrics import Counts
+from relayserver.storage.store import Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping

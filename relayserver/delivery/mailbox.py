@@ -18,12 +18,12 @@ from relayserver.values import NEVER_JOINED, Wanted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from relayserver.delivery.acknowledgements import Acknowledgements
-    from relayserver.metrics import Counts
-    from relayserver.delivery.publish_log import PublishLog
     from relayserver.connections.session import Session
-    from relayserver.storage.store import Store
+    from relayserver.delivery.acknowledgements import Acknowledgements
+    from relayserver.delivery.publish_log import PublishLog
     from relayserver.delivery.topics import TopicLink
+    from relayserver.metrics import Counts
+    from relayserver.storage.store import Store
     from relayserver.values import KeptMessage, Page
     from walletconnect.crypto.keys import Topic
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio.client import PubSub
 
-    from relayserver.metrics import Counts
     from relayserver.delivery.publish_log import PublishLog
+    from relayserver.metrics import Counts
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from relayserver.storage.store import StoreUnavailable
 
 if TYPE_CHECKING:
+    from relayserver.delivery.topics import TopicTable
     from relayserver.metrics import Counts
     from relayserver.storage.store import Store
-    from relayserver.delivery.topics import TopicTable
     from relayserver.values import Tick
 
 logger = logging.getLogger(__name__)

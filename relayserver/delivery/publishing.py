@@ -21,8 +21,8 @@ from walletconnect.relay.frames import RelayErrorCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from relayserver.metrics import Counts
     from relayserver.delivery.queue_depth import QueueDepth
+    from relayserver.metrics import Counts
     from relayserver.storage.store import Appended, Store
 
 logger = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Storage: statements on PostgreSQL, in batches."""

@@ -230,7 +230,9 @@ class Store:
         arguments = {
             "client": client,
             "topics": packed_arrays.texts(topic for topic, _ in receipts),
-            "message_ids": packed_arrays.texts(message_id for _, message_id in receipts),
+            "message_ids": packed_arrays.texts(
+                message_id for _, message_id in receipts
+            ),
         }
         async with self._connection() as connection:
             rows = await _all(connection, sql.RECEIVE, arguments)
@@ -309,7 +311,9 @@ def _kept(row: TupleRow) -> KeptMessage:
     return KeptMessage(row[0], row[1], row[2], json)
 
 
-def _cursor_columns(progress: Sequence[Progress]) -> dict[str, packed_arrays.PackedArray]:
+def _cursor_columns(
+    progress: Sequence[Progress],
+) -> dict[str, packed_arrays.PackedArray]:
     return {
         "topics": packed_arrays.texts(entry.topic for entry in progress),
         "clients": packed_arrays.texts(entry.client for entry in progress),

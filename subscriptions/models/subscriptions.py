@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from django.db import models
 
 from accounts.models import Account, Device
-from subscriptions.models.attempts import SubscribeAttempt
-from subscriptions.models.domain_checks import DomainCheck
-from subscriptions.models.dapps import REASON_LENGTH, URL_LENGTH, DappDocument
-from subscriptions.models.jobs import SubscriptionJob
+from subscriptions.models.dapps import REASON_LENGTH
 from subscriptions.models.watches import WatchedServer
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
@@ -31,19 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from walletconnect.crypto.keys import SymKey
-
-__all__ = [
-    "REASON_LENGTH",
-    "URL_LENGTH",
-    "DappDocument",
-    "DomainCheck",
-    "NotifyMessageRecord",
-    "SubscribeAttempt",
-    "Subscription",
-    "SubscriptionJob",
-    "SubscriptionQuerySet",
-    "WatchedServer",
-]
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):

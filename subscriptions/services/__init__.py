@@ -6,11 +6,10 @@ tasks. Refusals that a person should read are in ``subscriptions.services.errors
 
 from __future__ import annotations
 
-from subscriptions.services.subscribe.adoption import adopt, announce_missing
-from subscriptions.services.subscribe.attempts import expire_attempts, give_up
+from subscriptions.services.dapps.directory import learn_dapps, recheck_documents
+from subscriptions.services.dapps.documents import accept_changed_keys, look_up_dapp
 from subscriptions.services.dapps.domain_checks import run_checks, start_check
 from subscriptions.services.dapps.enrichment import enrich_subscriptions
-from subscriptions.services.dapps.directory import learn_dapps, recheck_documents
 from subscriptions.services.deletes import (
     delete_subscription,
     expire_subscriptions,
@@ -18,7 +17,6 @@ from subscriptions.services.deletes import (
     receive_deletes,
     resolve_signers,
 )
-from subscriptions.services.dapps.documents import accept_changed_keys, look_up_dapp
 from subscriptions.services.errors import (
     AlreadySubscribed,
     DappUnusable,
@@ -30,8 +28,20 @@ from subscriptions.services.errors import (
 )
 from subscriptions.services.messages.history import replay_due
 from subscriptions.services.messages.messages import receive_messages
+from subscriptions.services.messages.read_state import (
+    archive,
+    mark_read,
+    mark_unread,
+    unarchive,
+)
 from subscriptions.services.server.remote_reads import ask_reads, receive_pages
-from subscriptions.services.messages.read_state import archive, mark_read, mark_unread, unarchive
+from subscriptions.services.server.watch import (
+    receive_lists,
+    watch_accounts,
+    watch_soon,
+)
+from subscriptions.services.subscribe.adoption import adopt, announce_missing
+from subscriptions.services.subscribe.attempts import expire_attempts, give_up
 from subscriptions.services.subscribe.settle import settle_attempts
 from subscriptions.services.subscribe.subscribe import resolve_due, subscribe
 from subscriptions.services.updates import (
@@ -40,7 +50,6 @@ from subscriptions.services.updates import (
     settle_updates,
     update,
 )
-from subscriptions.services.server.watch import receive_lists, watch_accounts, watch_soon
 
 __all__ = [
     "AlreadySubscribed",
@@ -55,8 +64,8 @@ __all__ = [
     "announce_missing",
     "archive",
     "ask_reads",
-    "enrich_subscriptions",
     "delete_subscription",
+    "enrich_subscriptions",
     "expire_attempts",
     "expire_subscriptions",
     "expire_updates",

@@ -106,7 +106,9 @@ def _delete_messages(
     ]
 
 
-def _delete_message(row: Subscription, sym_key: SymKey, device: Device | None) -> Publication:
+def _delete_message(
+    row: Subscription, sym_key: SymKey, device: Device | None
+) -> Publication:
     request = request_delete(
         row.with_key(sym_key),
         wallet_identity(row.account, device),

@@ -25,8 +25,9 @@ def described():
 
 def test_every_table_is_described_and_nothing_else():
     existing = {
-        (label, model.__name__)
-        for label in settings.OUR_APPS
-        for model in apps.get_app_config(label).get_models()
+        (config.name, model.__name__)
+        for config in apps.get_app_configs()
+        if config.name in settings.OUR_APPS
+        for model in config.get_models()
     }
     assert described() == existing

@@ -55,7 +55,11 @@ def test_each_spelling_reaches_the_subscriber(project, alice, api, place):
     answer = api.post(
         "notify",
         {
-            "notification": {"type": "alerts", "title": "ConnectRequest", "body": "World"},
+            "notification": {
+                "type": "alerts",
+                "title": "ConnectRequest",
+                "body": "World",
+            },
             "accounts": [spelling],
         },
     )

@@ -8,11 +8,15 @@ import pytest
 
 from accounts.models import AuditEntry
 from castserver.models import Project, Subscriber, Webhook
+from castserver.services.errors import Missing
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.documents import did_document, notify_config
 from castserver.services.projects.domain import check_domain
-from castserver.services.errors import Missing
-from castserver.services.projects.projects import create_project, project_of_secret, set_url
+from castserver.services.projects.projects import (
+    create_project,
+    project_of_secret,
+    set_url,
+)
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock
 from keychain import services as keychain

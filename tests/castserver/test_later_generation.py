@@ -9,10 +9,10 @@ import pytest
 
 from castserver.models import ChangedSubscriptions, Delivery, Subscriber, Watcher
 from castserver.services import NotificationDraft, notify
-from castserver.services.subscribers.announcements import announce_changes
+from castserver.services.notifications.read_state import mark_all_as_read
 from castserver.services.projects.documents import server_did_document
 from castserver.services.projects.projects import TypeDraft, create_project
-from castserver.services.notifications.read_state import mark_all_as_read
+from castserver.services.subscribers.announcements import announce_changes
 from common import clock, entropy
 from tests.castserver.conftest import Caller
 from tests.castserver.world import (
@@ -33,10 +33,10 @@ from walletconnect.identity.authorization import (
 )
 from walletconnect.identity.did import AppUrl, DidWebDocument
 from walletconnect.notify.answers import publish_request
-from walletconnect.notify.watch import read_subscriptions, request_watch
-from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
+from walletconnect.notify.watch import read_subscriptions, request_watch
+from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, parse
 
 DID = "did:web:dapp.example.org"
@@ -532,7 +532,9 @@ def test_an_account_with_two_topics_has_read_a_notification_once(
         first, topic=listed.sym_key.topic, sym_key=listed.sym_key
     )
     found = page(laptop, project, newest, lmt=5)
-    assert titles(found) == ["Both", "ConnectRequest"], "each once, also from the first topic"
+    assert titles(found) == ["Both", "ConnectRequest"], (
+        "each once, also from the first topic"
+    )
     assert page(laptop, project, newest, lmt=5, aft=found["nfs"][0]["id"])["nfs"] == [
         found["nfs"][1]
     ]

@@ -15,7 +15,11 @@ from castserver.services import (
     notify,
     notify_everyone,
 )
-from castserver.services.notifications.delivery import CHUNK, send_deliveries, send_due_chunk
+from castserver.services.notifications.delivery import (
+    CHUNK,
+    send_deliveries,
+    send_due_chunk,
+)
 from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
 from common import clock, entropy
 from common.limits import Bucket
@@ -35,7 +39,10 @@ from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.relay.rpc import JsonRpcError, parse
 
 DRAFT = NotificationDraft(
-    type="alerts", title="ConnectRequest", body="World é 😀", url="https://dapp.example.org"
+    type="alerts",
+    title="ConnectRequest",
+    body="World é 😀",
+    url="https://dapp.example.org",
 )
 
 

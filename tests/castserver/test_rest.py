@@ -17,7 +17,12 @@ from castserver.models import (
     Webhook,
 )
 from castserver.services.errors import StillRunning
-from castserver.services.projects.projects import TypeDraft, add_secret, create_project, revoke_secret
+from castserver.services.projects.projects import (
+    TypeDraft,
+    add_secret,
+    create_project,
+    revoke_secret,
+)
 from common import clock
 from common.limits import Bucket
 from tests.castserver.conftest import Caller, notification

@@ -15,10 +15,10 @@ from castserver.models import (
     WebhookDelivery,
 )
 from castserver.services import NotificationDraft, notify
-from castserver.services.subscribers import subscribe
 from castserver.services.idempotency import Outcome, once
 from castserver.services.notifications.notify import notify_everyone
 from castserver.services.projects.server_keys import public_keys
+from castserver.services.subscribers import subscribe
 from castserver.services.webhooks.sender import _claim
 from castserver.services.webhooks.webhooks import queue_events, register_webhook
 from common import clock

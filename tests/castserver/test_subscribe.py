@@ -11,8 +11,8 @@ from castserver.models import Answer, Subscriber, WebhookDelivery
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock, entropy
 from keychain import services as keychain
-from runlog.models import StepRecord
 from messaging.models import TopicSubscription
+from runlog.models import StepRecord
 from tests.castserver.world import (
     Wallet,
     claims_of,

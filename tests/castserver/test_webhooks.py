@@ -15,10 +15,27 @@ from standardwebhooks import WebhookVerificationError
 
 from accounts.models import User
 from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
-from castserver.services.webhooks import sender
 from castserver.services.projects.projects import create_project
-from castserver.services.webhooks.sender import (BACKOFF, LEASE, MAX_PER_HOST, MAX_PER_OWNER, MAX_PER_PROJECT, deliver_due_webhooks)
-from castserver.services.webhooks.webhooks import (SubscriberEvent, WebhookEvent, delete_webhook, enable_webhook, queue_events, queue_test_event, register_webhook, replay, rotate_secret)
+from castserver.services.webhooks import sender
+from castserver.services.webhooks.sender import (
+    BACKOFF,
+    LEASE,
+    MAX_PER_HOST,
+    MAX_PER_OWNER,
+    MAX_PER_PROJECT,
+    deliver_due_webhooks,
+)
+from castserver.services.webhooks.webhooks import (
+    SubscriberEvent,
+    WebhookEvent,
+    delete_webhook,
+    enable_webhook,
+    queue_events,
+    queue_test_event,
+    register_webhook,
+    replay,
+    rotate_secret,
+)
 from common import clock
 from common.drain import drain
 from tests.castserver.receiver import Receiver, silent_host

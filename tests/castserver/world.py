@@ -214,8 +214,8 @@ def counts() -> dict[str, int]:
     """How many rows of everything that a refusal must not make."""
     from castserver import models
     from keychain.models import KeyPairEntry, SymKeyEntry
-    from runlog.models import StepRecord
     from messaging.models import TopicSubscription
+    from runlog.models import StepRecord
 
     return {
         model.__name__: model.objects.count()

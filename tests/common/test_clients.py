@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import RequestFactory
 
-from common.clients import client_address, subnet_key, rate_key
+from common.clients import client_address, rate_key, subnet_key
 
 
 def request_from(address, forwarded=""):

@@ -9,7 +9,12 @@ import pytest
 
 from castserver.models import Notification, Project, Webhook
 from castserver.services.projects.demo import seed_demo
-from castserver.services.projects.projects import TypeDraft, project_of_secret, set_types, set_url
+from castserver.services.projects.projects import (
+    TypeDraft,
+    project_of_secret,
+    set_types,
+    set_url,
+)
 from common import clock
 from subscriptions.models import DappDocument
 from tests.dashboard.conftest import words

@@ -12,9 +12,9 @@ from django.db import connection, connections
 from accounts.models import Account, Device
 from castserver.models import Project, Webhook, WebhookDelivery
 from castserver.services.projects.projects import TypeDraft, create_project
+from common import clock
 from dashboard.models import FormSubmission
 from dashboard.submissions import prune_submissions
-from common import clock
 from keychain.services import DecryptionFailed, open_sealed
 from tests.dashboard.conftest import Browser, words
 from tests.people import ALICE, ALICE_SECOND, BOB, CHROME_WINDOWS

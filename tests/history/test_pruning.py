@@ -7,7 +7,12 @@ import pytest
 from common import clock
 from history import services
 from history.tasks import prune_messages
-from relayserver.models import (Acknowledgement, ArchivedTag, MailboxCursor, PublishedMessage)
+from relayserver.models import (
+    Acknowledgement,
+    ArchivedTag,
+    MailboxCursor,
+    PublishedMessage,
+)
 from tests.history.conftest import topic
 
 pytestmark = pytest.mark.django_db

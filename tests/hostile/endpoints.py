@@ -13,8 +13,6 @@ from tests.hostile.tokens import Forgery
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.identity.did import DidWebDocument
 from walletconnect.notify.answers import publish_request
-from walletconnect.notify.watch import request_watch
-from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import (
     DELETE,
@@ -24,6 +22,8 @@ from walletconnect.notify.methods import (
     UPDATE,
     WATCH,
 )
+from walletconnect.notify.watch import request_watch
+from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.relay.rpc import parse
 
 if TYPE_CHECKING:

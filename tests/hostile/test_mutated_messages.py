@@ -240,7 +240,9 @@ def test_lists_of_a_cast_server(withstand, person, dapp, settings, kind):
         answer = server.answer(listed(person, dapp))
         key = server.watcher.sym_key
         if kind == "announcement":
-            messaging.receive(Party.WALLET, [messaging.Received(*answer, clock.now_ms())])
+            messaging.receive(
+                Party.WALLET, [messaging.Received(*answer, clock.now_ms())]
+            )
             messaging.handle_due(20.0)
             answer = server.announcement(listed(person, dapp))
         withstand(Party.WALLET, said(answer, key, server.key))

@@ -227,7 +227,10 @@ IN_A_NOTIFICATION = {
         malformed("account"),
     ),
     "no content": (lambda d: {"msg": ...}, malformed("claims of {act}")),
-    "content that is a text": (lambda d: {"msg": "ConnectRequest"}, malformed("claim msg")),
+    "content that is a text": (
+        lambda d: {"msg": "ConnectRequest"},
+        malformed("claim msg"),
+    ),
     "content without a title": (
         lambda d: {"msg": {"body": "World", "type": "alerts"}},
         malformed("notification"),

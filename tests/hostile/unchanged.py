@@ -24,6 +24,8 @@ APPS = (
     "identity",
     "keychain",
     "relay",
+    "messaging",
+    "runlog",
     "subscriptions",
     "syncstore",
 )

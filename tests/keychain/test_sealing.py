@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from keychain.keyring import (
-    DecryptionFailed,
     Context,
+    DecryptionFailed,
     Keyring,
     KeyringError,
     key_id_of,

@@ -24,8 +24,8 @@ from common import entropy
 from keychain import services as keychain
 from messaging import dispatch, outbox, services
 from messaging.models import InboxMessage, OutboxMessage, Party
-from relayserver.delivery.hub import Hub
 from relayserver.connections.listener import Listener
+from relayserver.delivery.hub import Hub
 from tests.messaging.recording_relay import RecordingRelay
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key

@@ -12,7 +12,15 @@ from django.db import connection
 from common import entropy
 from messaging import outbox, services
 from messaging.models import InboxMessage, OutboxMessage, Party, TopicSubscription
-from tests.messaging.conftest import TAG, envelope, make_key, publish, received, states, wait_for
+from tests.messaging.conftest import (
+    TAG,
+    envelope,
+    make_key,
+    publish,
+    received,
+    states,
+    wait_for,
+)
 from walletconnect.crypto.keys import SymKey
 from walletconnect.relay.frames import Publication
 

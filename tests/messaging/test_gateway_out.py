@@ -14,7 +14,15 @@ from common import clock
 from messaging import outbox, services
 from messaging.gateway.publisher import CHUNK_CHARACTERS, CHUNK_MESSAGES, Row, plan
 from messaging.models import OutboxMessage, Party, PartyClient
-from tests.messaging.conftest import (free_port, make_key, publication, publish, published_numbers, states, wait_for)
+from tests.messaging.conftest import (
+    free_port,
+    make_key,
+    publication,
+    publish,
+    published_numbers,
+    states,
+    wait_for,
+)
 from tests.messaging.recording_relay import RecordingRelay
 from walletconnect.relay.auth import verify_client_auth
 from walletconnect.relay.frames import Publication

@@ -15,7 +15,17 @@ from keychain import services as keychain
 from messaging import handling, inbox, services
 from messaging.dispatch import Refused, TryLater
 from messaging.models import InboxMessage, Party
-from tests.messaging.conftest import (OTHER_TAG, TAG, effects, envelope, first_contact, make_key, received, states, wait_for)
+from tests.messaging.conftest import (
+    OTHER_TAG,
+    TAG,
+    effects,
+    envelope,
+    first_contact,
+    make_key,
+    received,
+    states,
+    wait_for,
+)
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.relay.rpc import JsonRpcRequest

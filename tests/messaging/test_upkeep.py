@@ -11,11 +11,18 @@ from django.core.management import CommandError, call_command
 
 from common import clock
 from messaging import outbox, services
-from runlog import services as runlog
 from messaging.models import InboxMessage, OutboxMessage, Party, TopicSubscription
+from runlog import services as runlog
 from runlog.models import StepRecord
 from runlog.services import StepDraft
-from tests.messaging.conftest import envelope, make_key, publication, publish, received, states
+from tests.messaging.conftest import (
+    envelope,
+    make_key,
+    publication,
+    publish,
+    received,
+    states,
+)
 
 pytestmark = pytest.mark.usefixtures("canary")
 
@@ -222,10 +229,10 @@ def test_the_admin_shows_sizes_and_no_message(pages, handler, settings):
     services.receive(Party.WALLET, [received(key, text)])
     [row] = publish(Party.CAST, [publication(key)])
     for model, hidden in (("inboxmessage", text), ("outboxmessage", row.message)):
-        listing = pages.get(f"/admin/relay/{model}/")
+        listing = pages.get(f"/admin/messaging/{model}/")
         assert key.topic in listing.text
         pk = {"inboxmessage": InboxMessage, "outboxmessage": OutboxMessage}[model]
-        detail = pages.get(f"/admin/relay/{model}/{pk.objects.get().pk}/change/")
+        detail = pages.get(f"/admin/messaging/{model}/{pk.objects.get().pk}/change/")
         assert detail.status_code == 200
         assert hidden not in listing.text + detail.text
 
@@ -236,7 +243,7 @@ def test_an_administrator_replays_and_cancels_and_it_is_audited(pages, handler):
     key = make_key()
     [row] = publish(Party.CAST, [publication(key)])
     answer = pages.post(
-        "/admin/relay/outboxmessage/",
+        "/admin/messaging/outboxmessage/",
         {"action": "cancel", "_selected_action": [row.pk]},
     )
     assert answer.status_code == 302

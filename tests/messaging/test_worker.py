@@ -6,7 +6,14 @@ import pytest
 
 from messaging import services
 from messaging.models import InboxMessage, OutboxMessage, Party
-from tests.messaging.conftest import (envelope, make_key, published_numbers, received, states, wait_for)
+from tests.messaging.conftest import (
+    envelope,
+    make_key,
+    published_numbers,
+    received,
+    states,
+    wait_for,
+)
 from tests.messaging.echo.handlers import ECHO_TAG
 
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.messaging.echo_settings"}

@@ -30,8 +30,8 @@ from accounts.services import EventDraft, record_events
 from keychain.services import ensure_canary
 from notifyweb.embedded.paths import POSTGRES_PORT, ROLE
 from notifyweb.launcher.console import Console
-from notifyweb.launcher.supervisor import Supervisor
 from notifyweb.launcher.programs import Program
+from notifyweb.launcher.supervisor import Supervisor
 from notifyweb.launcher.watchdog import watch_web
 from tests.dashboard.conftest import Browser
 from tests.notifyweb.slow.urls import GATE

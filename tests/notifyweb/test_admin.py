@@ -13,6 +13,8 @@ OURS = (
     "accounts",
     "identity",
     "relay",
+    "messaging",
+    "runlog",
     "history",
     "syncstore",
     "subscriptions",

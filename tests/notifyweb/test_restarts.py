@@ -9,7 +9,6 @@ import time
 import pytest
 
 from notifyweb.launcher.console import Console
-from notifyweb.launcher.supervisor import Supervisor
 from notifyweb.launcher.programs import Program
 from notifyweb.launcher.restarts import (
     FIRST_PAUSE_S,
@@ -18,6 +17,7 @@ from notifyweb.launcher.restarts import (
     Ending,
     Restarts,
 )
+from notifyweb.launcher.supervisor import Supervisor
 
 OUTSIDE = [
     pytest.param(-signal.SIGKILL, id="killed"),

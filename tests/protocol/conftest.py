@@ -21,7 +21,12 @@ from messaging import services as messaging
 from messaging.models import Party
 from subscriptions import services as wallet
 from syncstore import services as sync
-from tests.messaging.conftest import local_relay, start_gateway, start_program, start_relay
+from tests.messaging.conftest import (
+    local_relay,
+    start_gateway,
+    start_program,
+    start_relay,
+)
 from tests.subscriptions.world import Person, sign_in
 
 __all__ = ["local_relay", "start_gateway", "start_program", "start_relay"]
@@ -130,7 +135,9 @@ def network(project, local_relay, start_gateway):
     return local_relay
 
 
-def notify(project, person: Person, title: str = "ConnectRequest", type_: str = "alerts"):
+def notify(
+    project, person: Person, title: str = "ConnectRequest", type_: str = "alerts"
+):
     draft = cast.NotificationDraft(
         type=type_, title=title, body="World é 😀", icon="", url=""
     )

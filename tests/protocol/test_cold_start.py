@@ -13,7 +13,13 @@ from accounts.services import remove_account
 from castserver.models import Delivery
 from common import clock
 from keychain.models import KeyPairEntry, SigningKeyEntry, SymKeyEntry
-from messaging.models import (InboxMessage, OutboxMessage, Party, PartyClient, TopicSubscription)
+from messaging.models import (
+    InboxMessage,
+    OutboxMessage,
+    Party,
+    PartyClient,
+    TopicSubscription,
+)
 from relayserver.models import PublishedMessage
 from runlog.models import StepRecord
 from subscriptions import services as wallet

@@ -28,9 +28,9 @@ from subscriptions.models import (
 from syncstore.models import ColdStart, StoreEntry
 from tests.browser_device import BrowserDevice
 from tests.browser_device import wait_for as look_for
+from tests.messaging.conftest import wait_for
 from tests.protocol.conftest import notify, until
 from tests.protocol.test_twenty_steps import finish, start
-from tests.messaging.conftest import wait_for
 from walletconnect.crypto.ethereum import address_of
 
 # A worker takes its time to start, so a usual run kills at the moments that matter most;

@@ -10,8 +10,8 @@ from django.db import connection
 from accounts.models import AccountEvent
 from castserver.models import Delivery, Subscriber
 from keychain.services import Holder, sym_keys
-from runlog import services as runlog
 from messaging.models import InboxMessage, OutboxMessage, Party
+from runlog import services as runlog
 from runlog.models import StepRecord
 from subscriptions import services as wallet
 from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from django.conf import settings
 
-from relayserver.delivery.hub import Hub
 from relayserver.connections.listener import Listener
+from relayserver.delivery.hub import Hub
 from tests.relayserver.wire import WireClient, connected, key
 
 if TYPE_CHECKING:

@@ -19,11 +19,16 @@ from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
 from walletconnect.notify import methods
 from walletconnect.notify.answers import token_of_request
-from walletconnect.notify.watch import NotifyServer, Watcher, announce_changes, answer_watch
-from walletconnect.notify.watch_claims import WatchSubscriptionsAuth
 from walletconnect.notify.message import MessageBatch, Recipient
 from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.values import NotifyMessage
+from walletconnect.notify.watch import (
+    NotifyServer,
+    Watcher,
+    announce_changes,
+    answer_watch,
+)
+from walletconnect.notify.watch_claims import WatchSubscriptionsAuth
 from walletconnect.relay.rpc import JsonRpcError, parse
 
 DAY = 24 * 60 * 60

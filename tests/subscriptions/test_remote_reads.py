@@ -20,9 +20,13 @@ from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId, AppUrl
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.answers import publish_result
-from walletconnect.notify.watch_claims import (GetNotificationsAuth, GetNotificationsResponseAuth, MarkReadAuth)
 from walletconnect.notify.methods import GET_NOTIFICATIONS
 from walletconnect.notify.values import NotifyMessage
+from walletconnect.notify.watch_claims import (
+    GetNotificationsAuth,
+    GetNotificationsResponseAuth,
+    MarkReadAuth,
+)
 from walletconnect.relay.rpc import parse
 
 PHONE = IdentityKey.from_seed(b"1.4.1 on a telephone".ljust(32)).did

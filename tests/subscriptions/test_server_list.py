@@ -27,14 +27,14 @@ from walletconnect.crypto.envelope import open_envelope
 from walletconnect.identity.did import AppUrl
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.claims import DeleteAuth, UpdateAuth
-from walletconnect.notify.watch_claims import MarkReadAuth
-from walletconnect.notify.server_list import DELETE_GRACE
 from walletconnect.notify.scope import ScopeMap, ScopeSetting
+from walletconnect.notify.server_list import DELETE_GRACE
 from walletconnect.notify.values import NotifySubscription
+from walletconnect.notify.watch_claims import MarkReadAuth
 from walletconnect.relay.rpc import parse
 
 DAY = 24 * 60 * 60
-APPS = ("subscriptions", "syncstore", "keychain", "relay", "accounts")
+APPS = ("subscriptions", "syncstore", "keychain", "messaging", "runlog", "accounts")
 # What a list that changes nothing leaves behind: that it came, and its time.
 NOTED = ("accounts_auditentry", "messaging_inboxmessage", "subscriptions_accountwatch")
 

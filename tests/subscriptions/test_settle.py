@@ -10,8 +10,8 @@ import pytest
 from accounts.models import AuditEntry
 from common import clock
 from keychain.services import Holder, forget, key_pairs, sym_keys
-from runlog import services as runlog
 from messaging.models import InboxMessage, TopicSubscription
+from runlog import services as runlog
 from runlog.models import StepRecord
 from subscriptions.models import SubscribeAttempt, Subscription
 from syncstore.models import DeviceCursor, Store, StoreEntry, StoreUpdate

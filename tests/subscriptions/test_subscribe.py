@@ -13,8 +13,8 @@ from accounts.models import AccountEvent
 from common import clock
 from common.work_queue import session_pid
 from keychain.services import Holder, key_pairs, sym_keys
-from runlog import services as runlog
 from messaging.models import OutboxMessage, TopicSubscription
+from runlog import services as runlog
 from subscriptions import services
 from subscriptions.models import DappDocument, SubscribeAttempt
 from tests.subscriptions.conftest import requested, subscribed

@@ -26,13 +26,13 @@ from walletconnect.crypto.signing import IdentityKey as SecretKey
 from walletconnect.identity.authorization import LIMITED_STATEMENT
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.answers import publish_result
+from walletconnect.notify.methods import WATCH
 from walletconnect.notify.watch import NotifyServer
 from walletconnect.notify.watch_claims import WatchSubscriptionsResponseAuth
-from walletconnect.notify.methods import WATCH
 
 HOUR = timedelta(hours=1)
 STRANGER = SecretKey.from_seed(b"s" * 32)
-APPS = ("subscriptions", "syncstore", "keychain", "relay", "accounts")
+APPS = ("subscriptions", "syncstore", "keychain", "messaging", "runlog", "accounts")
 NOTED = ("accounts_auditentry", "messaging_inboxmessage")
 
 

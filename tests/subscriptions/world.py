@@ -262,7 +262,10 @@ class Dapp:
     ) -> tuple[str, str, int]:
         """A notification for an account, as a message to deliver."""
         note = NotifyMessage(
-            **({"title": "ConnectRequest", "body": "World é 😀", "type": "alerts"} | texts)
+            **(
+                {"title": "ConnectRequest", "body": "World é 😀", "type": "alerts"}
+                | texts
+            )
         )
         batch = MessageBatch.v0(
             note, key or self.key, app=self.url, now=now or clock.now_s()

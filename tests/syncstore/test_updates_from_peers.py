@@ -12,7 +12,12 @@ from syncstore import registry
 from syncstore.models import DeviceCursor, StoreUpdate
 from syncstore.registry import AppliedUpdate, Consequences
 from tests.syncstore.conftest import log_of, state_of
-from walletconnect.sync.store import MAX_KEY_LENGTH, MAX_VALUE_LENGTH, StoreDelete, StoreSet
+from walletconnect.sync.store import (
+    MAX_KEY_LENGTH,
+    MAX_VALUE_LENGTH,
+    StoreDelete,
+    StoreSet,
+)
 
 
 def request(method="wc_syncSet", request_id=7, **params):

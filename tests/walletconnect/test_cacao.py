@@ -290,7 +290,9 @@ def test_a_statement_is_a_permission():
     assert every.allows(None)
 
 
-@pytest.mark.parametrize("statement", [None, "", "ConnectRequest", LIMITED_STATEMENT + " "])
+@pytest.mark.parametrize(
+    "statement", [None, "", "ConnectRequest", LIMITED_STATEMENT + " "]
+)
 def test_any_other_statement_permits_nothing(statement):
     nothing = authorization_of(signed(statement=statement))
     assert not nothing.allows("keys.example.org")

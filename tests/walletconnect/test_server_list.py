@@ -12,12 +12,20 @@ from tests.walletconnect.people import DAPP, NOW, W1, secret
 from walletconnect.crypto.keys import SymKey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl
-from walletconnect.notify.watch import SubscriptionList
-from walletconnect.notify.server_list import (DELETE_GRACE, LIFE_TOLERANCE, KnownSubscription, ListChanges, fold_list, follow_scope, listed_app)
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE
 from walletconnect.notify.scope import MAX_TYPES
+from walletconnect.notify.server_list import (
+    DELETE_GRACE,
+    LIFE_TOLERANCE,
+    KnownSubscription,
+    ListChanges,
+    fold_list,
+    follow_scope,
+    listed_app,
+)
 from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.values import ScopeMap, ScopeSetting
+from walletconnect.notify.watch import SubscriptionList
 
 SERVER = AppUrl.parse("https://notify.example.org")
 LATER = NOW + 10 * LIFE_TOLERANCE

@@ -26,8 +26,6 @@ from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT, LIMITED_STATEMENT
 from walletconnect.identity.did import DidWebDocument
 from walletconnect.identity.jwt import DidJwt
-from walletconnect.notify.watch import (WATCHER_LIFE, NotifyServer, SubscriptionList, Watcher, announce_changes, answer_watch, read_subscriptions, request_watch, watchers_to_notify)
-from walletconnect.notify.watch_claims import (GetNotificationsAuth, GetNotificationsResponseAuth, MarkReadAuth, MarkReadResponseAuth, SubscriptionsChangedAuth, WatchSubscriptionsAuth, WatchSubscriptionsResponseAuth)
 from walletconnect.notify.read_state import (
     answer_get_notifications,
     answer_mark_read,
@@ -39,6 +37,26 @@ from walletconnect.notify.read_state import (
 )
 from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.values import NotifyMessage
+from walletconnect.notify.watch import (
+    WATCHER_LIFE,
+    NotifyServer,
+    SubscriptionList,
+    Watcher,
+    announce_changes,
+    answer_watch,
+    read_subscriptions,
+    request_watch,
+    watchers_to_notify,
+)
+from walletconnect.notify.watch_claims import (
+    GetNotificationsAuth,
+    GetNotificationsResponseAuth,
+    MarkReadAuth,
+    MarkReadResponseAuth,
+    SubscriptionsChangedAuth,
+    WatchSubscriptionsAuth,
+    WatchSubscriptionsResponseAuth,
+)
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest
 
 if TYPE_CHECKING:

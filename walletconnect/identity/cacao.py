@@ -108,10 +108,14 @@ class CacaoPayload:
             version=_read_version(members.get("version")),
             nonce=take_line(members, "nonce", longest=_MAX_FIELD_LENGTH),
             iat=take_line(members, "iat", longest=_MAX_FIELD_LENGTH),
-            statement=take_optional_line(members, "statement", longest=_MAX_FIELD_LENGTH),
+            statement=take_optional_line(
+                members, "statement", longest=_MAX_FIELD_LENGTH
+            ),
             exp=take_optional_line(members, "exp", longest=_MAX_FIELD_LENGTH),
             nbf=take_optional_line(members, "nbf", longest=_MAX_FIELD_LENGTH),
-            request_id=take_optional_line(members, "requestId", longest=_MAX_FIELD_LENGTH),
+            request_id=take_optional_line(
+                members, "requestId", longest=_MAX_FIELD_LENGTH
+            ),
             resources=_read_resources(members.get("resources")),
             uri=take_optional_line(members, "uri", longest=_MAX_FIELD_LENGTH),
         )

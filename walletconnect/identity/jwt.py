@@ -93,7 +93,9 @@ class DidJwt:
     @property
     def iss(self) -> str:
         # Looked up before it is verified: nothing that a database does not take.
-        return require_line(self.claims.get("iss"), "claim iss", longest=_MAX_ISS_LENGTH)
+        return require_line(
+            self.claims.get("iss"), "claim iss", longest=_MAX_ISS_LENGTH
+        )
 
     @property
     def act(self) -> str | None:

@@ -23,12 +23,18 @@ from walletconnect.notify.answers import (
     token_of_request,
 )
 from walletconnect.notify.claims import LATER
-from walletconnect.notify.watch_claims import (MAX_NOTIFICATIONS, GetNotificationsAuth, GetNotificationsResponseAuth, MarkReadAuth, MarkReadResponseAuth)
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
 from walletconnect.notify.parties import (
     require_account,
     require_app,
     require_authorization,
+)
+from walletconnect.notify.watch_claims import (
+    MAX_NOTIFICATIONS,
+    GetNotificationsAuth,
+    GetNotificationsResponseAuth,
+    MarkReadAuth,
+    MarkReadResponseAuth,
 )
 
 if TYPE_CHECKING:

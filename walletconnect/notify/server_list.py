@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from walletconnect.crypto.keys import Topic
-    from walletconnect.notify.watch import SubscriptionList
     from walletconnect.notify.server_subscription import ServerSubscription
+    from walletconnect.notify.watch import SubscriptionList
 
 # Every client of August counts the thirty days of a subscription from its own clock, and
 # from when it read the answer.

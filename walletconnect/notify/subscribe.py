@@ -51,10 +51,10 @@ from walletconnect.notify.methods import SUBSCRIBE, SUBSCRIPTION_LIFE
 from walletconnect.notify.parties import (
     WebhookEvent,
     read_auth,
+    report_subscription,
     require_account,
     require_app,
     require_newer,
-    report_subscription,
 )
 from walletconnect.notify.steps import Actor, Step
 from walletconnect.notify.values import Metadata, NotifySubscription, ScopeMap

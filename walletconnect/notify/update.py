@@ -36,10 +36,10 @@ from walletconnect.notify.claims import (
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE, UPDATE
 from walletconnect.notify.parties import (
     read_auth,
+    report_subscription,
     require_account,
     require_app,
     require_newer,
-    report_subscription,
 )
 
 if TYPE_CHECKING:

@@ -35,9 +35,13 @@ from walletconnect.notify.answers import (
     token_of_request,
 )
 from walletconnect.notify.claims import LATER
-from walletconnect.notify.watch_claims import (SubscriptionsChangedAuth, WatchSubscriptionsAuth, WatchSubscriptionsResponseAuth)
 from walletconnect.notify.methods import CHANGED, WATCH
 from walletconnect.notify.parties import require_account
+from walletconnect.notify.watch_claims import (
+    SubscriptionsChangedAuth,
+    WatchSubscriptionsAuth,
+    WatchSubscriptionsResponseAuth,
+)
 from walletconnect.relay.methods import DAY
 from walletconnect.relay.rpc import JsonRpcRequest
 

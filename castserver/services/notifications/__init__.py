@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Notifications: from a dapp's call to receipts and read state."""

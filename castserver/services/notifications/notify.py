@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
-from castserver.services.notifications.delivery import (CHUNK, SEND_TASK, Addressee, DueDelivery, Recipients, copy_deliveries, publish_deliveries)
 from castserver.services.errors import Invalid
+from castserver.services.notifications.delivery import (
+    CHUNK,
+    SEND_TASK,
+    Addressee,
+    DueDelivery,
+    Recipients,
+    copy_deliveries,
+    publish_deliveries,
+)
 from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
 from common import clock, limits
 from common.wake import enqueue_on_commit
@@ -263,7 +271,9 @@ def _notification(
 def _spend_quota(project: Project, sorting: _Sorting) -> None:
     """The spam rule: so many notifications of one app to one account."""
     keys = list(sorting.wanted)
-    verdicts = limits.consume_all("notify_subscriber", [f"{project.pk} {k}" for k in keys])
+    verdicts = limits.consume_all(
+        "notify_subscriber", [f"{project.pk} {k}" for k in keys]
+    )
     refused = [
         key for key, verdict in zip(keys, verdicts, strict=True) if not verdict.allowed
     ]

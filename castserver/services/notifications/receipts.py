@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Final
 from django.db import connection
 
 from castserver.models import Delivery
-from castserver.services.projects.identities import allowed_keys_servers, dapp_identities
+from castserver.services.projects.identities import (
+    allowed_keys_servers,
+    dapp_identities,
+)
 from castserver.services.subscribers.requests import look_up_claims
 from common import clock
 from identity.services import known_identities

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from castserver.models import Notification, Project, WelcomeNotification
-from castserver.services.notifications.delivery import (Addressee, DueDelivery, Recipients, copy_deliveries, publish_deliveries)
 from castserver.services.errors import Invalid
+from castserver.services.notifications.delivery import (
+    Addressee,
+    DueDelivery,
+    Recipients,
+    copy_deliveries,
+    publish_deliveries,
+)
 from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
 from castserver.services.notifications.notify import require_known_type
 from common import clock

@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Projects: a dapp's name, domain, keys, types and published documents."""

@@ -12,8 +12,8 @@ from django.db import transaction
 
 from accounts.services import audit
 from castserver.models import Subscriber, Webhook
-from castserver.services.subscribers.announcements import note_changes
 from castserver.services.projects.identities import dapp_identities
+from castserver.services.subscribers.announcements import note_changes
 from castserver.services.subscribers.delete_notifications import publish_deletes
 from castserver.services.upkeep import drop_topics
 from castserver.services.webhooks.webhooks import delete_webhook

@@ -10,8 +10,8 @@ from castserver.services.projects.server_keys import authentication_key, public_
 from identity.services import own_keys_servers
 from keychain.services import Holder, key_pairs, signing_keys
 from walletconnect.identity.did import AppUrl
-from walletconnect.notify.watch import NotifyServer
 from walletconnect.notify.parties import DappIdentity
+from walletconnect.notify.watch import NotifyServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Subscribe, update, delete, watch: what wallets send to the dapp side."""

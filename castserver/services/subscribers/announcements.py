@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from django.db import connection, transaction
 
 from castserver.models import ChangedSubscriptions, Subscriber, Watcher
-from castserver.services.projects.identities import notify_server
 from castserver.services.notifications.ids import rpc_ids
+from castserver.services.projects.identities import notify_server
 from castserver.services.publications import publish_all
 from castserver.services.subscribers.subscription_list import subscriptions_of
 from common import clock, entropy

@@ -23,16 +23,25 @@ from django.conf import settings
 from django.db.models import Count
 
 from castserver.models import Project, Subscriber
-from castserver.services.subscribers import requests
-from castserver.services.subscribers.announcements import note_changes, spelled
-from castserver.services.projects.identities import dapp_identities
-from castserver.services.subscribers.requests import Accepted, Identities, request_of, too_many
-from castserver.services.subscribers.subscription_list import others_for
-from castserver.services.subscribers.account_state import AccountState, lock_accounts
-from castserver.services.subscribers.step_records import record_answer
-from castserver.services.upkeep import drop_topics
-from castserver.services.webhooks.webhooks import SubscriberEvent, WebhookEvent, queue_events
 from castserver.services.notifications.welcome import send_welcome
+from castserver.services.projects.identities import dapp_identities
+from castserver.services.subscribers import requests
+from castserver.services.subscribers.account_state import AccountState, lock_accounts
+from castserver.services.subscribers.announcements import note_changes, spelled
+from castserver.services.subscribers.requests import (
+    Accepted,
+    Identities,
+    request_of,
+    too_many,
+)
+from castserver.services.subscribers.step_records import record_answer
+from castserver.services.subscribers.subscription_list import others_for
+from castserver.services.upkeep import drop_topics
+from castserver.services.webhooks.webhooks import (
+    SubscriberEvent,
+    WebhookEvent,
+    queue_events,
+)
 from common import clock, entropy, limits
 from common.failpoints import failpoint
 from keychain.services import Holder, put_sym_keys, sym_keys
@@ -150,7 +159,9 @@ def _lock(batch: Batch, messages: Iterable[Inbound]) -> None:
 
 def _measure(batch: Batch, messages: Sequence[Inbound]) -> None:
     """Which requests are beyond the rate of their project, or of their identity key."""
-    by_project = limits.consume_all("subscribe_project", [each.topic for each in messages])
+    by_project = limits.consume_all(
+        "subscribe_project", [each.topic for each in messages]
+    )
     claimed = [each for each in messages if each.pk in batch.identities.claims]
     # Looked at only: a forger who names somebody's key must not use up what is theirs.
     by_client = limits.consume_all(

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from castserver.models import Subscriber
-from castserver.services.subscribers.announcements import spelled
 from castserver.services.projects.identities import dapp_identities
+from castserver.services.subscribers.account_state import lock_accounts
+from castserver.services.subscribers.announcements import spelled
 from castserver.services.subscribers.requests import Identities, request_of, too_many
 from castserver.services.subscribers.subscription_list import others_for
-from castserver.services.subscribers.account_state import lock_accounts
 from common import limits
 from messaging.dispatch import Refused, TryLater
 from walletconnect.identity.did import AccountId
@@ -23,7 +23,7 @@ from walletconnect.identity.did import AccountId
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from castserver.services.subscribers.account_state import Pair, AccountState
+    from castserver.services.subscribers.account_state import AccountState, Pair
     from messaging.dispatch import Inbound
     from walletconnect.identity.cacao import Cacao
     from walletconnect.notify.parties import DappIdentity

@@ -14,24 +14,29 @@ from django.conf import settings
 from django.db.models import Count
 
 from castserver.models import Watcher
+from castserver.services.projects.identities import notify_server
 from castserver.services.subscribers import requests
 from castserver.services.subscribers.announcements import spelled
-from castserver.services.projects.identities import notify_server
-from castserver.services.subscribers.requests import Accepted, Identities, request_of, too_many
+from castserver.services.subscribers.requests import (
+    Accepted,
+    Identities,
+    request_of,
+    too_many,
+)
 from castserver.services.subscribers.subscription_list import subscriptions_of
 from common import clock, entropy, limits
 from keychain.services import Holder, forget, put_sym_keys
 from messaging.dispatch import Refused, TryLater
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.notify.watch import WatchAnswer, answer_watch
 from walletconnect.notify.methods import WATCH
+from walletconnect.notify.watch import WatchAnswer, answer_watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from messaging.dispatch import Inbound, NotHandled
-    from walletconnect.notify.watch import NotifyServer
     from walletconnect.notify.server_subscription import ServerSubscription
+    from walletconnect.notify.watch import NotifyServer
 
 NO_SENDER: Final = "a watch request comes in a type 1 envelope"
 KEYS_CLOSED: Final = "the keys of the Cast Server do not open"

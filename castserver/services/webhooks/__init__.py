@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Webhooks: registration, delivery and replay."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from demonstration.run import DemoFailed, Demonstration, StepSeen
 from demonstration.node_run import NodeDemonstration
+from demonstration.run import DemoFailed, Demonstration, StepSeen
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

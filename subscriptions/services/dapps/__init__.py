@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""What the wallet side knows of dapps: documents, directory, enrichment."""

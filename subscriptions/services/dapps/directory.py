@@ -22,10 +22,10 @@ from subscriptions.models import (
     Subscription,
     SubscriptionJob,
 )
-from subscriptions.services.subscribe.adoption import REPLAY_TASK
-from subscriptions.services.dapps.documents import normalize_dapp_url, keep_readings
-from subscriptions.services.errors import DappUnusable
+from subscriptions.services.dapps.documents import keep_readings, normalize_dapp_url
 from subscriptions.services.dapps.reading import read_dapp
+from subscriptions.services.errors import DappUnusable
+from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import SUBSCRIPTION, subscription_event
 
 SLOTS: Final = 16

@@ -28,8 +28,8 @@ from subscriptions.models import (
     Subscription,
     SubscriptionJob,
 )
-from subscriptions.services.errors import DappUnusable
 from subscriptions.services.dapps.reading import read_dapp
+from subscriptions.services.errors import DappUnusable
 from walletconnect.identity.did import AppUrl
 
 if TYPE_CHECKING:

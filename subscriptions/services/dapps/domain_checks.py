@@ -24,9 +24,9 @@ from common import clock
 from common.wake import enqueue_on_commit
 from subscriptions.models import DappDocument, DomainCheck
 from subscriptions.models.domain_checks import MAX_CHECK_TIME
-from subscriptions.services.dapps.documents import normalize_dapp_url, keep_readings
-from subscriptions.services.errors import TooMany
+from subscriptions.services.dapps.documents import keep_readings, normalize_dapp_url
 from subscriptions.services.dapps.reading import Check, Reading, read_dapp
+from subscriptions.services.errors import TooMany
 
 logger = logging.getLogger(__name__)
 

@@ -25,11 +25,11 @@ from subscriptions.models import (
     Subscription,
     SubscriptionJob,
 )
-from subscriptions.services.subscribe.adoption import REPLAY_TASK
-from subscriptions.services.dapps.queue import drain_by_dapp
 from subscriptions.services.dapps.documents import normalize_dapp_url
+from subscriptions.services.dapps.queue import drain_by_dapp
 from subscriptions.services.errors import DappUnusable
 from subscriptions.services.server.server_list import bare_metadata, describe
+from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import (
     SUBSCRIPTION,
     in_words,

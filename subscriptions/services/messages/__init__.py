@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""Received notifications: storing, reading, replay from history."""

@@ -20,9 +20,9 @@ from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from history.client import HistoryUnavailable
 from subscriptions.models import Subscription, SubscriptionJob
-from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.messages.messages import Arrived, keep_messages
 from subscriptions.services.server.remote_reads import ask_soon
+from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import SUBSCRIPTION, notify_keys, subscription_event
 from syncstore.services import archived_pages
 from walletconnect.crypto.keys import Topic

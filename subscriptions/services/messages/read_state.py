@@ -24,8 +24,8 @@ from subscriptions.services.wallet import (
     publish,
 )
 from walletconnect.crypto.keys import Topic
-from walletconnect.notify.watch_claims import MAX_IDS
 from walletconnect.notify.read_state import request_mark_read
+from walletconnect.notify.watch_claims import MAX_IDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -26,18 +26,24 @@ from keychain.services import Holder, put_sym_keys
 from messaging import outbox
 from messaging.models import Party
 from subscriptions.models import DappDocument, Subscription, SubscriptionJob
-from subscriptions.services.subscribe.adoption import REPLAY_TASK
-from subscriptions.services.deletes import BY_TIME, end_subscriptions
 from subscriptions.services.dapps.documents import normalize_dapp_url
+from subscriptions.services.deletes import BY_TIME, end_subscriptions
 from subscriptions.services.errors import DappUnusable
 from subscriptions.services.server.remote_reads import compare_counts
+from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import SUBSCRIPTION, UPDATE, subscription_event
 from syncstore.models import Store
 from syncstore.services import StoreKeyMissing, store_delete
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl
-from walletconnect.notify.server_list import (KnownSubscription, ListChanges, fold_list, follow_scope, listed_app)
+from walletconnect.notify.server_list import (
+    KnownSubscription,
+    ListChanges,
+    fold_list,
+    follow_scope,
+    listed_app,
+)
 from walletconnect.notify.values import Metadata, ScopeMap
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
@@ -47,8 +53,8 @@ if TYPE_CHECKING:
     from accounts.models import Account
     from subscriptions.models.watches import AccountWatch, WatchedServer
     from walletconnect.crypto.keys import SymKey
-    from walletconnect.notify.watch import SubscriptionList
     from walletconnect.notify.server_subscription import ServerSubscription
+    from walletconnect.notify.watch import SubscriptionList
 
 logger = logging.getLogger(__name__)
 

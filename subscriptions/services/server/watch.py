@@ -36,14 +36,20 @@ from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from messaging.models import Party
 from subscriptions.models.dapps import REASON_LENGTH
 from subscriptions.models.watches import AccountWatch, WatchedServer
-from subscriptions.services.server.server_list import Told, apply_server_lists
 from subscriptions.services.dapps.servers import up_to_date, watched_server
+from subscriptions.services.server.server_list import Told, apply_server_lists
 from subscriptions.services.wallet import publish, voice
 from syncstore.services import lock_stores
 from walletconnect.crypto.keys import KeyPair, Topic
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.notify.watch import (WATCHER_LIFE, SubscriptionList, WatchRequest, read_subscriptions, request_watch)
 from walletconnect.notify.methods import WATCH
+from walletconnect.notify.watch import (
+    WATCHER_LIFE,
+    SubscriptionList,
+    WatchRequest,
+    read_subscriptions,
+    request_watch,
+)
 from walletconnect.relay.rpc import JsonRpcRequest
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 

@@ -1,1 +1,1 @@
-"""PLACEHOLDER."""
+"""A subscription from the first request to the stored entry."""

@@ -26,11 +26,14 @@ from subscriptions.models import (
     Subscription,
     SubscriptionJob,
 )
-from subscriptions.services.subscribe.attempts import State, move
+from subscriptions.services.dapps.documents import (
+    authentication_dids,
+    normalize_dapp_url,
+)
 from subscriptions.services.deletes import BY_WALLET, end_subscriptions
-from subscriptions.services.dapps.documents import authentication_dids, normalize_dapp_url
 from subscriptions.services.errors import DappUnusable
 from subscriptions.services.messages.messages import LEARN_TASK
+from subscriptions.services.subscribe.attempts import State, move
 from subscriptions.services.wallet import (
     SUBSCRIPTION,
     UPDATE,

@@ -20,12 +20,18 @@ from common import clock
 from common.failpoints import failpoint
 from keychain.services import Holder, key_pairs
 from messaging import outbox
-from runlog import services as runlog
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from messaging.models import Party
+from runlog import services as runlog
 from runlog.services import StepDraft
 from subscriptions.models import SubscribeAttempt, Subscription
-from subscriptions.services.subscribe.attempts import NO_ANSWER, State, close_run, end_attempt, move
+from subscriptions.services.subscribe.attempts import (
+    NO_ANSWER,
+    State,
+    close_run,
+    end_attempt,
+    move,
+)
 from subscriptions.services.wallet import (
     SUBSCRIPTION,
     attempt_event,

@@ -23,12 +23,11 @@ from common.wake import enqueue_on_commit
 from identity.services import NoIdentityKey
 from keychain.services import Holder, put_key_pair, put_sym_keys
 from messaging import outbox
-from runlog import services as runlog
 from messaging.models import Party
+from runlog import services as runlog
 from runlog.services import StepDraft
 from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
 from subscriptions.services.dapps import documents
-from subscriptions.services.subscribe.attempts import State, end_attempt, move
 from subscriptions.services.dapps.queue import drain_by_dapp
 from subscriptions.services.errors import (
     AlreadySubscribed,
@@ -37,6 +36,7 @@ from subscriptions.services.errors import (
     TooMany,
     UnknownTypes,
 )
+from subscriptions.services.subscribe.attempts import State, end_attempt, move
 from subscriptions.services.wallet import (
     attempt_event,
     require_few_types,

@@ -1,0 +1,30 @@
+"""The wallet side's rows: dapps, subscriptions, work on them, watches of the Cast Server."""
+
+from __future__ import annotations
+
+from subscriptions.models.attempts import SubscribeAttempt
+from subscriptions.models.dapps import REASON_LENGTH, URL_LENGTH, DappDocument
+from subscriptions.models.domain_checks import DomainCheck
+from subscriptions.models.jobs import SubscriptionJob
+from subscriptions.models.subscriptions import (
+    MIRRORED_FIELDS,
+    NotifyMessageRecord,
+    Subscription,
+    SubscriptionQuerySet,
+)
+from subscriptions.models.watches import AccountWatch, WatchedServer
+
+__all__ = [
+    "MIRRORED_FIELDS",
+    "REASON_LENGTH",
+    "URL_LENGTH",
+    "AccountWatch",
+    "DappDocument",
+    "DomainCheck",
+    "NotifyMessageRecord",
+    "SubscribeAttempt",
+    "Subscription",
+    "SubscriptionJob",
+    "SubscriptionQuerySet",
+    "WatchedServer",
+]
