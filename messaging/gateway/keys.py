@@ -38,3 +38,11 @@ def add_client(party: Party, lane: int) -> IdentityKey:
             keychain.put_signing_key(keychain.Holder.RELAY, key)
             return key
     return keychain.signing_key(keychain.Holder.RELAY, client.did)
+
+
+def remove_client(party: Party, lane: int) -> None:
+    """Delete the client of a lane that is closed, and its key."""
+    with transaction.atomic():
+        client = PartyClient.objects.select_for_update().get(party=party, lane=lane)
+        keychain.forget(keychain.Holder.RELAY, [client.did])
+        client.delete()

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from common import clock
-from messaging.gateway.keys import add_client, client_keys
+from messaging.gateway.keys import add_client, client_keys, remove_client
 from messaging.gateway.lane import SCAN_S, TROUBLE, BackOff, Lane, PartyContext
 from messaging.gateway.running import cancel, first_to_end
 from messaging.gateway.wakes import WakeEvent
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 5.0
+# How often the last lane is looked at; counting the topics of lanes reads all of them.
+CLOSE_CHECK_S: Final = 60.0
 
 _SEEN = """
 UPDATE messaging_partyclient AS client
@@ -55,6 +57,13 @@ WHERE id IN (
 )
 """
 
+# The topics of a lane that closes: another lane subscribes to them anew.
+_RELEASE = """
+UPDATE messaging_topicsubscription
+SET lane = NULL, confirmed_at = CASE WHEN state <> 'wanted' THEN confirmed_at END
+WHERE party = %(party)s AND lane = %(lane)s
+"""
+
 
 class PartyGateway:
     """Speaks for one party until it is stopped."""
@@ -65,6 +74,7 @@ class PartyGateway:
         self._lanes: dict[int, Lane] = {}
         self._topics = context.wakes.waker(topics_channel(party))
         self._changed = WakeEvent()
+        self._close_check_at = clock.monotonic() + CLOSE_CHECK_S
 
     @property
     def is_connected(self) -> bool:
@@ -133,6 +143,7 @@ class PartyGateway:
         try:
             while not self._context.stopping.is_set():
                 self._topics.clear()
+                await self._close_spare_lane(running)
                 await self._assign_topics()
                 for lane in self._lanes.values():
                     if lane.number not in running:
@@ -155,21 +166,59 @@ class PartyGateway:
         finally:
             await cancel([waiting])
 
+    async def _topics_of_lanes(self) -> dict[int, int]:
+        counts = dict.fromkeys(self._lanes, 0)
+        rows = await self._context.database.fetch(
+            _TOPICS_OF_LANES, {"party": self.party.value}
+        )
+        return counts | dict(rows)
+
     async def _assign_topics(self) -> None:
-        """Put new topics into lanes with room; open another lane when all are full."""
+        """Put new topics into lanes with room; open a lane only when none has any.
+
+        Topics may be inserted at any moment, so those that are left after a round do not
+        show that the lanes are full: the counts of the next round do.
+        """
         database, party = self._context.database, self.party.value
         while await database.fetch(_LANELESS, {"party": party}):
-            counts = dict.fromkeys(self._lanes, 0)
-            counts |= dict(await database.fetch(_TOPICS_OF_LANES, {"party": party}))
-            for number in sorted(self._lanes):
-                room = self._context.topics_per_lane - counts[number]
-                if room > 0:
-                    await database.execute(
-                        _ASSIGN, {"party": party, "lane": number, "room": room}
-                    )
-                    self._lanes[number].wake()
-            if await database.fetch(_LANELESS, {"party": party}):
+            counts = await self._topics_of_lanes()
+            room = {
+                number: self._context.topics_per_lane - counts[number]
+                for number in sorted(self._lanes)
+                if counts[number] < self._context.topics_per_lane
+            }
+            for number, free in room.items():
+                await database.execute(
+                    _ASSIGN, {"party": party, "lane": number, "room": free}
+                )
+                self._lanes[number].wake()
+            if not room:
                 number = max(self._lanes) + 1
                 logger.info("%s opens lane %d", party, number)
                 key = await self._context.django.run(add_client, self.party, number)
                 self._add_lane(number, key)
+
+    async def _close_spare_lane(self, running: dict[int, asyncio.Task[None]]) -> None:
+        """Close the last lane once its topics fill at most half of the others' room.
+
+        Half, so that a few topics more or less do not open and close a lane in turns.
+        The next lane to take a topic finds its kept messages in the mailbox, and the
+        inbox drops those that arrived already, so nothing is lost or handled twice.
+        """
+        number, now = max(self._lanes), clock.monotonic()
+        if number == 0 or now < self._close_check_at:
+            return
+        self._close_check_at = now + CLOSE_CHECK_S
+        counts = await self._topics_of_lanes()
+        own = counts.pop(number)
+        room = len(counts) * self._context.topics_per_lane - sum(counts.values())
+        if own > room // 2:
+            return
+        logger.info("%s closes lane %d", self.party.value, number)
+        if number in running:
+            await cancel([running.pop(number)])
+        del self._lanes[number]
+        await self._context.database.execute(
+            _RELEASE, {"party": self.party.value, "lane": number}
+        )
+        await self._context.django.run(remove_client, self.party, number)

@@ -11,7 +11,13 @@ from django.db import connection
 
 from common import entropy
 from messaging import outbox, services
-from messaging.models import InboxMessage, OutboxMessage, Party, TopicSubscription
+from messaging.models import (
+    InboxMessage,
+    OutboxMessage,
+    Party,
+    PartyClient,
+    TopicSubscription,
+)
 from tests.messaging.conftest import (
     TAG,
     envelope,
@@ -213,6 +219,36 @@ def test_a_topic_taken_up_again_finds_a_lane_with_room(
     lanes = TopicSubscription.objects.values_list("lane", flat=True)
     assert sorted(lanes).count(0) == 9
     assert set(recording_relay.subscribed) == set(topics)
+
+
+def test_topics_inserted_one_by_one_share_one_lane(start_gateway, recording_relay):
+    start_gateway(recording_relay.url)
+    wait_for(recording_relay.clients)
+    for _ in range(400):
+        hear(*(make_key().topic for _ in range(5)))
+    wait_for(all_confirmed)
+    assert PartyClient.objects.filter(party=Party.WALLET).count() == 1
+    assert len(recording_relay.subscribed) == 2_000
+
+
+def test_a_lane_closes_when_the_others_have_room_for_its_topics(
+    start_gateway, recording_relay, settings, monkeypatch
+):
+    from messaging.gateway import party
+
+    monkeypatch.setattr(party, "CLOSE_CHECK_S", 0.2)
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, relay_topics_per_client=10)
+    topics = [make_key().topic for _ in range(12)]
+    hear(*topics)
+    start_gateway(recording_relay.url)
+    wait_for(all_confirmed)
+    assert PartyClient.objects.filter(party=Party.WALLET).count() == 2
+    outbox.unsubscribe(Party.WALLET, topics[:6])
+    wait_for(lambda: PartyClient.objects.filter(party=Party.WALLET).count() == 1)
+    wait_for(all_confirmed)
+    lanes = TopicSubscription.objects.filter(state="wanted").values_list("lane")
+    assert set(lanes) == {(0,)}
+    assert set(recording_relay.subscribed) >= set(topics[6:])
 
 
 def test_a_refused_topic_stays_pending_and_is_asked_for_again(
