@@ -10,7 +10,6 @@ the account one key, so that the inbox goes on working for its owner.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
 
@@ -20,17 +19,20 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.audit import audit, one_line
-from accounts.events import EventDraft, device_group, record_events, send_to_groups
-from accounts.models import Device
-from accounts.registry import devices_revoked, sessions_ended
+from accounts.events import EventDraft, record_events
+from accounts.groups import device_group, send_to_groups
+from accounts.models import Device, EventKind
 from accounts.sessions import session_digest
+from accounts.signals import devices_revoked, sessions_ended
 from common import clock
 from common.work_queue import repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
+
+    from django.dispatch import Signal
 
     from accounts.models import User
 
@@ -126,7 +128,7 @@ def add_device(user: User, *, user_agent: str) -> Device:
 
 def device_changed(device: Device) -> EventDraft:
     return EventDraft(
-        None, "device.changed", f"accounts.device:{device.pk}", user_id=device.user_id
+        None, EventKind.DEVICE, f"accounts.device:{device.pk}", user_id=device.user_id
     )
 
 
@@ -212,19 +214,6 @@ def rename_device(device: Device, name: str) -> None:
 # --- the end of a device --------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """Why devices end: what is audited, and who above is asked to act on it."""
-
-    action: str
-    tell: Callable[[list[Device]], None]
-
-
-REVOKED: Final = _Ending("device.revoked", devices_revoked)
-SIGNED_OUT: Final = _Ending("device.signed-out", sessions_ended)
-EXPIRED: Final = _Ending("device.expired", sessions_ended)
-
-
 def revoke_device(device: Device, *, by: Device | None) -> bool:
     """End the device's session and its identity keys; False if it was over before."""
     return bool(revoke_devices([device.pk], by=by))
@@ -232,18 +221,18 @@ def revoke_device(device: Device, *, by: Device | None) -> bool:
 
 def revoke_devices(device_ids: Iterable[UUID], *, by: Device | None) -> list[Device]:
     """As ``revoke_device``, for many. Returns those that were not over before."""
-    return _end(device_ids, REVOKED, by=by)
+    return _end(device_ids, "device.revoked", devices_revoked, by=by)
 
 
 def sign_out_device(device: Device) -> bool:
     """End the device's session. Unlike revoking, this leaves the inbox at work: the
     account's last identity key goes on acknowledging and renewing."""
-    return bool(_end([device.pk], SIGNED_OUT, by=device))
+    return bool(_end([device.pk], "device.signed-out", sessions_ended, by=device))
 
 
 @transaction.atomic
 def _end(
-    device_ids: Iterable[UUID], ending: _Ending, *, by: Device | None
+    device_ids: Iterable[UUID], action: str, signal: Signal, *, by: Device | None
 ) -> list[Device]:
     devices = list(
         Device.objects.active()
@@ -261,23 +250,21 @@ def _end(
         device.session_digest = ""
     Device.objects.bulk_update(devices, ["revoked_at", "revoked_by", "session_digest"])
     Session.objects.filter(session_key__in=digests).delete()
-    ending.tell(devices)
+    signal.send(Device, devices=devices)
     for device in devices:
         actor = device.user if by is None else by.user
-        audit(ending.action, actor=actor, device=device, detail=device.name)
+        audit(action, actor=actor, device=device, detail=device.name)
     record_events([device_changed(device) for device in devices])
-    _announce_end(devices, "" if by is None else by.name)
-    return devices
-
-
-def _announce_end(devices: list[Device], by: str) -> None:
     messages = {
         device_group(device.pk): DeviceRevoked(
-            type="device.revoked", device=str(device.pk), by=by
+            type="device.revoked",
+            device=str(device.pk),
+            by="" if by is None else by.name,
         )
         for device in devices
     }
     transaction.on_commit(lambda: send_to_groups(messages), robust=True)
+    return devices
 
 
 def revoke_other_devices(device: Device) -> list[Device]:
@@ -301,4 +288,5 @@ def _expire_some() -> int:
     never = active.filter(session_digest="", proved_at__lte=now - UNBOUND_FOR)
     over = active.filter(Q(last_seen_at__lte=idle) | Q(proved_at__lte=oldest))
     revoked = revoke_devices(never[:EXPIRED_BATCH_SIZE], by=None)
-    return len(revoked) + len(_end(over[:EXPIRED_BATCH_SIZE], EXPIRED, by=None))
+    expired = _end(over[:EXPIRED_BATCH_SIZE], "device.expired", sessions_ended, by=None)
+    return len(revoked) + len(expired)

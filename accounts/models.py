@@ -170,14 +170,30 @@ class SignInRequest(models.Model):
         return self.used_at is None and now < self.expires_at
 
 
+class EventKind(models.TextChoices):
+    """What happened. docs/channels.md lists when each kind is recorded."""
+
+    SUBSCRIPTION = "notify.subscription"
+    MESSAGE = "notify.message"
+    UPDATE = "notify.update"
+    DELETE = "notify.delete"
+    READ = "read.changed"
+    SYNC = "sync.update"
+    STEP = "subscribe.step"
+    DOMAIN_CHECK = "domain.check"
+    DEVICE = "device.changed"
+    ACCOUNT = "account.changed"
+
+
 class AccountEvent(models.Model):
-    """A hint for the browsers of a user, numbered per user without gaps."""
+    """A change that a user should see, numbered per user without gaps."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="events")
     sequence = models.BigIntegerField()
     account = models.ForeignKey(
         Account, null=True, on_delete=models.CASCADE, related_name="events"
     )
+    # An ``EventKind``, without choices: a new kind needs no migration.
     kind = models.CharField(max_length=32)
     # Names the row that changed ("subscriptions.subscription:17"), never its content.
     subject = models.CharField(max_length=128)

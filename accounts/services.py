@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils.crypto import salted_hmac
 
 from accounts.audit import audit, one_line
+from accounts.channels import Channel, Head, UserEvents
 from accounts.devices import (
     add_device,
     bind_session,
@@ -34,30 +35,23 @@ from accounts.devices import (
 from accounts.events import (
     CatchUp,
     EventDraft,
-    Head,
     catch_up,
-    device_group,
     events_after,
     head_of,
     record_events,
-    send_to_groups,
-    user_group,
 )
+from accounts.groups import device_group, send_to_groups, user_group
 from accounts.models import (
     Account,
     AccountEvent,
     AccountTombstone,
     Device,
+    EventKind,
     SignInRequest,
     User,
 )
-from accounts.registry import (
-    account_removing,
-    before_account_removal,
-    when_devices_are_revoked,
-    when_sessions_end,
-)
 from accounts.sessions import session_digest
+from accounts.signals import account_closing, account_removing
 from common import clock
 
 if TYPE_CHECKING:
@@ -66,12 +60,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AccountTaken",
     "CatchUp",
+    "Channel",
     "EventDraft",
+    "EventKind",
     "Head",
+    "UserEvents",
     "add_device",
     "apply_tombstones",
     "audit",
-    "before_account_removal",
     "bind_session",
     "catch_up",
     "device_group",
@@ -99,8 +95,6 @@ __all__ = [
     "tombstone_digest",
     "touch_device",
     "user_group",
-    "when_devices_are_revoked",
-    "when_sessions_end",
 ]
 
 KEEP_EVENTS = timedelta(days=30)
@@ -168,7 +162,7 @@ def _made_user() -> User:
 
 def _account_changed(account: Account) -> EventDraft:
     return EventDraft(
-        None, "account.changed", f"accounts.account:{account.pk}", account.user_id
+        None, EventKind.ACCOUNT, f"accounts.account:{account.pk}", account.user_id
     )
 
 
@@ -192,14 +186,15 @@ def tombstone_digest(address: str) -> str:
 def remove_account(account: Account, *, by: Device | None) -> None:
     """Delete every row of the account; leave a keyed hash and nothing else.
 
-    The apps above first put what peers must hear into their outboxes, which outlive
-    the account. A user whose last account it was goes with it, devices and sessions
+    Receivers of ``account_closing`` put what peers must receive into their outboxes,
+    which outlive the account. A user whose last account it was goes with it, devices and sessions
     included, unless the user is staff.
     """
     locked = Account.objects.select_for_update().filter(pk=account.pk)
     account = locked.select_related("user").get()
     user = account.user
-    account_removing(account)
+    account_closing.send(Account, account=account)
+    account_removing.send(Account, account=account)
     audit("account.removed", actor=user if by is None else by.user)
     AccountTombstone.objects.get_or_create(
         digest=tombstone_digest(account.address), defaults={"removed_at": clock.now()}
@@ -210,7 +205,7 @@ def remove_account(account: Account, *, by: Device | None) -> None:
     ).delete()
     account.delete()
     if user.accounts.exists() or user.is_staff:
-        record_events([EventDraft(None, "account.changed", "", user_id=user.pk)])
+        record_events([EventDraft(None, EventKind.ACCOUNT, "", user_id=user.pk)])
         return
     revoke_devices(user.devices.values_list("pk", flat=True), by=by)
     user.delete()

@@ -16,10 +16,13 @@ class DashboardConfig(AppConfig):
     verbose_name = "Dashboard"
 
     def ready(self) -> None:
+        from accounts import channels
         from castserver.services.projects.projects import when_documents_change
+        from dashboard.live_channel import LivePage
         from keychain.services import SealedColumn, register_sealed_column
         from subscriptions.services.dapps.documents import read_again
 
+        channels.register(LivePage())
         when_documents_change(read_again)
         register_sealed_column(
             SealedColumn(

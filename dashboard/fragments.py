@@ -15,6 +15,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
 
+from accounts.services import EventKind
 from dashboard.frame import count_words, unread_number
 from dashboard.pages.attempts import attempt_page
 from dashboard.pages.inbox import records_of
@@ -37,7 +38,7 @@ STORE: Final = "syncstore.store"
 DEVICE: Final = "accounts.device"
 
 # Kinds that change how many are unread.
-COUNTED: Final = frozenset({"notify.message", "read.changed", "account.changed"})
+COUNTED: Final = frozenset({EventKind.MESSAGE, EventKind.READ, EventKind.ACCOUNT})
 
 # A row for each of so many is still cheaper than the page anew; above, the page is.
 MAX_ROWS: Final = 200

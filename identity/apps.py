@@ -1,4 +1,4 @@
-"""Tells Django that ``identity`` is an app; has keys retired with devices and accounts."""
+"""The identity app; retires keys when devices and accounts go."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ class IdentityConfig(AppConfig):
     verbose_name = "Keys Server"
 
     def ready(self) -> None:
-        from accounts.services import (
-            before_account_removal,
-            when_devices_are_revoked,
-            when_sessions_end,
-        )
+        from accounts.signals import account_removing, devices_revoked, sessions_ended
         from identity.services import (
             retire_keys_of_account,
             retire_keys_of_devices,
             retire_spare_keys_of_devices,
         )
 
-        when_devices_are_revoked(retire_keys_of_devices)
-        when_sessions_end(retire_spare_keys_of_devices)
-        before_account_removal(retire_keys_of_account)
+        devices_revoked.connect(retire_keys_of_devices)
+        sessions_ended.connect(retire_spare_keys_of_devices)
+        account_removing.connect(retire_keys_of_account)

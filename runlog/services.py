@@ -14,7 +14,7 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
-from accounts.services import EventDraft, record_events
+from accounts.services import EventDraft, EventKind, record_events
 from common import clock
 from runlog.models import StepRecord
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 logger = logging.getLogger(__name__)
-
-EVENT_KIND = "subscribe.step"
 
 _INSERT = """
 INSERT INTO runlog_steprecord (run, step, actor, actor_key, at, wire)
@@ -99,7 +97,9 @@ def record_all(drafts: Iterable[StepDraft]) -> None:
             fresh = _insert(found)
             record_events(
                 [
-                    EventDraft(draft.account_id, EVENT_KIND, event_subject(draft.run))
+                    EventDraft(
+                        draft.account_id, EventKind.STEP, event_subject(draft.run)
+                    )
                     for draft in found
                     if draft.account_id is not None and _key(draft) in fresh
                 ]

@@ -11,8 +11,8 @@ class SubscriptionsConfig(AppConfig):
     verbose_name = "Subscriptions (wallet side)"
 
     def ready(self) -> None:
-        from accounts.registry import before_account_removal, when_accounts_are_proven
+        from accounts.signals import account_closing, account_proven
         from subscriptions.services import leave_before_removal, watch_soon
 
-        before_account_removal(leave_before_removal)
-        when_accounts_are_proven(watch_soon)
+        account_closing.connect(leave_before_removal)
+        account_proven.connect(watch_soon)

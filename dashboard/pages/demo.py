@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from accounts.models import AccountEvent, Device
+from accounts.models import AccountEvent, Device, EventKind
 from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import Store, StoreUpdate
 
@@ -68,7 +68,7 @@ def demo_script(user_id: int, slug: str) -> Sequence[ScriptStep]:
             "inbox",
         ),
         ScriptStep(
-            events.filter(kind="notify.update").exists(),
+            events.filter(kind=EventKind.UPDATE).exists(),
             "Turn a type off in the other window",
             "The switch here moves, and the sync log says who did it.",
             "See the sync log",

@@ -159,12 +159,12 @@ def _identity(row: IdentityKey, key: SecretIdentityKey) -> SigningIdentity:
 # --- retiring -------------------------------------------------------------------------
 
 
-def retire_keys_of_devices(devices: list[Device]) -> None:
+def retire_keys_of_devices(devices: list[Device], **_: object) -> None:
     """The devices were revoked: their keys sign nothing more and are unregistered."""
     retire(IdentityKey.objects.active().filter(device__in=devices))
 
 
-def retire_spare_keys_of_devices(devices: list[Device]) -> None:
+def retire_spare_keys_of_devices(devices: list[Device], **_: object) -> None:
     """The devices' sessions are over: their keys go, but not the account's last one.
 
     The inbox goes on while its owner is away: it acknowledges and renews. What was
@@ -189,7 +189,7 @@ def retire_superseded(account_id: int) -> None:
     retire(spare)
 
 
-def retire_keys_of_account(account: Account) -> None:
+def retire_keys_of_account(account: Account, **_: object) -> None:
     """The account is about to be removed: its keys go, and what names it here."""
     keys = IdentityKey.objects.filter(account=account)
     dids = list(keys.values_list("did", flat=True))

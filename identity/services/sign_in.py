@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import transaction
 
-from accounts.models import Device, SignInRequest, User
-from accounts.registry import account_proven
+from accounts.models import Account, Device, SignInRequest, User
 from accounts.services import (
     add_device,
     audit,
@@ -32,6 +31,7 @@ from accounts.services import (
     proven_account,
     session_digest,
 )
+from accounts.signals import account_proven
 from common import clock, entropy
 from identity.services.device_keys import add_identity_key
 from identity.services.errors import (
@@ -230,7 +230,7 @@ def _sign_in(
         # holds the session could have signed with a wallet of their own.
         prove_device(device)
     add_identity_key(device, account, cacao)
-    account_proven(account)
+    account_proven.send(Account, account=account)
     audit("sign-in", device=device, account=account)
     return device
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db import transaction
 
-from accounts.services import EventDraft, audit, record_events
+from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock, entropy
 from common.failpoints import failpoint
 from common.work_queue import repeat
@@ -26,7 +26,6 @@ from messaging.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
 from messaging.models import Party
 from subscriptions.models import REASON_LENGTH, Subscription, SubscriptionJob
 from subscriptions.services.wallet import (
-    DELETE,
     notify_keys,
     publish,
     require_own,
@@ -142,7 +141,7 @@ def end_subscriptions(rows: Sequence[Subscription], *, reason: str) -> list[Even
     topics = [row.topic for row in rows]
     outbox.unsubscribe(Party.WALLET, topics)
     forget(Holder.WALLET, topics)
-    return [subscription_event(DELETE, row) for row in rows]
+    return [subscription_event(EventKind.DELETE, row) for row in rows]
 
 
 # --- wc_notifyDelete from the topic -------------------------------------------------------
@@ -290,7 +289,7 @@ def _expire_some() -> int:
     return len(rows)
 
 
-def leave_before_removal(account: Account) -> None:
+def leave_before_removal(account: Account, **_: object) -> None:
     """The account is about to be removed here: tell its dapps, listen to nothing more.
 
     Only what was subscribed here is left. What came through Sync belongs to other

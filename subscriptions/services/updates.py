@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 
 from accounts.models import Device
-from accounts.services import EventDraft, record_events
+from accounts.services import EventDraft, EventKind, record_events
 from common import clock, entropy
 from common.failpoints import failpoint
 from common.work_queue import repeat
@@ -28,7 +28,6 @@ from subscriptions.models import (
 )
 from subscriptions.services.errors import NotReady, TypesChanged, UnknownTypes
 from subscriptions.services.wallet import (
-    UPDATE,
     in_words,
     notify_keys,
     publish,
@@ -104,7 +103,7 @@ def update(
         update_fields=["pending_update", "update_reason", "changed_by", "changed_at"]
     )
     failpoint("update.before_commit")
-    record_events([subscription_event(UPDATE, row)])
+    record_events([subscription_event(EventKind.UPDATE, row)])
     return row
 
 
@@ -211,14 +210,14 @@ def _settle(row: Subscription, message: Inbound) -> list[EventDraft]:
             :REASON_LENGTH
         ]
         row.save(update_fields=["pending_update", "update_reason"])
-        return [subscription_event(UPDATE, row)]
+        return [subscription_event(EventKind.UPDATE, row)]
     asked_by = row.pending_update.get("device") if row.pending_update else None
     row.take(after)
     row.pending_update, row.update_reason = None, ""
     row.save(update_fields=[*MIRRORED_FIELDS, "pending_update", "update_reason"])
     failpoint("update.settle.before_commit")
     device = Device.objects.filter(pk=asked_by).first() if asked_by else None
-    return [*_announce(row, after, device), subscription_event(UPDATE, row)]
+    return [*_announce(row, after, device), subscription_event(EventKind.UPDATE, row)]
 
 
 def _announce(
@@ -310,5 +309,5 @@ def _expire_some_updates() -> int:
         row.pending_update = None
         row.update_reason = NO_ANSWER
     Subscription.objects.bulk_update(rows, ["pending_update", "update_reason"])
-    record_events([subscription_event(UPDATE, row) for row in rows])
+    record_events([subscription_event(EventKind.UPDATE, row) for row in rows])
     return len(rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from accounts.services import EventDraft
+from accounts.services import EventDraft, EventKind
 from identity import services as identity
 from keychain.services import Holder, put_sym_keys, sym_keys
 from messaging import outbox
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey, Topic
     from walletconnect.notify.values import NotifySubscription
     from walletconnect.relay.frames import Publication
-
-SUBSCRIPTION = "notify.subscription"
-MESSAGE = "notify.message"
-UPDATE = "notify.update"
-DELETE = "notify.delete"
-READ = "read.changed"
-STEP = "subscribe.step"
 
 
 # --- who may ----------------------------------------------------------------------------
@@ -130,20 +123,20 @@ def store_entries(values: Iterable[NotifySubscription]) -> Mapping[str, str]:
 
 def attempt_event(attempt: SubscribeAttempt) -> EventDraft:
     subject = f"subscriptions.subscribeattempt:{attempt.pk}"
-    return EventDraft(attempt.account_id, STEP, subject)
+    return EventDraft(attempt.account_id, EventKind.STEP, subject)
 
 
-def subscription_event(kind: str, row: Subscription) -> EventDraft:
+def subscription_event(kind: EventKind, row: Subscription) -> EventDraft:
     return EventDraft(row.account_id, kind, f"subscriptions.subscription:{row.pk}")
 
 
-def message_event(kind: str, account_id: int, record_pk: int) -> EventDraft:
+def message_event(kind: EventKind, account_id: int, record_pk: int) -> EventDraft:
     subject = f"subscriptions.notifymessagerecord:{record_pk}"
     return EventDraft(account_id, kind, subject)
 
 
 def message_events(
-    kind: str, records: Collection[NotifyMessageRecord]
+    kind: EventKind, records: Collection[NotifyMessageRecord]
 ) -> list[EventDraft]:
     """Of records with their subscription at hand."""
     return [

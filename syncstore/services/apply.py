@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from django.db import transaction
 
-from accounts.services import EventDraft
+from accounts.services import EventDraft, EventKind
 from common import clock
 from common.failpoints import failpoint
 from keychain.services import seal
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-EVENT_KIND = "sync.update"
 
 # An id this far ahead of our clock is applied, since all devices must end alike, and
 # marked in the log: the next local write of the key has to overtake it.
@@ -254,4 +253,4 @@ def _with_note(batch: _Batch, line: LogRow, notes: Mapping[str, str]) -> LogRow:
 
 
 def _event(store: Store) -> EventDraft:
-    return EventDraft(store.account_id, EVENT_KIND, f"syncstore.store:{store.pk}")
+    return EventDraft(store.account_id, EventKind.SYNC, f"syncstore.store:{store.pk}")

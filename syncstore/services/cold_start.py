@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 from django.db.models import F
 
-from accounts.services import EventDraft, record_events
+from accounts.services import EventDraft, EventKind, record_events
 from common import clock
 from common.backoff import Backoff
 from common.failpoints import failpoint
@@ -26,7 +26,7 @@ from history.client import HistoryUnavailable
 from keychain.services import Holder, sym_keys
 from syncstore import registry
 from syncstore.models import ColdStart, Store, StoreUpdate
-from syncstore.services.apply import EVENT_KIND, Arrival, apply_updates, lock_stores
+from syncstore.services.apply import Arrival, apply_updates, lock_stores
 from syncstore.services.archive import archived_pages
 from syncstore.services.enable import COLD_START_TASK
 from walletconnect.crypto.keys import Topic
@@ -164,6 +164,6 @@ def _put_off(row: ColdStart, reason: str) -> None:
 
 def _events(stores: Iterable[Store]) -> list[EventDraft]:
     return [
-        EventDraft(store.account_id, EVENT_KIND, f"syncstore.store:{store.pk}")
+        EventDraft(store.account_id, EventKind.SYNC, f"syncstore.store:{store.pk}")
         for store in stores
     ]

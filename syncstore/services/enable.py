@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 
 from accounts.models import Account
-from accounts.services import EventDraft, audit, record_events
+from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock
 from common.wake import enqueue_on_commit
 from keychain.services import Holder, put_sym_keys, token_digest
@@ -20,7 +20,6 @@ from messaging import outbox
 from messaging.models import Party
 from syncstore.models import ColdStart, Store, StoreUpdate
 from syncstore.services import statements
-from syncstore.services.apply import EVENT_KIND
 from walletconnect.identity.did import AccountId
 from walletconnect.sync.derivation import (
     NOTIFY_SUBSCRIPTION_STORE,
@@ -142,7 +141,7 @@ def _create(
     audit("sync.enabled", device=device, account=account)
     record_events(
         [
-            EventDraft(account.pk, EVENT_KIND, f"syncstore.store:{store.pk}")
+            EventDraft(account.pk, EventKind.SYNC, f"syncstore.store:{store.pk}")
             for store in stores
         ]
     )

@@ -7,7 +7,6 @@ from importlib import import_module
 import pytest
 from django.db import connection
 
-from accounts import registry
 from accounts import services as accounts
 from accounts.models import (
     Account,
@@ -17,7 +16,9 @@ from accounts.models import (
     Device,
     User,
 )
+from accounts.signals import account_closing, account_removing
 from common import clock
+from identity.models import IdentityKey
 from keychain.models import SigningKeyEntry
 from tests.people import ALICE, ALICE_SECOND, BOB, CHARLIE, link, sign_in
 from tests.snapshots import rows_of
@@ -145,25 +146,36 @@ def test_signing_in_after_removal_starts_anew():
     assert Device.objects.count() == 1
 
 
-def test_apps_above_are_asked_before_the_rows_go(monkeypatch):
-    told = []
-    monkeypatch.setattr(
-        registry,
-        "_before_account_removal",
-        [
-            *registry._before_account_removal,
-            lambda account: told.append(Account.objects.filter(pk=account.pk).exists()),
-        ],
-    )
+def test_receivers_run_while_the_account_and_then_its_keys_still_exist():
+    found = []
+
+    def look(account, signal, **_):
+        can_sign = IdentityKey.objects.active().filter(account=account).exists()
+        found.append((signal, can_sign))
+
     device = sign_in(ALICE)
-    accounts.remove_account(ALICE.row(), by=device)
-    assert told == [True]
+    for signal in (account_closing, account_removing):
+        signal.connect(look)
+    try:
+        accounts.remove_account(ALICE.row(), by=device)
+    finally:
+        for signal in (account_closing, account_removing):
+            signal.disconnect(look)
+    assert found == [(account_closing, True), (account_removing, False)]
 
 
-def test_registering_twice_is_being_asked_once():
-    before = list(registry._when_devices_revoked)
-    accounts.when_devices_are_revoked(before[0])
-    assert registry._when_devices_revoked == before
+def test_a_receiver_that_fails_keeps_the_account():
+    def fail(**_):
+        raise ZeroDivisionError
+
+    device = sign_in(ALICE)
+    account_closing.connect(fail)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            accounts.remove_account(ALICE.row(), by=device)
+    finally:
+        account_closing.disconnect(fail)
+    assert accounts.device_of_session(device.session) == device
 
 
 def test_a_restored_backup_loses_the_accounts_removed_since():

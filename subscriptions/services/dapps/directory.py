@@ -12,7 +12,7 @@ from typing import Final
 from django.db import connection, transaction
 from django.db.models import OuterRef, Subquery
 
-from accounts.services import record_events
+from accounts.services import EventKind, record_events
 from common import clock
 from common.drain import drain
 from common.wake import enqueue_on_commit
@@ -26,7 +26,7 @@ from subscriptions.services.dapps.documents import keep_readings, normalize_dapp
 from subscriptions.services.dapps.reading import read_dapp
 from subscriptions.services.errors import DappUnusable
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
-from subscriptions.services.wallet import SUBSCRIPTION, subscription_event
+from subscriptions.services.wallet import subscription_event
 
 SLOTS: Final = 16
 PAGE: Final = 200
@@ -141,5 +141,5 @@ def _keep_learnt() -> int:
         # Notifications that could not be verified until now.
         SubscriptionJob.objects.schedule(SubscriptionJob.Kind.HISTORY, rows)
         enqueue_on_commit(REPLAY_TASK)
-    record_events([subscription_event(SUBSCRIPTION, row) for row in rows])
+    record_events([subscription_event(EventKind.SUBSCRIPTION, row) for row in rows])
     return len(rows)

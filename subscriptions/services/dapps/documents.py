@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db import transaction
 
-from accounts.services import EventDraft, audit, record_events
+from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock, entropy, outbound
 from common.dapp_urls import NotAnAddress, parse_dapp_url
 from common.outbound import OutboundError
@@ -196,7 +196,7 @@ def _notify_subscribers(changed: Collection[DappDocument]) -> list[EventDraft]:
     )
     return [
         EventDraft(
-            account_id, "notify.subscription", f"subscriptions.subscription:{pk}"
+            account_id, EventKind.SUBSCRIPTION, f"subscriptions.subscription:{pk}"
         )
         for pk, account_id in rows.values_list("pk", "account_id")
     ]

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.models import User
-from accounts.services import EventDraft, record_events
+from accounts.services import EventDraft, EventKind, record_events
 from common import clock
 from common.wake import enqueue_on_commit
 from subscriptions.models import DappDocument, DomainCheck
@@ -31,7 +31,6 @@ from subscriptions.services.errors import TooMany
 logger = logging.getLogger(__name__)
 
 CHECK_TASK: Final = "subscriptions.check_domains"
-CHECK: Final = "domain.check"
 MAX_AT_ONCE: Final = 32
 # A task takes new checks on for so long; with the longest check it stays below its limit.
 TAKES_ON_S: Final = 20.0
@@ -155,7 +154,9 @@ def _write(progress: _Progress) -> None:
         if reading is not None:
             check.finish(finished_at=now)
         subject = f"subscriptions.domaincheck:{check.pk}"
-        record_events([EventDraft(None, CHECK, subject, user_id=check.user_id)])
+        record_events(
+            [EventDraft(None, EventKind.DOMAIN_CHECK, subject, user_id=check.user_id)]
+        )
 
 
 def _offer(reading: Reading) -> dict[str, object] | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 
-from accounts.services import EventDraft, record_events
+from accounts.services import EventDraft, EventKind, record_events
 from common import clock
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
@@ -31,7 +31,6 @@ from subscriptions.services.errors import DappUnusable
 from subscriptions.services.server.server_list import bare_metadata, describe
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import (
-    SUBSCRIPTION,
     in_words,
     notify_keys,
     store_entries,
@@ -141,7 +140,9 @@ def _complete(jobs: list[SubscriptionJob], document: DappDocument | None) -> Non
                 enabled = ScopeMap.from_value(row.scope).enabled
                 describe(row, row.dapp_url, document, enabled=enabled)
                 described.add(row.pk)
-    events = [subscription_event(SUBSCRIPTION, r) for r in rows if r.pk in described]
+    events = [
+        subscription_event(EventKind.SUBSCRIPTION, r) for r in rows if r.pk in described
+    ]
     for store in stores:
         mine = [row for row in rows if row.account_id == store.account_id]
         events += _announce(store, mine, described)

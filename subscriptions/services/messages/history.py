@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
 
-from accounts.services import record_events
+from accounts.services import EventKind, record_events
 from common import clock
 from common.backoff import Backoff
 from common.failpoints import failpoint
@@ -23,7 +23,7 @@ from subscriptions.models import Subscription, SubscriptionJob
 from subscriptions.services.messages.messages import Arrived, keep_messages
 from subscriptions.services.server.remote_reads import ask_soon
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
-from subscriptions.services.wallet import SUBSCRIPTION, notify_keys, subscription_event
+from subscriptions.services.wallet import notify_keys, subscription_event
 from syncstore.services import archived_pages
 from walletconnect.crypto.keys import Topic
 from walletconnect.notify.cold_start import replay_messages
@@ -117,7 +117,7 @@ def _keep(job: SubscriptionJob, sym_key: SymKey, found: list[ReceivedMessage]) -
     if events:
         # An archive does not say what was read in the meantime.
         ask_soon(row)
-    record_events([*events, subscription_event(SUBSCRIPTION, row)])
+    record_events([*events, subscription_event(EventKind.SUBSCRIPTION, row)])
 
 
 def _has_number(received: ReceivedMessage) -> bool:
@@ -134,4 +134,4 @@ def _arrived(row: Subscription, sym_key: SymKey, received: ReceivedMessage) -> A
 @transaction.atomic
 def _put_off(job: SubscriptionJob, reason: str) -> None:
     job.retry_later(BACKOFF, reason)
-    record_events([subscription_event(SUBSCRIPTION, job.subscription)])
+    record_events([subscription_event(EventKind.SUBSCRIPTION, job.subscription)])

@@ -15,19 +15,14 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from django.db import connection
 
-from accounts.services import EventDraft, record_events
+from accounts.services import EventDraft, EventKind, record_events
 from common import clock, entropy
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
 from subscriptions.models import DappDocument, Subscription
 from subscriptions.services.dapps import documents
-from subscriptions.services.wallet import (
-    MESSAGE,
-    message_event,
-    publish,
-    wallet_identities,
-)
+from subscriptions.services.wallet import message_event, publish, wallet_identities
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.did import AccountId
 from walletconnect.identity.jwt import DidJwt
@@ -202,7 +197,7 @@ def keep_messages(
         publications += _receipts(list(new.values()))
     publish(publications)
     return [
-        message_event(MESSAGE, each.subscription.account_id, fresh[place])
+        message_event(EventKind.MESSAGE, each.subscription.account_id, fresh[place])
         for place, each in new.items()
     ]
 

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from django.db import transaction
 
-from accounts.services import EventDraft, record_events
+from accounts.services import EventDraft, EventKind, record_events
 from common import clock, entropy
 from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.wallet import (
-    READ,
     later_identities,
     message_event,
     notify_keys,
@@ -111,10 +110,12 @@ def _change(
 def read_events(found: Sequence[tuple[int, int, int]]) -> list[EventDraft]:
     """For records, their subscriptions and accounts: whose read state changed."""
     if len(found) <= MAX_SINGLE_READS:
-        return [message_event(READ, account_id, pk) for pk, _, account_id in found]
+        return [
+            message_event(EventKind.READ, account_id, pk) for pk, _, account_id in found
+        ]
     owners = {owner: account_id for _, owner, account_id in found}
     return [
-        EventDraft(account_id, READ, f"subscriptions.subscription:{owner}")
+        EventDraft(account_id, EventKind.READ, f"subscriptions.subscription:{owner}")
         for owner, account_id in owners.items()
     ]
 

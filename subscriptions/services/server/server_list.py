@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db.models import Q
 
-from accounts.services import EventDraft, audit
+from accounts.services import EventDraft, EventKind, audit
 from common import clock
 from common.wake import enqueue_on_commit
 from keychain.services import Holder, put_sym_keys
@@ -31,7 +31,7 @@ from subscriptions.services.deletes import BY_TIME, end_subscriptions
 from subscriptions.services.errors import DappUnusable
 from subscriptions.services.server.remote_reads import compare_counts
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
-from subscriptions.services.wallet import SUBSCRIPTION, UPDATE, subscription_event
+from subscriptions.services.wallet import subscription_event
 from syncstore.models import Store
 from syncstore.services import StoreKeyMissing, store_delete
 from walletconnect.crypto.keys import Topic
@@ -328,8 +328,8 @@ def _write(batch: _Batch) -> list[EventDraft]:
     compare_counts(batch.counted)
     for row in batch.joined:
         _audit("subscription.added", row, "told by the Cast Server")
-    events = [subscription_event(SUBSCRIPTION, row) for row in batch.joined]
-    events += [subscription_event(UPDATE, row) for row in batch.changed]
+    events = [subscription_event(EventKind.SUBSCRIPTION, row) for row in batch.joined]
+    events += [subscription_event(EventKind.UPDATE, row) for row in batch.changed]
     return events + _end(batch.ended)
 
 

@@ -72,7 +72,7 @@ NOT_WATCHING: Final = "no account watches on this topic"
 OUTDATED: Final = "older than a list that was applied"
 
 
-def watch_soon(account: Account) -> None:
+def watch_soon(account: Account, **_: object) -> None:
     """Somebody has signed in with the account: hear soon what it is subscribed to."""
     AccountWatch.objects.filter(account=account).update(**fresh_work())
     enqueue_on_commit(WATCH_TASK)

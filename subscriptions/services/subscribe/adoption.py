@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
-from accounts.services import EventDraft, audit
+from accounts.services import EventDraft, EventKind, audit
 from common import clock
 from common.wake import enqueue_on_commit
 from messaging import outbox
@@ -35,8 +35,6 @@ from subscriptions.services.errors import DappUnusable
 from subscriptions.services.messages.messages import LEARN_TASK
 from subscriptions.services.subscribe.attempts import State, move
 from subscriptions.services.wallet import (
-    SUBSCRIPTION,
-    UPDATE,
     attempt_event,
     in_words,
     keep_notify_keys,
@@ -220,8 +218,8 @@ def _write(batch: _Batch, store: Store) -> list[EventDraft]:
             subject=row.dapp_url[:256],
             detail=f"through {row.added_by}",
         )
-    events = [subscription_event(SUBSCRIPTION, row) for row in batch.joined]
-    events += [subscription_event(UPDATE, row) for row in batch.changed]
+    events = [subscription_event(EventKind.SUBSCRIPTION, row) for row in batch.joined]
+    events += [subscription_event(EventKind.UPDATE, row) for row in batch.changed]
     return events + end_subscriptions(batch.ended, reason=BY_WALLET)
 
 

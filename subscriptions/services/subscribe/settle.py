@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from accounts.models import Device
-from accounts.services import EventDraft, audit, record_events
+from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock
 from common.failpoints import failpoint
 from keychain.services import Holder, key_pairs
@@ -33,7 +33,6 @@ from subscriptions.services.subscribe.attempts import (
     move,
 )
 from subscriptions.services.wallet import (
-    SUBSCRIPTION,
     attempt_event,
     in_words,
     keep_notify_keys,
@@ -200,7 +199,10 @@ def _settle(
         account=attempt.account,
         subject=row.dapp_url,
     )
-    batch.events += [attempt_event(attempt), subscription_event(SUBSCRIPTION, row)]
+    batch.events += [
+        attempt_event(attempt),
+        subscription_event(EventKind.SUBSCRIPTION, row),
+    ]
 
 
 def _kept(attempt: SubscribeAttempt, settlement: Settlement) -> Subscription:
