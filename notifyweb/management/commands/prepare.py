@@ -28,12 +28,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--seed", action="store_true", help="make the demo dapp")
+        parser.add_argument(
+            "--no-static",
+            action="store_true",
+            help="leave static files: an image has collected its own",
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
         with self._phase("migrated"):
             _migrate()
-        with self._phase("static files collected"):
-            call_command("collectstatic", interactive=False, verbosity=0)
+        if not options["no_static"]:
+            with self._phase("static files collected"):
+                call_command("collectstatic", interactive=False, verbosity=0)
         if options["seed"]:
             with self._phase("demo seeded"):
                 _seed()
