@@ -1,9 +1,11 @@
 # make run    everything: installs, migrates, starts, prints one URL
-# make test   the whole test suite, on PostgreSQL and Redis of its own
+# make test   the whole test suite, on PostgreSQL and Redis of its own;
+#             TESTS="tests/identity tests/test_x.py" chooses from it
 .PHONY: run test check fmt bench demo
 .SILENT:
 
 WORKERS := 2
+TESTS ?=
 PIP := .venv/bin/python -m pip -qq --disable-pip-version-check --no-input
 
 run: .venv/.runtime
@@ -14,7 +16,7 @@ demo: .venv/.runtime
 
 # Each worker has a database, a Redis and, where tests ask for it, a system of its own.
 test: .venv/.development
-	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 check: .venv/.development
 	.venv/bin/ruff format --check

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
+# Settings are Django's. Celery would prefer variables of the environment, which may be
+# those of another program (``CELERY_BROKER_URL``); its command line reads the others.
+for name in [name for name in os.environ if name.startswith("CELERY_")]:
+    del os.environ[name]
+for name in ("BROKER_URL", "RESULT_BACKEND", "LOADER", "CONFIG_MODULE", "SKIP_CHECKS"):
+    os.environ.pop(name, None)
 # Celery warns root because of pickled tasks; ours are JSON only.
 warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
 

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import idna
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 TRUE = frozenset({"1", "true", "yes", "on"})
@@ -219,6 +220,19 @@ def database_address(name: str) -> DatabaseAddress | None:
         password=unquote(parts.password or ""),
         options=tuple(query.items()),
     )
+
+
+def forget_libpq_variables() -> None:
+    """Keep ``PGHOSTADDR``, ``PGSERVICE`` and the like from the embedded PostgreSQL.
+
+    libpq reads them for every connection. They are in a shell because of another
+    database, and some lead elsewhere whatever host a connection names.
+    """
+    defaults = pq.Conninfo.get_defaults()
+    for name in {option.envvar.decode() for option in defaults if option.envvar}:
+        os.environ.pop(name, None)
+    for name in ("PGDATESTYLE", "PGTZ", "PGGEQO"):
+        os.environ.pop(name, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ EXTERNAL_REDIS = redis_address("REDIS_URL", env.text("REDIS_URL"))
 EMBEDDED_POSTGRES = EXTERNAL_DATABASE is None
 EMBEDDED_REDIS = EXTERNAL_REDIS is None
 EMBEDDED_PATHS = Paths(DATA_DIR)
+if EMBEDDED_POSTGRES:
+    env.forget_libpq_variables()
 
 # Addresses ------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 BASE = Path(__file__).resolve().parent.parent
 READY_S = 240.0
@@ -58,15 +59,15 @@ class System:
         )
         self._launcher: subprocess.Popen[bytes] | None = None
 
-    def launch(self) -> None:
-        """Start and do not wait."""
+    def launch(self, **popen: Any) -> None:
+        """Start and do not wait. ``popen`` changes how (user, folder, umask)."""
+        arguments = {"cwd": BASE, "env": self.environment} | popen
         with self.log.open("ab") as log:
             self._launcher = subprocess.Popen(
                 [sys.executable, "manage.py", "run"],
-                cwd=BASE,
-                env=self.environment,
                 stdout=log,
                 stderr=log,
+                **arguments,
             )
 
     def start(self) -> System:

@@ -82,13 +82,16 @@ def open_sockets() -> programs.Sockets:
 
 def _open_socket(name: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.BIND else socket.AF_INET
-    door = socket.socket(family, socket.SOCK_STREAM)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    door = None
     try:
+        # A kernel without IPv6 refuses the family here.
+        door = socket.socket(family, socket.SOCK_STREAM)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         door.bind((settings.BIND, port))
         door.listen(BACKLOG)
     except OSError as error:
-        door.close()
+        if door is not None:
+            door.close()
         raise SettingError(
             f"Port {port} on {settings.BIND} cannot be used ({error.strerror}); "
             f"end the program that holds it or set {name} to another port."
