@@ -6,22 +6,11 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from castserver.views import documents, keys, notifications, types, webhooks
 from castserver.views.api import api
-from castserver.views.guard import guarded
 
 app_name = "castserver"
 
-# Importing them has registered their operations.
-DOORS = (keys, notifications, types, webhooks)
-
-
-def _guard(patterns: list[URLPattern | URLResolver]) -> list[URLPattern | URLResolver]:
-    for pattern in patterns:
-        if isinstance(pattern, URLPattern) and pattern.name not in {"openapi-view"}:
-            pattern.callback = guarded(pattern.callback)
-    return patterns
-
-
-_api_patterns, _, _ = api.urls
+# Importing these modules registers their operations.
+OPERATIONS = (keys, notifications, types, webhooks)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path(
@@ -43,5 +32,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
         documents.notify_config,
         name="notify-config",
     ),
-    path("cast/", include(_guard(_api_patterns))),
+    path("cast/", include(api.patterns())),
 ]

@@ -89,6 +89,8 @@ class Limits:
     webhook_deadline_s: int = 15
     webhook_read_bytes: int = 64 * KIB
     json_body_bytes: int = 256 * KIB
+    keys_body_bytes: int = 128 * KIB
+    history_body_bytes: int = 16 * KIB
     json_depth: int = 32
     failed_sign_in: Bucket = Bucket(30, 1 / 60)
     domain_check: Bucket = Bucket(20, 1 / 6)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from django.urls import path
-
-from history import views
+from history.views import api
 
 app_name = "history"
-urlpatterns = [
-    path("register", views.register, name="register"),
-    path("health", views.health, name="health"),
-    path("messages", views.messages, name="messages"),
-]
+
+urlpatterns = api.patterns()

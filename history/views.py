@@ -1,25 +1,19 @@
-"""The doors of the History Server.
+"""The HTTP API of the History Server.
 
-Spec: servers/history; protocol.md, section 9. No cookies, so any origin may call, and no
-CSRF token is asked for.
+Spec: WalletConnect specs, servers/history/history-server-api.md.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.http.request import UnreadablePostError
-from django.views.decorators.csrf import csrf_exempt
 
 from common import clock
-from common.clients import rate_key
-from common.limits import consume
-from common.problems import Problem, ProblemError, problem_response
+from common.problems import Problem, ProblemError
+from common.public_api import PublicAPI, bad_request
 from history import services
 from walletconnect.crypto.keys import parse_topic
 from walletconnect.errors import RemoteProtocolError
@@ -33,83 +27,51 @@ from walletconnect.json_values import (
 from walletconnect.relay.auth import verify_client_auth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from history.services import Direction, HistoryPage, Registration
     from walletconnect.crypto.keys import Topic
 
-    Door = Callable[[HttpRequest], HttpResponse]
-
-BODY_BYTES: Final = 16 * 1024
 MAX_URL_LENGTH: Final = 255
 MAX_TAGS: Final = 64
 MAX_TAG: Final = 2**32 - 1
-CORS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Retry-After",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-    "Cache-Control": "no-store",
-}
-PREFLIGHT: Final = {
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type, Authorization",
-    "Access-Control-Max-Age": "86400",
-}
 _PATTERN = re.compile(r"[0-9*]{1,10}")
 NOT_REGISTERED: Final = Problem(
     "not-found", "Not found", 404, "This client is not registered; send tags first."
 )
-# What published messages came with; the archive has no other kind.
+# The archive keeps published messages only, so every message has this method.
 METHOD: Final = "irn_publish"
 
-
-def history_endpoint(*methods: str) -> Callable[[Door], Door]:
-    """CORS, the methods, the rate, and problems as answers."""
-
-    def wrap(view: Door) -> Door:
-        @csrf_exempt
-        @functools.wraps(view)
-        def door(request: HttpRequest) -> HttpResponse:
-            if request.method == "OPTIONS":
-                return HttpResponse(status=204, headers={**CORS, **PREFLIGHT})
-            try:
-                _let_in(request, methods)
-                answer = view(request)
-            except ProblemError as error:
-                answer = problem_response(request, error.problem, headers=error.headers)
-            except RemoteProtocolError as error:
-                answer = problem_response(request, _bad(error.message))
-            for name, value in CORS.items():
-                answer[name] = value
-            return answer
-
-        # Messages are sealed and topics are secrets; registrations prove themselves.
-        door.access_rule = "public"  # type: ignore[attr-defined]
-        return door
-
-    return wrap
+# Messages are sealed and topics are secrets, so reading needs no further proof.
+api = PublicAPI(
+    name="history",
+    max_body="history_body_bytes",
+    rates={"GET": "history_read", "POST": "history_read"},
+    openapi_url=None,
+)
 
 
-@history_endpoint("GET")
-def health(request: HttpRequest) -> HttpResponse:
+@api.get("/health", url_name="health")
+def health(request: HttpRequest) -> Any:
     return JsonResponse({"status": "ok"})
 
 
-@history_endpoint("GET", "POST")
-def register(request: HttpRequest) -> HttpResponse:
-    """A client's registration: read it, replace its tags, or add and remove some."""
+@api.get("/register", url_name="register")
+def get_registration(request: HttpRequest) -> Any:
+    found = services.registration_of(_client_of(request))
+    if found is None:
+        raise ProblemError(NOT_REGISTERED)
+    return _registration(found)
+
+
+@api.post("/register")
+def register(request: HttpRequest) -> Any:
+    """Replace a client's tags, or add and remove some."""
     client_id = _client_of(request)
-    if request.method == "GET":
-        found = services.registration_of(client_id)
-        if found is None:
-            raise ProblemError(NOT_REGISTERED)
-        return _registration(found)
-    body = _body(request)
+    body = parse_object(request.body, "body")
     relay_url = body.get("relayUrl", "")
     if not isinstance(relay_url, str) or len(relay_url) > MAX_URL_LENGTH:
-        raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
+        raise ProblemError(bad_request("malformed relayUrl", "relayUrl"))
     if has_control_characters(relay_url):
-        raise ProblemError(_bad("malformed relayUrl", "relayUrl"))
+        raise ProblemError(bad_request("malformed relayUrl", "relayUrl"))
     changes = {name: _tags(body, name) for name in ("tags", "appendTags", "removeTags")}
     tags = changes["tags"]
     if tags is None:
@@ -118,20 +80,20 @@ def register(request: HttpRequest) -> HttpResponse:
         )
         if added & removed:
             detail = "a tag is either appended or removed"
-            raise ProblemError(_bad(detail, "removeTags"))
+            raise ProblemError(bad_request(detail, "removeTags"))
         kept = services.change_tags(
             client_id, added=added, removed=removed, relay_url=relay_url
         )
         if kept is None and not added | removed:
-            raise ProblemError(_bad("malformed tags"))
+            raise ProblemError(bad_request("malformed tags"))
         if kept is None:
             raise ProblemError(NOT_REGISTERED)
         return _registration(kept)
     return _registration(services.register(client_id, tags=tags, relay_url=relay_url))
 
 
-@history_endpoint("GET")
-def messages(request: HttpRequest) -> HttpResponse:
+@api.get("/messages", url_name="messages")
+def messages(request: HttpRequest) -> Any:
     page = services.messages(
         _topic(request),
         direction=_direction(request),
@@ -141,18 +103,7 @@ def messages(request: HttpRequest) -> HttpResponse:
     return JsonResponse(_page_value(page, _count(request)))
 
 
-# --- what a request has to pass first, and what it asks -------------------------------
-
-
-def _let_in(request: HttpRequest, methods: tuple[str, ...]) -> None:
-    if request.method not in methods:
-        named = ", ".join(methods)
-        problem = Problem("method", "Method not allowed", 405, f"Only {named}.")
-        raise ProblemError(problem, headers={"Allow": f"{named}, OPTIONS"})
-    verdict = consume("history_read", rate_key(request))
-    if not verdict.allowed:
-        problem = Problem("too-many-requests", "Too many requests", 429, "Try later.")
-        raise ProblemError(problem, headers=verdict.headers())
+# --- requests -------------------------------------------------------------------------
 
 
 def _client_of(request: HttpRequest) -> str:
@@ -177,19 +128,6 @@ def _client_of(request: HttpRequest) -> str:
     return client_id
 
 
-def _body(request: HttpRequest) -> JsonObject:
-    too_large = Problem(
-        "too-large", "Content too large", 413, f"At most {BODY_BYTES} bytes."
-    )
-    try:
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
-        if length > BODY_BYTES or len(request.body) > BODY_BYTES:
-            raise ProblemError(too_large)
-        return parse_object(request.body, "body")
-    except (ValueError, RequestDataTooBig, UnreadablePostError):
-        raise ProblemError(too_large) from None
-
-
 def _tags(body: JsonObject, name: str) -> set[str] | None:
     """Tags, or patterns of tags in which ``*`` stands for a digit; None if absent.
 
@@ -201,7 +139,7 @@ def _tags(body: JsonObject, name: str) -> set[str] | None:
     for tag in take_list(body, name, longest=MAX_TAGS):
         text = tag if isinstance(tag, str) else str(tag)
         if not _PATTERN.fullmatch(text) or ("*" not in text and int(text) > MAX_TAG):
-            raise ProblemError(_bad(f"malformed {name}", name))
+            raise ProblemError(bad_request(f"malformed {name}", name))
         tags.add(text)
     return tags
 
@@ -211,13 +149,13 @@ def _topic(request: HttpRequest) -> Topic:
     try:
         return parse_topic(topic)
     except RemoteProtocolError as error:
-        raise ProblemError(_bad(error.message, "topic")) from None
+        raise ProblemError(bad_request(error.message, "topic")) from None
 
 
 def _origin(request: HttpRequest) -> str | None:
     origin = request.GET.get("originId") or None
     if origin is not None and has_control_characters(origin):
-        raise ProblemError(_bad("malformed originId", "originId"))
+        raise ProblemError(bad_request("malformed originId", "originId"))
     return origin
 
 
@@ -227,22 +165,18 @@ def _direction(request: HttpRequest) -> Direction:
         return "forward"
     if direction == "backward":
         return "backward"
-    raise ProblemError(_bad("forward or backward", "direction"))
+    raise ProblemError(bad_request("forward or backward", "direction"))
 
 
 def _count(request: HttpRequest) -> int:
     most = services.longest_page()
     text = request.GET.get("messageCount") or str(most)
     if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise ProblemError(_bad("a positive number", "messageCount"))
+        raise ProblemError(bad_request("a positive number", "messageCount"))
     return min(int(text), most)
 
 
 # --- answers --------------------------------------------------------------------------
-
-
-def _bad(detail: str, field: str | None = None) -> Problem:
-    return Problem("bad-request", "Bad request", 400, detail, field)
 
 
 def _registration(registration: Registration) -> HttpResponse:

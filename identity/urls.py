@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from django.urls import path
-
-from identity import views
+from identity.views import api
 
 app_name = "identity"
 
-urlpatterns = [
-    path("identity", views.identity, name="identity"),
-    path("invite", views.invite, name="invite"),
-]
+urlpatterns = api.patterns()

@@ -13,8 +13,8 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from ninja import NinjaAPI, Path
-from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja import Path
+from ninja.errors import AuthenticationError
 from ninja.openapi.docs import Swagger
 from ninja.security.base import SecuritySchema
 from pydantic import Field
@@ -31,11 +31,9 @@ from castserver.services.errors import (
 )
 from castserver.services.projects.projects import project_of_secret
 from castserver.views import schemas
-from castserver.views.guard import StrictParser
-from castserver.views.throttle import throttled
-from common import limits
 from common.clients import rate_key
-from common.problems import Problem, ProblemError, problem_response
+from common.problems import Problem, ProblemError
+from common.public_api import PublicAPI, enforce_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,8 +66,43 @@ IDEMPOTENCY_KEY: Final = {
 }
 
 
-class CastAPI(NinjaAPI):
-    """Errors in the form they are sent in; one parser that refuses what is too deep."""
+STATUS_OF: Final[dict[type[CastError], tuple[int, str]]] = {
+    Invalid: (422, "invalid"),
+    Taken: (409, "taken"),
+    Missing: (404, "not-found"),
+    StillRunning: (409, "still-running"),
+    TooMany: (429, "too-many-requests"),
+}
+
+
+class CastAPI(PublicAPI):
+    """Problems that also carry the members of the earlier servers."""
+
+    access_rule = "project secret"
+
+    def send_problem(
+        self,
+        request: HttpRequest,
+        problem: Problem,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpResponse:
+        response = super().send_problem(request, problem, headers=headers)
+        value = json.loads(response.content)
+        value |= {"reason": problem.detail, "error": problem.detail}
+        response.content = json.dumps(value).encode()
+        return response
+
+    def problem_of(self, error: Exception) -> ProblemError | None:
+        if not isinstance(error, CastError):
+            return super().problem_of(error)
+        status, name = STATUS_OF[type(error)]
+        headers = {}
+        if isinstance(error, NotNow):
+            headers["Retry-After"] = str(max(1, error.retry_after))
+        title = HTTPStatus(status).phrase
+        problem = Problem(name, title, status, error.reason, error.field)
+        return ProblemError(problem, headers=headers)
 
     def get_openapi_schema(self, **kwargs: Any) -> OpenAPISchema:
         schema = super().get_openapi_schema(**kwargs)
@@ -100,17 +133,10 @@ class ProjectAuth:
         try:
             return project_of_secret(secret.strip(), project_id=project_id)
         except Missing as error:
-            _count_failure(request)
+            enforce_rate(
+                "failed_sign_in", f"cast {rate_key(request)}", "too many wrong secrets"
+            )
             raise AuthenticationError(message=error.reason) from None
-
-
-def _count_failure(request: HttpRequest) -> None:
-    verdict = limits.consume("failed_sign_in", f"cast {rate_key(request)}")
-    if not verdict.allowed:
-        problem = Problem(
-            "too-many-requests", "Too many requests", 429, "too many wrong secrets"
-        )
-        raise ProblemError(problem, headers=verdict.headers())
 
 
 def project_of(request: HttpRequest) -> Project:
@@ -122,94 +148,15 @@ def project_of(request: HttpRequest) -> Project:
 
 
 api = CastAPI(
+    name="castserver",
+    max_body="json_body_bytes",
     title="Cast Server",
     version="1.0.0",
     description=DESCRIPTION,
-    urls_namespace="castserver",
     docs=Swagger({"persistAuthorization": False, "validatorUrl": None}),
-    parser=StrictParser(),
     auth=ProjectAuth(),
     openapi_extra={"info": {"license": {"name": "Apache-2.0"}}},
 )
-
-
-# --- errors ---------------------------------------------------------------------------
-
-
-def send_problem(
-    request: HttpRequest,
-    problem: Problem,
-    *,
-    headers: Mapping[str, str] | None = None,
-) -> HttpResponse:
-    """A problem with the members that the earlier servers' callers read."""
-    response = problem_response(request, problem, headers=headers)
-    value = json.loads(response.content)
-    value |= {"reason": problem.detail, "error": problem.detail}
-    response.content = json.dumps(value).encode()
-    return response
-
-
-@api.exception_handler(Exception)
-def on_defect(request: HttpRequest, error: Any) -> HttpResponse:
-    """Ours, or the database's: the project's own pages answer, without a trace."""
-    raise error
-
-
-@api.exception_handler(ProblemError)
-def on_problem(request: HttpRequest, error: Any) -> HttpResponse:
-    return send_problem(request, error.problem, headers=error.headers)
-
-
-STATUS_OF: Final[dict[type[CastError], tuple[int, str]]] = {
-    Invalid: (422, "invalid"),
-    Taken: (409, "taken"),
-    Missing: (404, "not-found"),
-    StillRunning: (409, "still-running"),
-    TooMany: (429, "too-many-requests"),
-}
-
-
-@api.exception_handler(CastError)
-def on_cast_error(request: HttpRequest, error: Any) -> HttpResponse:
-    status, name = STATUS_OF[type(error)]
-    headers = {}
-    if isinstance(error, NotNow):
-        headers["Retry-After"] = str(max(1, error.retry_after))
-    problem = Problem(
-        name, HTTPStatus(status).phrase, status, error.reason, error.field
-    )
-    return send_problem(request, problem, headers=headers)
-
-
-@api.exception_handler(ValidationError)
-def on_invalid(request: HttpRequest, error: Any) -> HttpResponse:
-    first = error.errors[0]
-    # ("body", "call", "notification", "title"): the second is our own argument's name.
-    place = [str(part) for part in first["loc"]]
-    names = place[2:] if place[0] == "body" else place[1:]
-    problem = Problem(
-        "invalid",
-        HTTPStatus(422).phrase,
-        422,
-        first["msg"],
-        "/" + "/".join(names),
-    )
-    return send_problem(request, problem)
-
-
-@api.exception_handler(HttpError)
-def on_http_error(request: HttpRequest, error: Any) -> HttpResponse:
-    cause = error.__cause__
-    if isinstance(cause, ProblemError):
-        return on_problem(request, cause)
-    status = HTTPStatus(error.status_code)
-    headers = {}
-    name = status.phrase.lower().replace(" ", "-")
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
-    problem = Problem(name, status.phrase, status.value, str(error))
-    return send_problem(request, problem, headers=headers)
 
 
 # --- registration ---------------------------------------------------------------------
@@ -259,7 +206,7 @@ def served(
 def _limited(function: Callable[..., Any], limit: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def view(request: HttpRequest, **values: Any) -> Any:
-        throttled(limit, project_of(request).pk)
+        enforce_rate(limit, project_of(request).pk)
         return function(request, **values)
 
     view.__signature__ = inspect.signature(  # type: ignore[attr-defined]

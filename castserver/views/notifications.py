@@ -24,7 +24,7 @@ from castserver.services.subscribers import queries
 from castserver.views import schemas
 from castserver.views.api import api, project_of, served
 from castserver.views.idempotency import answer_once
-from castserver.views.throttle import throttled
+from common.public_api import enforce_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ NOTIFY_ANSWERS = {200: schemas.NotifyOut, 409: schemas.Problem}
 )
 def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
     """Redirects to the link, and counts. For projects that count clicks."""
-    throttled("notify_list", f"link {delivery_id}")
+    enforce_rate("notify_list", f"link {delivery_id}")
     url = read_state.open_link(delivery_id)
     if url is None:
         raise Missing("that link was not found")
@@ -94,7 +94,7 @@ def _notify(
 
     def work() -> Outcome:
         # In here, because a repeat spends no quota.
-        rate.update(throttled("notify_project", project.pk).headers())
+        rate.update(enforce_rate("notify_project", project.pk).headers())
         outcomes = [notify(project, _draft(call), call.accounts) for call in calls]
         return Outcome(200, _told(outcomes))
 

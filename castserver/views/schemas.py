@@ -70,9 +70,9 @@ class Value(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457, with the words ``reason`` and ``error`` of the earlier servers.
+    """RFC 9457, with the members ``reason`` and ``error`` of the earlier servers.
 
-    What is refused before it reaches this API (413, 503) comes without those two.
+    An answer of 503 comes without those two.
     """
 
     type: str

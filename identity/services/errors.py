@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common.problems import Problem, ProblemError
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -146,14 +148,11 @@ class KeysServerUnavailable(Exception):
         self.resolved = dict(resolved)
 
 
-class KeysServerRefusal(Exception):
-    """An answer of our Keys Server that is no success (protocol.md, section 7)."""
+class KeysServerRefusal(ProblemError):
+    """An error answer of our Keys Server; ``name`` is what clients compare."""
 
     def __init__(self, status: int, name: str, message: str) -> None:
-        super().__init__(f"{name}: {message}")
-        self.status = status
-        self.name = name
-        self.message = message
+        super().__init__(Problem(name, name, status, message))
 
 
 def not_found(entity: str, identifier: str) -> KeysServerRefusal:

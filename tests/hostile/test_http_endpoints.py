@@ -197,7 +197,7 @@ CAST = {
         405,
         problem("method", "Method not allowed", "This address takes POST only."),
         {},
-        {"Allow": "POST"},
+        {"Allow": "POST, OPTIONS"},
     ),
     "an address that is none": (
         "GET",
@@ -365,7 +365,7 @@ KEYS = {
         "/identity",
         {},
         405,
-        failure("validation", "GET, POST or DELETE"),
+        failure("validation", "This address takes GET, POST, DELETE only."),
     ),
     "no token": lambda: (
         "DELETE",
@@ -505,14 +505,14 @@ HISTORY = {
         "register",
         " " * (16 * 1024 + 1),
         413,
-        problem("too-large", "Content too large", "At most 16384 bytes."),
+        problem("too-large", "Content too large", "a body has at most 16384 bytes"),
     ),
     "another method": (
         "PUT",
         "register",
         "",
         405,
-        problem("method", "Method not allowed", "Only GET, POST."),
+        problem("method", "Method not allowed", "This address takes GET, POST only."),
     ),
     "no topic": ("GET", "messages", "", 400, bad("malformed topic", "topic")),
     "a topic that is none": (
