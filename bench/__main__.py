@@ -9,8 +9,8 @@ import sys
 
 from bench.report import Report
 
-# Each module has ``run(report, seconds)``: it adds to the report what it measured, in
-# about that time. A module that needs services starts them (`bench.environment`).
+# Each module has ``run(report, seconds)``, which adds its rows to the report in about that
+# time and starts the services that it needs (``bench.environment``).
 MODULES = {
     "sync": "bench.sync",
     "relay": "bench.relay",
@@ -33,7 +33,7 @@ def main() -> None:
         _measure(chosen[0], arguments.seconds)
         return
     for name in chosen:
-        # Settings are read once in a process, and each has services of its own.
+        # A process each: settings are read once, and each has its own services.
         seconds = str(arguments.seconds / len(chosen))
         command = [sys.executable, "-m", "bench", name, "--seconds", seconds]
         subprocess.run(command, check=True)  # noqa: S603 - this program

@@ -1,4 +1,4 @@
-"""What a measurement runs against: real services in a folder of its own, real processes."""
+"""Services and processes for measurements, in a temporary data directory."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ STOP_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayContext:
-    """PostgreSQL, migrated, and Redis, both durable as in a real system."""
+class Services:
+    """A migrated PostgreSQL, durable as in production, and Redis."""
 
     environment: dict[str, str]
     redis_socket: Path
@@ -38,7 +38,7 @@ class GatewayContext:
 
 
 @contextmanager
-def services(**environment: str) -> Iterator[GatewayContext]:
+def services(**environment: str) -> Iterator[Services]:
     """``environment`` is for the processes to be measured, as NOTIFYWEB_… settings."""
     with tempfile.TemporaryDirectory(prefix="notifyweb-bench-") as folder:
         os.environ["NOTIFYWEB_DATA_DIR"] = folder
@@ -50,16 +50,16 @@ def services(**environment: str) -> Iterator[GatewayContext]:
         from notifyweb.embedded.postgres import Postgres
         from notifyweb.embedded.redis import Redis
 
-        # The first look at the settings makes the secrets of the folder.
-        places = settings.EMBEDDED_PATHS
-        lease = Lease(places, [Postgres(places), Redis(places)])
+        # Reading the settings creates the secrets in the data directory.
+        paths = settings.EMBEDDED_PATHS
+        lease = Lease(paths, [Postgres(paths), Redis(paths)])
         lease.enter()
         try:
             os.environ["NOTIFYWEB_SUPERVISED"] = "1"
             manage("migrate", "--verbosity", "0")
-            postmaster = int((places.cluster / "postmaster.pid").read_text().split()[0])
-            yield GatewayContext(
-                dict(os.environ), places.redis_socket, psutil.Process(postmaster)
+            postmaster = int((paths.cluster / "postmaster.pid").read_text().split()[0])
+            yield Services(
+                dict(os.environ), paths.redis_socket, psutil.Process(postmaster)
             )
         finally:
             lease.leave()
@@ -72,7 +72,7 @@ def manage(*arguments: str) -> None:
 
 @dataclass
 class Measured:
-    """A process of ours, and the CPU time that it has used."""
+    """A running process and its CPU time."""
 
     process: subprocess.Popen[bytes]
 
@@ -85,7 +85,7 @@ class Measured:
 
 @contextmanager
 def running(*command: str, port: int) -> Iterator[Measured]:
-    """A Python process that serves on ``port``, from when it does until the end."""
+    """Run a Python program that serves on ``port``."""
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, *command], cwd=BASE, stdout=subprocess.DEVNULL
     )
@@ -126,7 +126,7 @@ def cpu_of(process: psutil.Process) -> float:
 
 
 def cpu_of_tree(process: psutil.Process) -> float:
-    """With its children, also those that ended."""
+    """CPU seconds including running and ended children."""
     ended = process.cpu_times()
     total = cpu_of(process) + ended.children_user + ended.children_system
     for child in process.children(recursive=True):

@@ -1,8 +1,8 @@
 """Notify: one notification to many accounts, until every message is stored to be sent.
 
-performance.md, "Notify": all subscribers in one query, the constant part of the claims
-once, rows by COPY, chunks of a thousand. Beside it the cryptography alone, which no
-storage can undercut, and what the same costs account by account.
+All subscribers in one query, the constant part of the claims once, rows by COPY, chunks of
+a thousand. Compared with the cryptography alone, which is the lower bound, and with one
+notification per account.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GOAL_S = 1.0
 
 
 def run(report: Report, seconds: float) -> None:
-    # Limits are not what is measured: the same accounts are written to again and again.
+    # Without limits: the same accounts are notified again and again.
     with services(NOTIFYWEB_LIMITS="notify_subscriber=1000000+1000000/s") as around:
         import django
 
@@ -47,7 +47,7 @@ def run(report: Report, seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """Seconds: by the clock, of this process, of PostgreSQL."""
+    """Wall-clock seconds, CPU seconds of this process and of PostgreSQL."""
 
     took: float
     own: float
@@ -120,7 +120,7 @@ class _Bench:
         return sorted(costs, key=lambda cost: cost.took)[len(costs) // 2]
 
     def _bare(self) -> float:
-        """The cryptography of all messages, without anything kept."""
+        """The cryptography of all messages, without storing them."""
         from common import clock, entropy
         from keychain.services import Holder, signing_key
         from walletconnect.crypto.keys import SymKey
@@ -165,14 +165,14 @@ class _Bench:
         return took
 
     def _everyone_shared(self) -> float:
-        """As with the workers of `make run`: each takes chunks that no other has."""
+        """Two processes that claim chunks, as the workers of ``make run`` do."""
         from django.db import connections
 
         from castserver.services import notify_everyone
 
         began = time.perf_counter()
         outcome = notify_everyone(self.project, _draft())
-        # A copy of this process must not talk on its connection.
+        # A forked child must not use the connection of its parent.
         connections.close_all()
         copies = multiprocessing.get_context("fork")
         workers = [
@@ -223,7 +223,7 @@ def _project() -> Project:
 
 
 def _subscribe(project: Project, count: int) -> list[str]:
-    """Subscribers as rows, as ``count`` subscribes would have left them."""
+    """Insert the subscribers of ``count`` subscribes."""
     from castserver.models import Subscriber
     from common import clock, entropy
     from keychain.services import Holder, put_sym_keys

@@ -1,8 +1,8 @@
 """Our clients of a relay: outbox to relay, relay to inbox, inbox through a handler.
 
 Everything is real and durable: PostgreSQL, Redis, the embedded relay and the gateway in
-processes of their own. Nobody else takes part, so a ratio compares with the goal of
-performance.md: 10,000 notifications with their rows stored and acknowledged in a second.
+processes of their own. The ratio compares with the goal of docs/performance.md: 10,000
+notifications with their rows stored and acknowledged in a second.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _measure(report: Report, relay_port: int, relay_cpu: Callable[[], float]) ->
     _add(report, "rows into the outbox", time.monotonic() - started)
 
     gateway = ("manage.py", "gateway")
-    # It serves no port; the relay's is there already.
+    # The gateway has no port; wait for the relay's instead.
     with running(*gateway, port=relay_port) as the_gateway:
         sent = OutboxMessage.objects.filter(state="sent")
         _wait(lambda: sent.exists())
@@ -80,7 +80,7 @@ def _handle(report: Report) -> None:
 
     @handles(Party.WALLET, TAG)
     def take(messages: list[Inbound]) -> None:
-        """The cheapest handler: what is measured is everything around it."""
+        """A handler without work, to measure everything around it."""
 
     started, cpu = time.monotonic(), time.process_time()
     while relay_services.handle_due(60):

@@ -1,7 +1,7 @@
 """The embedded relay: throughput, latency, mailbox.
 
-Beside it, in the same rounds, a bare WebSocket echo with the same library and a bare
-Redis PUBLISH to one listener. A relayed message is four frames (publish, answer, delivery,
+Compared, in the same rounds, with a bare WebSocket echo with the same library and a
+bare Redis PUBLISH to one subscriber. A relayed message is four frames (publish, answer, delivery,
 acknowledgement), written to PostgreSQL and committed in between; an echo is two.
 """
 
@@ -39,7 +39,7 @@ KEPT_TOPICS = 20
 BATCH = 500
 PATIENCE_S = 30
 POLL_S = 0.001
-# One generator stands for many clients here.
+# One load generator opens many connections.
 NO_LIMITS = (
     "relay_frames=100000000+100000000/s,"
     "relay_queue_messages=100000000,relay_queue_bytes=100000000000"
@@ -111,7 +111,7 @@ async def connect(port: int) -> Client:
 
 @dataclass
 class Load:
-    """One run: how many messages in which time, with how much of whose CPU."""
+    """One run: messages, duration and CPU time of each process."""
 
     messages: int
     seconds: float

@@ -1,4 +1,4 @@
-"""Rows of a table: what, how much, and how that compares with the bare loopback."""
+"""Rows of a table: name, value, ratio to the bare loopback."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Sync: updates of a store's topic, opened, checked, applied, sealed, logged, committed.
 
-Beside it, in the same rounds, the same envelopes opened and folded into a dict, which is
-all that a client in memory has to do; and what the same costs with one read and one write
-per update. The wallet's published client takes 142.8 s for 10,000 (performance.md).
+Compared, in the same rounds, with the same envelopes opened and folded into a dict, which
+is all that a client in memory has to do, and with one read and one write
+per update. The published @walletconnect/sync-client takes 142.8 s for 10,000.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class _Bench:
         ]
 
     def _apply(self, count: int, keys: int) -> float:
-        """Seconds per update, in batches as the dispatch makes them, each committed."""
+        """Seconds per update, in committed batches of the size that the dispatch uses."""
         from django.db import transaction
 
         from syncstore.models import StoreUpdate
@@ -172,7 +172,7 @@ class _Bench:
         )
 
     def _naive(self) -> float:
-        """One row read and saved per update, as the ORM invites to."""
+        """One row read and saved per update through the ORM, for comparison."""
         from django.db import transaction
 
         from common import clock

@@ -1,4 +1,4 @@
-"""A WebSocket client that costs next to nothing, so that servers are what is measured."""
+"""A minimal WebSocket client, so that the server is what limits a measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells Django about the project's own commands, checks, tasks and static files."""
+"""Registers the project's own commands, checks, tasks and static files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ class NotifywebConfig(AppConfig):
 
 
 class CollectedFilesConfig(StaticFilesConfig):
-    """Leaves out what no page of ours names: another htmx, another API viewer, maps."""
+    """Collects only what our pages use.
+
+    The packages also bring a second htmx, a second API viewer and source maps, together
+    more than our own files.
+    """
 
     ignore_patterns = [
         *StaticFilesConfig.ignore_patterns,

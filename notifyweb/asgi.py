@@ -1,4 +1,4 @@
-"""What Daphne serves: pages and REST over HTTP, devices over WebSocket."""
+"""The ASGI application: pages and REST over HTTP, devices over WebSocket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-# Loads the apps; what follows may import models.
+# Loads the apps; imports below may use models.
 http_application = get_asgi_application()
 
 from notifyweb.asgi_middleware import BodyLimit, SameOrigin
@@ -34,7 +34,7 @@ def _websocket_urls() -> list[Any]:
 
 sockets: Any = AuthMiddlewareStack(URLRouter(_websocket_urls()))
 if settings.WEB_DATABASE_POOL:
-    # Less than the pool, so that pages always have connections that no socket holds.
+    # A third of the pool: pages always find connections that no socket holds.
     sockets = SocketThreads(sockets, max(1, settings.WEB_DATABASE_POOL // 3))
 
 application = ProtocolTypeRouter(

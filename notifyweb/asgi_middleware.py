@@ -1,7 +1,7 @@
-"""The doors of the web process: what is refused before Django sees it.
+"""ASGI middleware that rejects requests before Django processes them.
 
-A body beyond the limit is not read to its end, whatever its declared length was. A
-browser socket is opened only by pages of this very site: scheme, host and port.
+A body beyond the limit is not read to its end, whatever length was declared. A browser
+socket is accepted only from pages of this origin: scheme, host and port.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     Send = Callable[[Event], Awaitable[None]]
     Application = Callable[[Any, Any, Any], Awaitable[None]]
 
-USUAL_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class BodyLimit:
-    """Refuses a request body of more than ``max_bytes``, counted as it comes."""
+    """Refuses a request body of more than ``max_bytes``, counted as it arrives."""
 
     def __init__(self, application: Application, max_bytes: int) -> None:
         self._application = application
@@ -41,15 +41,15 @@ class BodyLimit:
             nonlocal seen
             event = await receive()
             seen += len(event.get("body", b""))
-            # To Django the caller has hung up: it drops what it read so far.
+            # Django treats this as a closed connection and drops what it has read.
             return {"type": "http.disconnect"} if seen > self._max_bytes else event
 
-        async def noted_send(event: Event) -> None:
+        async def tracked_send(event: Event) -> None:
             nonlocal answered
             answered = True
             await send(event)
 
-        await self._application(scope, counted_receive, noted_send)
+        await self._application(scope, counted_receive, tracked_send)
         if seen > self._max_bytes and not answered:
             await self._refuse(send)
 
@@ -79,7 +79,7 @@ def _declared_length(scope: Event) -> int:
 
 
 class SameOrigin:
-    """Opens a browser socket to pages of the given origins, and to nobody else."""
+    """Accepts browser sockets from pages of the given origins only."""
 
     def __init__(self, application: Application, origins: Collection[str]) -> None:
         self._application = application
@@ -101,8 +101,8 @@ class SameOrigin:
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port, the port said even where it is the usual one."""
+    """Scheme, host and port; the default port is filled in."""
     parts = urlsplit(url)
-    if parts.scheme not in USUAL_PORTS or not parts.hostname:
-        raise ValueError("no origin")
-    return parts.scheme, parts.hostname, parts.port or USUAL_PORTS[parts.scheme]
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(f"{url!r} is not an origin")
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]

@@ -1,8 +1,8 @@
 """Backup and restore of the database with PostgreSQL's own tools.
 
-A dump is one consistent picture, taken while everything runs. The sealing keys are not
-in it. Restoring replaces everything or nothing: what was there waits in a schema beside
-until the dump is in.
+A dump is one consistent snapshot, taken while everything runs. It does not contain the
+sealing keys. A restore is all or nothing: the old tables are kept in a second schema until
+the dump is loaded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REMOVED = ".removed"
 
 
 def back_up(path: Path) -> int:
-    """Write the dump to ``path`` and removed accounts beside it; the dump's size."""
+    """Write the dump to ``path`` and the removed accounts beside it; return its size."""
     for taken in (path, removed_beside(path)):
         if taken.exists():
             raise SettingError(f"{taken} exists; name another file.")
@@ -69,7 +69,10 @@ def _private(path: Path) -> Iterator[Any]:
 
 
 def restore(path: Path, removed: Path | None) -> tuple[int, int]:
-    """Replace the database by the dump: devices signed out, accounts removed again."""
+    """Replace the database by the dump.
+
+    Returns how many devices were signed out and how many accounts removed again.
+    """
     digests = _removed()
     for listed in filter(None, (removed, removed_beside(path))):
         if listed.exists():
@@ -89,7 +92,7 @@ def restore(path: Path, removed: Path | None) -> tuple[int, int]:
 
 
 def _removed() -> set[str]:
-    """Removed accounts of the database as it is now; none if it is empty."""
+    """Digests of removed accounts in the current database; none if it is empty."""
     try:
         return set(AccountTombstone.objects.values_list("digest", flat=True))
     except DatabaseError:
@@ -111,11 +114,11 @@ def _refuse_while_used() -> None:
 
 @contextmanager
 def _put_aside() -> Iterator[None]:
-    """Make room, and put back what was there if the restore fails."""
+    """Move the current tables aside, and back if the restore fails."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {BEFORE} CASCADE")
         cursor.execute(f"ALTER SCHEMA public RENAME TO {BEFORE}")
-        # pg_dump takes a public schema of this owner for granted.
+        # Dumps contain no public schema; pg_restore expects one with this owner.
         cursor.execute("CREATE SCHEMA public AUTHORIZATION pg_database_owner")
     try:
         yield

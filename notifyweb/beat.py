@@ -1,18 +1,17 @@
-"""The clock of the system: Celery beat over the database, one at a time.
+"""Celery beat with its schedule in the database; only one instance starts tasks.
 
-Two beats may run by accident. Both keep a lock in Redis in sight; who does not hold it
-starts nothing. When the holder dies the lock ends and the other one takes over.
+Two instances may run by accident. Only the one that holds a lock in Redis starts tasks.
+When it is killed the lock expires and another instance takes over.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from typing import TYPE_CHECKING
 
 import redis
 from django_celery_beat.schedulers import DatabaseScheduler
+from redis.exceptions import LockError
 
 from common import heartbeat
 from common.connections import shared_redis
@@ -24,36 +23,37 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCK_KEY = "beat:holder"
-LOCK_MS = 12_000
-LOOK_EVERY_S = 3.0
+# Four ticks: a beat that misses one (a slow Redis) keeps the lock.
+LOCK_S = 12.0
+TICK_S = 3.0
 
 
 class SingleScheduler(DatabaseScheduler):  # type: ignore[misc] # not typed
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
-        self._identity = f"{socket.gethostname()}:{os.getpid()}".encode()
+        self._lock = shared_redis().lock(LOCK_KEY, timeout=LOCK_S)
 
     def tick(self, *args: object, **kwargs: object) -> float:
         if not self._holds_lock():
-            return LOOK_EVERY_S
+            return TICK_S
         heartbeat.beat("beat")
         pause: float = super().tick(*args, **kwargs)
-        return min(pause, LOOK_EVERY_S)
+        return min(pause, TICK_S)
 
     def _holds_lock(self) -> bool:
         try:
-            client = shared_redis()
-            if client.set(LOCK_KEY, self._identity, nx=True, px=LOCK_MS):
-                return True
-            if client.get(LOCK_KEY) != self._identity:
-                return False
-            return bool(client.pexpire(LOCK_KEY, LOCK_MS))
+            if self._lock.owned():
+                return bool(self._lock.reacquire())
+            return bool(self._lock.acquire(blocking=False))
+        except LockError:
+            # It expired between the two commands.
+            return False
         except redis.RedisError as error:
             logger.warning("beat waits for Redis", extra={"error": error})
             return False
 
     def apply_async(self, entry: Any, *args: Any, **kwargs: Any) -> Any:
-        """Start a periodic task, unless it is waiting to start already."""
+        """Enqueue a periodic task, unless the same task is already queued."""
         if reserve_wake_up(entry.task, entry.args or ()):
             return super().apply_async(entry, *args, **kwargs)
         if kwargs.get("advance", True):
@@ -63,7 +63,7 @@ class SingleScheduler(DatabaseScheduler):  # type: ignore[misc] # not typed
     def close(self) -> None:
         super().close()
         try:
-            if shared_redis().get(LOCK_KEY) == self._identity:
-                shared_redis().delete(LOCK_KEY)
+            if self._lock.owned():
+                self._lock.release()
         except redis.RedisError:
             pass

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
-# Settings are Django's. Celery would prefer variables of the environment, which may be
-# those of another program (``CELERY_BROKER_URL``); its command line reads the others.
+# Celery prefers these variables to Django's settings, and they may belong to another program
+# on the machine (``CELERY_BROKER_URL``).
 for name in [name for name in os.environ if name.startswith("CELERY_")]:
     del os.environ[name]
 for name in ("BROKER_URL", "RESULT_BACKEND", "LOADER", "CONFIG_MODULE", "SKIP_CHECKS"):
     os.environ.pop(name, None)
-# Celery warns root because of pickled tasks; ours are JSON only.
+# Celery warns root about pickled tasks; ours are JSON only.
 warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
 
 redact_uncaught_errors()
@@ -40,13 +40,13 @@ app.autodiscover_tasks()
 
 @setup_logging.connect
 def keep_logging_config(**_: Any) -> None:
-    """Django has set it up; Celery's own would print what we redact."""
+    """Logging is configured by Django; Celery's own handlers would not redact."""
 
 
 @worker_init.connect
 @beat_init.connect
 def check_before_start(**_: Any) -> None:
-    """No task runs on a database of another version or with a wrong key."""
+    """Refuse to run tasks with another version's schema or a wrong key."""
     if os.environ.get("NOTIFYWEB_SUPERVISED"):
         return
     from django.db import connection
@@ -65,8 +65,8 @@ def check_before_start(**_: Any) -> None:
 
 
 @worker_ready.connect
-def begin(sender: Any, **_: Any) -> None:
-    """What a worker that died left behind is found at once, not by the next sweep."""
+def resume_work(sender: Any, **_: Any) -> None:
+    """Take over what a killed worker left behind now, not at the next sweep."""
     from common import wake
     from notifyweb import schedule
     from notifyweb.task_queues import ROUTES

@@ -1,4 +1,4 @@
-"""System checks: settings that are wrong together, said before anything starts."""
+"""System checks: combinations of settings that are wrong."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def check_production(
     app_configs: Sequence[AppConfig] | None,
     **_: Any,
 ) -> list[CheckMessage]:
-    """With an external database and no demo, what is for tests is forbidden."""
+    """Test settings are errors with an external database and no demo."""
     return [
         *_production("DEBUG shows secrets; set it to 0.", "E001", wrong=settings.DEBUG),
         *_production(
-            f"{OUTBOUND} opens inner hosts to strangers' URLs; if that is meant, say "
-            f"the same list again in {OUTBOUND_AGAIN}.",
+            f"{OUTBOUND} opens inner hosts to strangers' URLs; if that is meant, "
+            f"repeat the list in {OUTBOUND_AGAIN}.",
             "E002",
             wrong=bool(settings.OUTBOUND_ALLOW)
             and set(settings.OUTBOUND_ALLOW) != set(env.names(OUTBOUND_AGAIN)),
@@ -62,7 +62,7 @@ def check_addresses(
         found.append(
             Error(
                 "RELAY_URL names another relay but PROJECT_ID is empty; set it to the "
-                "project id that this relay knows.",
+                "project id registered with that relay.",
                 id="notifyweb.E005",
             )
         )

@@ -1,4 +1,7 @@
-"""Running one management command: services found or started, errors said plainly."""
+"""Runs one management command, with the embedded services it needs.
+
+A ``SettingError`` is printed as one line, without a traceback.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,16 @@ if TYPE_CHECKING:
     from notifyweb.embedded.lease import Service
 
 WRONG_SETTING = 2
-# As a shell says it of a program that SIGPIPE ended.
+# What a shell reports for a program that SIGPIPE ended.
 OUTPUT_CLOSED = 141
-# Set by the launcher for its children: the services are its business.
+# Set by the launcher for its children: it starts and stops the services itself.
 SUPERVISED = "NOTIFYWEB_SUPERVISED"
 # Commands that read and write no database.
 COMMANDS_WITHOUT_SERVICES = frozenset(
     {"run", "help", "version", "--help", "-h", "--version", "check", "collectstatic"}
     | {"findstatic", "diffsettings", "startapp", "makemessages", "compilemessages"}
 )
-
-
-# They serve others, so they start only on a database of their own version.
+# Servers start only on a database of their own version.
 SERVERS = frozenset({"daphne", "relay", "gateway"})
 
 
@@ -36,7 +37,7 @@ def run_command(argv: Sequence[str]) -> int:
     redact_uncaught_errors()
     try:
         if list(argv[1:]) == ["run"]:
-            # Without Django's apps: it starts sooner and stays small.
+            # Without Django's apps the launcher starts sooner and stays small.
             from notifyweb.launcher.system import run
 
             return run()
@@ -50,7 +51,7 @@ def run_command(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return WRONG_SETTING
     except BrokenPipeError:
-        # Who read our output has seen enough (``| head``). What is left goes nowhere.
+        # The reader closed the pipe (``| head``); Python's flush at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
     return 0
@@ -67,7 +68,7 @@ def _refuse_if_unfit() -> None:
     try:
         check_startup()
     finally:
-        # The server decides for itself how it connects.
+        # The relay and the gateway have their own pools; this connection would idle.
         connection.close()
 
 
@@ -93,7 +94,7 @@ def _services_for(command: str) -> Iterator[None]:
 
 
 def embedded_services() -> list[Service]:
-    """Those of PostgreSQL and Redis that the settings leave to us."""
+    """PostgreSQL and Redis, where the settings name no external ones."""
     from django.conf import settings
 
     services: list[Service] = []

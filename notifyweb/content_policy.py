@@ -1,4 +1,4 @@
-"""What pages may load: their own site only. A setting of django-csp."""
+"""Content-Security-Policy for django-csp: pages load from their own origin only."""
 
 from csp.constants import NONE, SELF
 

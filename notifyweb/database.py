@@ -1,4 +1,4 @@
-"""How Django reaches PostgreSQL: time limits on everything, a pool where asked for."""
+"""Django's connection settings: time limits everywhere, a pool where requested."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5
 POOL_TIMEOUT_S = 3
-# The pool doubles the pause between its attempts until it gives up, and then begins anew
-# with the next request. Five seconds keep the longest pause short.
+# The pool doubles the pause between its attempts until this time has passed, and starts
+# over with the next request. Five seconds keep the longest pause short.
 POOL_RECONNECT_S = 5
 IDLE_IN_TRANSACTION_MS = 60_000
 KEEP_CONNECTION_S = 60
@@ -38,7 +38,7 @@ class Timeouts:
 
 
 def database_settings(
-    address: DatabaseAddress, patience: Timeouts, *, pool: int
+    address: DatabaseAddress, timeouts: Timeouts, *, pool: int
 ) -> dict[str, Any]:
     """``DATABASES["default"]``. ``pool`` is its size; 0 keeps one connection each."""
     options: dict[str, object] = {
@@ -47,12 +47,12 @@ def database_settings(
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "notifyweb",
         "session": {
-            "statement_timeout": str(patience.statement_ms),
-            "lock_timeout": str(patience.lock_ms),
+            "statement_timeout": str(timeouts.statement_ms),
+            "lock_timeout": str(timeouts.lock_ms),
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
         },
     }
-    found: dict[str, Any] = {
+    database: dict[str, Any] = {
         "ENGINE": "notifyweb.postgresql",
         "NAME": address.name,
         "HOST": address.host,
@@ -64,12 +64,12 @@ def database_settings(
         "OPTIONS": options,
     }
     if pool:
-        pool_connections(found, pool)
-    return found
+        pool_connections(database, pool)
+    return database
 
 
 def probe_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
-    """What libpq needs for one short connection beside Django's own."""
+    """libpq arguments for one short connection outside Django's."""
     options = dict(database["OPTIONS"])
     for ours in ("pool", "session"):
         options.pop(ours, None)

@@ -1,7 +1,7 @@
-"""Typed readers of environment variables, and the secrets kept beside the data.
+"""Typed readers of environment variables, and the secrets stored beside the data.
 
-A value that cannot be right raises ``SettingError`` with one sentence that names the
-variable, the value and what would be right; commands print it and end with code 2.
+A wrong value raises ``SettingError``: one sentence with the variable, its value and a valid
+one. Commands print it and exit with code 2.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 class SettingError(Exception):
-    """A wrong setting, said in one sentence for the person who can change it."""
+    """A wrong setting, described in one sentence for the operator."""
 
 
 def text(name: str, default: str = "") -> str:
@@ -82,7 +82,7 @@ def address(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
     """A URL of one of the given schemes, written as a browser writes it.
 
     Scheme and host in lower case, an international name as punycode, no default port, no
-    slash at the end. Others compare these URLs as text, so each has one spelling.
+    slash at the end. Peers compare these URLs as text, so each has one form.
     """
     return _normalized(name, text(name, default), schemes)
 
@@ -90,12 +90,12 @@ def address(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
 def addresses(
     name: str, default: tuple[str, ...], *, schemes: tuple[str, ...]
 ) -> list[str]:
-    """A comma-separated list of such URLs."""
+    """A comma-separated list of URLs, each normalized as by ``address``."""
     return [_normalized(name, value, schemes) for value in names(name, default)]
 
 
 def origin(name: str, default: str, *, schemes: tuple[str, ...]) -> str:
-    """Such a URL without a path: what is served there is served from the root."""
+    """A normalized URL without a path, because we serve from the root of a host."""
     value = address(name, default, schemes=schemes)
     if urlsplit(value).path:
         raise SettingError(
@@ -138,12 +138,12 @@ def _normalized_host(name: str, host: str, *, bracketed: bool) -> str:
 
 
 def url_host(host: str) -> str:
-    """A host as URLs write it: IPv6 addresses stand in brackets."""
+    """A host as written in URLs: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def bind(name: str, default: str) -> str:
-    """An address to listen on, without the brackets of URLs."""
+    """An address to listen on; an IPv6 address loses its brackets."""
     value = text(name, default)
     host = value[1:-1] if value[0] == "[" and value[-1] == "]" else value
     try:
@@ -158,7 +158,7 @@ def bind(name: str, default: str) -> str:
 
 
 def local_host(bound: str) -> str:
-    """Where a program on this machine reaches what listens on ``bound``."""
+    """The address on which local programs reach a server bound to ``bound``."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104
 
 
@@ -180,7 +180,7 @@ def split_url(name: str, value: str, schemes: tuple[str, ...]) -> SplitResult:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """Where PostgreSQL is. ``host`` is a folder when it listens on a Unix socket."""
+    """PostgreSQL's address. ``host`` is a folder for a Unix socket."""
 
     name: str
     host: str
@@ -205,7 +205,7 @@ def database_address(name: str) -> DatabaseAddress | None:
     try:
         make_conninfo(**query)
     except psycopg.ProgrammingError:
-        raise SettingError(f"{name} has an option that libpq does not know.") from None
+        raise SettingError(f"{name} has an option that libpq does not have.") from None
     port_in_query = query.pop("port", "5432")
     if not port_in_query.isdecimal() or not 0 < int(port_in_query) <= MAX_PORT:
         raise SettingError(f"{name} names a port that is not one.")
@@ -237,7 +237,7 @@ def forget_libpq_variables() -> None:
 
 @dataclass(frozen=True, slots=True)
 class MailAddress:
-    """How mail leaves: ``smtp[s]://user:password@host:port`` or ``console:``."""
+    """Where mail is sent: ``smtp[s]://user:password@host:port`` or ``console:``."""
 
     backend: str
     host: str = ""
@@ -276,7 +276,7 @@ def folder(name: str, default: Path) -> Path:
 
 
 def private_folder(path: Path) -> Path:
-    """Make ``path`` and close it to other users; say so if that cannot be done."""
+    """Create ``path`` with mode 0700; raise ``SettingError`` if that is impossible."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
@@ -296,7 +296,7 @@ def private_folder(path: Path) -> Path:
 
 
 def kept_secret(path: Path, fresh: str) -> str:
-    """The secret kept in ``path``; ``fresh`` is put there first if nothing is."""
+    """Return the secret stored in ``path``; store ``fresh`` there if it is missing."""
     if not path.exists():
         _write_once(path, fresh)
     if path.stat().st_mode & 0o077:
@@ -310,8 +310,8 @@ def kept_secret(path: Path, fresh: str) -> str:
 
 
 def _write_once(path: Path, content: str) -> None:
-    # Two commands may start at once on a fresh directory: a hard link lets only one
-    # of their secrets become the secret, and never shows half of one.
+    # Two commands may start at once on a new directory. A hard link is created by only
+    # one of them, and the file is complete when it gets its name.
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -338,8 +338,7 @@ def fresh_keychain_keys() -> str:
 
 
 def keychain_keys(name: str, value: str) -> list[str]:
-    """``id:base64`` pairs, comma separated; checked here so that nothing starts
-    with a key that cannot open anything."""
+    """Parse comma-separated ``id:base64`` pairs and check the length of each key."""
     keys = [part.strip() for part in value.split(",") if part.strip()]
     seen: set[str] = set()
     for position, key in enumerate(keys, start=1):

@@ -1,6 +1,6 @@
-"""Answers when something is wrong: a page for people, a problem for programs.
+"""Error responses: a page for browsers, problem+json for all other clients.
 
-Neither ever shows a trace, a query, a path or the name of a library.
+Neither contains a traceback, a query, a file path or the name of a library.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 RETRY_AFTER = {"Retry-After": "2"}
-AWAY = Problem(
+DATABASE_UNAVAILABLE = Problem(
     type="database-away",
     title="Service unavailable",
     status=503,
     detail="The database does not answer; nothing was changed. Try again soon.",
 )
-BROKEN = Problem(
+SERVER_ERROR = Problem(
     type="server-error",
     title="Server error",
     status=500,
     detail="Something went wrong on our side.",
 )
-ABSENT = Problem(
+NOT_FOUND = Problem(
     type="not-found",
     title="Not found",
     status=404,
@@ -52,13 +52,13 @@ METHOD_NOT_ALLOWED = Problem(
     status=405,
     detail="This address takes other methods.",
 )
-MALFORMED = Problem(
+BAD_REQUEST = Problem(
     type="bad-request",
     title="Bad request",
     status=400,
     detail="The request cannot be read.",
 )
-NO_CSRF_TOKEN = Problem(
+CSRF_FAILED = Problem(
     type="csrf",
     title="Forbidden",
     status=403,
@@ -72,7 +72,7 @@ def answer(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """``templates/<status>.html`` for a browser, problem+json for all others."""
+    """Render ``templates/<status>.html`` for browsers, problem+json for the rest."""
     if "text/html" not in request.headers.get("Accept", ""):
         return problem_response(request, problem, headers=headers)
     return HttpResponse(
@@ -81,8 +81,8 @@ def answer(
 
 
 def _page(request: HttpRequest, problem: Problem) -> str:
-    # Without a request context: what is broken may be what a context needs.
-    # The bare request is for its cookies: the page keeps the look that was chosen.
+    # Without context processors: the fault may be in what they need. Templates read the
+    # chosen appearance from the cookies of the request.
     context = {
         "problem": problem,
         "request_id": request_id(request),
@@ -99,23 +99,23 @@ def _page(request: HttpRequest, problem: Problem) -> str:
     )
 
 
-def is_away(error: BaseException | None) -> bool:
+def is_database_unavailable(error: BaseException | None) -> bool:
     return isinstance(error, OperationalError | InterfaceError)
 
 
-def database_away(request: HttpRequest) -> HttpResponse:
-    return answer(request, AWAY, headers=RETRY_AFTER)
+def database_unavailable(request: HttpRequest) -> HttpResponse:
+    return answer(request, DATABASE_UNAVAILABLE, headers=RETRY_AFTER)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """``handler500``. Sessions, for one, meet an absent database outside any view."""
-    if is_away(sys.exc_info()[1]):
-        return database_away(request)
-    return answer(request, BROKEN)
+    """``handler500``: also for database errors outside any view, as in sessions."""
+    if is_database_unavailable(sys.exc_info()[1]):
+        return database_unavailable(request)
+    return answer(request, SERVER_ERROR)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, ABSENT)
+    return answer(request, NOT_FOUND)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -128,8 +128,8 @@ def wrong_method(request: HttpRequest, allowed: str) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, MALFORMED)
+    return answer(request, BAD_REQUEST)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return answer(request, NO_CSRF_TOKEN)
+    return answer(request, CSRF_FAILED)

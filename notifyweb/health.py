@@ -1,10 +1,9 @@
-"""Is it alive, is it ready, how much does it do: ``/healthz /livez /readyz /metrics``.
+"""``/healthz``, ``/livez``, ``/readyz`` and ``/metrics``.
 
-``/healthz`` needs nothing but the process. ``/readyz`` checks each component that the
-whole system needs and names what is missing. Neither takes a connection from the pool that
-serves pages: slow requests must not look like an outage. ``/livez`` does, and fails when
-only a restart of this process would help: pages get no database connection although the
-database accepts others.
+``/healthz`` needs only the process. ``/readyz`` checks every component of the system and
+lists the missing ones. Neither uses the connection pool of the pages, so that slow requests
+do not look like an outage. ``/livez`` does, and fails only when a restart of this process
+would help: pages get no database connection although the database accepts others.
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 
 RELAY_TIMEOUT_S = 1.0
 POSTGRES_TIMEOUT_S = 2.0
-# Three missed signs: the gateway beats every five seconds, the others every fifteen.
+# Heartbeats come every 5 s from the gateway, every 3 s from beat and every 15 s from the
+# canary tasks of the workers. Three may be missed, and beat may wait 12 s for its lock.
 MAX_HEARTBEAT_AGE_S = {"gateway": 20.0, "worker": 60.0, "outbound": 60.0, "beat": 45.0}
 OK = 200
 UNAVAILABLE = 503
@@ -54,7 +54,7 @@ class Component:
 
 def _open_to_all(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     guarded = require_safe(never_cache(view))
-    # What a test asks of every address: who may open it.
+    # A test checks that every URL declares who may open it.
     guarded.access_rule = "public"  # type: ignore[attr-defined]
     return guarded
 
@@ -66,7 +66,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @_open_to_all
 def livez(request: HttpRequest) -> HttpResponse:
-    if not _attempt.answers():
+    if not _postgres_probe.succeeds():
         return JsonResponse({"status": "ok", "state": "the database is away"})
     try:
         with connection.cursor() as cursor:
@@ -88,8 +88,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
         **_heartbeats(),
     }
     if components["postgres"].ok:
-        components["migrations"] = _told(startup.unapplied_migrations)
-        components["keychain"] = _told(startup.closed_keychain)
+        components["migrations"] = _fault_free(startup.unapplied_migrations)
+        components["keychain"] = _fault_free(startup.closed_keychain)
     ready = all(component.ok for component in components.values())
     value = {
         "ready": ready,
@@ -97,7 +97,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     }
     headers = {} if ready else {"Retry-After": "2"}
     answer = JsonResponse(value, status=OK if ready else UNAVAILABLE, headers=headers)
-    # Not being ready is an answer, no incident: Django need not log it.
+    # Polled every few seconds: Django must not log each 503 as an error.
     answer._has_been_logged = True  # type: ignore[attr-defined]
     return answer
 
@@ -107,10 +107,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
 
 
-# By path below the root. ``middleware.Probes`` answers them whatever host they name.
+# By path below the root. ``middleware.Probes`` accepts any ``Host`` for them.
 PROBES = {
     "healthz": healthz,
-    # Where the reference servers are asked, and a Keys Server at the root.
+    # The path that the WalletConnect reference servers use.
     "health": healthz,
     "livez": livez,
     "readyz": readyz,
@@ -118,18 +118,18 @@ PROBES = {
 }
 
 
-class _Attempt:
-    """One connection to PostgreSQL at a time, however many probes arrive.
+class _PostgresProbe:
+    """At most one probe connection to PostgreSQL, however many requests arrive.
 
-    A stalled database blocks the attempt in a thread of its own. Later probes wait for the
-    same attempt, so that they open no connection each.
+    A stalled database blocks the attempt in a thread of its own. Later requests wait for
+    the same attempt instead of opening one connection each.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: Future[None] | None = None
 
-    def answers(self) -> bool:
+    def succeeds(self) -> bool:
         with self._lock:
             if self._running is None or self._running.done():
                 self._running = Future()
@@ -149,17 +149,17 @@ class _Attempt:
             arguments = probe_arguments(settings.DATABASES["default"])
             with psycopg.connect(**arguments) as own:
                 own.execute("SELECT 1")
-        except Exception as error:  # reported by whoever reads the outcome
+        except Exception as error:  # raised again by ``Future.result``
             outcome.set_exception(error)
         else:
             outcome.set_result(None)
 
 
-_attempt = _Attempt()
+_postgres_probe = _PostgresProbe()
 
 
 def _postgres() -> Component:
-    if _attempt.answers():
+    if _postgres_probe.succeeds():
         return Component(ok=True, state="answers")
     return Component(ok=False, state="does not answer")
 
@@ -201,12 +201,12 @@ def _heartbeats() -> dict[str, Component]:
     }
 
 
-def _by_age(age: float | None, oldest: float) -> Component:
+def _by_age(age: float | None, max_age_s: float) -> Component:
     if age is None:
-        return Component(ok=False, state="no sign of life yet")
-    return Component(ok=age <= oldest, state=f"last sign of life {age:.0f} s ago")
+        return Component(ok=False, state="no heartbeat yet")
+    return Component(ok=age <= max_age_s, state=f"last heartbeat {age:.0f} s ago")
 
 
-def _told(find_fault: Callable[[], str]) -> Component:
+def _fault_free(find_fault: Callable[[], str]) -> Component:
     fault = find_fault()
     return Component(ok=not fault, state=fault or "in order")

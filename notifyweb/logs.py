@@ -1,8 +1,8 @@
-"""Logs: one line per event, with its request, without secrets.
+"""Log formats: one line per event, with its request id, without secrets.
 
-Nothing should hand a key to a logger. This filter is the net below: what looks like a
-key, a token or a signature is cut, whoever logs it. Text of strangers is escaped, so
-that it cannot begin a line of its own.
+No code should pass a key to a logger. As a second defence the formatters mask everything
+that looks like a key, a token or a signature. Peer-supplied text is escaped, so that it
+cannot forge a log line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ current_request: ContextVar[str] = ContextVar("current_request", default="")
 
 MAX_VALUE_LENGTH = 500
 MASK = "***"
-# Names whose values are never shown, also as a part of a name: ``project_secret``.
+# Names whose values are masked, also inside longer names such as ``project_secret``.
 SECRET_NAME = re.compile(
     r"(?i)(?<![\w-])((?:[\w-]{0,40}[_-])?(?:sym_?key|private_?key|secret(?:_?key)?|password|"
     r"passwd|pwd|\w{0,40}token|api_?key|authorization|auth|cookie|session_?key|entropy|"
@@ -41,14 +41,14 @@ JWT = re.compile(r"\beyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
 HEX_SECRET = re.compile(r"\b0x[0-9a-fA-F]{64,}\b")
 # A password, or a user alone, which then is a token.
 USER_IN_URL = re.compile(r"(://)(?:([^/\s:@]*:)[^/\s]+|[^/\s:@]+)@")
-# Shorter values would also cut words that happen to be the same.
+# Shorter values would also mask unrelated text that happens to be equal.
 MIN_HIDDEN_LENGTH = 8
 _hidden: set[str] = set()
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 def hide(*values: str) -> None:
-    """Cut these values from now on, wherever they turn up: the secrets of the settings."""
+    """Mask these values, the secrets of the settings, in everything logged from now on."""
     for value in values:
         if len(value) >= MIN_HIDDEN_LENGTH:
             _hidden.update({value, quote(value), quote(value, safe="")})
@@ -65,7 +65,7 @@ def redact(text: str) -> str:
 
 
 def redact_uncaught_errors() -> None:
-    """Redact what Python itself prints of an error that ends a process or a thread."""
+    """Redact the traceback that Python prints when a process or a thread fails."""
 
     def report(
         kind: type[BaseException],
@@ -102,7 +102,7 @@ def _extras(record: logging.LogRecord) -> dict[str, str]:
 
 
 def _is_connection_lost(error: BaseException | None) -> bool:
-    """A database that is away, by psycopg's word or by Django's about psycopg's."""
+    """Whether psycopg, or Django on behalf of psycopg, lost its connection."""
     for each in (error, error.__cause__ if error else None):
         if isinstance(each, psycopg.OperationalError):
             state = each.sqlstate
@@ -111,14 +111,14 @@ def _is_connection_lost(error: BaseException | None) -> bool:
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """No trace tells more of an absent database than the line does: it is many times away."""
+    # A lost connection fails many requests at once, and the trace adds nothing.
     if not record.exc_info or _is_connection_lost(record.exc_info[1]):
         return ""
     return redact(formatter.formatException(record.exc_info))
 
 
 class TextFormatter(logging.Formatter):
-    """For people: level, logger, sentence, then what belongs to it."""
+    """Human-readable: level, logger, message, then ``name=value`` pairs."""
 
     def format(self, record: logging.LogRecord) -> str:
         extras = " ".join(f"{name}={value}" for name, value in _extras(record).items())
@@ -129,7 +129,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """For machines: one JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         value: dict[str, Any] = {
@@ -161,7 +161,7 @@ def configuration(*, level: str, form: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
-            # Every request once is the business of a proxy in front.
+            # Access logs are left to the proxy.
             "django.request": {"level": "ERROR"},
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "daphne": {"level": "WARNING"},

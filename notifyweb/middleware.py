@@ -1,4 +1,4 @@
-"""What every request passes: its id, the headers of every answer, and absent parts."""
+"""Middleware of every request: ids, headers, probes and error responses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PERMISSIONS = ", ".join(
 
 
 class RequestIdentity:
-    """Gives each request an id that its answer, its errors and its logs carry."""
+    """Gives each request an id that its response, its errors and its logs carry."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
@@ -65,10 +65,10 @@ class RequestIdentity:
 
 
 class PlainPaths:
-    """Serves an address with doubled or trailing slashes as the address without them.
+    """Serves a path with doubled or trailing slashes as the path without them.
 
-    A base URL that is configured with a slash at its end makes ``//notify``. Answered in
-    place: a redirect would cost a POST its body.
+    Clients build ``//notify`` from a base URL with a slash at its end. Redirecting would
+    lose the body of a POST.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -81,7 +81,7 @@ class PlainPaths:
             and not is_valid_path(request.path_info)
             and is_valid_path(plain)
         ):
-            # Also what is logged, and what an idempotent call is known by.
+            # Logs and idempotency keys use the plain path, too.
             request.path = request.path.removesuffix(request.path_info) + plain
             request.path_info = request.META["PATH_INFO"] = plain
         return self._get_response(request)
@@ -92,10 +92,10 @@ def plain_path(path: str) -> str:
 
 
 class Probes:
-    """Answers health probes before anything looks at their ``Host`` or their session.
+    """Serves health probes before ``Host`` and session are checked.
 
-    A probe names this machine by whatever address it found it at: a container's, a pod's,
-    a service's. Host checks protect pages; these answers name no host.
+    Probes use the address of a container, a pod or a service as ``Host``. Host checks
+    protect pages that build links from it; probe responses contain none.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -107,8 +107,10 @@ class Probes:
 
 
 class RejectNullBytes:
-    """No database keeps a zero character, so the address of a page that holds one names
-    nothing. The servers' own doors refuse it in their own words."""
+    """Rejects page URLs with a null byte, which PostgreSQL cannot store.
+
+    The HTTP APIs validate their own parameters and name the field in the error.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
@@ -123,12 +125,12 @@ class RejectNullBytes:
         if match is None or match.app_name != "dashboard":
             return None
         if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
-            return errors.answer(request, errors.MALFORMED)
+            return errors.answer(request, errors.BAD_REQUEST)
         return None
 
 
 class MethodNotAllowed:
-    """A method that an address does not take: a page or a problem, like other errors."""
+    """Gives 405 responses the same body as other errors: a page or problem+json."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
@@ -136,17 +138,17 @@ class MethodNotAllowed:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
-            said = errors.wrong_method(request, response.headers["Allow"])
-            # The answer stays what it is, with the headers that its view gave it.
-            response.content = said.content
-            response.headers["Content-Type"] = said.headers["Content-Type"]
+            error = errors.wrong_method(request, response.headers["Allow"])
+            # Only the body changes: the view's own headers, such as CORS, stay.
+            response.content = error.content
+            response.headers["Content-Type"] = error.headers["Content-Type"]
         return response
 
 
 class DatabaseUnavailable:
-    """A database that is away is 503 with ``Retry-After``, never a trace.
+    """Answers 503 with ``Retry-After`` while the database is unavailable.
 
-    Problems raised below a view become their answers here as well.
+    Also turns a ``ProblemError`` raised below a view into its response.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -162,7 +164,7 @@ class DatabaseUnavailable:
             return problem_response(
                 request, exception.problem, headers=exception.headers
             )
-        if errors.is_away(exception):
-            logger.warning("the database is away", extra={"path": request.path})
-            return errors.database_away(request)
+        if errors.is_database_unavailable(exception):
+            logger.warning("database unavailable", extra={"path": request.path})
+            return errors.database_unavailable(request)
         return None

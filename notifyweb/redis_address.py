@@ -1,4 +1,4 @@
-"""``REDIS_URL``, read once for three clients that read such URLs differently."""
+"""``REDIS_URL``, parsed once for three clients that parse such URLs differently."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ REDIS_TLS_OPTIONS = REDIS_TLS_FILES | {CERT_REQS, CHECK_HOSTNAME}
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where Redis is, in the form in which each of its clients takes it.
+    """Redis's address in the forms that its clients accept.
 
-    redis-py and channels_redis take ``url``, Celery ``celery_url`` with ``celery_tls``. Their
-    own readers of URLs differ: of ``rediss://`` Celery checks no certificate, and what
-    one calls a database another ignores.
+    redis-py and channels_redis use ``url``, Celery uses ``celery_url`` with ``celery_tls``.
+    Their URL parsers differ: Celery checks no certificate of ``rediss://``, and ``?db=`` is
+    read by one and ignored by another.
     """
 
     host: str = ""
@@ -40,8 +40,8 @@ class RedisAddress:
     def url(self) -> str:
         query = {"db": str(self.database), **dict(self.tls or ())}
         scheme = "unix" if self.path else "redis" if self.tls is None else "rediss"
-        place = quote(self.path) if self.path else self._host_and_port
-        return f"{scheme}://{self._credentials}{place}?{urlencode(query)}"
+        location = quote(self.path) if self.path else self._host_and_port
+        return f"{scheme}://{self._credentials}{location}?{urlencode(query)}"
 
     @property
     def celery_url(self) -> str:
@@ -74,7 +74,7 @@ class RedisAddress:
 def redis_address(name: str, value: str) -> RedisAddress | None:
     """``redis://user:password@host:port/0``, ``rediss://…`` or ``unix:///path?db=0``.
 
-    None if empty. What only one of the three clients would take is refused.
+    None if empty. An option that only some of the three clients support is refused.
     """
     if not value:
         return None
@@ -132,7 +132,7 @@ def _redis_database(name: str, value: str) -> int:
 
 def _redis_tls(name: str, query: dict[str, str]) -> tuple[tuple[str, str], ...]:
     given = query.get(CERT_REQS, "required")
-    # Celery's own spelling is taken, too.
+    # Celery's own form, CERT_REQUIRED, is accepted, too.
     required = given.lower().removeprefix("cert_")
     if required not in {"required", "optional", "none"}:
         raise SettingError(

@@ -1,7 +1,6 @@
-"""Reports of our own faults to Sentry, when ``SENTRY_DSN`` names one.
+"""Error reports to Sentry, when ``SENTRY_DSN`` is set.
 
-No bodies, cookies, variables or addresses leave the machine, and what does passes the
-same redaction as the logs.
+Reports contain no bodies, cookies, variables or addresses, and are redacted as logs are.
 """
 
 from __future__ import annotations

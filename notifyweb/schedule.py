@@ -1,7 +1,7 @@
-"""What happens by the clock: every periodic task of the system, in one place.
+"""Every periodic task of the system.
 
-Tasks are named, not imported. Each of them looks for due rows in the database, so that
-a run too many does no harm and a run too few is made up for by the next one.
+Tasks are named, not imported. Each of them looks for due rows in the database, so an extra
+run does no harm and a missed run is made up for by the next one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 CANARY = "notifyweb.canary"
 OUTBOUND_CANARY = "notifyweb.outbound_canary"
-# What a worker looks for when it starts: the work of one that died, which had it leased.
+# Started with each worker, to take over the leased work of one that was killed.
 AT_START = (
     CANARY,
     OUTBOUND_CANARY,
@@ -27,7 +27,7 @@ CANARY_S = 15
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """``task`` every ``every_s`` seconds; ``what`` is said in the admin pages."""
+    """``task`` every ``every_s`` seconds; ``what`` is its description in the admin."""
 
     task: str
     every_s: int
@@ -35,17 +35,19 @@ class Periodic:
 
 
 PERIODIC = (
-    Periodic(CANARY, CANARY_S, "prove that the workers for messages take up tasks"),
-    Periodic(OUTBOUND_CANARY, CANARY_S, "the same for the outbound workers"),
-    Periodic("messaging.sweep", 30, "find relay messages that no wake-up announced"),
+    Periodic(CANARY, CANARY_S, "heartbeat of the workers for messages"),
+    Periodic(OUTBOUND_CANARY, CANARY_S, "heartbeat of the outbound workers"),
+    Periodic("messaging.sweep", 30, "handle relay messages whose wake-up was lost"),
     Periodic("messaging.prune", 15 * MINUTE, "drop relay messages past their TTL"),
-    Periodic("accounts.expire_devices", MINUTE, "sign out devices past their time"),
+    Periodic("accounts.expire_devices", MINUTE, "sign out expired devices"),
     Periodic("accounts.prune", DAY, "drop what sign-ins and removals left behind"),
     Periodic("identity.look_up_identities", MINUTE, "ask other Keys Servers"),
     Periodic("identity.register_identity_keys", MINUTE, "register identity keys"),
     Periodic("identity.unregister_identity_keys", MINUTE, "unregister identity keys"),
-    Periodic("identity.prune", 10 * MINUTE, "forget resolved identities past use"),
-    Periodic("history.prune_messages", HOUR, "drop archived messages past their time"),
+    Periodic("identity.prune", 10 * MINUTE, "drop expired identities"),
+    Periodic(
+        "history.prune_messages", HOUR, "drop archived messages past their retention"
+    ),
     Periodic("subscriptions.expire_attempts", 30, "end subscribe attempts unanswered"),
     Periodic(
         "subscriptions.expire_subscriptions", MINUTE, "end subscriptions past expiry"
@@ -53,12 +55,14 @@ PERIODIC = (
     Periodic(
         "subscriptions.renew_subscriptions", 10 * MINUTE, "renew before the expiry"
     ),
-    Periodic("subscriptions.resolve_dapp", 30, "read what subscribe attempts wait for"),
+    Periodic("subscriptions.resolve_dapp", 30, "read documents for subscribe attempts"),
     Periodic("subscriptions.learn_dapps", 2 * MINUTE, "read keys of synced dapps"),
     Periodic(
         "subscriptions.recheck_documents", 10 * MINUTE, "read did.json of dapps again"
     ),
-    Periodic("subscriptions.check_domains", 30, "check domains that no task took"),
+    Periodic(
+        "subscriptions.check_domains", 30, "run domain checks whose wake-up was lost"
+    ),
     Periodic(
         "subscriptions.watch_accounts",
         MINUTE,
@@ -67,17 +71,21 @@ PERIODIC = (
     Periodic(
         "subscriptions.enrich_subscriptions",
         30,
-        "complete what the Cast Server has listed",
+        "complete subscriptions listed by the Cast Server",
     ),
-    Periodic("subscriptions.ask_reads", 30, "ask what other clients have read"),
+    Periodic("subscriptions.ask_reads", 30, "fetch read state of other clients"),
     Periodic(
         "subscriptions.replay_history", MINUTE, "read older notifications from History"
     ),
-    Periodic("syncstore.cold_start", MINUTE, "go on rebuilding stores from History"),
+    Periodic("syncstore.cold_start", MINUTE, "continue to rebuild stores from History"),
     Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
     Periodic("castserver.send_deliveries", 30, "build messages of large notifications"),
-    Periodic("castserver.announce_changes", 30, "tell watchers what no task told"),
+    Periodic(
+        "castserver.announce_changes",
+        30,
+        "notify watchers of changes not yet announced",
+    ),
     Periodic("castserver.expire_subscribers", MINUTE, "end subscribers past expiry"),
     Periodic(
         "dashboard.prune_submissions", MINUTE, "clear secrets that forms have shown"
@@ -87,13 +95,12 @@ PERIODIC = (
 
 
 def beat_schedule() -> dict[str, dict[str, object]]:
-    """The same for Celery beat."""
+    """``PERIODIC`` in the form of ``CELERY_BEAT_SCHEDULE``."""
     return {
         entry.task: {
             "task": entry.task,
             "schedule": float(entry.every_s),
-            # A run that waited longer than its own interval has a successor.
-            "options": {"expires": max(entry.every_s, CANARY_S)},
+            "description": entry.what,
         }
         for entry in PERIODIC
     }

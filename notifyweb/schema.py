@@ -1,12 +1,12 @@
 """Comparison of the live schema with the one that the models describe.
 
 The record of applied migrations holds names only. It stays the same when a migration is
-edited after it was applied, so what the tables look like has to be read from them.
+edited after it was applied, so the tables themselves are inspected.
 
 Both sides are sets of lines, one for each column, index, check and foreign key. Names of
-indexes and constraints count where ``Meta`` gives them; those that Django makes up contain
-the table's name and survive its renaming, so they count by what they cover. Conditions and
-expressions are not compared: PostgreSQL stores them in a form of its own.
+indexes and constraints are compared where ``Meta`` gives them. Generated names contain the
+table's name and outlive its renaming, so those indexes are compared by their columns.
+Conditions and expressions are not compared: PostgreSQL stores them in a rewritten form.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ FROM pg_class t JOIN pg_constraint c ON c.conrelid = t.oid
 LEFT JOIN pg_class f ON f.oid = c.confrelid
 WHERE t.relname = ANY(%s) AND pg_table_is_visible(t.oid) AND c.contype IN ('c', 'f')
 """
-# Without an extra one, every statement gives the same result.
+# An extra index changes no result.
 HARMLESS = "index "
 
 
 @dataclass(slots=True)
 class ExpectedSchema:
-    """What the tables of some models consist of. ``names`` are those given in ``Meta``,
-    ``with_expressions`` those of them whose columns cannot be compared."""
+    """``names`` are those given in ``Meta``, ``with_expressions`` those of them whose
+    columns cannot be compared."""
 
     lines: set[str] = field(default_factory=set)
     tables: set[str] = field(default_factory=set)
@@ -68,7 +68,7 @@ class ExpectedSchema:
 
 
 def schema_differences(apps: Apps = current_apps) -> list[str]:
-    """How the database differs from the models of our apps; empty if it does not."""
+    """Differences between the database and the models of our apps."""
     expected = expected_schema(_our_models(apps))
     live = live_schema(expected)
     missing = sorted(f"no {line}" for line in expected.lines - live)
@@ -171,7 +171,7 @@ def _column(model: type[Model], name: str) -> str:
 
 
 def live_schema(expected: ExpectedSchema) -> set[str]:
-    """What the database has of the expected tables, in the same form."""
+    """The lines of the expected tables as they are in the database."""
     lines = set()
     tables = sorted(expected.tables)
     with connection.cursor() as cursor:

@@ -19,7 +19,7 @@ from notifyweb.schedule import beat_schedule
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 60 * 60
 
-# Where things are kept ------------------------------------------------------
+# Data directory and services ------------------------------------------------
 
 DATA_DIR = env.folder("NOTIFYWEB_DATA_DIR", BASE_DIR / ".data")
 EXTERNAL_DATABASE = env.database_address("DATABASE_URL")
@@ -54,11 +54,11 @@ KEYS_SERVER_IS_OURS = not _other_keys_server
 _other_history = env.address("HISTORY_SERVER_URL", schemes=("http", "https"))
 HISTORY_SERVER_URL = _other_history or f"{PUBLIC_URL}/history"
 HISTORY_SERVER_IS_OURS = not _other_history
-# For wallets with notify-client 0.11.3, which replays pages in the order they come in.
+# notify-client 0.11.3 replays pages in the order in which it receives them.
 HISTORY_SHORT_PAGES_ASCENDING = env.flag(
     "NOTIFYWEB_HISTORY_SHORT_PAGES_ASCENDING", default=False
 )
-# The Cast Server that our wallets watch, and the one that we are: two things.
+# CAST_SERVER_URL is the server that our wallets watch, CAST_API_URL the one we serve.
 CAST_SERVER_URL = (
     env.address("CAST_SERVER_URL", schemes=("http", "https")) or PUBLIC_URL
 )
@@ -134,20 +134,20 @@ DATABASES = {
     )
 }
 # Daphne runs each request in a thread of its own; a pool keeps those threads from
-# opening a connection each. The web process takes it up when it starts.
+# opening a connection each. ``notifyweb.asgi`` applies it, in the web process only.
 WEB_DATABASE_POOL = env.integer("NOTIFYWEB_DATABASE_POOL", 10, highest=1000)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Redis: hints, queues and counters; nothing that may not be lost ---------------
+# Redis: hints, queues and counters; all of it may be lost ----------------------
 
 REDIS = EXTERNAL_REDIS or RedisAddress(path=str(EMBEDDED_PATHS.redis_socket))
 REDIS_URL = REDIS.url
-# Blocking reads last longer than the library's own limit of five seconds, which
-# would close every channel that is idle for so long.
+# Blocking reads outlast the library's default timeout of five seconds, which would close
+# every channel that is idle for that long.
 REDIS_TIMEOUT_S = 30
 CHANNEL_LAYERS = {
     "default": {
-        # Publish and subscribe: what nobody hears is lost, and is only a hint.
+        # PUBLISH loses messages without a subscriber; ours are hints, so that is fine.
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
             "hosts": [
@@ -211,8 +211,8 @@ MIDDLEWARE = [
     "notifyweb.middleware.RequestIdentity",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    # Adds a random number of bytes to each answer, and the CSRF token is masked anew in
-    # each: the length tells an attacker nothing about secrets (BREACH).
+    # Adds a random number of bytes to each response, and each contains a freshly masked
+    # CSRF token, so that lengths reveal no secrets (BREACH).
     "django.middleware.gzip.GZipMiddleware",
     "csp.middleware.CSPMiddleware",
     "notifyweb.middleware.PlainPaths",
@@ -282,7 +282,7 @@ ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", (PUBLIC_HOST,))
 if EMBEDDED_POSTGRES:
     ALLOWED_HOSTS = sorted({*ALLOWED_HOSTS, *LOOPBACK_NAMES})
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
-# Pages that may open the browser socket. At home both loopback names are this site.
+# Origins that may open the browser socket, on a developer's machine all loopback names.
 BROWSER_ORIGINS = [PUBLIC_URL]
 if EMBEDDED_POSTGRES:
     BROWSER_ORIGINS += [f"http://{name}:{PORT}" for name in LOOPBACK_NAMES]
@@ -339,7 +339,7 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"notifyweb@{PUBLIC_HOST}")
 CELERY_BROKER_URL = REDIS.celery_url
 CELERY_BROKER_USE_SSL = REDIS.celery_tls
 CELERY_TASK_DEFAULT_QUEUE = task_queues.MESSAGES
-# A worker that is not told which queues to take from takes from all.
+# A worker started without --queues takes from all of them.
 CELERY_TASK_QUEUES = task_queues.broker_queues()
 CELERY_TASK_ROUTES = task_queues.ROUTES
 CELERY_TASK_SERIALIZER = "json"
@@ -347,11 +347,11 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-# Below the lease of sixty seconds that a claim on rows lasts.
+# Below the 60 s for which claimed rows are leased.
 CELERY_TASK_SOFT_TIME_LIMIT = 45
 CELERY_TASK_TIME_LIMIT = 55
 CELERY_TASK_PUBLISH_RETRY = False
-# What is prefetched waits behind a running task, whichever queue is next.
+# A prefetched task would wait behind the running one, ahead of more urgent queues.
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 20_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -361,7 +361,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_POOL_LIMIT = 20
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Longer than the longest task, so that nobody takes it up a second time.
+    # Longer than tasks that drain a queue (115 s). Pruning and cold starts may run for
+    # 600 s and be delivered again; both take rows by a claim, so a second run is harmless.
     "visibility_timeout": 120,
     "socket_timeout": REDIS_TIMEOUT_S,
     "socket_connect_timeout": 5,
@@ -369,7 +370,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": not REDIS_URL.startswith("unix://"),
     "global_keyprefix": "celery:",
     "queue_order_strategy": "sorted",
-    # Starting a task is a hint: whoever gives it does not wait for an absent Redis.
+    # Starting a task is a hint: a request must not wait for an unavailable Redis.
     "max_retries": 1,
     "interval_start": 0,
     "interval_step": 0,

@@ -1,7 +1,7 @@
-"""What must be true before a process serves anybody.
+"""Checks before a process serves requests.
 
-A schema that is older or newer than this code or made by an edited migration, or a key
-that does not open the keychain: all are found here, and nothing has been written yet.
+They find a schema that is older or newer than this code or made by an edited migration, and
+a key that does not open the keychain, before anything is written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ POOLS_TRANSACTIONS = (
     "pool_mode = session for it, because locks and leases belong to sessions."
 )
 
-_in_order: set[str] = set()
+_passed: set[str] = set()
 
 
 def check_startup() -> None:
@@ -50,15 +50,15 @@ def check_startup() -> None:
 
 
 def shared_sessions() -> str:
-    """A sentence if a pooler gives statements of one connection to several sessions.
+    """Describe a pooler that spreads the statements of one connection over sessions.
 
-    Locks, prepared statements, settings and leases belong to a session. With a pooler
-    of transactions (or statements) each statement may meet another one. A pooler hands
-    out the session that was used last, so a second connection meets the first one's, or
-    the one used longest ago, so one connection meets two; both are looked for.
+    Locks, prepared statements, settings and leases belong to a session. A pooler in
+    transaction (or statement) mode may run each statement in another one. It assigns the
+    session used last, so that two connections share one, or the one used longest ago,
+    so that one connection gets two; both are looked for.
     """
     outcome: Future[bool] = Future()
-    # A pooler without enough sessions makes the third connection wait, not fail.
+    # A pooler without enough sessions makes the third connection wait instead of failing.
     threading.Thread(target=_look_for_sharing, args=(outcome,), daemon=True).start()
     try:
         is_shared = outcome.result(SESSIONS_TIMEOUT_S)
@@ -89,7 +89,7 @@ def _look_for_sharing(outcome: Future[bool]) -> None:
                 for _ in range(2):
                     row = sessions[position].execute(OWN_SESSION).fetchone()
                     numbers[position].add(row[0] if row else 0)
-            # One number for each, and each its own.
+            # In session mode each connection has one backend, shared with no other.
             seen, different = sum(map(len, numbers)), len(set().union(*numbers))
             outcome.set_result(not seen == different == len(sessions))
     except Exception as error:  # raised by the thread that waits
@@ -97,8 +97,8 @@ def _look_for_sharing(outcome: Future[bool]) -> None:
 
 
 def unapplied_migrations() -> str:
-    """A sentence about migrations still to be applied; empty if there are none."""
-    if "migrations" in _in_order:
+    """Describe migrations still to be applied; empty if there are none."""
+    if "migrations" in _passed:
         return ""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -108,12 +108,12 @@ def unapplied_migrations() -> str:
             f"{len(plan)} migrations are not applied, the first of them {first}; "
             "run: python manage.py migrate"
         )
-    _in_order.add("migrations")
+    _passed.add("migrations")
     return ""
 
 
 def newer_schema() -> str:
-    """A sentence if the database was migrated by a newer version of this code."""
+    """Describe migrations applied by a newer version of this code."""
     loader = MigrationExecutor(connection).loader
     applied = MigrationRecorder(connection).applied_migrations()
     unknown = sorted(
@@ -133,7 +133,7 @@ def newer_schema() -> str:
 
 
 def unfit_for_migrating() -> str:
-    """A sentence if this code cannot bring the database up to date."""
+    """Describe why this code cannot bring the database up to date."""
     return newer_schema() or wrong_schema(_models_of_applied_migrations())
 
 
@@ -147,7 +147,7 @@ def _models_of_applied_migrations() -> Apps:
 
 
 def wrong_schema(apps: Apps = current_apps) -> str:
-    """A sentence if the tables are not those of the models in ``apps``."""
+    """Describe how the tables differ from the models in ``apps``."""
     differences = schema_differences(apps)
     if not differences:
         return ""
@@ -161,12 +161,12 @@ def wrong_schema(apps: Apps = current_apps) -> str:
 
 
 def closed_keychain() -> str:
-    """A sentence if the keys we were given do not open what the keychain holds."""
-    if "keychain" in _in_order:
+    """Describe why the configured keys do not open the keychain."""
+    if "keychain" in _passed:
         return ""
     try:
         check_canary()
     except KeyringError as error:
         return str(error)
-    _in_order.add("keychain")
+    _passed.add("keychain")
     return ""

@@ -1,4 +1,4 @@
-"""Static files under names that carry their digest, so that browsers keep them."""
+"""Static files with digests in their names, which browsers cache for ever."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _, IMPORTS = CompressedManifestStaticFilesStorage._js_module_import_aggregation_
 
 
 class HashedStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
-    # Our scripts are modules: their imports have to name the hashed files too. The bundles
-    # of others import nothing, and looking for it in them takes seconds.
+    # Our scripts are modules: their imports must use the hashed names, too. Vendored bundles
+    # import nothing, and scanning them takes seconds.
     patterns = (*CompressedManifestStaticFilesStorage.patterns, ("js/*.js", IMPORTS))

@@ -1,11 +1,11 @@
-"""Which worker does what. Every task of ours is in this table.
+"""Which worker runs which task. Every task of ours is in this table.
 
 Two worker programs. ``worker`` handles protocol messages in processes of its own and
 never waits for the network. ``outbound`` waits for other servers, in threads, so that a
 slow host costs a thread and not a message.
 
-A worker takes tasks from its queues in alphabetical order (``queue_order_strategy``):
-the canary first, so that it reports a stuck worker and not a long queue.
+A worker takes tasks from its queues in alphabetical order (``queue_order_strategy``). The
+canary comes first: a missing heartbeat means a stuck worker, not a long queue.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The canaries: tasks that do nothing but show that a worker takes up tasks."""
+"""Canaries: tasks that only send the heartbeat of the worker that runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses of the web process. Each app owns what is below its prefix."""
+"""URLs of the web process. Each app owns the paths below its prefix."""
 
 from __future__ import annotations
 

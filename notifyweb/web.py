@@ -1,7 +1,7 @@
-"""The web process: Daphne, with an end that says goodbye.
+"""The web process: Daphne with a graceful shutdown.
 
-Browsers are told 1001 ("going away") and requests under way may finish, so that a
-restart looks like a short pause and not like a failure.
+Browser sockets are closed with 1001 ("going away"), after which they reconnect, and running
+requests may finish, so that a restart is a short pause and not a failure.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ logger = logging.getLogger(__name__)
 GOING_AWAY = 1001
 FRAME_BYTES = 64 * 1024
 GRACE_S = 8.0
-LOOK_EVERY_S = 0.05
+POLL_S = 0.05
 
 
 class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
-    """Daphne stops by cancelling everything; this one lets it come to an end."""
+    """Lets requests and sockets finish, where Daphne would cancel them at once."""
 
     def listen_on(self, listening: socket.socket) -> None:
         """Serve on a socket that is already open instead of opening one.
 
-        Daphne's own endpoint for this, ``fd:``, takes every socket for IPv4 and makes
-        garbage of the addresses of IPv6 clients.
+        Daphne's own endpoint for this, ``fd:``, treats every socket as IPv4 and garbles
+        the addresses of IPv6 clients.
         """
         self.endpoints: list[str] = []
-
         # Twisted accepts until the queue is empty; the reactor must not block on that.
         listening.settimeout(0)
 
@@ -56,17 +55,17 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
             listener.addCallback(lambda port: port.stopListening())
         for protocol in list(self.connections):
             if isinstance(protocol, WebSocketProtocol):
-                # ``sendClose`` refuses every code of the protocol's own range.
+                # ``sendClose`` accepts only 1000 and 3000-4999.
                 protocol.sendCloseFrame(code=GOING_AWAY, isReply=False)
         done = defer.ensureDeferred(self._finish())
         done.addBoth(lambda _: super(GracefulServer, self).kill_all_applications())
         return done
 
     async def _finish(self) -> None:
-        for _ in range(int(GRACE_S / LOOK_EVERY_S)):
+        for _ in range(int(GRACE_S / POLL_S)):
             if not any(self._is_busy(details) for details in self.connections.values()):
                 return
-            await task.deferLater(reactor, LOOK_EVERY_S)
+            await task.deferLater(reactor, POLL_S)
 
     @staticmethod
     def _is_busy(details: dict[str, Any]) -> bool:
@@ -85,7 +84,7 @@ def serve(*, bind: str, port: int) -> None:
         # as well: ``dashboard.live`` keeps its batches below it.
         websocket_max_message_size=FRAME_BYTES,
         websocket_max_frame_size=FRAME_BYTES,
-        # Sockets end with their session, not with a clock.
+        # Sockets end with their session, not after a fixed time.
         websocket_timeout=-1,
         application_close_timeout=5,
         verbosity=0,

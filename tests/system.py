@@ -106,7 +106,7 @@ class System:
             return answer.status, answer.read()
 
     def readiness(self) -> tuple[int, dict[str, object]]:
-        """The status of ``/readyz`` and its components; 0 if nobody answers."""
+        """The status of ``/readyz`` and its components; 0 if there is no response."""
         try:
             status, body = self.get("/readyz")
             return status, json.loads(body)["components"]

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: those of the wheel, or a copy that its user can reach.
+"""PostgreSQL's programs: those of the wheel, or a copy that its user can execute.
 
 PostgreSQL resolves the real path of its executable and reads its libraries and time
 zones beside it. As root it runs as another user, who cannot reach a wheel that lies
@@ -57,7 +57,7 @@ def binaries() -> Path:
 
 
 def binaries_for(owner: Owner | None) -> Path:
-    """The folder of programs that ``owner`` can run; copies them there if need be."""
+    """The folder of programs that ``owner`` can run; makes a copy if necessary."""
     wheel = binaries()
     if owner is None or _can_run(wheel, owner):
         return wheel
@@ -96,7 +96,7 @@ def _can_run(folder: Path, owner: Owner) -> bool:
 
 
 def _copy_into(folder: Path, wheel: Path) -> Path:
-    """A complete copy of the server's files below ``folder``; its folder of programs."""
+    """Copy the server's files below ``folder``; return the folder of its programs."""
     _require_root_only(folder)
     site = wheel.parents[2]
     wanted = _files_of_server(site, wheel.parent)
@@ -106,8 +106,8 @@ def _copy_into(folder: Path, wheel: Path) -> Path:
     programs = target / wheel.relative_to(site)
     if _files_of_server(target, programs.parent) == wanted:
         return programs
-    # Made beside its place and renamed when complete: an interrupted copy is never
-    # used, and two starts at once do not disturb each other.
+    # Renamed when complete: an interrupted copy is never used, and two commands that
+    # start at once do not disturb each other.
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder))
     try:
         for name in wanted:
@@ -133,7 +133,7 @@ def _copy_into(folder: Path, wheel: Path) -> Path:
 
 
 def _require_root_only(folder: Path) -> None:
-    """Make ``folder``, or refuse one in which another user can change or plant files."""
+    """Create ``folder``; refuse one in which another user can write."""
     above = folder.parent.lstat()
     shared = above.st_mode & 0o022 and not above.st_mode & stat.S_ISVTX
     if not stat.S_ISDIR(above.st_mode) or above.st_uid != 0 or shared:
@@ -149,7 +149,7 @@ def _require_root_only(folder: Path) -> None:
 
 
 def _files_of_server(site: Path, root: Path) -> dict[str, int]:
-    """What the server needs, with sizes: its programs, libraries and shared files."""
+    """Programs, libraries and shared files of the server, with their sizes."""
     found = [root / "bin" / program for program in SERVER_PROGRAMS]
     for folder in (root / "lib" / "postgresql", root / "share", site / LIBRARIES):
         found += [path for path in folder.rglob("*") if path.is_file()]

@@ -1,9 +1,9 @@
-"""Finding or starting the embedded services for as long as somebody uses them.
+"""Embedded services that run as long as any process uses them.
 
-Every user holds a shared lock on one file; starting and stopping happens under
-another, exclusive one. Who leaves and finds no other user stops the services. A user
-that was killed lost its lock with its life, so the next one finds the services
-running and leaves as the last.
+Every user holds a shared lock on one file; services are started and stopped under an
+exclusive lock on another. The last user to release its lock stops the services. The kernel
+releases the lock of a killed user, so the next user finds its services running and stops
+them.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ class Service(Protocol):
     def stop(self) -> None: ...
 
 
-def prepare_folders(places: Paths) -> None:
-    private_folder(places.data)
-    _make_socket_folder(places.run)
-    private_folder(places.logs)
+def prepare_folders(paths: Paths) -> None:
+    private_folder(paths.data)
+    _make_socket_folder(paths.run)
+    private_folder(paths.logs)
 
 
 def _make_socket_folder(folder: Path) -> None:
-    """It may be in ``/tmp``, where other users can make something of its name first."""
+    """Create ``folder``, perhaps in ``/tmp``, where another user may occupy its name."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-        # A link is not followed: nothing outside may be changed or used.
+        # ``lstat``: a link planted by another user must not be followed.
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise SettingError(f"{folder} belongs to another user; remove it.")
         folder.chmod(0o700)
@@ -78,47 +78,47 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class Lease:
-    """One user's share in the services. ``leave`` gives it back, once."""
+    """One user's share in the services, released by ``leave``."""
 
-    def __init__(self, places: Paths, services: Sequence[Service]) -> None:
-        self._places = places
+    def __init__(self, paths: Paths, services: Sequence[Service]) -> None:
+        self._paths = paths
         self._services = services
         self._handle: int | None = None
         self._started: list[subprocess.Popen[bytes]] = []
 
     def join(self) -> None:
-        """Take a share; start nothing."""
-        prepare_folders(self._places)
-        with locked(self._places.change_lock):
+        """Take a share without starting services."""
+        prepare_folders(self._paths)
+        with locked(self._paths.change_lock):
             self._take_share()
 
     def enter(self) -> None:
-        """Take a share and have every service running."""
-        prepare_folders(self._places)
-        with locked(self._places.change_lock):
+        """Take a share and start the services that do not run."""
+        prepare_folders(self._paths)
+        with locked(self._paths.change_lock):
             self._take_share()
             try:
                 for service in self._services:
                     if not service.is_ready():
-                        self._started.append(start_detached(service, self._places))
+                        self._started.append(start_detached(service, self._paths))
             except BaseException:
                 self._give_back()
                 raise
 
     def leave(self) -> None:
-        with locked(self._places.change_lock):
+        with locked(self._paths.change_lock):
             if self._is_last():
                 for service in reversed(self._services):
                     service.stop()
                 for running in self._started:
                     running.wait()
             for running in self._started:
-                # Not ours to wait for: it ends when its last user leaves.
+                # Its last user stops it; Popen must not warn that it still runs.
                 running.returncode = running.returncode or 0
             self._give_back()
 
     def _take_share(self) -> None:
-        handle = os.open(self._places.users_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self._paths.users_lock, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(handle, fcntl.LOCK_SH)
         self._handle = handle
 
@@ -137,10 +137,10 @@ class Lease:
         return True
 
 
-def start_detached(service: Service, places: Paths) -> subprocess.Popen[bytes]:
-    """Start a service that outlives this command, and wait until it answers."""
+def start_detached(service: Service, paths: Paths) -> subprocess.Popen[bytes]:
+    """Start a service that outlives this command, and wait until it is ready."""
     service.prepare()
-    log = places.logs / f"{service.name}.log"
+    log = paths.logs / f"{service.name}.log"
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         with log.open("ab") as output:
@@ -158,7 +158,7 @@ def start_detached(service: Service, places: Paths) -> subprocess.Popen[bytes]:
             return running
         if time.monotonic() > deadline:
             raise SettingError(f"{service.name} did not start: {_log_tail(log)}")
-        # The cluster of a killed server is busy until its last backend noticed.
+        # The cluster of a killed server is locked until its last backend has ended.
         time.sleep(0.5)
 
 

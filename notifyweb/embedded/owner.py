@@ -2,8 +2,8 @@
 
 PostgreSQL refuses to run as root. Root therefore gives the cluster to an unprivileged
 user and starts the server as that user, without any capability. That user can usually
-not pass the folders above the cluster (root's home has mode 0700). Nothing needs to be
-opened for it: the server is started with the cluster as its working directory and
+not pass the folders above the cluster (root's home has mode 0700), and their permissions
+stay as they are: the server is started with the cluster as its working directory and
 reaches it as ``/proc/self/cwd``, which the kernel resolves without walking the path.
 """
 
@@ -25,7 +25,7 @@ WORKING_DIRECTORY = "/proc/self/cwd"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose the cluster is. ``None`` stands for the current user."""
+    """The user who owns the cluster; None means the current user."""
 
     uid: int
     gid: int
@@ -35,7 +35,7 @@ class Owner:
 
 
 def cluster_owner() -> Owner | None:
-    """The user that PostgreSQL has to run as if it is not the current one."""
+    """The user for PostgreSQL, None if the current user will do."""
     if os.getuid() != 0:
         return None
     try:
@@ -53,7 +53,7 @@ def popen_arguments(owner: Owner | None) -> dict[str, Any]:
 
 
 def give(folder: Path, owner: Owner | None) -> None:
-    """Make ``folder``, private to ``owner``."""
+    """Create ``folder``, accessible to ``owner`` only."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     if owner is not None:

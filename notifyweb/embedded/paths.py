@@ -1,4 +1,4 @@
-"""Where the embedded services keep their files, worked out from the data directory."""
+"""Paths of the embedded services, derived from the data directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 # sockaddr_un holds 107 bytes and a zero; ``/postgres/.s.PGSQL.5432`` comes behind.
 MAX_SOCKET_FOLDER_LENGTH = 80
-# Anything else means something in a Redis URL or in libpq's list of hosts.
+# Other characters have a meaning in a Redis URL or in libpq's list of hosts.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 POSTGRES_PORT = 5432
 SUPERUSER = "postgres"
@@ -24,10 +24,10 @@ class Paths:
 
     @property
     def run(self) -> Path:
-        """The folder of sockets: in the data directory, or one of a short plain name.
+        """The folder of sockets: in the data directory, or with a short name in ``/tmp``.
 
-        Every command works it out again, so it may depend on nothing that differs
-        between two shells (``TMPDIR``, or how the data directory is written).
+        Every command derives it again, so it must not depend on anything that differs
+        between two shells (``TMPDIR``, a relative path of the data directory).
         """
         data = Path(os.path.realpath(self.data))
         inside = data / "run"
@@ -43,7 +43,7 @@ class Paths:
 
     @property
     def postgres_run(self) -> Path:
-        """A link to the cluster, in which PostgreSQL's socket is."""
+        """A link to the cluster, which contains PostgreSQL's socket."""
         return self.run / "postgres"
 
     @property
@@ -60,10 +60,10 @@ class Paths:
 
     @property
     def users_lock(self) -> Path:
-        """Every user of the services holds this shared; the last one may stop them."""
+        """Locked shared by every user of the services, exclusively by the last one."""
         return self.data / "services.users"
 
     @property
     def change_lock(self) -> Path:
-        """Whoever starts or stops the services holds this alone."""
+        """Locked exclusively while services are started or stopped."""
         return self.data / "services.change"

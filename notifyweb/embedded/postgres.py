@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: the wheel's own binaries, under the right owner.
+"""The embedded PostgreSQL, run from the wheel's binaries.
 
-The wheel's Python part makes a system user and opens every parent folder of the cluster
-when root starts it. Here the cluster alone belongs to another user (``owner``), and
-nothing else is changed.
+The wheel's Python part is not used: when root starts it, it creates a system user and
+opens every parent folder of the cluster. Here only the cluster belongs to another user
+(``owner``).
 """
 
 from __future__ import annotations
@@ -45,53 +45,53 @@ def _binaries() -> Path:
 class Postgres:
     """One cluster and how to run it. ``durable=False`` is for tests."""
 
-    places: Paths
+    paths: Paths
     durable: bool = True
 
     name = "postgres"
 
     @property
     def folder(self) -> Path:
-        return self.places.cluster
+        return self.paths.cluster
 
     @property
     def owner(self) -> Owner | None:
         return cluster_owner()
 
     def prepare(self) -> None:
-        """Make the cluster and the way to its socket, if they are not there."""
-        # A copy of the programs may have been removed since.
+        """Create the cluster and the link to its socket if they are missing."""
+        # The copy of the programs may have been removed by a cleaner of /var/tmp.
         _binaries.cache_clear()
-        if not (self.places.cluster / "PG_VERSION").exists():
+        if not (self.paths.cluster / "PG_VERSION").exists():
             self._initialise()
         self._link_socket_folder()
         self._forget_killed_server()
 
     def _link_socket_folder(self) -> None:
         """The socket is in the cluster, the only folder that its owner can reach."""
-        link = self.places.postgres_run
-        if link.is_symlink() and link.readlink() == self.places.cluster:
+        link = self.paths.postgres_run
+        if link.is_symlink() and link.readlink() == self.paths.cluster:
             return
         if link.is_symlink():
             link.unlink()
         elif link.exists():
-            # A folder of sockets, as earlier versions made it.
+            # Earlier versions had a folder here.
             shutil.rmtree(link)
-        link.symlink_to(self.places.cluster)
+        link.symlink_to(self.paths.cluster)
 
     def _forget_killed_server(self) -> None:
-        """Remove the lock files of a server that was killed and whose number lives on.
+        """Remove the lock files of a killed server whose pid is in use.
 
-        As a zombie nobody waits for, or taken by another program after a restart of
-        the machine: PostgreSQL then believes that the server still runs. It stands in
-        its data directory, and so do its backends, which go soon after it: as long as
-        a living process does, the files stay.
+        The pid may belong to an unreaped zombie or, after a reboot, to another program;
+        PostgreSQL would then refuse to start because the server seems to run. The server
+        and its backends have the cluster as working directory, so the files stay as long
+        as any living process has it.
         """
-        lock = self.places.cluster / "postmaster.pid"
+        lock = self.paths.cluster / "postmaster.pid"
         deadline = time.monotonic() + LAST_BACKENDS_S
         while lock.exists() and Path("/proc/self/cwd").exists():
-            if not _is_working_directory(self.places.cluster):
-                socket = self.places.postgres_run / f".s.PGSQL.{POSTGRES_PORT}"
+            if not _is_working_directory(self.paths.cluster):
+                socket = self.paths.postgres_run / f".s.PGSQL.{POSTGRES_PORT}"
                 socket.unlink(missing_ok=True)
                 socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)
                 lock.unlink(missing_ok=True)
@@ -103,13 +103,13 @@ class Postgres:
     def _is_alive(self, lock: Path) -> bool:
         try:
             pid = lock.read_text(encoding="ascii").split()[0]
-            return Path(f"/proc/{pid}/cwd").readlink() == self.places.cluster.resolve()
+            return Path(f"/proc/{pid}/cwd").readlink() == self.paths.cluster.resolve()
         except (OSError, IndexError):
             return False
 
     def _initialise(self) -> None:
-        # Made beside its place and moved there when whole: a kill leaves no half.
-        draft = self.places.cluster.with_name("postgres.new")
+        # Renamed when complete, so that a kill leaves no partial cluster.
+        draft = self.paths.cluster.with_name("postgres.new")
         shutil.rmtree(draft, ignore_errors=True)
         give(draft, self.owner)
         made = self._run_in(
@@ -121,7 +121,7 @@ class Postgres:
         if made.returncode:
             reason = (made.stderr or made.stdout).strip().splitlines()[-1:]
             raise SettingError(f"PostgreSQL's initdb failed: {' '.join(reason)}")
-        draft.rename(self.places.cluster)
+        draft.rename(self.paths.cluster)
 
     def command(self) -> list[str]:
         """The server in the foreground, to be started in ``folder`` as ``owner``."""
@@ -137,14 +137,14 @@ class Postgres:
         if not self.durable:
             options |= {"fsync": "off", "full_page_writes": "off"}
             options |= {"synchronous_commit": "off"}
-        cluster = self._name_of(self.places.cluster)
+        cluster = self._name_of(self.paths.cluster)
         server = [str(_binaries() / "postgres"), "-D", cluster]
         for name, value in options.items():
             server += ["-c", f"{name}={value}"]
         return server
 
     def _name_of(self, folder: Path) -> str:
-        """How a program names ``folder``, in which it was started."""
+        """The path of its working directory ``folder`` that ``owner`` can resolve."""
         return str(folder) if self.owner is None else WORKING_DIRECTORY
 
     def _run_in(
@@ -168,7 +168,7 @@ class Postgres:
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(
-            host=str(self.places.postgres_run),
+            host=str(self.paths.postgres_run),
             port=POSTGRES_PORT,
             user=SUPERUSER,
             dbname="postgres",
@@ -177,8 +177,10 @@ class Postgres:
         )
 
     def complete(self) -> None:
-        """The role and the database. The role is no superuser: a hole in a query
-        must not become a program started by the server."""
+        """Create the role and the database.
+
+        The role is no superuser: an SQL injection must not start programs (COPY PROGRAM).
+        """
         with self._connect() as connection:
             if not _exists(connection, "pg_roles", "rolname", ROLE):
                 role = sql.Identifier(ROLE)
@@ -193,11 +195,11 @@ class Postgres:
                 )
 
     def stop(self) -> None:
-        # Of a killed server the number may be another program's by now.
+        # pg_ctl signals the pid in the lock file, which may be another program's by now.
         self._forget_killed_server()
-        if (self.places.cluster / "postmaster.pid").exists():
+        if (self.paths.cluster / "postmaster.pid").exists():
             self._run_in(
-                self.places.cluster,
+                self.paths.cluster,
                 "pg_ctl",
                 *("stop", "-m", "fast", "-w", "-t", "15", "-s"),
             )

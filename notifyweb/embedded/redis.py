@@ -1,4 +1,4 @@
-"""The embedded Redis: the wheel's server on a Unix socket, keeping nothing."""
+"""The embedded Redis: the wheel's server on a Unix socket, without persistence."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def binary() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    places: Paths
+    paths: Paths
 
     name = "redis"
     owner = None
 
     @property
     def folder(self) -> Path:
-        return self.places.redis
+        return self.paths.redis
 
     def prepare(self) -> None:
-        self.places.redis.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.paths.redis.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def command(self) -> list[str]:
         options = {
             "port": "0",
-            "unixsocket": str(self.places.redis_socket),
+            "unixsocket": str(self.paths.redis_socket),
             "unixsocketperm": "700",
             "dir": ".",
             "appendonly": "no",
             "save": "",
             "daemonize": "no",
-            # A full Redis says so; it never drops a queue in silence.
+            # A full Redis refuses writes instead of evicting a task queue.
             "maxmemory-policy": "noeviction",
             "maxmemory": "512mb",
         }
@@ -70,15 +70,15 @@ class Redis:
 
     def _client(self) -> redis.Redis:
         return redis.Redis(
-            unix_socket_path=str(self.places.redis_socket),
+            unix_socket_path=str(self.paths.redis_socket),
             socket_timeout=TIMEOUT_S,
             socket_connect_timeout=TIMEOUT_S,
-            # Whoever asks whether it is there waits for no second try.
+            # ``is_ready`` is polled, so a failed attempt needs no retry.
             retry=Retry(NoBackoff(), 0),
         )
 
     def complete(self) -> None:
-        """Nothing to set up: what it holds is made again from the database."""
+        """Nothing to set up: its content is derived from the database."""
 
     def stop(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What a person sees: phases with their times, and each process's lines by name."""
+"""The launcher's output: phases with durations, and lines prefixed by their process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ COLOURS = {
     OWN_NAME: "1",
     "postgres": "34",
     "redis": "31",
-    "nursery": "90",
+    "preloader": "90",
     "prepare": "36",
     "web": "32",
     "relay": "35",
     "gateway": "33",
     "worker": "36",
+    "outbound": "36",
     "beat": "90",
 }
 
@@ -38,20 +39,20 @@ class Console:
         if self._coloured:
             label = f"\033[{COLOURS.get(name, '0')}m{label}\033[0m"
         try:
-            # Children may write past their own logging.
+            # Children may write to stdout past their own redaction.
             print(f"{label} | {redact(text)}", flush=True)
         except (BrokenPipeError, ValueError):
-            # Nobody reads any longer; the system runs on.
+            # The reader is gone (``| head``); the system continues.
             pass
 
-    def say(self, text: str) -> None:
+    def announce(self, text: str) -> None:
         self.line(OWN_NAME, text)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         started = time.monotonic()
         yield
-        self.say(f"{name} ({time.monotonic() - started:.1f} s)")
+        self.announce(f"{name} ({time.monotonic() - started:.1f} s)")
 
     def since_start(self) -> float:
         return time.monotonic() - self._started

@@ -1,4 +1,4 @@
-"""No child outlives who started it."""
+"""Makes children end with their parent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 def set_pdeathsig(parent: int, *, number: int = signal.SIGTERM) -> None:
     """Have the kernel send signal ``number`` when ``parent`` ends (Linux only).
 
-    A change of user clears this, so it is asked for after that change.
+    A change of user clears the setting, so call it after that change.
     """
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, number)

@@ -1,4 +1,4 @@
-"""The launcher's end of the line to the process that forks (``forking``)."""
+"""The launcher's side of the preloader (``preloader_process``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from notifyweb.launcher.preloader_process import ENDED, STARTED, Order
+from notifyweb.launcher.preloader_process import ENDED, STARTED, ForkRequest
 from notifyweb.launcher.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def can_fork() -> bool:
-    """Elsewhere a copy of a process that loaded system libraries may not go on."""
+    """On macOS, system libraries abort in a forked child that did not call exec."""
     return sys.platform == "linux"
 
 
-class Copy:
-    """One forked program, as ``asyncio.subprocess.Process`` shows its own."""
+class ForkedProcess:
+    """One forked program, with the interface of ``asyncio.subprocess.Process``."""
 
     def __init__(self, pid: int, report: asyncio.StreamReader) -> None:
         self.pid = pid
@@ -35,61 +35,64 @@ class Copy:
     async def wait(self) -> int:
         if self.returncode is None:
             code = _number(await self._report.readline(), ENDED)
-            # Without a last word the forking process is gone, and takes all with it.
+            # The pipe closed without a report: the preloader died, and the kernel ends
+            # its children (``PR_SET_PDEATHSIG``).
             self.returncode = -signal.SIGTERM if code is None else code
         return self.returncode
 
 
 class Preloader(Supervisor):
-    """Keeps the process that loads the code once and forks."""
+    """Supervises the process that loads the code once and forks."""
 
     def __init__(self, program: Program, console: Console) -> None:
         super().__init__(program, console)
-        self._wire: socket.socket | None = None
+        self._requests: socket.socket | None = None
 
     async def _spawn(self, output: int) -> Running:
-        self._hang_up()
+        self._close_requests()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self.program = replace(self.program, door=theirs)
+            self.program = replace(self.program, listening_socket=theirs)
             running = await super()._spawn(output)
-        self._wire = ours
+        self._requests = ours
         return running
 
     async def run_once(self) -> int:
         try:
             return await super().run_once()
         finally:
-            self._hang_up()
+            self._close_requests()
 
-    def _hang_up(self) -> None:
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+    def _close_requests(self) -> None:
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
 
-    async def start_child(self, program: Program, output: int) -> Copy | None:
-        """``program`` as a copy; ``None`` if the forking process cannot do it.
+    async def start_child(self, program: Program, output: int) -> ForkedProcess | None:
+        """Fork ``program``; None if the preloader does not run.
 
-        While the code is still being loaded the order waits in the line.
+        While the code is still being loaded the request waits in the socket.
         """
-        if self._wire is None:
+        if self._requests is None:
             return None
         report, theirs = os.pipe()
         reader = await _reader_of(report)
-        doors = [] if program.door is None else [program.door.fileno()]
-        order = Order(program.arguments[1:], dict(program.environment))
+        handles = [output, theirs]
+        if program.listening_socket is not None:
+            handles.append(program.listening_socket.fileno())
+        request = ForkRequest(program.arguments[1:], dict(program.environment))
         try:
-            socket.send_fds(self._wire, [order.to_json()], [output, theirs, *doors])
+            socket.send_fds(self._requests, [request.to_json()], handles)
         except OSError:
             return None
         finally:
             os.close(theirs)
         pid = _number(await reader.readline(), STARTED)
-        return None if pid is None else Copy(pid, reader)
+        return None if pid is None else ForkedProcess(pid, reader)
 
 
-def _number(line: bytes, beginning: bytes) -> int | None:
-    return int(line.removeprefix(beginning)) if line.startswith(beginning) else None
+def _number(line: bytes, prefix: bytes) -> int | None:
+    return int(line.removeprefix(prefix)) if line.startswith(prefix) else None
 
 
 async def _reader_of(handle: int) -> asyncio.StreamReader:

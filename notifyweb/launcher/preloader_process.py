@@ -1,12 +1,13 @@
 """``python -m notifyweb.launcher.preloader_process``: load the code once, then fork.
 
-Loading Django and our apps costs more than all else at a start, and every process of ours
-needs it. This one does it once and holds still: one thread, no connection, nothing opened.
-An order of the launcher's makes a copy of it that goes on as the ordered program, just as
-``python <arguments>`` would. The copies share their memory.
+Loading Django and our apps takes most of the time of a start, and each of our processes
+needs it. This process loads them once and stays single-threaded, without connections or
+open files. For each request of the launcher it forks a child that continues as
+``python <arguments>`` would. The children share the memory of the loaded code.
 
-An order is JSON; with it come open files: the copy's output, a pipe for reports (the copy's
-number; later from us, how it ended) and, if the program serves, its listening socket.
+A request is JSON with file descriptors: the child's output, a pipe for reports (the child
+writes its pid; later this process writes its exit code) and, for servers, the listening
+socket. docs/performance.md has the figures.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from notifyweb.launcher.death_signal import set_pdeathsig
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MAX_ORDER_LENGTH = 64 * 1024
+MAX_REQUEST_LENGTH = 64 * 1024
 MAX_FILES = 3
-# How reports begin: a copy says its number, we say its exit code.
+# Prefixes of reports: the child's pid, and its exit code.
 STARTED = b"started "
 ENDED = b"ended "
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What Python shall run, and with which variables beside those of the launcher."""
+class ForkRequest:
+    """Arguments of Python, and variables in addition to the launcher's environment."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
@@ -50,26 +51,26 @@ class Order:
         return json.dumps([self.arguments, self.environment]).encode()
 
     @classmethod
-    def from_json(cls, text: bytes) -> Order:
+    def from_json(cls, text: bytes) -> ForkRequest:
         arguments, environment = json.loads(text)
         return cls(tuple(arguments), environment)
 
 
 def main() -> None:
-    line = listening.inherited_socket()
-    if line is None:
-        sys.exit("The launcher starts this; it is of no use to others.")
+    requests = listening.inherited_socket()
+    if requests is None:
+        sys.exit("This module is started by `manage.py run` only.")
     del os.environ[listening.VARIABLE]
     began = time.monotonic()
     _load()
     print(f"code is loaded ({time.monotonic() - began:.1f} s)", flush=True)
-    become = _serve(line)
-    # From here on this is a copy.
-    become()
+    run_child = _serve(requests)
+    # Only forked children get here.
+    run_child()
 
 
 def _load() -> None:
-    """What more than one process needs. It must open nothing and start no thread."""
+    """Import what more than one process needs, without opening files or threads."""
     import django
     from django.db.migrations.loader import MigrationLoader
 
@@ -83,8 +84,11 @@ def _load() -> None:
     gc.freeze()
 
 
-def _serve(line: socket.socket) -> Callable[[], None]:
-    """Fork on order and report ends, until the launcher is gone. Returns in copies."""
+def _serve(requests: socket.socket) -> Callable[[], None]:
+    """Fork on request and report exits until the launcher is gone.
+
+    Returns in children only, so that they run without this function's frame on the stack.
+    """
     woken, waker = os.pipe()
     for end in (woken, waker):
         os.set_blocking(end, False)
@@ -93,28 +97,28 @@ def _serve(line: socket.socket) -> Callable[[], None]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reports: dict[int, int] = {}
     while True:
-        readable, _, _ = select.select([line.fileno(), woken], [], [])
+        readable, _, _ = select.select([requests.fileno(), woken], [], [])
         if woken in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(woken, 4096)
-            _report_ends(reports)
-        if line.fileno() not in readable:
+            _report_exits(reports)
+        if requests.fileno() not in readable:
             continue
-        text, files, _, _ = socket.recv_fds(line, MAX_ORDER_LENGTH, MAX_FILES)
+        text, files, _, _ = socket.recv_fds(requests, MAX_REQUEST_LENGTH, MAX_FILES)
         if not text:
             sys.exit(0)
         ours = os.getpid()
         pid = os.fork()
         if pid == 0:
-            for handle in (*reports.values(), woken, waker, line.detach()):
+            for handle in (*reports.values(), woken, waker, requests.detach()):
                 os.close(handle)
-            return lambda: _exec_child(Order.from_json(text), files, parent=ours)
-        output, reports[pid], *doors = files
-        for handle in (output, *doors):
+            return lambda: _exec_child(ForkRequest.from_json(text), files, parent=ours)
+        output, reports[pid], *listening_fds = files
+        for handle in (output, *listening_fds):
             os.close(handle)
 
 
-def _report_ends(reports: dict[int, int]) -> None:
+def _report_exits(reports: dict[int, int]) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -128,8 +132,8 @@ def _report_ends(reports: dict[int, int]) -> None:
         os.close(report)
 
 
-def _exec_child(order: Order, files: Sequence[int], *, parent: int) -> None:
-    output, report, *doors = files
+def _exec_child(request: ForkRequest, files: Sequence[int], *, parent: int) -> None:
+    output, report, *listening_fds = files
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -140,14 +144,11 @@ def _exec_child(order: Order, files: Sequence[int], *, parent: int) -> None:
     os.close(output)
     os.write(report, STARTED + b"%d\n" % os.getpid())
     os.close(report)
-    os.environ.update(order.environment)
-    for door in doors:
-        os.environ[listening.VARIABLE] = str(door)
-    _run(order.arguments)
-
-
-def _run(arguments: Sequence[str]) -> None:
-    """What ``python <arguments>`` does, without starting Python."""
+    os.environ.update(request.environment)
+    for handle in listening_fds:
+        os.environ[listening.VARIABLE] = str(handle)
+    # From here on like ``python <arguments>``, without starting Python.
+    arguments = request.arguments
     setproctitle(" ".join(["python", *arguments]))
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])

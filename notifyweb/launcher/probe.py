@@ -1,4 +1,4 @@
-"""What the launcher looks at from outside: readiness, and files that changed."""
+"""Checks of the launcher: readiness of the web process, changes of files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from django.conf import LazySettings
 
 TIMEOUT_S = 5.0
-# Longer than both of its waits together: for PostgreSQL and for the pool.
+# Longer than both timeouts of ``/livez`` together: 2 s for PostgreSQL, 3 s for the pool.
 LIVE_TIMEOUT_S = 10.0
 OK_LINE = b"200"
 
@@ -28,7 +28,7 @@ class Readiness:
 
 
 async def readiness(host: str, port: int) -> Readiness:
-    """Ask ``/readyz`` of the web process on this machine."""
+    """Request ``/readyz`` of the web process on this machine."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             status, body = await _get(local_host(host), port, "/readyz")
@@ -56,10 +56,10 @@ async def _get(host: str, port: int, path: str) -> tuple[bytes, bytes]:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     finally:
         writer.close()
-    words = head.split(maxsplit=2)
-    if len(words) < len((b"HTTP/1.1", b"200")):
-        raise ValueError("no HTTP answer")
-    return words[1], body
+    status_line = head.split(maxsplit=2)
+    if len(status_line) < 2:
+        raise ValueError("not an HTTP response")
+    return status_line[1], body
 
 
 def _missing(body: bytes) -> str:

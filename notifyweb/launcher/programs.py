@@ -1,4 +1,4 @@
-"""Which programs make up the system, and how each of them is called."""
+"""The programs of the system and their command lines."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from notifyweb.embedded.owner import Owner
-# Programs that take up tasks; their signs of life have the same names.
+
+# Celery workers; their heartbeats have the same names.
 WORKERS = ("worker", "outbound")
 WORKER_PROCESSES = 2
-# Each kind of work waits for the network in a thread of its own.
+# More threads than kinds of outbound tasks, so that no slow host blocks another kind.
 OUTBOUND_THREADS = 16
 WORKER_OPTIONS = ("--without-gossip", "--without-mingle")
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One process. ``stop_after_s`` is how long it may take over a clean end."""
+    """One process. ``stop_after_s`` is how long its graceful shutdown may take."""
 
     name: str
     arguments: tuple[str, ...]
@@ -35,13 +36,13 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     owner: Owner | None = None
-    # A socket that stays open over restarts, so that nobody is refused meanwhile.
-    door: socket.socket | None = None
+    # Stays open during restarts, so that no client is refused meanwhile.
+    listening_socket: socket.socket | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """The listening sockets of the system. Another relay needs none of ours."""
+    """The listening sockets of the system; no relay socket with an external relay."""
 
     web: socket.socket
     relay: socket.socket | None
@@ -71,10 +72,10 @@ def _worker(pool: str, concurrency: int, queues: Iterable[str]) -> tuple[str, ..
     )
 
 
-def nursery(base: Path) -> Program:
-    """The process that loads the code once; the others are copies of it."""
+def preloader(base: Path) -> Program:
+    """The process that loads the code once and forks the others."""
     arguments = (sys.executable, "-m", "notifyweb.launcher.preloader_process")
-    return replace(_child("nursery", arguments), folder=base)
+    return replace(_child("preloader", arguments), folder=base)
 
 
 def prepare(base: Path, *, seed: bool) -> Program:
@@ -82,10 +83,10 @@ def prepare(base: Path, *, seed: bool) -> Program:
     return _child("prepare", _manage(base, *arguments))
 
 
-def programs(base: Path, *, doors: Sockets) -> list[Program]:
-    """All of them; without the embedded relay if there is no door for it."""
+def programs(base: Path, *, sockets: Sockets) -> list[Program]:
+    """All programs; without the relay if there is no socket for it."""
     found = [
-        _child("web", _manage(base, "daphne"), door=doors.web),
+        _child("web", _manage(base, "daphne"), listening_socket=sockets.web),
         _child("gateway", _manage(base, "gateway")),
         _child(
             "worker",
@@ -94,19 +95,25 @@ def programs(base: Path, *, doors: Sockets) -> list[Program]:
         _child("outbound", _worker("threads", OUTBOUND_THREADS, OUTBOUND_QUEUES)),
         _child("beat", _celery("beat")),
     ]
-    if doors.relay is not None:
-        found.insert(1, _child("relay", _manage(base, "relay"), door=doors.relay))
+    if sockets.relay is not None:
+        relay = _child("relay", _manage(base, "relay"), listening_socket=sockets.relay)
+        found.insert(1, relay)
     return found
 
 
 def _child(
-    name: str, arguments: tuple[str, ...], *, door: socket.socket | None = None
+    name: str,
+    arguments: tuple[str, ...],
+    *,
+    listening_socket: socket.socket | None = None,
 ) -> Program:
     environment = {
         SUPERVISED: "1",
         "PYTHONUNBUFFERED": "1",
         "NOTIFYWEB_PROCESS": name,
-        # Titles of processes must not write over the variables that stand behind.
+        # setproctitle must not overwrite the environment, which tests and ``ps e`` read.
         "SPT_NOENV": "1",
     }
-    return Program(name, arguments, environment=environment, door=door)
+    return Program(
+        name, arguments, environment=environment, listening_socket=listening_socket
+    )

@@ -1,8 +1,8 @@
 """How long a program stays down before it is started again.
 
-The pauses double, so that a program that cannot start costs little. An end that was
-caused from outside (a signal, a lost database) must not be made worse by them: the
-program is never kept down longer than it was up before.
+The pauses double, so that a program that fails to start costs little. An exit with an
+external cause (a signal, a lost database) must not become a long outage: the program is
+never down longer than it was up before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 10.0
 STEADY_S = 20.0
-# A program that ends by itself before this has failed to start.
+# A program that exits earlier by itself has failed to start.
 MAX_START_S = 3.0
 SIGNALS_OF_FAULTS = {
     signal.SIGABRT,
@@ -24,14 +24,16 @@ SIGNALS_OF_FAULTS = {
     signal.SIGSYS,
     signal.SIGTRAP,
 }
-# What programs add to the number of the signal that they ended for.
+# Added to a signal's number by programs that exit because of it.
 SIGNAL_CODES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The exit code as Python gives it (negative: a signal), and the time from start
-    to end. ``reason`` is there when the program could not be started at all."""
+    """The exit code (negative: a signal), and the time from start to exit.
+
+    ``reason`` is set when the program could not be started at all.
+    """
 
     code: int = 0
     up_s: float = 0.0
@@ -55,7 +57,7 @@ class Ending:
 
 
 class Restarts:
-    """The pauses of one program."""
+    """Computes the pauses of one program."""
 
     def __init__(self) -> None:
         self._next_s = FIRST_PAUSE_S
@@ -67,6 +69,6 @@ class Restarts:
         self._next_s = min(pause * 2, MAX_PAUSE_S)
         if ending.failed_to_start:
             return pause
-        # The first pause is the least: a program that is killed at once, again and
-        # again, must not take up the machine.
+        # At least the first pause: a program that is killed immediately, over and over,
+        # must not use up the CPU.
         return min(pause, max(ending.up_s, FIRST_PAUSE_S))

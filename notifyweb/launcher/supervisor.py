@@ -1,8 +1,8 @@
-"""Keeping one program alive: start it, pass on its lines, start it again.
+"""Keeps one program running: starts it, forwards its output, restarts it.
 
-Each child leads a session of its own, so that Ctrl-C reaches the launcher only and
-whatever a killed child leaves behind is found by its group. The kernel ends a child
-whose launcher died (``PR_SET_PDEATHSIG``).
+Each child leads a session of its own: Ctrl-C reaches only the launcher, and the remaining
+processes of a killed child are found by their group. The kernel ends a child whose launcher
+died (``PR_SET_PDEATHSIG``).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SERVICE_STOP_S = 6.0
 
 
 class Running(Protocol):
-    """What there is to know of a program that was started."""
+    """The part of ``asyncio.subprocess.Process`` that forked programs have, too."""
 
     @property
     def pid(self) -> int: ...
@@ -50,7 +50,7 @@ class Running(Protocol):
 
 
 async def _lines_of(handle: int, line: Callable[[str], None]) -> None:
-    """Hand over whole lines as they come; a line without end is cut."""
+    """Pass each line to ``line``; an overlong line is split."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(
@@ -71,16 +71,16 @@ async def _lines_of(handle: int, line: Callable[[str], None]) -> None:
 
 
 class Supervisor:
-    """Runs one program until it is told to stop."""
+    """Runs one program until ``stop``, restarting it whenever it exits."""
 
     def __init__(
-        self, program: Program, console: Console, *, nursery: Preloader | None = None
+        self, program: Program, console: Console, *, preloader: Preloader | None = None
     ) -> None:
         self.program = program
         self.on_change: Callable[[], None] = lambda: None
         self.last_code: int | None = None
         self._console = console
-        self._nursery = nursery
+        self._preloader = preloader
         self._running: Running | None = None
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -97,15 +97,15 @@ class Supervisor:
         return time.monotonic() - self._started_at
 
     def start(self) -> asyncio.Task[None]:
-        """Keep the program from now on. The task ends after ``stop``."""
-        self._task = asyncio.create_task(self._keep())
+        """Start the program. The task ends after ``stop``."""
+        self._task = asyncio.create_task(self._restart_until_stopped())
         return self._task
 
     async def run_once(self) -> int:
-        """Start the program, wait for its end, clear up its group."""
+        """Start the program, wait until it exits, kill the rest of its group."""
         self._started_at = time.monotonic()
-        # A pipe of our own: the one asyncio makes keeps the end of a child unknown
-        # for as long as a grandchild holds the other side.
+        # A pipe of our own: with asyncio's, ``wait`` does not return while a grandchild
+        # holds the other end.
         read_end, write_end = os.pipe()
         try:
             running = self._running = await self._spawn(write_end)
@@ -123,14 +123,15 @@ class Supervisor:
         return code
 
     async def _spawn(self, output: int) -> Running:
-        if self._nursery is not None:
-            copy = await self._nursery.start_child(self.program, output)
-            if copy is not None:
-                return copy
+        if self._preloader is not None:
+            forked = await self._preloader.start_child(self.program, output)
+            if forked is not None:
+                return forked
         environment = {**os.environ, **self.program.environment}
-        doors = () if self.program.door is None else (self.program.door.fileno(),)
-        for door in doors:
-            environment[listening.VARIABLE] = str(door)
+        inherited: tuple[int, ...] = ()
+        if self.program.listening_socket is not None:
+            inherited = (self.program.listening_socket.fileno(),)
+            environment[listening.VARIABLE] = str(inherited[0])
         return await asyncio.create_subprocess_exec(
             *self.program.arguments,
             stdin=asyncio.subprocess.DEVNULL,
@@ -139,38 +140,32 @@ class Supervisor:
             cwd=self.program.folder,
             env=environment,
             start_new_session=True,
-            pass_fds=doors,
+            pass_fds=inherited,
             preexec_fn=functools.partial(
                 set_pdeathsig, os.getpid(), number=self.program.stop_signal
             ),
             **popen_arguments(self.program.owner),
         )
 
-    async def _keep(self) -> None:
+    async def _restart_until_stopped(self) -> None:
         restarts = Restarts()
         while not self._stopping.is_set():
-            ending = await self._run_to_its_end()
+            try:
+                ending = Ending(await self.run_once(), self._up_s)
+            except (OSError, SettingError) as error:
+                ending = Ending(reason=str(error))
             if self._stopping.is_set():
                 return
             pause = restarts.pause_after(ending)
-            self._say(f"{self._describe(ending)}; starting again in {pause:.1f} s")
+            message = f"{self._describe(ending)}; starting again in {pause:.1f} s"
+            self._console.line(self.program.name, message)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
-
-    async def _run_to_its_end(self) -> Ending:
-        try:
-            code = await self.run_once()
-        except (OSError, SettingError) as error:
-            return Ending(reason=str(error))
-        return Ending(code, self._up_s)
 
     def _describe(self, ending: Ending) -> str:
         return str(ending)
 
     def _line(self, text: str) -> None:
-        self._say(text)
-
-    def _say(self, text: str) -> None:
         self._console.line(self.program.name, text)
 
     def signal(self, number: int) -> None:
@@ -179,43 +174,46 @@ class Supervisor:
                 os.kill(self.pid, number)
 
     def _kill_group(self) -> None:
-        """Kill the whole group: what a process leaves behind goes with it."""
+        """Kill the program and every process it started."""
         if self._running is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._running.pid, signal.SIGKILL)
 
-    async def stop(self, *, hurry: asyncio.Event) -> None:
-        """Ask for a clean end; insist after a while, or at once when ``hurry``."""
+    async def stop(self, *, force: asyncio.Event) -> None:
+        """Stop gracefully; kill after ``stop_after_s``, or at once when ``force`` is set."""
         self._stopping.set()
         if self._task is None:
             self._kill_group()
             return
         self.signal(self.program.stop_signal)
-        hurried = asyncio.create_task(hurry.wait())
+        forced = asyncio.create_task(force.wait())
         await asyncio.wait(
-            [hurried, self._task],
+            [forced, self._task],
             timeout=self.program.stop_after_s,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        hurried.cancel()
+        forced.cancel()
         if not self._task.done():
             self._kill_group()
         await asyncio.wait([self._task])
 
 
 class ServiceSupervisor(Supervisor):
-    """Keeps PostgreSQL or Redis: one that another command started is watched until
-    it goes away, and then is our own."""
+    """Runs PostgreSQL or Redis.
 
-    def __init__(self, service: Service, places: Paths, console: Console) -> None:
+    A server that another command started is polled until it is gone; then this one
+    starts its own.
+    """
+
+    def __init__(self, service: Service, paths: Paths, console: Console) -> None:
         super().__init__(_service_program(service), console)
         self.ready = asyncio.Event()
         self._service = service
         self._last_line = ""
-        self._log = places.logs / f"{service.name}.log"
+        self._log = paths.logs / f"{service.name}.log"
 
     def prepare(self) -> None:
-        """What the service needs before its first start; may raise ``SettingError``."""
+        """Prepare the first start; may raise ``SettingError``."""
         if not self._service.is_ready():
             self._service.prepare()
 
@@ -246,13 +244,13 @@ class ServiceSupervisor(Supervisor):
     async def _complete(self) -> None:
         try:
             await asyncio.to_thread(self._service.complete)
-        except Exception as error:  # of whichever client; it is tried again
+        except Exception as error:  # of psycopg or redis; polled again
             self._line(f"not complete yet: {type(error).__name__}: {error}")
         else:
             self.ready.set()
 
     def _line(self, text: str) -> None:
-        # A server's own chatter goes to its log; what the launcher says is shown.
+        # Output of the servers goes to their log files, not to the console.
         self._last_line = text
         with self._log.open("a", encoding="utf-8") as log:
             log.write(text + "\n")

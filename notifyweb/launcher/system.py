@@ -1,4 +1,4 @@
-"""From nothing to one URL, and back to nothing."""
+"""``manage.py run``: starts, supervises and stops every process of the system."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ BACKLOG = 512
 
 
 def run() -> int:
-    """Everything, until a signal comes. The exit code of ``manage.py run``."""
+    """Run the system until a signal; return the exit code of ``manage.py run``."""
     private_folder(settings.DATA_DIR)
     with _only_launcher():
-        doors = open_sockets()
+        sockets = open_sockets()
         services = embedded_services()
         if services:
             prepare_folders(settings.EMBEDDED_PATHS)
-        return asyncio.run(System(Console(), services, doors).run())
+        return asyncio.run(System(Console(), services, sockets).run())
 
 
 @contextlib.contextmanager
@@ -61,10 +61,9 @@ def _only_launcher() -> Iterator[None]:
 
 
 def open_sockets() -> programs.Sockets:
-    """Refuse ports that are taken; hold ours open from now on.
+    """Open the listening sockets, which stay open until the launcher ends.
 
-    Whoever connects while the process behind a door is started again waits a moment
-    in its queue and is not refused.
+    Clients that connect while a server restarts wait in the backlog and are not refused.
     """
     wanted = {"NOTIFYWEB_PORT": settings.PORT}
     if settings.EMBEDDED_RELAY:
@@ -74,41 +73,41 @@ def open_sockets() -> programs.Sockets:
             f"NOTIFYWEB_PORT and NOTIFYWEB_RELAY_PORT are both {settings.PORT}; "
             "give them different numbers."
         )
-    doors = {name: _open_socket(name, port) for name, port in wanted.items()}
+    opened = {name: _open_socket(name, port) for name, port in wanted.items()}
     return programs.Sockets(
-        web=doors["NOTIFYWEB_PORT"], relay=doors.get("NOTIFYWEB_RELAY_PORT")
+        web=opened["NOTIFYWEB_PORT"], relay=opened.get("NOTIFYWEB_RELAY_PORT")
     )
 
 
 def _open_socket(name: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.BIND else socket.AF_INET
-    door = None
+    opened = None
     try:
         # A kernel without IPv6 refuses the family here.
-        door = socket.socket(family, socket.SOCK_STREAM)
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind((settings.BIND, port))
-        door.listen(BACKLOG)
+        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((settings.BIND, port))
+        opened.listen(BACKLOG)
     except OSError as error:
-        if door is not None:
-            door.close()
+        if opened is not None:
+            opened.close()
         raise SettingError(
             f"Port {port} on {settings.BIND} cannot be used ({error.strerror}); "
             f"end the program that holds it or set {name} to another port."
         ) from None
-    return door
+    return opened
 
 
 class System:
-    """The processes of one machine and their order."""
+    """Starts the processes in order and stops them in reverse order."""
 
     def __init__(
         self,
         console: Console,
         services: Sequence[Service],
-        doors: programs.Sockets,
+        sockets: programs.Sockets,
     ) -> None:
-        self._doors = doors
+        self._sockets = sockets
         self._console = console
         self._lease = Lease(settings.EMBEDDED_PATHS, services)
         self._has_services = bool(services)
@@ -116,11 +115,11 @@ class System:
             ServiceSupervisor(service, settings.EMBEDDED_PATHS, console)
             for service in services
         ]
-        self._nursery: Preloader | None = None
-        self._keepers: list[Supervisor] = []
+        self._preloader: Preloader | None = None
+        self._supervisors: list[Supervisor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._force = asyncio.Event()
 
     async def run(self) -> int:
         self._listen_to_signals()
@@ -142,7 +141,7 @@ class System:
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
-            self._hurry.set()
+            self._force.set()
         self._stop.set()
 
     async def _until_stopped(self, start: Coroutine[None, None, int]) -> int:
@@ -158,108 +157,110 @@ class System:
         return 0
 
     async def _start(self) -> int:
-        # It needs no services: the code is being loaded while they come up.
+        # It needs no services and loads the code while they start.
         if can_fork():
-            self._nursery = Preloader(
-                programs.nursery(settings.BASE_DIR), self._console
+            self._preloader = Preloader(
+                programs.preloader(settings.BASE_DIR), self._console
             )
-            self._keep(self._nursery)
+            self._supervise(self._preloader)
         if self._services:
             with self._console.phase("services are up"):
                 for service in self._services:
                     await asyncio.to_thread(service.prepare)
-                    self._keep(service)
+                    self._supervise(service)
                 for service in self._services:
                     await service.ready.wait()
         code = await self._prepare()
         if code:
-            self._console.say("the database was not prepared; see the lines above")
+            self._console.announce("the database was not prepared; see the lines above")
             return code
         with self._console.phase("processes are up"):
-            found = programs.programs(settings.BASE_DIR, doors=self._doors)
+            found = programs.programs(settings.BASE_DIR, sockets=self._sockets)
             for program in found:
-                keeper = Supervisor(program, self._console, nursery=self._nursery)
-                self._keepers.append(keeper)
-                self._keep(keeper)
+                supervisor = Supervisor(
+                    program, self._console, preloader=self._preloader
+                )
+                self._supervisors.append(supervisor)
+                self._supervise(supervisor)
             code = await self._wait_until_ready()
         if code:
-            self._console.say("a process refused to start; see the lines above")
+            self._console.announce("a process refused to start; see the lines above")
             return code
-        self._console.say(
+        self._console.announce(
             f"ready after {self._console.since_start():.1f} s: {settings.PUBLIC_URL}"
         )
-        keepers = {keeper.program.name: keeper for keeper in self._keepers}
+        by_name = {each.program.name: each for each in self._supervisors}
         watching = [
-            *(watch_worker(keepers[name], self._console) for name in programs.WORKERS),
+            *(watch_worker(by_name[name], self._console) for name in programs.WORKERS),
             watch_web(
-                keepers["web"], self._console, host=settings.BIND, port=settings.PORT
+                by_name["web"], self._console, host=settings.BIND, port=settings.PORT
             ),
         ]
         self._tasks += [asyncio.create_task(each) for each in watching]
         return 0
 
-    def _keep(self, keeper: Supervisor) -> None:
-        keeper.on_change = self._write_pids
-        self._tasks.append(keeper.start())
+    def _supervise(self, supervisor: Supervisor) -> None:
+        supervisor.on_change = self._write_pids
+        self._tasks.append(supervisor.start())
 
     async def _prepare(self) -> int:
-        """Migrate, collect static files, seed; in one process that loads Django once.
+        """Migrate, collect static files and seed, unless it was done for these files.
 
-        A start after nothing changed needs none of it: the note of the last time
-        says for which files it was done.
+        The file ``prepared`` holds the digest of the files of the last run. Skipping saves
+        several seconds of a start.
         """
-        note = settings.DATA_DIR / "prepared"
+        marker = settings.DATA_DIR / "prepared"
         state = await asyncio.to_thread(probe.state_of_files, settings)
-        if self._services and note.exists() and note.read_text() == state:
+        if self._services and marker.exists() and marker.read_text() == state:
             return 0
         program = programs.prepare(settings.BASE_DIR, seed=settings.DEMO)
         with self._console.phase("prepared"):
-            keeper = Supervisor(program, self._console, nursery=self._nursery)
-            self._keepers = [keeper]
-            code = await keeper.run_once()
-            self._keepers = []
+            supervisor = Supervisor(program, self._console, preloader=self._preloader)
+            self._supervisors = [supervisor]
+            code = await supervisor.run_once()
+            self._supervisors = []
         if code == 0:
-            note.write_text(await asyncio.to_thread(probe.state_of_files, settings))
+            marker.write_text(await asyncio.to_thread(probe.state_of_files, settings))
         return code
 
     async def _wait_until_ready(self) -> int:
-        """0, or the code of a process that a new start cannot help."""
-        patience = asyncio.get_running_loop().time() + SLOW_START_S
+        """Return 0 when ready, or the exit code of a process with a wrong setting."""
+        report_at = asyncio.get_running_loop().time() + SLOW_START_S
         while True:
             answer = await probe.readiness(settings.BIND, settings.PORT)
             if answer.ready:
                 return 0
-            if any(keeper.last_code == WRONG_SETTING for keeper in self._keepers):
+            if any(each.last_code == WRONG_SETTING for each in self._supervisors):
                 return WRONG_SETTING
-            if asyncio.get_running_loop().time() > patience:
-                self._console.say(f"still waiting for {answer.missing}")
-                patience += SLOW_START_S
+            if asyncio.get_running_loop().time() > report_at:
+                self._console.announce(f"still waiting for {answer.missing}")
+                report_at += SLOW_START_S
             await asyncio.sleep(POLL_S)
 
     async def _shut_down(self) -> None:
         self._stop.set()
-        self._console.say("stopping")
-        self._doors.close()
-        await asyncio.gather(*(k.stop(hurry=self._hurry) for k in self._keepers))
-        # Behind its copies, which would die with it.
-        if self._nursery is not None:
-            await self._nursery.stop(hurry=self._hurry)
-        await asyncio.gather(*(s.stop(hurry=self._hurry) for s in self._services))
+        self._console.announce("stopping")
+        self._sockets.close()
+        await asyncio.gather(*(s.stop(force=self._force) for s in self._supervisors))
+        # After its children, which end with it.
+        if self._preloader is not None:
+            await self._preloader.stop(force=self._force)
+        await asyncio.gather(*(s.stop(force=self._force) for s in self._services))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._has_services:
             await asyncio.to_thread(self._lease.leave)
         (settings.DATA_DIR / "processes.json").unlink(missing_ok=True)
-        self._console.say("stopped")
+        self._console.announce("stopped")
 
     def _write_pids(self) -> None:
-        """Who runs under which number, for whoever looks after the machine."""
+        """Write the pids by name to ``processes.json``, for operators and tests."""
         pids = {"launcher": os.getpid()}
-        nursery = [] if self._nursery is None else [self._nursery]
-        for keeper in [*self._services, *nursery, *self._keepers]:
-            if keeper.pid is not None:
-                pids[keeper.program.name] = keeper.pid
+        preloader = [] if self._preloader is None else [self._preloader]
+        for each in [*self._services, *preloader, *self._supervisors]:
+            if each.pid is not None:
+                pids[each.program.name] = each.pid
         draft = settings.DATA_DIR / "processes.draft"
         draft.write_text(json.dumps(pids))
         draft.replace(settings.DATA_DIR / "processes.json")

@@ -1,10 +1,9 @@
-"""A process that runs but does no work is killed; its keeper starts it again.
+"""Kills processes that run but do no work; their supervisors restart them.
 
-Workers: beat starts a canary task for each kind of worker every fifteen seconds. As long
-as beat shows signs of life and the worker none, tasks are lost on a dead connection or a
-stuck process.
+Workers: beat enqueues a canary task for each kind of worker every fifteen seconds. When
+beat has heartbeats and the worker has none, the worker is stuck or its connection is dead.
 
-Web: ``/livez`` must answer, and not with a failure. A database that is away is none.
+Web: ``/livez`` must answer 200, as it also does while the database is unavailable.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from notifyweb.launcher.console import Console
     from notifyweb.launcher.supervisor import Supervisor
 
-LOOK_EVERY_S = 5.0
+POLL_S = 5.0
 SILENT_S = 90.0
 UNHEALTHY_S = 60.0
 
@@ -34,10 +33,10 @@ def is_silent(worker_age: float | None, beat_age: float | None) -> bool:
 
 
 async def watch_worker(worker: Supervisor, console: Console) -> None:
-    """``worker`` is named as its sign of life is."""
+    """Kill ``worker``, whose heartbeat has its name, when it has been silent."""
     name = worker.program.name
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_S)
         if worker.age_s < SILENT_S:
             continue
         try:
@@ -55,21 +54,21 @@ async def watch_web(
     *,
     host: str,
     port: int,
-    patience: float = UNHEALTHY_S,
+    max_unhealthy_s: float = UNHEALTHY_S,
 ) -> None:
-    """Kill the web process once it failed its own health for ``patience`` seconds."""
+    """Kill the web process after ``max_unhealthy_s`` of failed ``/livez`` requests."""
     clock = asyncio.get_running_loop().time
     failing: tuple[int, float] | None = None
     while True:
-        await asyncio.sleep(min(LOOK_EVERY_S, patience / 2))
+        await asyncio.sleep(min(POLL_S, max_unhealthy_s / 2))
         pid = web.pid
         fault = await probe.web_fault(host, port)
         if pid is None or not fault:
             failing = None
         elif failing is None or failing[0] != pid:
-            # A process that was started meanwhile has its own time.
+            # A restarted process gets the full time again.
             failing = (pid, clock())
-        elif web.pid == pid and clock() - failing[1] >= patience:
-            console.line("web", f"{fault} for {patience:.0f} s; killed")
+        elif web.pid == pid and clock() - failing[1] >= max_unhealthy_s:
+            console.line("web", f"{fault} for {max_unhealthy_s:.0f} s; killed")
             web.signal(signal.SIGKILL)
             failing = None

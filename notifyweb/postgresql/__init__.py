@@ -1,1 +1,1 @@
-"""Django's PostgreSQL backend, with settings that each session begins with."""
+"""Django's PostgreSQL backend with per-session settings."""

@@ -1,4 +1,4 @@
-"""Django's backend; ``OPTIONS["session"]`` names what each new session sets.
+"""Django's backend; ``OPTIONS["session"]`` are settings of each new session.
 
 libpq could send these settings as startup ``options``, but PgBouncer refuses or ignores
 that parameter, and a statement without a time limit may hold a connection for ever.

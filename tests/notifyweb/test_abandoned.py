@@ -1,4 +1,4 @@
-"""Callers that leave: whatever a request was doing, its database connection comes back.
+"""Disconnected callers: the database connection of their request is always returned.
 
 A web process of ten pooled connections, a database that makes everybody wait, and a
 thousand callers that do not wait. Once the database goes on, the process must serve.
@@ -43,9 +43,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 POOL = 10
 CALLERS = 150
 AT_ONCE = 50
-LEAVES_AFTER_S = 0.1
-# Daphne cancels what still runs five seconds after its caller left, and once a second
-# from then on.
+DISCONNECT_AFTER_S = 0.1
+# Daphne cancels a running request five seconds after its caller disconnected, and once a
+# second from then on.
 CANCELLED_AFTER_S = 8.0
 BACK_WITHIN_S = 15.0
 READY_S = 60.0
@@ -75,7 +75,7 @@ def program(redis_client) -> Program:
             "SLOW_PORT": str(port),
             "SLOW_DATABASE": connection.settings_dict["NAME"],
             "SLOW_REDIS_URL": settings.REDIS_URL,
-            # Longer than Daphne's patience with callers that have left.
+            # Longer than Daphne lets a request run whose caller has disconnected.
             "NOTIFYWEB_LOCK_TIMEOUT_MS": "60000",
             "NOTIFYWEB_STATEMENT_TIMEOUT_MS": "60000",
         },
@@ -114,7 +114,7 @@ def wait_for(holds, within: float) -> None:
 
 @contextlib.contextmanager
 def stalled(statement: sql.Composable | str):
-    """Hold what ``statement`` locks: every other session that needs it waits."""
+    """Hold the locks of ``statement``, so that other sessions wait for them."""
     with psycopg.connect(
         host=str(settings.EMBEDDED_PATHS.postgres_run),
         port=POSTGRES_PORT,
@@ -134,19 +134,19 @@ def locked(name: str):
     return stalled(sql.SQL("LOCK TABLE {}").format(sql.Identifier(name)))
 
 
-async def call_and_leave(port: int, path: str, cookie: str = "") -> None:
+async def call_and_disconnect(port: int, path: str, cookie: str = "") -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode()
     )
     await writer.drain()
-    await asyncio.sleep(LEAVES_AFTER_S)
+    await asyncio.sleep(DISCONNECT_AFTER_S)
     writer.transport.abort()
 
 
 async def abandon(port: int, path: str, cookie: str = "") -> None:
     for _ in range(CALLERS // AT_ONCE):
-        callers = (call_and_leave(port, path, cookie) for _ in range(AT_ONCE))
+        callers = (call_and_disconnect(port, path, cookie) for _ in range(AT_ONCE))
         await asyncio.gather(*callers)
 
 
@@ -220,19 +220,19 @@ def test_sockets_abandoned_while_they_catch_up_give_their_connections_back(
         frame = {"generation": str(head.generation), "sequence": head.sequence - behind}
         await socket.send(json.dumps({"type": "resume", **frame}))
 
-    async def resume_and_leave(behind: int) -> None:
+    async def resume_and_disconnect(behind: int) -> None:
         # While every thread of the sockets waits, the next handshake may not end.
         with contextlib.suppress(OSError, WebSocketException):
             async with line() as socket:
                 await resume(socket, behind)
-                await asyncio.sleep(LEAVES_AFTER_S)
+                await asyncio.sleep(DISCONNECT_AFTER_S)
                 socket.transport.abort()
 
     async def abandon_sockets() -> None:
         for first in range(1, CALLERS, AT_ONCE):
-            # Each from another place, so that none shares the work of another.
+            # Different sequence numbers, so that no socket shares the query of another.
             numbers = range(first, first + AT_ONCE)
-            await asyncio.gather(*(resume_and_leave(number) for number in numbers))
+            await asyncio.gather(*(resume_and_disconnect(number) for number in numbers))
 
     async def is_caught_up() -> bool:
         async with asyncio.timeout(BACK_WITHIN_S), line() as socket:
@@ -247,7 +247,7 @@ def test_sockets_abandoned_while_they_catch_up_give_their_connections_back(
     assert asyncio.run(is_caught_up())
 
 
-# --- what a request did not return -----------------------------------------------------
+# --- leaked connections ----------------------------------------------------------------
 
 
 def test_only_livez_fails_while_pages_get_no_connection(site):
@@ -259,23 +259,23 @@ def test_only_livez_fails_while_pages_get_no_connection(site):
     assert site.get("/livez")[0] == 503
 
 
-async def test_a_web_process_whose_pages_get_no_connection_is_started_again(program):
+async def test_a_web_process_whose_pages_get_no_connection_is_restarted(program):
     port = int(program.environment["SLOW_PORT"])
     site = Site(port)
-    keeper = Supervisor(program, Console())
-    keeping = keeper.start()
+    supervisor = Supervisor(program, Console())
+    running = supervisor.start()
     watching = asyncio.create_task(
-        watch_web(keeper, Console(), host="127.0.0.1", port=port, patience=4)
+        watch_web(supervisor, Console(), host="127.0.0.1", port=port, max_unhealthy_s=4)
     )
     ready = functools.partial(wait_for, lambda: site.get("/slow/query")[0] == 200)
     try:
         await asyncio.to_thread(ready, READY_S)
-        first = keeper.pid
+        first = supervisor.pid
         for _ in range(POOL):
             await asyncio.to_thread(site.get, "/slow/leak")
         await asyncio.to_thread(ready, READY_S)
-        assert keeper.pid != first
+        assert supervisor.pid != first
     finally:
         watching.cancel()
-        await keeper.stop(hurry=asyncio.Event())
-        await keeping
+        await supervisor.stop(force=asyncio.Event())
+        await running

@@ -1,4 +1,4 @@
-"""Rows of before there was one spelling of dapp addresses."""
+"""Migration of rows from before dapp addresses were normalized."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def project_at(url: str) -> Project:
     return project
 
 
-def test_projects_get_the_one_spelling_and_the_older_of_two_keeps_it():
+def test_project_domains_are_normalized_and_the_older_of_two_keeps_it():
     first = project_at("https://a.example:443")
     second = project_at("https://a.example")
     third = project_at("https://b.example:443")
@@ -64,7 +64,7 @@ def attempt(person, url: str) -> SubscribeAttempt:
     )
 
 
-def test_what_wallets_keep_of_a_dapp_gets_the_one_spelling():
+def test_dapp_addresses_of_wallets_are_normalized():
     alice = sign_in("alice")
     for number, url in enumerate(["https://a.example:443", "https://b.example"]):
         Subscription.objects.create(

@@ -1,4 +1,4 @@
-"""Addresses in settings: one spelling each, and one meaning for every client."""
+"""Addresses in settings: normalized, and with one meaning for every client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HTTP = ("http", "https")
         ("http://192.0.2.7:8000", "http://192.0.2.7:8000"),
     ],
 )
-def test_a_public_url_has_one_spelling(monkeypatch, given, taken):
+def test_a_public_url_is_normalized(monkeypatch, given, taken):
     monkeypatch.setenv("URL", given)
     assert env.origin("URL", "", schemes=HTTP) == taken
 
@@ -78,13 +78,13 @@ def test_a_public_url_has_one_spelling(monkeypatch, given, taken):
         "https://[v1.x]",
     ],
 )
-def test_another_public_url_is_refused(monkeypatch, given):
+def test_a_wrong_public_url_is_refused(monkeypatch, given):
     monkeypatch.setenv("URL", given)
     with pytest.raises(SettingError, match=r"^URL "):
         env.origin("URL", "", schemes=HTTP)
 
 
-def test_another_servers_url_may_have_a_path(monkeypatch):
+def test_the_url_of_an_external_server_may_have_a_path(monkeypatch):
     monkeypatch.setenv("URL", "https://History.example:443/v1/")
     assert env.address("URL", schemes=HTTP) == "https://history.example/v1"
 
@@ -101,9 +101,7 @@ def test_another_servers_url_may_have_a_path(monkeypatch):
         ("localhost", "localhost", "localhost"),
     ],
 )
-def test_an_address_to_listen_on_is_reached_by_a_url(
-    monkeypatch, given, bound, reached
-):
+def test_a_bind_address_is_reached_by_a_url(monkeypatch, given, bound, reached):
     monkeypatch.setenv("BIND", given)
     found = env.bind("BIND", "127.0.0.1")
     assert found == bound
@@ -111,7 +109,7 @@ def test_an_address_to_listen_on_is_reached_by_a_url(
 
 
 @pytest.mark.parametrize("given", ["127.0.0.1:80", "http://localhost", "a b", "[::1"])
-def test_what_is_no_address_cannot_be_listened_on(monkeypatch, given):
+def test_a_wrong_bind_address_is_refused(monkeypatch, given):
     monkeypatch.setenv("BIND", given)
     with pytest.raises(SettingError, match=r"^BIND "):
         env.bind("BIND", "127.0.0.1")
@@ -132,7 +130,7 @@ def test_the_whole_system_is_ready_on_ipv6(bind):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_client_over_ipv6_is_known_by_its_address(redis_client):
+def test_the_address_of_an_ipv6_client_is_seen(redis_client):
     ensure_canary()
     with socket.socket(socket.AF_INET6) as listening:
         listening.bind(("::1", 0))
@@ -163,7 +161,7 @@ def test_a_client_over_ipv6_is_known_by_its_address(redis_client):
 
 
 def connection_arguments(address: RedisAddress) -> list[dict]:
-    """What each client would connect with: Django's cache, Channels, Celery."""
+    """The connection arguments of each client: Django's cache, Channels, Celery."""
     import redis
     from celery import Celery
     from channels_redis.utils import create_pool
@@ -193,7 +191,7 @@ def connection_arguments(address: RedisAddress) -> list[dict]:
 
 
 class _Unopened:
-    """What kombu's channel reads of itself while it collects connection arguments."""
+    """The attributes that kombu's channel reads to build its connection arguments."""
 
     def __init__(self, line) -> None:
         self._channel = line.transport.Channel
@@ -281,7 +279,7 @@ def test_a_redis_url_means_the_same_to_each_client(url, expected):
         "unix://",
     ],
 )
-def test_a_redis_url_that_clients_read_differently_is_refused(url):
+def test_a_redis_url_that_clients_parse_differently_is_refused(url):
     with pytest.raises(SettingError, match=r"^REDIS_URL") as refused:
         redis_address("REDIS_URL", url)
     assert "pa#ss" not in str(refused.value)
@@ -313,7 +311,7 @@ for name, ask in (("cache", lambda: cache.get("a")), ("queue", queue),
 
 @pytest.fixture
 def tls_redis(tmp_path):
-    """A Redis behind a certificate that nothing trusts: its port and certificate."""
+    """A Redis with a self-signed certificate: its port and certificate."""
     server = shutil.which("redis-server")
     openssl = shutil.which("openssl")
     if server is None or openssl is None:

@@ -1,4 +1,4 @@
-"""The admin has a page for every table that holds no key, and each of them opens."""
+"""The admin has a working page for every table without keys."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OURS = (
     "subscriptions",
     "castserver",
 )
-# Django's admin takes no model whose key has several columns.
+# Django's admin supports no composite primary keys.
 SEVERAL_COLUMNS = {"relay.MailboxCursor", "relay.Acknowledgement"}
 MODELS = [model for label in OURS for model in apps.get_app_config(label).get_models()]
 
 
-def test_every_model_without_keys_is_there():
+def test_every_model_without_keys_is_registered():
     absent = {each._meta.label for each in MODELS if not admin.site.is_registered(each)}
     assert absent == SEVERAL_COLUMNS
 
 
-def test_no_model_with_keys_is_there():
+def test_no_model_with_keys_is_registered():
     for model in apps.get_app_config("keychain").get_models():
         assert not admin.site.is_registered(model)
 

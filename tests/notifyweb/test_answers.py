@@ -1,4 +1,4 @@
-"""What every answer carries, and what is answered when something is wrong."""
+"""Headers of every response, and error responses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def program():
     return Client(raise_request_exception=False, headers={"Accept": "*/*"})
 
 
-def test_every_answer_carries_the_headers_of_a_careful_site(program):
+def test_every_response_has_the_security_headers(program):
     headers = program.get("/healthz").headers
     policy = headers["Content-Security-Policy"]
     for directive in (
@@ -85,7 +85,7 @@ def test_every_answer_carries_the_headers_of_a_careful_site(program):
     assert "camera=()" in headers["Permissions-Policy"]
 
 
-def test_every_answer_carries_the_id_of_its_request(program):
+def test_every_response_has_its_request_id(program):
     first, second = (program.get("/healthz")["X-Request-Id"] for _ in range(2))
     assert first != second
     given = program.get("/healthz", headers={"X-Request-Id": "trace-12345678"})
@@ -93,13 +93,13 @@ def test_every_answer_carries_the_id_of_its_request(program):
 
 
 @pytest.mark.parametrize("forged", ["short", "a" * 65, "line\tbreak", "<script>"])
-def test_an_id_that_could_do_harm_is_replaced(program, forged):
+def test_a_malformed_request_id_is_replaced(program, forged):
     answer = program.get("/healthz", headers={"X-Request-Id": forged})
     assert answer["X-Request-Id"] != forged
 
 
 @pytest.mark.parametrize("address", ["/test/away", "/test/interface"])
-def test_an_absent_database_is_503_with_retry_after(program, browser, address):
+def test_an_unavailable_database_is_503_with_retry_after(program, browser, address):
     for client in (program, browser):
         answer = client.get(address)
         assert answer.status_code == 503
@@ -109,7 +109,7 @@ def test_an_absent_database_is_503_with_retry_after(program, browser, address):
     assert browser.get(address)["Content-Type"].startswith("text/html")
 
 
-def test_a_fault_of_ours_shows_nothing_of_its_cause(program, browser, caplog):
+def test_an_internal_error_shows_no_details(program, browser, caplog):
     caplog.set_level(logging.CRITICAL, "django.request")
     for client in (program, browser):
         answer = client.get("/test/broken")
@@ -120,14 +120,14 @@ def test_a_fault_of_ours_shows_nothing_of_its_cause(program, browser, caplog):
     assert problem["requestId"]
 
 
-def test_a_problem_raised_below_a_view_is_its_answer(program):
+def test_a_problem_raised_below_a_view_becomes_the_response(program):
     answer = program.get("/test/refused")
     assert answer.status_code == 429
     assert answer["Retry-After"] == "7"
     assert answer["Content-Type"] == "application/problem+json"
 
 
-def test_an_unknown_address_is_a_page_or_a_problem(program, browser):
+def test_an_unknown_path_is_a_page_or_a_problem(program, browser):
     problem = program.get("/nothing/here")
     assert problem.status_code == 404
     assert problem["Content-Type"] == "application/problem+json"
@@ -136,31 +136,31 @@ def test_an_unknown_address_is_a_page_or_a_problem(program, browser):
     assert page["Content-Type"].startswith("text/html")
 
 
-def test_an_error_page_keeps_the_look_that_was_chosen(browser):
+def test_an_error_page_keeps_the_chosen_appearance(browser):
     browser.cookies["theme"] = "dark"
     page = browser.get("/nowhere")
     assert b'data-theme="dark"' in page.content
 
 
-def test_a_foreign_form_is_refused():
+def test_a_form_without_a_csrf_token_is_refused():
     careful = Client(enforce_csrf_checks=True)
     answer = careful.post("/test/posted")
     assert answer.status_code == 403
     assert json.loads(answer.content)["type"] == "urn:notifyweb:problem:csrf"
 
 
-def test_a_foreign_host_name_is_refused(program, caplog):
+def test_an_unknown_host_is_refused(program, caplog):
     caplog.set_level(logging.CRITICAL)
     answer = program.get("/test/posted", headers={"Host": "evil.example"})
     assert answer.status_code == 400
     assert b"evil" not in answer.content
 
 
-def test_alive_asks_nobody(program, django_assert_num_queries):
+def test_healthz_needs_no_query(program, django_assert_num_queries):
     assert program.get("/healthz").json() == {"status": "ok"}
 
 
-def test_health_is_not_for_caches_and_takes_no_orders(program):
+def test_health_is_not_cached_and_is_read_only(program):
     assert "no-store" in program.get("/healthz")["Cache-Control"]
     refused = program.post("/healthz")
     assert (refused.status_code, refused["Allow"]) == (405, "GET, HEAD")

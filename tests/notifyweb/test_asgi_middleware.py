@@ -1,4 +1,4 @@
-"""The doors of the web process, through the real ASGI application."""
+"""The ASGI middleware of the web process, through the real application."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMIT = settings.LIMITS.json_body_bytes
 
 
 async def post(chunks, headers=()):
-    """Send a body in pieces; the status and the body of the answer."""
+    """Send a body in pieces; return the status and the body of the response."""
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -51,7 +51,7 @@ async def test_a_declared_body_beyond_the_limit_is_not_read():
     assert json.loads(body)["type"] == "urn:notifyweb:problem:too-large"
 
 
-async def test_a_body_that_hides_its_length_is_counted():
+async def test_a_body_without_a_declared_length_is_counted():
     start, _ = await post([b"x" * LIMIT, b"x", b"never read"])
     assert start["status"] == 413
 
@@ -62,7 +62,7 @@ async def test_a_body_at_the_limit_reaches_the_view():
 
 
 class Inside:
-    """Stands behind the door and says yes."""
+    """Accepts every socket that the middleware lets through."""
 
     async def __call__(self, scope, receive, send):
         await receive()
@@ -83,7 +83,7 @@ ORIGINS = ["https://notify.example", "http://localhost:8000"]
     "origin",
     ["https://notify.example", "https://notify.example:443", "http://localhost:8000"],
 )
-async def test_a_page_of_this_site_opens_the_socket(origin):
+async def test_a_page_of_this_origin_may_open_the_socket(origin):
     assert await opens(ORIGINS, (b"origin", origin.encode()))
 
 
@@ -104,17 +104,17 @@ async def test_a_page_of_this_site_opens_the_socket(origin):
         "https://notif\u0443.example",
     ],
 )
-async def test_a_page_of_another_site_does_not(origin):
+async def test_a_page_of_another_origin_may_not(origin):
     assert not await opens(ORIGINS, (b"origin", origin.encode()))
 
 
-async def test_without_or_with_two_origins_nobody_enters():
+async def test_no_origin_or_two_origins_are_rejected():
     ours = (b"origin", b"https://notify.example")
     assert not await opens(ORIGINS)
     assert not await opens(ORIGINS, ours, ours)
 
 
-async def test_the_real_door_knows_this_site_only():
+async def test_the_application_accepts_its_own_origin_only():
     denied = WebsocketCommunicator(
         application, "/ws/device/", headers=[(b"origin", b"https://evil.example")]
     )

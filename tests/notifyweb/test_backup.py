@@ -1,4 +1,4 @@
-"""Backup while running, restore all or nothing, and what must not come back."""
+"""Backup while running, restore all or nothing, removed accounts stay removed."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ GENERATION = (
 
 
 @pytest.fixture(scope="module")
-def resting():
-    """A prepared system that does not run: commands start its services."""
+def stopped_system():
+    """A prepared but stopped system, whose commands start its services."""
     found = System()
     places = Paths(found.data_dir / "data")
     found.manage("check")  # makes the secrets
-    # Held for all commands, so that each need not start PostgreSQL anew.
+    # One lease for all commands, so that not each of them starts PostgreSQL.
     lease = Lease(places, [Postgres(places, durable=False), Redis(places)])
     lease.enter()
     try:
@@ -43,64 +43,66 @@ def resting():
         found.remove()
 
 
-def said(system, code):
+def shell_output(system, code):
     return system.manage("shell", "--no-imports", "-c", code).stdout.strip()
 
 
 @pytest.fixture(scope="module")
-def dump(resting):
-    path = resting.data_dir / "backup"
-    found = json.loads(resting.manage("backup", str(path), "--json").stdout)
+def dump(stopped_system):
+    path = stopped_system.data_dir / "backup"
+    found = json.loads(stopped_system.manage("backup", str(path), "--json").stdout)
     assert found == {"file": str(path), "bytes": path.stat().st_size}
     return path
 
 
-def test_a_backup_is_private_and_holds_no_sealing_key(resting, dump):
+def test_a_backup_is_private_and_contains_no_sealing_key(stopped_system, dump):
     assert dump.stat().st_mode & 0o777 == 0o600
-    keys = (resting.data_dir / "data" / "keychain_keys").read_text()
+    keys = (stopped_system.data_dir / "data" / "keychain_keys").read_text()
     assert keys.partition(":")[2].strip().encode() not in dump.read_bytes()
 
 
-def test_a_backup_overwrites_nothing(resting, dump):
-    refused = resting.manage("backup", str(dump), check=False)
+def test_a_backup_overwrites_nothing(stopped_system, dump):
+    refused = stopped_system.manage("backup", str(dump), check=False)
     assert refused.returncode == 2
     assert "exists" in refused.stderr
 
 
-def test_what_was_deleted_since_is_back_and_browsers_start_over(resting, dump):
-    before = said(resting, GENERATION)
-    said(resting, "from accounts.models import User; User.objects.all().delete()")
-    assert said(resting, COUNT) == "0"
-    resting.manage("restore", str(dump))
-    assert said(resting, COUNT) == "2"
-    assert said(resting, GENERATION) != before
+def test_deleted_rows_are_restored_and_browsers_start_over(stopped_system, dump):
+    before = shell_output(stopped_system, GENERATION)
+    shell_output(
+        stopped_system, "from accounts.models import User; User.objects.all().delete()"
+    )
+    assert shell_output(stopped_system, COUNT) == "0"
+    stopped_system.manage("restore", str(dump))
+    assert shell_output(stopped_system, COUNT) == "2"
+    assert shell_output(stopped_system, GENERATION) != before
 
 
-def test_a_broken_backup_changes_nothing(resting, dump, tmp_path):
+def test_a_broken_backup_changes_nothing(stopped_system, dump, tmp_path):
     broken = tmp_path / "broken"
     broken.write_bytes(dump.read_bytes()[:2000])
-    refused = resting.manage("restore", str(broken), check=False)
+    refused = stopped_system.manage("restore", str(broken), check=False)
     assert refused.returncode == 2
     assert "pg_restore failed" in refused.stderr
-    assert said(resting, COUNT) == "2"
+    assert shell_output(stopped_system, COUNT) == "2"
 
 
-def test_a_backup_of_other_keys_changes_nothing(resting, dump):
-    folder = resting.data_dir / "data"
+def test_a_backup_sealed_with_other_keys_changes_nothing(stopped_system, dump):
+    folder = stopped_system.data_dir / "data"
     kept = folder / "keychain_keys"
     other = "k1:" + "A" * 43 + "="
     shutil.copy(kept, folder / "kept")
     kept.write_text(other)
-    refused = resting.manage("restore", str(dump), check=False)
+    refused = stopped_system.manage("restore", str(dump), check=False)
     shutil.copy(folder / "kept", kept)
     assert refused.returncode == 2
     assert "sealed by key k1" in refused.stderr
-    assert said(resting, COUNT) == "2"
+    assert shell_output(stopped_system, COUNT) == "2"
 
 
-def test_an_account_removed_since_stays_removed(resting, tmp_path):
-    said(
-        resting,
+def test_an_account_removed_after_the_backup_stays_removed(stopped_system, tmp_path):
+    shell_output(
+        stopped_system,
         "from accounts.models import User, Account\n"
         "from common import clock\n"
         "u = User.objects.create(username='charlie')\n"
@@ -108,20 +110,20 @@ def test_an_account_removed_since_stays_removed(resting, tmp_path):
         "created_at=clock.now())",
     )
     path = tmp_path / "with-charlie"
-    resting.manage("backup", str(path))
-    said(
-        resting,
+    stopped_system.manage("backup", str(path))
+    shell_output(
+        stopped_system,
         "from accounts import services\n"
         "services.remove_account(services.find_account('eip155:1:0x' + 'c' * 40), "
         "by=None)",
     )
-    restored = json.loads(resting.manage("restore", str(path), "--json").stdout)
+    restored = json.loads(stopped_system.manage("restore", str(path), "--json").stdout)
     assert restored["accounts_removed_again"] == 1
-    assert said(resting, COUNT) == "2"
+    assert shell_output(stopped_system, COUNT) == "2"
 
 
 @pytest.mark.system
-def test_a_running_system_is_backed_up_but_not_restored_over(system, tmp_path):
+def test_a_running_system_can_be_backed_up_but_not_restored(system, tmp_path):
     path = tmp_path / "live"
     system.manage("backup", str(path))
     refused = system.manage("restore", str(path), check=False)

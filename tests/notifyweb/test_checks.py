@@ -1,4 +1,4 @@
-"""Production refuses what is for tests and what shows secrets."""
+"""System checks refuse test settings and unsafe settings in production."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ids(messages):
     return [message.id for message in messages]
 
 
-def test_a_careful_production_passes(production):
+def test_a_safe_production_configuration_passes(production):
     assert check_production(None) == []
     assert check_addresses(None) == []
 
@@ -36,14 +36,14 @@ def test_a_careful_production_passes(production):
         ("ALLOWED_HOSTS", ["*"], "notifyweb.E004"),
     ],
 )
-def test_what_is_for_tests_is_refused_in_production(production, name, value, expected):
+def test_a_test_setting_is_refused_in_production(production, name, value, expected):
     setattr(production, name, value)
     assert ids(check_production(None)) == [expected]
     production.PRODUCTION = False
     assert check_production(None) == []
 
 
-def test_inner_hosts_may_be_allowed_if_said_twice(production, monkeypatch):
+def test_inner_hosts_may_be_allowed_if_confirmed(production, monkeypatch):
     production.OUTBOUND_ALLOW = ["10.0.0.1"]
     monkeypatch.setenv("NOTIFYWEB_OUTBOUND_ALLOW_IN_PRODUCTION", "10.0.0.1")
     assert check_production(None) == []
@@ -51,7 +51,7 @@ def test_inner_hosts_may_be_allowed_if_said_twice(production, monkeypatch):
     assert ids(check_production(None)) == ["notifyweb.E002"]
 
 
-def test_another_relay_needs_a_project_id(production):
+def test_an_external_relay_needs_a_project_id(production):
     production.EMBEDDED_RELAY = False
     production.PROJECT_ID = ""
     assert ids(check_addresses(None)) == ["notifyweb.E005"]

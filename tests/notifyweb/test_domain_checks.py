@@ -1,4 +1,4 @@
-"""The whole system with domains that never answer: they cost those who ask for them."""
+"""Domains that never answer delay only the user who checks them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def dapp():
     made.close()
 
 
-def test_a_quick_domain_is_shown_at_once(system, dapp):
+def test_a_fast_domain_is_shown_immediately(system, dapp):
     with signed_in(system) as device:
         began = time.monotonic()
         page = device.look_up(dapp.url)
@@ -55,7 +55,7 @@ def test_a_quick_domain_is_shown_at_once(system, dapp):
     ]
 
 
-def test_slow_domains_keep_nobody_else_waiting(system, dapp, stuck):
+def test_slow_domains_delay_no_other_user(system, dapp, stuck):
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(signed_in(system)) for _ in range(PEOPLE)]
         quick = stack.enter_context(signed_in(system))
@@ -76,7 +76,7 @@ def test_slow_domains_keep_nobody_else_waiting(system, dapp, stuck):
             assert running.status_code == 200
             assert re.fullmatch(r"/discover/check/[0-9a-f-]{36}", running.url.path)
             assert "not yet" in running.text
-        # It ends by its deadlines, and then says what to do.
+        # It ends at its deadlines, with instructions.
         device, path = slow[0], waiting[0].result().url.path
         until = time.monotonic() + 40
         while "not yet" in (text := device.page(path)):

@@ -1,4 +1,4 @@
-"""Settings from the environment: read right, or refused in one sentence."""
+"""Settings from the environment: parsed, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_wrong_setting_is_one_sentence_and_code_two(tmp_path, name, value):
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "KEYCHAIN_KEYS"])
-def test_secrets_are_required_with_a_database_of_ones_own(tmp_path, name):
+def test_secrets_are_required_with_an_external_database(tmp_path, name):
     given = {"SECRET_KEY": "x" * 50, "KEYCHAIN_KEYS": f"k1:{KEY}"}
     del given[name]
     refused = manage(
@@ -90,7 +90,7 @@ def test_a_data_directory_that_cannot_be_made_is_one_sentence(tmp_path):
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_secrets_are_made_once_and_for_their_owner_only(tmp_path):
+def test_secrets_are_created_once_and_private(tmp_path):
     tmp_path.chmod(0o755)
     environment = {"NOTIFYWEB_DATA_DIR": str(tmp_path)}
     assert manage("check", **environment).returncode == 0
@@ -118,7 +118,7 @@ def test_two_first_starts_agree_on_one_secret(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_database_url_is_taken_apart(monkeypatch):
+def test_a_database_url_is_parsed(monkeypatch):
     monkeypatch.setenv(
         "DATABASE_URL",
         "postgresql://us%40er:p%3Aw@db.example:6432/name?sslmode=require",
@@ -130,7 +130,7 @@ def test_a_database_url_is_taken_apart(monkeypatch):
     assert "p:w" not in repr(found)
 
 
-def test_a_database_on_a_socket_is_named_by_its_folder(monkeypatch):
+def test_a_database_url_may_name_a_socket_folder(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgres:///name?host=/run/postgresql")
     found = env.database_address("DATABASE_URL")
     assert (found.host, found.name) == ("/run/postgresql", "name")
@@ -146,7 +146,7 @@ def test_a_database_on_a_socket_is_named_by_its_folder(monkeypatch):
         ("smtps://mail.example:4650", ("smtp.EmailBackend", "mail.example", 4650)),
     ],
 )
-def test_a_mail_url_is_taken_apart(monkeypatch, url, expected):
+def test_a_mail_url_is_parsed(monkeypatch, url, expected):
     monkeypatch.setenv("EMAIL_URL", url)
     found = env.mail_address("EMAIL_URL")
     backend, host, port = expected
@@ -154,13 +154,13 @@ def test_a_mail_url_is_taken_apart(monkeypatch, url, expected):
     assert (found.host, found.port) == (host, port)
 
 
-def test_the_first_keychain_key_comes_first():
+def test_keychain_keys_keep_their_order():
     other = base64.b64encode(bytes([1]) * 32).decode()
     keys = env.keychain_keys("KEYCHAIN_KEYS", f"new:{other}, old:{KEY}")
     assert [key.partition(":")[0] for key in keys] == ["new", "old"]
 
 
-def test_an_old_python_is_told_so():
+def test_an_old_python_is_refused():
     source = Path(BASE / "manage.py").read_text()
     script = source.replace("sys.version_info < MIN_PYTHON_VERSION", "True")
     refused = subprocess.run(

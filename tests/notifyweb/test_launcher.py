@@ -1,4 +1,4 @@
-"""``make run``: everything comes up, nothing that dies stays dead, nothing is left."""
+"""``make run``: every process starts, is restarted after a kill and stops."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TITLES = {
 
 @pytest.fixture
 def own_system():
-    """A system of this test's own, to be stopped or broken."""
+    """A system for one test, to be stopped or broken."""
     running = System()
     yield running
     running.remove()
@@ -73,11 +73,11 @@ def test_every_component_is_ready_and_one_url_is_printed(system):
     assert system.output().count(system.base_url) == 1
 
 
-def test_every_process_is_known_by_its_name(system):
-    assert set(system.pids()) == {"launcher", "nursery", *PROCESSES}
-    for name, words in TITLES.items():
-        words_of = (Path("/proc") / str(system.pid(name)) / "cmdline").read_text()
-        assert words in words_of
+def test_every_process_is_listed_by_name(system):
+    assert set(system.pids()) == {"launcher", "preloader", *PROCESSES}
+    for name, title in TITLES.items():
+        command = (Path("/proc") / str(system.pid(name)) / "cmdline").read_text()
+        assert title in command
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -87,19 +87,19 @@ def test_a_killed_process_comes_back(system, name):
     assert new_pid != old_pid
 
 
-def test_without_the_process_that_forks_all_come_back_and_so_does_it(system):
+def test_a_killed_preloader_comes_back_with_all_its_children(system):
     old = system.pids()
-    system.kill("nursery")
-    for name in ("web", "relay", "gateway", "worker", "outbound", "beat", "nursery"):
+    system.kill("preloader")
+    for name in ("web", "relay", "gateway", "worker", "outbound", "beat", "preloader"):
         system.wait_until_back(name, old[name])
 
 
-def test_an_absent_database_is_503_and_says_when_to_return(system):
+def test_an_unavailable_database_is_503_with_retry_after(system):
     old_pid = system.kill("postgres", signal.SIGSTOP)
     os.kill(old_pid, signal.SIGKILL)
     status, components = system.readiness()
     assert status in {200, 503}
-    # It may be back already, while who lost it is not.
+    # PostgreSQL may be back before its clients have reconnected.
     if status == 503:
         assert not all(each["ok"] for each in components.values())
     system.wait_until_back("postgres", old_pid)
@@ -136,7 +136,7 @@ def test_a_second_system_on_the_same_data_is_refused(system):
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_a_port_in_use_is_said_in_one_sentence(tmp_path):
+def test_a_port_in_use_is_reported_in_one_line(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -152,7 +152,7 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path):
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_the_same_port_twice_is_said_in_one_sentence(tmp_path):
+def test_equal_ports_are_reported_in_one_line(tmp_path):
     port = str(free_port())
     refused = run_command(
         "run",
@@ -170,7 +170,7 @@ def test_commands_run_against_the_running_system(system):
     assert system.readiness()[0] == 200
 
 
-def test_a_reader_that_has_seen_enough_ends_a_command_quietly(system):
+def test_a_closed_output_pipe_ends_a_command_without_a_traceback(system):
     command = subprocess.Popen(
         [sys.executable, "manage.py", "demo", "--json"],
         cwd=BASE,

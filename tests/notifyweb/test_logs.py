@@ -1,4 +1,4 @@
-"""Logs carry what happened and never what must stay secret."""
+"""Logs contain events, never secrets."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def record(message, *args, **extra):
     ],
 )
 @pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
-def test_what_looks_like_a_secret_is_cut(formatter, text):
+def test_text_that_looks_like_a_secret_is_masked(formatter, text):
     in_message = formatter().format(record(text))
     as_argument = formatter().format(record("got %s", text))
     as_extra = formatter().format(record("got", detail=text))
@@ -77,11 +77,11 @@ def test_what_looks_like_a_secret_is_cut(formatter, text):
         assert JWT not in line
 
 
-def test_a_value_under_a_secret_name_is_cut():
+def test_a_value_with_a_secret_name_is_masked():
     assert KEY not in JsonFormatter().format(record("got", sym_key=KEY))
 
 
-def test_a_trace_is_cut_as_well():
+def test_a_traceback_is_masked():
     try:
         raise ValueError(f"symKey={KEY}")
     except ValueError as error:
@@ -92,7 +92,7 @@ def test_a_trace_is_cut_as_well():
         assert "ValueError" in formatter.format(made)
 
 
-def test_a_database_that_is_away_needs_no_trace():
+def test_a_lost_database_connection_is_logged_without_traceback():
     made = record("no luck")
     lost = psycopg.OperationalError("connection failed: refused")
     away = OperationalError("connection failed: refused")
@@ -114,7 +114,7 @@ def test_topics_and_steps_stay_readable():
     )
 
 
-def test_text_of_strangers_cannot_begin_a_line():
+def test_peer_supplied_text_cannot_forge_a_line():
     line = TextFormatter().format(record("title %s", "a\nINFO x: forged\x1b[31m"))
     assert "\n" not in line
     assert "\x1b" not in line
@@ -124,7 +124,7 @@ def test_long_text_is_shortened():
     assert len(TextFormatter().format(record("x" * 10_000))) < 600
 
 
-def test_a_line_for_machines_is_one_object():
+def test_a_json_line_is_one_object():
     token = current_request.set("abcdef0123456789")
     try:
         value = json.loads(JsonFormatter().format(record("done", topic="t")))
@@ -153,7 +153,7 @@ PLANTED = "planted-Pa55word%/of:settings"
         f"before{PLANTED}after",
     ],
 )
-def test_a_secret_of_the_settings_is_cut_wherever_it_stands(monkeypatch, text):
+def test_a_secret_of_the_settings_is_masked_everywhere(monkeypatch, text):
     monkeypatch.setattr(logs, "_hidden", set())
     logs.hide(PLANTED, "short")
     cut = redact(text)
@@ -178,7 +178,7 @@ def test_an_error_that_ends_a_process_is_printed_without_secrets(where):
     assert KEY not in done.stderr
 
 
-def test_a_report_carries_no_secret():
+def test_a_sentry_report_contains_no_secret():
     event = {
         "request": {"url": f"http://localhost/?auth={KEY}", "cookies": KEY},
         "exception": {"values": [{"value": f"password={KEY}", "stacktrace": None}]},
@@ -231,7 +231,7 @@ def test_a_setting_that_fails_does_not_print_its_secret(tmp_path, name, url):
 
 
 @pytest.mark.parametrize("text", ["a_", "token", "://", "a:@", "secret", "bearer "])
-def test_long_text_is_redacted_in_no_time(text):
+def test_long_text_is_redacted_in_linear_time(text):
     began = time.monotonic()
     redact(text * (200_000 // len(text)))
     assert time.monotonic() - began < 2

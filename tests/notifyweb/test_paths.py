@@ -1,4 +1,4 @@
-"""Addresses with doubled or trailing slashes, as configured base URLs make them."""
+"""Paths with doubled or trailing slashes, as base URLs with a slash produce."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def answer_of(method, url, dapp, body=None):
 
 
 @pytest.mark.parametrize("path", READ)
-def test_a_read_is_answered_alike(dapp, path):
+def test_a_read_gets_the_same_response(dapp, path):
     expected = answer_of("GET", HOST + path, dapp)
     assert expected[0] in {200, 400, 404}
     assert "json" in expected[1]
@@ -91,7 +91,7 @@ def test_a_write_keeps_its_body(dapp, path, body):
         assert answer_of("POST", url, dapp, text) == expected, url
 
 
-def test_one_call_in_two_spellings_is_one_call(dapp):
+def test_both_paths_share_an_idempotency_key(dapp):
     project, secret = dapp
     for path in ("notify", "notify/", "/notify"):
         response = Client().post(
@@ -105,7 +105,7 @@ def test_one_call_in_two_spellings_is_one_call(dapp):
     assert Notification.objects.count() == 1
 
 
-def test_what_is_not_there_stays_absent():
+def test_an_unknown_path_is_still_not_found():
     for path in ("/nothing//here/", "/cast/nothing/", "/console//nothing//here/"):
         assert Client().get(HOST + path).status_code == 404
 

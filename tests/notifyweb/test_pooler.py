@@ -59,11 +59,11 @@ def postgres_port(embedded_services):
 
 @pytest.fixture
 def bouncer(postgres_port):
-    """Starts PgBouncer; takes its settings, returns its port."""
+    """A function that starts PgBouncer with given settings and returns its port."""
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if program is None:
         pytest.skip("Debian's pgbouncer is not installed")
-    # Not below pytest's folders, which are closed to the user that PgBouncer runs as.
+    # Not in pytest's folders, which PgBouncer's user cannot enter.
     folder = Path(tempfile.mkdtemp(prefix="nw-pooler-"))
     folder.chmod(0o755)
     started = []
@@ -102,7 +102,7 @@ def bouncer(postgres_port):
 
 @pytest.fixture
 def through(bouncer, monkeypatch):
-    """Makes the settings lead through a PgBouncer with the given settings."""
+    """A function that points ``DATABASES`` to a PgBouncer with given settings."""
 
     def change(**options: str) -> dict[str, object]:
         found = settings.DATABASES["default"] | {
@@ -117,7 +117,7 @@ def through(bouncer, monkeypatch):
 
 
 def use_sessions(database, count: int) -> None:
-    """Leave ``count`` idle sessions behind in the pooler."""
+    """Open ``count`` sessions that stay idle in the pooler."""
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             session = psycopg.connect(
@@ -133,7 +133,7 @@ def use_sessions(database, count: int) -> None:
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 @pytest.mark.parametrize("idle", [0, 1, 2, 3, 4, 8])
 @pytest.mark.parametrize("in_turn", ["0", "1"])
-def test_pooled_transactions_are_found_whatever_is_idle(through, mode, idle, in_turn):
+def test_transaction_pooling_is_detected(through, mode, idle, in_turn):
     database = through(pool_mode="transaction", server_round_robin=in_turn)
     if mode == "statement":
         database = through(pool_mode=mode, server_round_robin=in_turn)
@@ -143,7 +143,7 @@ def test_pooled_transactions_are_found_whatever_is_idle(through, mode, idle, in_
 
 
 @pytest.mark.django_db
-def test_pooled_sessions_and_a_direct_connection_are_in_order(through):
+def test_session_pooling_and_a_direct_connection_are_accepted(through):
     assert startup.shared_sessions() == ""
     database = through(pool_mode="session")
     use_sessions(database, 3)
@@ -199,17 +199,17 @@ def outside(bouncer):
 
 
 @pytest.mark.system
-def test_a_system_on_pooled_transactions_ends_with_a_sentence(outside):
+def test_a_system_on_transaction_pooling_exits_with_one_sentence(outside):
     system = outside("transaction")
     assert system.wait_for_end(60) == 2
     assert startup.POOLS_TRANSACTIONS in system.output()
 
 
 @pytest.mark.system
-def test_a_system_on_pooled_sessions_works(outside):
+def test_a_system_on_session_pooling_works(outside):
     system = outside("session")
     system.wait_until_ready()
-    # Two signs of life of the worker, and every sweep once.
+    # Two heartbeats of the worker, and every sweep once.
     until = time.monotonic() + 30
     while time.monotonic() < until:
         assert system.readiness()[0] == 200

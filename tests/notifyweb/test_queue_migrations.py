@@ -1,4 +1,4 @@
-"""Work of before there was one work queue goes on where it was."""
+"""Migration of pending work into the common work queue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def migrate(redis_client):
     to(*latest)
 
 
-def test_what_was_due_for_subscriptions_becomes_jobs(migrate):
+def test_pending_work_of_subscriptions_becomes_jobs(migrate):
     account = sign_in("alice").account
     old = migrate(("subscriptions", "0004_reading_documents_as_work_items"))
     now = clock.now()

@@ -1,4 +1,4 @@
-"""``/readyz`` is 200 only when everything the system needs is there, and says what not."""
+"""``/readyz`` is 200 only when every component works, and lists those that do not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Healthy(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def relay(settings):
-    """Something that answers ``/health`` where the embedded relay should be."""
+    """A server for ``/health`` at the address of the embedded relay."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
     server.status = 200
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -42,7 +42,7 @@ def relay(settings):
 
 
 @pytest.fixture
-def signs(redis_client):
+def heartbeats(redis_client):
     for name in ("gateway", "worker", "outbound", "beat"):
         heartbeat.beat(name)
     return redis_client
@@ -50,9 +50,9 @@ def signs(redis_client):
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered():
-    startup._in_order.clear()
+    startup._passed.clear()
     yield
-    startup._in_order.clear()
+    startup._passed.clear()
 
 
 def readyz():
@@ -63,7 +63,7 @@ def readyz():
 
 
 @pytest.mark.django_db
-def test_all_there_is_ready(relay, signs):
+def test_a_complete_system_is_ready(relay, heartbeats):
     answer, missing = readyz()
     assert missing == []
     assert answer.status_code == 200
@@ -72,8 +72,8 @@ def test_all_there_is_ready(relay, signs):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["gateway", "worker", "outbound", "beat"])
-def test_a_silent_process_is_named(relay, signs, name):
-    signs.delete(f"heartbeat:{name}")
+def test_a_process_without_heartbeat_is_listed(relay, heartbeats, name):
+    heartbeats.delete(f"heartbeat:{name}")
     answer, missing = readyz()
     assert missing == [name]
     assert answer.status_code == 503
@@ -81,26 +81,26 @@ def test_a_silent_process_is_named(relay, signs, name):
 
 
 @pytest.mark.django_db
-def test_an_old_sign_of_life_is_none(relay, signs):
-    signs.set("heartbeat:worker", 1_600_000_000_000)
+def test_an_old_heartbeat_does_not_count(relay, heartbeats):
+    heartbeats.set("heartbeat:worker", 1_600_000_000_000)
     assert readyz()[1] == ["worker"]
 
 
 @pytest.mark.django_db
-def test_a_relay_that_does_not_answer_is_named(relay, signs):
+def test_an_unreachable_relay_is_listed(relay, heartbeats):
     relay.status = 503
     assert readyz()[1] == ["relay"]
 
 
 @pytest.mark.django_db
-def test_another_relay_is_judged_by_our_connection_to_it(signs, settings):
+def test_an_external_relay_counts_as_up_while_the_gateway_does(heartbeats, settings):
     settings.EMBEDDED_RELAY = False
     assert readyz()[1] == []
 
 
 @pytest.mark.django_db
-def test_an_absent_redis_is_named(relay, settings, tmp_path):
-    settings.REDIS_URL = f"unix://{tmp_path}/nobody.sock"
+def test_an_unavailable_redis_is_listed(relay, settings, tmp_path):
+    settings.REDIS_URL = f"unix://{tmp_path}/absent.sock"
     shared_redis.cache_clear()
     try:
         assert readyz()[1] == ["redis", "gateway", "worker", "outbound", "beat"]
@@ -109,7 +109,7 @@ def test_an_absent_redis_is_named(relay, settings, tmp_path):
 
 
 @pytest.mark.django_db
-def test_a_pending_migration_is_named_and_nothing_starts(relay, signs):
+def test_a_pending_migration_is_listed_and_prevents_a_start(relay, heartbeats):
     MigrationRecorder.Migration.objects.filter(app="dashboard").delete()
     MigrationRecorder.Migration.objects.filter(app="castserver").delete()
     assert readyz()[1] == ["migrations"]
@@ -118,14 +118,16 @@ def test_a_pending_migration_is_named_and_nothing_starts(relay, signs):
 
 
 @pytest.mark.django_db
-def test_a_newer_schema_keeps_older_code_from_starting():
+def test_older_code_does_not_start_on_a_newer_schema():
     MigrationRecorder.Migration.objects.create(app="relay", name="9999_of_tomorrow")
     with pytest.raises(SettingError, match=r"relay\.9999_of_tomorrow"):
         startup.check_startup()
 
 
 @pytest.mark.django_db
-def test_a_wrong_keychain_key_is_named_and_nothing_starts(relay, signs, monkeypatch):
+def test_a_wrong_keychain_key_is_listed_and_prevents_a_start(
+    relay, heartbeats, monkeypatch
+):
     from keychain.services import KeyringError
 
     def closed():
@@ -138,7 +140,7 @@ def test_a_wrong_keychain_key_is_named_and_nothing_starts(relay, signs, monkeypa
 
 
 @pytest.mark.django_db
-def test_what_is_in_order_lets_processes_start():
+def test_a_checked_system_starts():
     startup.check_startup()
 
 
@@ -147,7 +149,7 @@ def test_what_is_in_order_lets_processes_start():
     ["10.42.8.201:8000", "[fd00::1]:8000", "web", "notify_web_1:8000", "bad host", ""],
 )
 @pytest.mark.django_db
-def test_probes_answer_whatever_host_they_name_and_pages_do_not(relay, signs, host):
+def test_probes_accept_any_host_and_pages_do_not(relay, heartbeats, host):
     caller = Client(HTTP_HOST=host)
     for name in ("healthz", "livez", "readyz", "metrics"):
         assert caller.get(f"/{name}").status_code == 200, name

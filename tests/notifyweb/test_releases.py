@@ -1,4 +1,4 @@
-"""Databases of released versions go on in this one, and their migrations stay."""
+"""Databases of released versions can be migrated; released migrations never change."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def unpack(folder, to):
 
 @contextmanager
 def empty_database():
-    """A database beside the one of this run, used instead of it."""
+    """A second database, used instead of the test database."""
     usual = settings.DATABASES["default"]["NAME"]
     name = f"{usual}_release"
     with connection.cursor() as cursor:
@@ -72,7 +72,7 @@ def use_database(name):
     connection.settings_dict["NAME"] = settings.DATABASES["default"]["NAME"] = name
 
 
-# --- what a release left ----------------------------------------------------------------
+# --- data of a release ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda path: path.name)
@@ -128,7 +128,7 @@ def test_pages_show_rows_of_a_release(dave, path):
     assert Browser().sign_in(Wallet(DAVE)).get(path).status_code == 200
 
 
-def test_the_inbox_and_the_console_list_what_a_release_left(dave):
+def test_the_inbox_and_the_console_list_data_of_a_release(dave):
     browser = Browser().sign_in(Wallet(DAVE))
     inbox = browser.get("/inbox?tab=all").text
     for title in ("Welcome", "Notification 0", "Notification 1", "Notification 2"):
@@ -154,7 +154,7 @@ def test_an_edited_release_is_refused_before_anything_is_migrated(
 
 @pytest.mark.system
 @each_release
-def test_the_whole_system_goes_on_with_a_release(folder, tmp_path):
+def test_the_whole_system_runs_on_data_of_a_release(folder, tmp_path):
     system = System(KEYCHAIN_KEYS=keys_of(folder))
     try:
         system.manage("restore", str(unpack(folder, tmp_path)))
@@ -171,8 +171,8 @@ def test_the_whole_system_goes_on_with_a_release(folder, tmp_path):
 
 
 @each_release
-def test_migrations_of_a_release_are_as_they_were(folder):
-    """Add a migration instead: the edited one has been applied where people run it."""
+def test_migrations_of_a_release_are_unchanged(folder):
+    """If this fails, add a migration: the edited one is applied in existing databases."""
     loader = MigrationLoader(None)
     for line in (folder / "migrations.sha256").read_text().splitlines():
         released, _, name = line.partition("  ")

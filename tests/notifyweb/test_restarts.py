@@ -1,4 +1,4 @@
-"""What ends is started again, and is not kept down longer than it was up."""
+"""Programs are restarted, and are down no longer than they were up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OWN = [
 
 @pytest.mark.parametrize("code", OUTSIDE)
 @pytest.mark.parametrize("up_s", [0.1, 0.5, 2.0, 3.0, 9.0, 19.0, 100.0])
-def test_an_end_from_outside_costs_no_more_than_the_time_up(code, up_s):
+def test_after_an_external_cause_the_pause_is_at_most_the_uptime(code, up_s):
     restarts = Restarts()
     for _ in range(30):
         assert restarts.pause_after(Ending(code, up_s)) <= up_s
@@ -43,27 +43,27 @@ def test_an_end_from_outside_costs_no_more_than_the_time_up(code, up_s):
 @pytest.mark.parametrize("code", [1, 2, -signal.SIGSEGV])
 @pytest.mark.parametrize("up_s", [3.0, 6.0, 9.0])
 def test_a_program_that_was_up_is_not_kept_down_longer(code, up_s):
-    """A lost database ends programs with a code of their own."""
+    """A lost database ends programs with an ordinary exit code."""
     restarts = Restarts()
     for _ in range(30):
         assert restarts.pause_after(Ending(code, up_s)) <= up_s
 
 
 @pytest.mark.parametrize("code", OWN)
-def test_a_program_that_cannot_start_is_tried_ever_more_seldom(code):
+def test_the_pauses_of_a_failing_program_double_up_to_a_limit(code):
     restarts = Restarts()
     pauses = [restarts.pause_after(Ending(code, 0.3)) for _ in range(10)]
     assert pauses[:3] == [FIRST_PAUSE_S, 2 * FIRST_PAUSE_S, 4 * FIRST_PAUSE_S]
     assert pauses[-1] == MAX_PAUSE_S
 
 
-def test_a_program_that_is_killed_at_once_does_not_take_up_the_machine():
+def test_a_program_that_is_killed_immediately_waits_the_first_pause():
     restarts = Restarts()
     for _ in range(10):
         assert restarts.pause_after(Ending(-signal.SIGKILL, 0.001)) == FIRST_PAUSE_S
 
 
-def test_after_a_steady_run_the_pauses_begin_anew():
+def test_after_a_steady_run_the_pauses_start_over():
     restarts = Restarts()
     for _ in range(10):
         restarts.pause_after(Ending(1, 0.3))
@@ -71,47 +71,49 @@ def test_after_a_steady_run_the_pauses_begin_anew():
 
 
 @pytest.fixture
-async def keep():
-    keepers = []
+async def supervise():
+    supervisors = []
 
     def start(*arguments):
-        keeper = Supervisor(Program("program", arguments), Console())
-        keepers.append(keeper)
-        keeper.start()
-        return keeper
+        supervisor = Supervisor(Program("program", arguments), Console())
+        supervisors.append(supervisor)
+        supervisor.start()
+        return supervisor
 
     yield start
-    for keeper in keepers:
-        await keeper.stop(hurry=asyncio.Event())
+    for supervisor in supervisors:
+        await supervisor.stop(force=asyncio.Event())
 
 
-async def until_up(keeper, *, not_pid=None):
+async def until_up(supervisor, *, not_pid=None):
     changed = asyncio.Event()
-    keeper.on_change = changed.set
-    while keeper.pid in (None, not_pid):
+    supervisor.on_change = changed.set
+    while supervisor.pid in (None, not_pid):
         changed.clear()
         async with asyncio.timeout(30):
             await changed.wait()
-    return keeper.pid
+    return supervisor.pid
 
 
-async def test_a_killed_process_is_down_no_longer_than_it_was_up(keep):
-    keeper, up_s = keep("sleep", "60"), 0.5
-    pid = await until_up(keeper)
+async def test_a_killed_process_is_down_no_longer_than_it_was_up(supervise):
+    supervisor, up_s = supervise("sleep", "60"), 0.5
+    pid = await until_up(supervisor)
     downs = []
     for _ in range(6):
         await asyncio.sleep(up_s)
-        keeper.signal(signal.SIGKILL)
+        supervisor.signal(signal.SIGKILL)
         killed_at = time.monotonic()
-        pid = await until_up(keeper, not_pid=pid)
+        pid = await until_up(supervisor, not_pid=pid)
         downs.append(time.monotonic() - killed_at)
     # Without the rule the last pause is 3.2 s. The rest is for a busy machine.
     assert max(downs) < up_s + 1.5
 
 
 @pytest.mark.parametrize("program", ["false", "/does/not/exist"])
-async def test_the_pauses_of_a_process_that_cannot_start_grow(keep, capsys, program):
-    keep(program)
+async def test_the_pauses_of_a_process_that_cannot_start_grow(
+    supervise, capsys, program
+):
+    supervise(program)
     shown = ""
     async with asyncio.timeout(30):
         while "starting again in 0.8 s" not in shown:

@@ -1,4 +1,4 @@
-"""Hosts that accept connections and never answer cost their owner's webhooks only."""
+"""Hosts that never answer delay only the webhooks of their owner."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def queue_events(system, *arguments):
 
 
 def run_demo(system):
-    """A subscribe and a notify through every server; how long it took."""
+    """Duration of a subscribe and a notify through every server."""
     began = time.monotonic()
     done = system.manage("demo", "--json")
     assert json.loads(done.stdout.splitlines()[-1])
     return time.monotonic() - began
 
 
-def test_silent_hosts_of_one_owner_delay_nothing_of_others(system):
+def test_silent_hosts_of_one_owner_do_not_delay_others(system):
     usual = run_demo(system)
     with silent_host() as slow, Receiver() as receiver:
         queue_events(system, "hostile", f"{slow}/hook", 12, 40)

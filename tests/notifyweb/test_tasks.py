@@ -1,4 +1,4 @@
-"""Celery as this project needs it: JSON, late acknowledgements, one clock, a canary."""
+"""Celery's settings, queues, schedule, beat lock and canaries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django_celery_beat.models import PeriodicTask
 
 from common import clock, heartbeat
-from notifyweb.beat import LOCK_KEY, SingleScheduler
+from notifyweb.beat import LOCK_KEY, LOCK_S, SingleScheduler
 from notifyweb.celery import app
 from notifyweb.launcher.programs import OUTBOUND_THREADS
 from notifyweb.launcher.watchdog import is_silent
@@ -41,7 +41,7 @@ def test_waiting_on_redis_is_limited_on_purpose():
     assert settings.CACHES["default"]["OPTIONS"]["socket_timeout"] <= 5
 
 
-def test_each_kind_of_worker_has_a_canary_that_is_its_sign_of_life(redis_client):
+def test_the_canary_of_each_kind_of_worker_sends_its_heartbeat(redis_client):
     canary()
     assert heartbeat.ages(["worker"])["worker"] < 5
     assert heartbeat.ages(["outbound"])["outbound"] is None
@@ -49,7 +49,7 @@ def test_each_kind_of_worker_has_a_canary_that_is_its_sign_of_life(redis_client)
     assert heartbeat.ages(["outbound"])["outbound"] < 5
 
 
-def test_every_task_of_ours_has_a_queue_and_every_queue_a_worker():
+def test_every_task_has_a_queue_and_every_queue_a_worker():
     app.loader.import_default_modules()
     ours = {name for name in app.tasks if not name.startswith("celery.")}
     assert ours == set(ROUTES)
@@ -79,16 +79,18 @@ def test_the_procfile_starts_the_same_workers():
         assert f"--queues={','.join(queues)} " in line
 
 
-def test_a_beat_does_not_pile_up_what_no_worker_takes(make_beat, redis_client):
+def test_a_beat_does_not_queue_a_task_twice_while_no_worker_runs(
+    make_beat, redis_client
+):
     def all_due():
         PeriodicTask.objects.update(last_run_at=clock.now() - timedelta(days=1))
-        found = make_beat(b"first")
+        found = make_beat()
         for _ in range(2 * len(PERIODIC)):
             found.tick()
         found.close()
         return waiting(redis_client)
 
-    make_beat(b"of yesterday")
+    make_beat()
     assert all_due() == all_due() >= len(PERIODIC)
 
 
@@ -100,9 +102,8 @@ def waiting(redis_client):
 def make_beat(redis_client, transactional_db):
     made = []
 
-    def make(name):
+    def make():
         found = SingleScheduler(app=app, lazy=False)
-        found._identity = name
         made.append(found)
         return found
 
@@ -110,37 +111,52 @@ def make_beat(redis_client, transactional_db):
 
 
 def test_the_schedule_is_in_the_database(make_beat):
-    make_beat(b"first")
+    make_beat()
     rows = PeriodicTask.objects.filter(enabled=True)
-    assert {entry.task for entry in PERIODIC} <= {row.task for row in rows}
+    assert {(entry.task, entry.what) for entry in PERIODIC} <= {
+        (row.task, row.description) for row in rows
+    }
 
 
 def test_of_two_beats_one_starts_tasks(make_beat, redis_client):
-    make_beat(b"of yesterday")
+    make_beat()
     PeriodicTask.objects.update(last_run_at=clock.now() - timedelta(days=1))
-    first, second = make_beat(b"first"), make_beat(b"second")
+    first, second = make_beat(), make_beat()
     first.tick()
     started = waiting(redis_client)
     assert started > 0
     assert second.tick() > 0
     assert waiting(redis_client) == started
-    assert redis_client.get(LOCK_KEY) == b"first"
+    assert first._lock.owned()
     assert heartbeat.ages(["beat"])["beat"] < 5
 
 
-def test_the_second_beat_takes_over_when_the_first_leaves(make_beat, redis_client):
-    first, second = make_beat(b"first"), make_beat(b"second")
+def test_the_second_beat_takes_over_when_the_first_stops(make_beat, redis_client):
+    first, second = make_beat(), make_beat()
     first.tick()
     first.close()
     second.tick()
-    assert redis_client.get(LOCK_KEY) == b"second"
+    assert second._lock.owned()
 
 
-def test_a_beat_never_drops_the_lock_of_another(make_beat, redis_client):
-    first, second = make_beat(b"first"), make_beat(b"second")
+def test_the_lock_is_renewed_and_expires_with_a_killed_beat(make_beat, redis_client):
+    first, second = make_beat(), make_beat()
+    first.tick()
+    redis_client.pexpire(LOCK_KEY, 1_000)
+    first.tick()
+    assert redis_client.pttl(LOCK_KEY) > 1_000 * (LOCK_S - 2)
+    redis_client.delete(LOCK_KEY)
+    second.tick()
+    assert second._lock.owned()
+    first.tick()
+    assert second._lock.owned()
+
+
+def test_a_beat_never_releases_the_lock_of_another(make_beat, redis_client):
+    first, second = make_beat(), make_beat()
     first.tick()
     second.close()
-    assert redis_client.get(LOCK_KEY) == b"first"
+    assert first._lock.owned()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``manage.py prepare``: migrations, static files and, for the demo, its dapp."""
+"""``manage.py prepare``: migrations, static files and, with ``--seed``, the demo dapp."""
 
 from __future__ import annotations
 
