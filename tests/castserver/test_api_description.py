@@ -115,6 +115,7 @@ def test_every_answer_is_as_described(
         if mode is RIGHT:
             name_a_known_type(case.body)
         IdempotentCall.objects.all().delete()
-        case.call_and_validate(checks=CHECKS)
+        # Its client does not decompress what a WSGI application returns.
+        case.call_and_validate(checks=CHECKS, headers={"Accept-Encoding": "identity"})
 
     calls()
