@@ -96,7 +96,7 @@ def _handle(report: Report) -> None:
 def _publication(key, number: int):
     from common import entropy
     from walletconnect.crypto.envelope import seal
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
     from walletconnect.relay.rpc import JsonRpcRequest
 
     request = JsonRpcRequest(number, "bench", {"text": PLAINTEXT})

@@ -23,8 +23,8 @@ from walletconnect.notify.methods import (
     SUBSCRIBE,
     UPDATE,
     WATCH,
-    Tag,
 )
+from walletconnect.relay.methods import Tag
 
 if TYPE_CHECKING:
     from messaging.dispatch import Declined, Inbound

@@ -98,7 +98,11 @@ class NodeDemonstration(Demonstration):
             if "step" in fact:
                 step = Step(fact["step"])
                 self.told[step] = StepSeen(
-                    int(step), Actor.W1.value, step.told, _at(fact["at"]), fact["wire"]
+                    int(step),
+                    Actor.W1.value,
+                    step.description,
+                    _at(fact["at"]),
+                    fact["wire"],
                 )
             self.facts[fact["did"]] = fact
 
@@ -145,7 +149,7 @@ class NodeDemonstration(Demonstration):
 
     def _browser_took(self, step: Step, at: datetime, **wire: str) -> None:
         device = {"device": self.devices[0].name}
-        sight = StepSeen(int(step), Actor.WX.value, step.told, at, device | wire)
+        sight = StepSeen(int(step), Actor.WX.value, step.description, at, device | wire)
         self.told.setdefault(step, sight)
 
     def _show_in_order(self, shown: set[int]) -> None:

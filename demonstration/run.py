@@ -278,12 +278,12 @@ class Demonstration:
 
 
 def seen_step(record: StepRecord) -> StepSeen:
-    text = Step(record.step).told
+    text = Step(record.step).description
     return StepSeen(record.step, record.actor, text, record.at, dict(record.wire))
 
 
 def missing(numbers: set[int]) -> str:
-    told = [f"step {number}: {Step(number).told}" for number in sorted(numbers)]
+    told = [f"step {number}: {Step(number).description}" for number in sorted(numbers)]
     return "not seen: " + "; ".join(told)
 
 

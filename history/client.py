@@ -25,7 +25,7 @@ from walletconnect.json_values import (
     take_list,
 )
 from walletconnect.relay.auth import make_client_auth
-from walletconnect.relay.frames import MAX_MESSAGE_LENGTH, message_id
+from walletconnect.relay.messages import MAX_MESSAGE_LENGTH, message_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection

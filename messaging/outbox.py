@@ -25,7 +25,7 @@ from runlog.services import StepDraft
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 _TOPIC = re.compile(r"[0-9a-f]{64}")
 

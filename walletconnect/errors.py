@@ -35,11 +35,11 @@ class ErrorCode(StrEnum):
     @property
     def json_rpc_code(self) -> int:
         """The number in a JSON-RPC error object (protocol.md 5.2 and 8.5)."""
-        return _JSON_RPC_CODES.get(self, CLIENT_FAULT)
+        return _JSON_RPC_CODES.get(self, _CLIENT_FAULT)
 
 
 # The Notify servers of 2024 answer -1 for whatever the client did wrong.
-CLIENT_FAULT = -1
+_CLIENT_FAULT = -1
 
 _JSON_RPC_CODES = {
     ErrorCode.INTERNAL: -32000,

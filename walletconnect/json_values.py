@@ -29,7 +29,7 @@ JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 # JSON is written less deep than it is read: what could not be passed on is not taken.
-MAX_DEPTH: Final = 32
+_MAX_DEPTH: Final = 32
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # JavaScript reads half an emoji; no database keeps it.
@@ -53,14 +53,14 @@ def parse_json(text: str | bytes, what: str = "JSON") -> JsonValue:
 
 def _may_be_deep(text: str | bytes) -> bool:
     if isinstance(text, str):
-        return text.count("{") + text.count("[") > MAX_DEPTH
-    return text.count(b"{") + text.count(b"[") > MAX_DEPTH
+        return text.count("{") + text.count("[") > _MAX_DEPTH
+    return text.count(b"{") + text.count(b"[") > _MAX_DEPTH
 
 
 def _is_deep(value: JsonValue) -> bool:
-    """Whether `value` nests more than `MAX_DEPTH` objects and lists."""
+    """Whether `value` nests more than `_MAX_DEPTH` objects and lists."""
     level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(MAX_DEPTH):
+    for _ in range(_MAX_DEPTH):
         level = [
             inner
             for outer in level
@@ -155,10 +155,6 @@ def require_integer(
     if not least <= value <= most:
         raise malformed(what)
     return value
-
-
-def take_text(members: Mapping[str, JsonValue], name: str, *, longest: int) -> str:
-    return require_text(members.get(name), name, longest=longest)
 
 
 def take_line(members: Mapping[str, JsonValue], name: str, *, longest: int) -> str:

@@ -10,7 +10,7 @@ from messaging.models import Party
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 
 def publish_all(publications: Iterable[Publication]) -> None:

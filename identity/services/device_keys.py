@@ -31,7 +31,7 @@ from keychain.services import Holder
 from walletconnect.identity.authorization import authorization_of
 from walletconnect.identity.cacao import Cacao
 from walletconnect.identity.did import DID_KEY, AccountId
-from walletconnect.identity.jwt import sign_did_jwt
+from walletconnect.identity.registration import sign_unregister_identity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -244,7 +244,12 @@ def _plan_unregistrations(
         IdentityUnregistration(
             did=row.did,
             keys_server=row.keys_server,
-            id_auth=_unregister_token(row, secrets[row.did]),
+            id_auth=sign_unregister_identity(
+                secrets[row.did],
+                AccountId.parse(row.account.address),
+                keys_server_url=row.keys_server,
+                now_ms=clock.now_ms(),
+            ),
             created_at=now,
             next_attempt_at=now if _is_settled(row) else now + IN_FLIGHT,
         )
@@ -260,21 +265,3 @@ def _plan_unregistrations(
 def _is_settled(row: IdentityKey) -> bool:
     # Otherwise its registration may be on its way, and must not arrive last.
     return row.registered_at is not None or row.attempts == 0
-
-
-def _unregister_token(row: IdentityKey, key: SecretIdentityKey) -> str:
-    now = clock.now_ms()
-    account = AccountId.parse(row.account.address)
-    # The clients write milliseconds here, and here only (protocol.md, section 7.4).
-    return sign_did_jwt(
-        {
-            "iat": now,
-            "exp": now + keys_server.TOKEN_LIFE * 1000,
-            "iss": key.did,
-            "aud": row.keys_server,
-            "pkh": account.did,
-            "act": keys_server.UNREGISTER_IDENTITY,
-            "sub": "identity_keys",
-        },
-        key,
-    )

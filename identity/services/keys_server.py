@@ -11,8 +11,7 @@ account), where the published server looks at the signature alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 
@@ -23,19 +22,14 @@ from identity.services.errors import KeysServerRefusal, not_found
 from walletconnect.crypto.multikey import X25519
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.cacao import Cacao
-from walletconnect.identity.did import DID_KEY, AccountId, account_of, public_key_of
-from walletconnect.identity.jwt import DidJwt, Times
+from walletconnect.identity.did import DID_KEY, AccountId, public_key_of
+from walletconnect.identity.registration import KeysServerAct, read_keys_server_auth
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from walletconnect.identity.registration import KeysServerAuth
     from walletconnect.json_values import JsonValue
-
-# The spec's example token lives thirty days, the shipped clients' one day.
-TOKEN_LIFE: Final = 30 * 24 * 3600
-UNREGISTER_IDENTITY: Final = "unregister_identity"
-REGISTER_INVITE: Final = "register_invite"
-UNREGISTER_INVITE: Final = "unregister_invite"
 
 
 # --- identity keys --------------------------------------------------------------------
@@ -110,9 +104,10 @@ def resolve(public_key: str) -> str:
 
 def unregister(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
     """``DELETE /identity``: a key says that it no longer speaks for its account."""
-    token = _verified(id_auth, UNREGISTER_IDENTITY, audiences=audiences)
-    account = _account_of(token)
-    withdraw(token.iss, account)
+    auth, account = _verified(
+        id_auth, KeysServerAct.UNREGISTER_IDENTITY, audiences=audiences
+    )
+    withdraw(auth.did, account)
 
 
 @transaction.atomic
@@ -141,21 +136,23 @@ def _is_of(row: IdentityRegistration, account: AccountId) -> bool:
 
 def register_invite(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
     """``POST /invite``: the key under which an account takes chat invites."""
-    token = _verified(id_auth, REGISTER_INVITE, audiences=audiences)
-    account = _account_of(token)
-    invite_key = token.claims.get("sub")
+    auth, account = _verified(
+        id_auth, KeysServerAct.REGISTER_INVITE, audiences=audiences
+    )
+    invite_key = auth.sub
     if not isinstance(invite_key, str) or not _is_x25519(invite_key):
         raise KeysServerRefusal(400, "jwt_verification", "sub is not an X25519 did:key")
-    _require_registered(token.iss, account)
-    _set_invite(account, token, invite_key)
+    _require_registered(auth.did, account)
+    _set_invite(account, auth.issued_at, invite_key)
 
 
 def unregister_invite(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
     """``DELETE /invite``: the account takes no more chat invites."""
-    token = _verified(id_auth, UNREGISTER_INVITE, audiences=audiences)
-    account = _account_of(token)
-    _require_registered(token.iss, account)
-    _set_invite(account, token, "")
+    auth, account = _verified(
+        id_auth, KeysServerAct.UNREGISTER_INVITE, audiences=audiences
+    )
+    _require_registered(auth.did, account)
+    _set_invite(account, auth.issued_at, "")
 
 
 def resolve_invite(account_text: str) -> str:
@@ -173,8 +170,7 @@ def resolve_invite(account_text: str) -> str:
 
 
 @transaction.atomic
-def _set_invite(account: AccountId, token: DidJwt, invite_key: str) -> None:
-    issued_at = _seconds(token)
+def _set_invite(account: AccountId, issued_at: int, invite_key: str) -> None:
     row = InviteRegistration(account=account.key, invite_key="", issued_at=0)
     InviteRegistration.objects.bulk_create([row], ignore_conflicts=True)
     newer = InviteRegistration.objects.filter(
@@ -203,40 +199,19 @@ def _is_x25519(did: str) -> bool:
 # --- tokens ---------------------------------------------------------------------------
 
 
-def _verified(id_auth: JsonValue, act: str, *, audiences: Collection[str]) -> DidJwt:
+def _verified(
+    id_auth: JsonValue, act: KeysServerAct, *, audiences: Collection[str]
+) -> tuple[KeysServerAuth, AccountId]:
     try:
-        token = DidJwt.parse(id_auth).verify(
-            now=clock.now_s(), act=act, max_life=TOKEN_LIFE, times=Times.EITHER
+        auth = read_keys_server_auth(
+            id_auth, act, now=clock.now_s(), audiences=audiences
         )
     except RemoteProtocolError as error:
         raise KeysServerRefusal(400, "jwt_verification", error.message) from None
-    aud = token.claims.get("aud")
-    if not isinstance(aud, str) or _host(aud) not in {_host(url) for url in audiences}:
-        raise KeysServerRefusal(
-            400, "jwt_verification", "aud does not name this Keys Server"
-        )
-    return token
-
-
-def _account_of(token: DidJwt) -> AccountId:
     try:
-        return account_of(token.claims.get("pkh"))
+        return auth, auth.account
     except RemoteProtocolError as error:
         raise KeysServerRefusal(400, "did", error.message) from None
-
-
-def _host(url: str) -> str:
-    # Host and port: behind a proxy the scheme is not what the client wrote.
-    try:
-        return urlsplit(url).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def _seconds(token: DidJwt) -> int:
-    iat = token.claims["iat"]
-    issued_at = iat if isinstance(iat, int) else 0
-    return issued_at // 1000 if issued_at > 10**11 else issued_at
 
 
 def _bare(did: str) -> str:

@@ -21,12 +21,8 @@ from messaging.gateway.connection import RelayRefused
 from messaging.gateway.running import all_of
 from messaging.models import OutboxMessage
 from walletconnect.crypto.keys import Topic
-from walletconnect.relay.frames import (
-    BatchPublish,
-    Publication,
-    RelayErrorCode,
-    RelayMethod,
-)
+from walletconnect.relay.frames import BatchPublish, RelayErrorCode, RelayMethod
+from walletconnect.relay.messages import Publication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

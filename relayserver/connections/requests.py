@@ -29,13 +29,13 @@ from walletconnect.relay.frames import (
     BatchSubscribe,
     BatchUnsubscribe,
     Fetch,
-    Publication,
     RelayErrorCode,
     RelayMethod,
     Subscribe,
     Unsubscribe,
     subscription_id,
 )
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.session_calls import (
     ApproveSession,
     ProposeSession,

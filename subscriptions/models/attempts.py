@@ -12,8 +12,9 @@ from common.work_queue import WorkItem
 from subscriptions.models.dapps import URL_LENGTH
 from walletconnect.crypto.keys import Topic
 from walletconnect.identity.did import AccountId
+from walletconnect.notify.scope import ScopeMap
 from walletconnect.notify.subscribe import PendingSubscribe
-from walletconnect.notify.values import Metadata, ScopeMap
+from walletconnect.notify.values import Metadata
 
 
 class SubscribeAttempt(WorkItem):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
-from walletconnect.notify.values import Metadata, NotificationType
+from walletconnect.notify.scope import NotificationType
+from walletconnect.notify.values import Metadata
 
 if TYPE_CHECKING:
     from datetime import datetime

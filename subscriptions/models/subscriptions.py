@@ -16,12 +16,9 @@ from subscriptions.models.watches import WatchedServer
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId, AppUrl
+from walletconnect.notify.scope import ScopeMap
 from walletconnect.notify.update import PendingUpdate
-from walletconnect.notify.values import (
-    Metadata,
-    NotifySubscription,
-    ScopeMap,
-)
+from walletconnect.notify.values import Metadata, NotifySubscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

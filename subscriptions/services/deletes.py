@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from accounts.models import Account, Device
     from walletconnect.crypto.keys import SymKey
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 EXPIRE_BATCH_SIZE: Final = 500
 BY_PERSON: Final = "unsubscribed here"

@@ -42,8 +42,8 @@ from syncstore.services import lock_stores, store_set
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.notify import methods
+from walletconnect.notify.scope import ScopeMap, ScopeSetting
 from walletconnect.notify.update import request_update, settle_update
-from walletconnect.notify.values import ScopeMap, ScopeSetting
 from walletconnect.relay.rpc import JsonRpcRequest
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.parties import WalletIdentity
     from walletconnect.notify.values import NotifySubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 DAY: Final = 24 * 60 * 60
 RENEW_BEFORE_S: Final = 7 * DAY

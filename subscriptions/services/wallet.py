@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from walletconnect.crypto.keys import SymKey, Topic
     from walletconnect.notify.values import NotifySubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 
 # --- who may ----------------------------------------------------------------------------

@@ -122,10 +122,10 @@ def _replay(row: ColdStart, store: Store) -> None:
     for page in archived_pages(topic):
         messages += page
         _note_found(row, len(page))
-    replay = replay_store(messages, store_key)
+    updates = replay_store(messages, store_key)
     failpoint("cold_start.after_fetch")
-    for start in range(0, len(replay.updates), APPLY_BATCH_SIZE):
-        piece = replay.updates[start : start + APPLY_BATCH_SIZE]
+    for start in range(0, len(updates), APPLY_BATCH_SIZE):
+        piece = updates[start : start + APPLY_BATCH_SIZE]
         _apply(row, store, [Arrival(update) for update in piece])
 
 

@@ -14,6 +14,7 @@ from castserver.services.projects.documents import server_did_document
 from castserver.services.projects.projects import TypeDraft, create_project
 from castserver.services.subscribers.announcements import announce_changes
 from common import clock, entropy
+from tests.cacaos import LIMITED_STATEMENT
 from tests.castserver.conftest import Caller
 from tests.castserver.world import (
     Wallet,
@@ -27,10 +28,7 @@ from tests.castserver.world import (
     sent,
 )
 from walletconnect.crypto.keys import KeyPair
-from walletconnect.identity.authorization import (
-    ALL_APPS_STATEMENT,
-    LIMITED_STATEMENT,
-)
+from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.identity.did import AppUrl, DidWebDocument
 from walletconnect.notify.answers import publish_request
 from walletconnect.notify.message import make_receipt, receive_message
@@ -599,7 +597,7 @@ def test_a_request_of_an_unknown_kind_is_dropped(project, phone):
     before = counts()
     request = JsonRpcRequest(1, "wc_notifyOther", {})
     from walletconnect.crypto.envelope import seal
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
     deliver(
         Publication(

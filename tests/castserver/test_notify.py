@@ -356,7 +356,7 @@ def test_a_receipt_for_nothing_is_silence(project, alice):
 
 def test_a_wallet_that_cannot_read_it_gives_no_receipt(project, alice):
     from walletconnect.crypto.envelope import seal
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
     subscription = alice.subscribe(project)
     notify(project, DRAFT, [str(alice.account)])

@@ -269,7 +269,7 @@ def raw_request(project, key_pair_y, params, request_id=1234567890123456):
     document = document_of(project)
     sym_key = derive_sym_key(key_pair_y, document.key_agreement)
     request = JsonRpcRequest(request_id, "wc_notifySubscribe", params)
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
     return Publication(
         topic=project.subscribe_topic,
@@ -300,7 +300,7 @@ def test_it_answers_a_malformed_request_with_an_error(project, params):
 
 
 def test_rubbish_on_the_subscribe_topic_is_dropped_unanswered(project):
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
     before = counts()
     deliver(

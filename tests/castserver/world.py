@@ -15,11 +15,12 @@ from common import clock, entropy
 from identity.services import keys_server
 from messaging import services as messaging
 from messaging.models import InboxMessage, OutboxMessage, Party
+from tests.cacaos import identity_payload
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.crypto.signing import IdentityKey
-from walletconnect.identity.cacao import Cacao, build_message, identity_payload
+from walletconnect.identity.cacao import Cacao, build_message
 from walletconnect.identity.did import AccountId, DidWebDocument
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.delete import request_delete

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.castserver.world import Wallet
     from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.values import NotifySubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 SOME_NOTIFICATION = "00000000-0000-7000-8000-000000000000"
 

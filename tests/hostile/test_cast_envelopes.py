@@ -19,7 +19,7 @@ from tests.castserver.world import deliver, sent
 from tests.hostile.unchanged import nobody_is_answered
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.rpc import JsonRpcRequest
 
 VECTORS = Path(__file__).parents[1] / "vectors"

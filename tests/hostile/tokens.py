@@ -15,7 +15,7 @@ from walletconnect.crypto.envelope import Envelope, seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.notify.methods import DELETE, SUBSCRIBE, UPDATE
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 
 ACTS = {
     SUBSCRIBE: "notify_subscription",

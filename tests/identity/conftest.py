@@ -14,8 +14,9 @@ import pytest
 
 from common import clock
 from common.limits import Bucket
+from tests.cacaos import identity_payload
 from walletconnect.crypto.signing import IdentityKey
-from walletconnect.identity.cacao import Cacao, build_message, identity_payload
+from walletconnect.identity.cacao import Cacao, build_message
 from walletconnect.identity.did import AccountId
 from walletconnect.identity.jwt import sign_did_jwt
 

@@ -29,7 +29,7 @@ from relayserver.delivery.hub import Hub
 from tests.messaging.recording_relay import RecordingRelay
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.rpc import JsonRpcRequest
 
 BASE = Path(__file__).resolve().parents[2]

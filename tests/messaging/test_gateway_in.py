@@ -28,7 +28,7 @@ from tests.messaging.conftest import (
     wait_for,
 )
 from walletconnect.crypto.keys import SymKey
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 
 QUEUE = f"celery:{settings.CELERY_TASK_DEFAULT_QUEUE}"
 

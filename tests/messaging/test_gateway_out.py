@@ -25,7 +25,7 @@ from tests.messaging.conftest import (
 )
 from tests.messaging.recording_relay import RecordingRelay
 from walletconnect.relay.auth import verify_client_auth
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 
 TOPIC = "ab" * 32
 

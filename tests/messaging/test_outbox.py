@@ -14,7 +14,7 @@ from messaging import outbox
 from messaging.models import OutboxMessage, Party, TopicSubscription
 from tests.messaging.conftest import digest, make_key, publication, publish
 from walletconnect.crypto.keys import SymKey
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 
 pytestmark = pytest.mark.usefixtures("canary")
 

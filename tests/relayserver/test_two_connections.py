@@ -10,7 +10,7 @@ from relayserver.delivery.topics import MAX_WAITING
 from tests.relayserver.conftest import running_node
 from tests.relayserver.test_mailbox import publish_many
 from tests.relayserver.wire import connected, key, topic
-from walletconnect.relay.frames import message_id
+from walletconnect.relay.messages import message_id
 
 TRIES = 20
 

@@ -15,10 +15,11 @@ from subscriptions import services
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.world import deliver, say, sent, sign_in
-from walletconnect.crypto.keys import SymKey
+from walletconnect.crypto.keys import SymKey, hash_text
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId
 from walletconnect.identity.jwt import DidJwt, sign_did_jwt
+from walletconnect.json_values import dump_json
 from walletconnect.notify.claims import ReceiptAuth
 from walletconnect.notify.message import read_receipt
 from walletconnect.relay.rpc import JsonRpcError
@@ -65,9 +66,7 @@ def test_it_is_answered_with_a_receipt_that_the_dapp_accepts(alice, dapp, subscr
     record = NotifyMessageRecord.objects.get()
     assert receipt.request_id == record.rpc_id
     msg = DidJwt.parse(record.message_auth).claims["msg"]
-    from walletconnect.notify.claims import message_hash
-
-    assert receipt.message_hash == message_hash(msg)
+    assert receipt.message_hash == hash_text(dump_json(msg))
     assert ReceiptAuth.act == "notify_receipt"
 
 

@@ -17,13 +17,13 @@ from messaging.models import InboxMessage, TopicSubscription
 from subscriptions import services
 from subscriptions.models import Subscription
 from subscriptions.models.watches import AccountWatch, WatchedServer
+from tests.cacaos import LIMITED_STATEMENT
 from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, listed
 from tests.subscriptions.world import deliver, say, sent, sign_in
 from walletconnect.crypto.envelope import Envelope
 from walletconnect.crypto.keys import SymKey
 from walletconnect.crypto.signing import IdentityKey as SecretKey
-from walletconnect.identity.authorization import LIMITED_STATEMENT
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.answers import publish_result
 from walletconnect.notify.methods import WATCH

@@ -19,16 +19,16 @@ from messaging import services as messaging
 from messaging.models import InboxMessage, OutboxMessage, Party
 from walletconnect.crypto.envelope import Envelope, open_envelope, seal
 from walletconnect.crypto.ethereum import address_of, sign_eip191
-from walletconnect.crypto.keys import KeyPair, SymKey, topic_of
+from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key, topic_of
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify import methods
-from walletconnect.notify.answers import token_of_request
+from walletconnect.notify.answers import publish_error, token_of_request
 from walletconnect.notify.claims import SubscriptionAuth
 from walletconnect.notify.message import MessageBatch, Recipient
 from walletconnect.notify.parties import DappIdentity
-from walletconnect.notify.subscribe import answer_subscription, refuse_subscription
+from walletconnect.notify.subscribe import answer_subscription
 from walletconnect.notify.update import answer_update
 from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import parse
@@ -217,11 +217,11 @@ class Dapp:
 
     def refusal(self, error) -> tuple[str, str, int]:
         request, public_key_y, _ = self.opened(self.requests()[-1])
-        made = refuse_subscription(
-            request.id,
+        made = publish_error(
+            methods.SUBSCRIBE,
             error,
-            key_pair_x=self.key_pair_x,
-            public_key_y=public_key_y,
+            request_id=request.id,
+            sym_key=derive_sym_key(self.key_pair_x, public_key_y),
             iv=entropy.iv(),
         )
         return made.topic, made.message, made.tag

@@ -12,8 +12,9 @@ from common.work_queue import session_pid
 from syncstore import registry, services
 from syncstore.models import ColdStart, StoreEntry, StoreUpdate
 from syncstore.services.cold_start import LEASE
+from tests.store_state import StoreState
 from tests.syncstore.conftest import last_ids_of, log_of, state_of
-from walletconnect.sync.store import StoreDelete, StoreSet, StoreState
+from walletconnect.sync.store import StoreDelete, StoreSet
 
 
 @pytest.fixture

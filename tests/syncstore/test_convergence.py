@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from syncstore.models import Store, StoreEntry, StoreUpdate
 from syncstore.services.apply import Arrival, apply_updates
+from tests.store_state import StoreState
 from tests.syncstore.conftest import last_ids_of, log_of, state_of
 from walletconnect.relay import rpc
-from walletconnect.sync.store import StoreDelete, StoreSet, StoreState, parse_update
+from walletconnect.sync.store import StoreDelete, StoreSet, parse_update
 
 CASES = json.loads(
     (Path(__file__).parent.parent / "vectors" / "sync_conflicts.json").read_text()

@@ -14,7 +14,6 @@ from syncstore.registry import AppliedUpdate, Consequences
 from tests.syncstore.conftest import log_of, state_of
 from walletconnect.sync.store import (
     MAX_KEY_LENGTH,
-    MAX_VALUE_LENGTH,
     StoreDelete,
     StoreSet,
 )
@@ -76,7 +75,7 @@ HOSTILE = {
     "no value": request(key="k"),
     "value is an object": request(key="k", value={"a": 1}),
     "key too long": request(key="k" * (MAX_KEY_LENGTH + 1), value="v"),
-    "value too long": request(key="k", value="v" * (MAX_VALUE_LENGTH + 1)),
+    "value too long": request(key="k", value="v" * (128 * 1024 + 1)),
     "zero character in the key": request(key="k\x00", value="v"),
     "another method": request(method="wc_sessionPropose", key="k", value="v"),
     "an answer": json.dumps({"id": 7, "jsonrpc": "2.0", "result": True}),

@@ -22,7 +22,7 @@ from walletconnect.relay.rpc import JsonRpcPayload, parse
 
 if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 REQUEST_ID = NOW * 1_000_000 + 7
 

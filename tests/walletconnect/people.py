@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+from tests.cacaos import identity_payload
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
-from walletconnect.identity.cacao import (
-    Cacao,
-    CacaoPayload,
-    build_message,
-    identity_payload,
-)
+from walletconnect.identity.cacao import Cacao, CacaoPayload, build_message
 from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
 from walletconnect.notify.parties import DappIdentity, WalletIdentity
-from walletconnect.notify.values import Metadata, NotificationType, ScopeMap
+from walletconnect.notify.scope import NotificationType, ScopeMap
+from walletconnect.notify.values import Metadata
 
 NOW = 1_700_000_000
 KEYS_SERVER = "https://keys.example.org"

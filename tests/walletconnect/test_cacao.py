@@ -11,23 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cacaos import LIMITED_STATEMENT, identity_payload
 from tests.walletconnect.people import BOB, KEYS_SERVER, NOW, W1, WX
 from tests.walletconnect.vectors import cases, load
 from walletconnect.crypto.ethereum import sign_eip191
 from walletconnect.crypto.keys import hash_text
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.authorization import (
-    ALL_APPS_STATEMENT,
-    LIMITED_STATEMENT,
-    authorization_of,
-)
+from walletconnect.identity.authorization import ALL_APPS_STATEMENT, authorization_of
 from walletconnect.identity.cacao import (
     Cacao,
     CacaoPayload,
+    _parse_time,
     build_message,
     format_time,
-    identity_payload,
-    parse_time,
 )
 
 VECTORS = load("cacao")
@@ -46,12 +42,15 @@ ACCEPTED = {
 @pytest.mark.parametrize("case", cases(VECTORS))
 def test_it_verifies_every_released_cacao(case):
     cacao = Cacao.from_value(case["cacao"])
-    assert cacao.message() == case["message"]
-    assert hash_text(cacao.message()) == case["message_utf8_sha256"]
+    assert build_message(cacao.payload) == case["message"]
+    assert hash_text(build_message(cacao.payload)) == case["message_utf8_sha256"]
     assert str(cacao.verify(now=LATER)) == case["account"]
     assert cacao.identity_key == IDENTITY
     private_key = bytes.fromhex(case["eth_private_key"][2:])
-    assert sign_eip191(cacao.message(), private_key) == case["eip191_signature"]
+    assert (
+        sign_eip191(build_message(cacao.payload), private_key)
+        == case["eip191_signature"]
+    )
 
 
 @pytest.mark.parametrize("case", cases(VECTORS))
@@ -242,10 +241,10 @@ def test_an_empty_list_of_resources_may_have_a_heading_or_none():
 
 
 def test_times_of_javascript_and_of_rust_are_read():
-    assert parse_time("2023-08-09T10:11:12.345Z") == 1_691_575_872
-    assert parse_time("2023-08-09T12:11:12+02:00") == 1_691_575_872
-    assert parse_time("2023-08-09T10:11:12.345678901+00:00") == 1_691_575_872
-    assert parse_time(format_time(NOW)) == NOW
+    assert _parse_time("2023-08-09T10:11:12.345Z") == 1_691_575_872
+    assert _parse_time("2023-08-09T12:11:12+02:00") == 1_691_575_872
+    assert _parse_time("2023-08-09T10:11:12.345678901+00:00") == 1_691_575_872
+    assert _parse_time(format_time(NOW)) == NOW
 
 
 @given(
@@ -307,13 +306,15 @@ def test_a_recap_permits_what_the_text_shows():
     assert authorization_of(cacao).allows(None)
     one = granting("dapp.example.org-notifications", statement="ConnectRequest")
     assert one.verify(now=NOW) == W1.account
-    assert "ConnectRequest I further authorize" in one.message()
+    assert "ConnectRequest I further authorize" in build_message(one.payload)
     assert authorization_of(one).allows("dapp.example.org")
     assert not authorization_of(one).allows(None)
 
 
 def test_a_recap_that_the_text_hides_permits_nothing():
-    shown = granting("dapp.example.org-notifications").message().split("\n")[3]
+    shown = build_message(granting("dapp.example.org-notifications").payload).split(
+        "\n"
+    )[3]
     cacao = granting("all-apps-notifications", statement=shown)
     assert cacao.verify(now=NOW) == W1.account
     assert not authorization_of(cacao).allows(None)
@@ -321,7 +322,7 @@ def test_a_recap_that_the_text_hides_permits_nothing():
 
 
 def test_several_grants_are_told_in_the_clients_words():
-    text = granting("b-notifications", "a-notifications").message()
+    text = build_message(granting("b-notifications", "a-notifications").payload)
     assert (
         "(1) 'manage': 'a-notifications', 'b-notifications' for "
         "'https://notify.walletconnect.com'." in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cacaos import LIMITED_STATEMENT
 from tests.walletconnect.conversation import REQUEST_ID, SUBSCRIPTION, arrived
 from tests.walletconnect.people import (
     BOB,
@@ -16,7 +17,6 @@ from tests.walletconnect.people import (
     iv,
 )
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.authorization import LIMITED_STATEMENT
 from walletconnect.notify.claims import DeleteAuth, DeleteResponseAuth
 from walletconnect.notify.delete import answer_delete, request_delete
 from walletconnect.notify.methods import DELETE

@@ -13,7 +13,6 @@ from walletconnect.crypto.keys import (
     KeyPair,
     SymKey,
     derive_sym_key,
-    parse_public_key,
     parse_topic,
     topic_of,
 )
@@ -68,12 +67,6 @@ def test_a_topic_is_64_lower_case_hex_digits(text):
         parse_topic(text)
     with pytest.raises(RemoteProtocolError):
         SymKey.from_hex(text)
-
-
-def test_a_public_key_may_be_written_in_upper_case():
-    assert parse_public_key("AB" * 32) == b"\xab" * 32
-    with pytest.raises(RemoteProtocolError):
-        parse_public_key("AB" * 31)
 
 
 @given(keys, keys)

@@ -26,7 +26,8 @@ from tests.walletconnect.vectors import load
 from walletconnect.crypto.keys import SymKey, hash_text
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from walletconnect.identity.jwt import DidJwt, sign_did_jwt
-from walletconnect.notify.claims import MessageAuth, ReceiptAuth, message_hash
+from walletconnect.json_values import dump_json
+from walletconnect.notify.claims import MessageAuth, ReceiptAuth
 from walletconnect.notify.cold_start import replay_messages
 from walletconnect.notify.message import (
     MessageBatch,
@@ -285,8 +286,7 @@ def test_a_replay_gives_each_notification_once_and_oldest_first():
     replayed = replay_messages(
         [*texts_kept, "rubbish"], SUBSCRIPTION, dapp_did=DAPP.key.did, now=NOW
     )
-    assert [each.request_id for each in replayed.messages] == [1, 2, 3]
-    assert replayed.unreadable == 1
+    assert [each.request_id for each in replayed] == [1, 2, 3]
 
 
 # --- receipts ---
@@ -312,7 +312,7 @@ def test_every_device_of_the_account_sends_its_receipt(wallet):
     receipt = read(answer, wallet)
     assert receipt.request_id == RECIPIENT.request_id
     assert receipt.identity_did == wallet.identity_key.did
-    assert receipt.message_hash == message_hash(HELLO.to_value())
+    assert receipt.message_hash == hash_text(dump_json(HELLO.to_value()))
     assert claimed_receipt(answer) == (wallet.identity_key.did, KEYS_SERVER)
 
 
@@ -328,8 +328,10 @@ def test_the_hash_is_of_the_text_that_javascript_makes():
         each["claims"]["msg"] for each in vectors if each["claims"].get("msg")
     )
     receipt = next(each for each in vectors if each["name"] == "notify_receipt")
-    assert message_hash(message) == receipt["claims"]["sub"]
-    assert message_hash({"b": "é\u2028", "a": 1}) == hash_text('{"b":"é\u2028","a":1}')
+    assert hash_text(dump_json(message)) == receipt["claims"]["sub"]
+    assert hash_text(dump_json({"b": "é\u2028", "a": 1})) == hash_text(
+        '{"b":"é\u2028","a":1}'
+    )
 
 
 def test_the_server_refuses_a_receipt_of_somebody_else():

@@ -13,10 +13,8 @@ from walletconnect.crypto.keys import SymKey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE
-from walletconnect.notify.scope import MAX_TYPES
+from walletconnect.notify.scope import MAX_TYPES, ScopeMap, ScopeSetting
 from walletconnect.notify.server_list import (
-    DELETE_GRACE,
-    LIFE_TOLERANCE,
     KnownSubscription,
     ListChanges,
     fold_list,
@@ -24,9 +22,10 @@ from walletconnect.notify.server_list import (
     listed_app,
 )
 from walletconnect.notify.server_subscription import ServerSubscription
-from walletconnect.notify.values import ScopeMap, ScopeSetting
 from walletconnect.notify.watch import SubscriptionList
 
+LIFE_TOLERANCE = 60 * 60
+DELETE_GRACE = 10 * 60
 SERVER = AppUrl.parse("https://notify.example.org")
 LATER = NOW + 10 * LIFE_TOLERANCE
 

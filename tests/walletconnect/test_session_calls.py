@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.relay.frames import MAX_MESSAGE_LENGTH
-from walletconnect.relay.messages import Publication
+from walletconnect.relay.messages import MAX_MESSAGE_LENGTH, Publication
 from walletconnect.relay.session_calls import ApproveSession, ProposeSession
 
 PAIRING = "ab" * 32

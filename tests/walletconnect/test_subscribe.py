@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cacaos import LIMITED_STATEMENT
 from tests.walletconnect.conversation import (
     ANSWER,
     REQUEST_ID,
@@ -23,7 +24,6 @@ from tests.walletconnect.conversation import (
 from tests.walletconnect.people import (
     BOB,
     DAPP,
-    KEY_PAIR_Y,
     KEY_PAIR_Z,
     KEYS_SERVER,
     NOW,
@@ -37,24 +37,21 @@ from walletconnect.crypto.envelope import Envelope
 from walletconnect.crypto.ethereum import sign_eip191
 from walletconnect.crypto.keys import KeyPair, SymKey, hash_text
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.authorization import ALL_APPS_STATEMENT, LIMITED_STATEMENT
+from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.identity.cacao import Cacao, build_message
 from walletconnect.identity.did import public_key_of
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify import subscribe
-from walletconnect.notify.claims import (
-    ServerSubscription,
-    SubscriptionAuth,
-    SubscriptionResponseAuth,
-)
+from walletconnect.notify.answers import publish_error
+from walletconnect.notify.claims import SubscriptionAuth, SubscriptionResponseAuth
 from walletconnect.notify.methods import SUBSCRIBE, SUBSCRIPTION_LIFE
 from walletconnect.notify.parties import claimed_identity
+from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.notify.steps import Step
 from walletconnect.notify.subscribe import (
     adopt_subscription,
     announce_subscription,
     locate_dapp,
-    refuse_subscription,
 )
 from walletconnect.notify.values import NotifySubscription
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
@@ -71,17 +68,7 @@ def test_the_marks_are_one_to_twenty_once_and_in_order():
     assert [int(mark) for mark in marks] == list(range(1, 21))
 
 
-def test_each_step_is_taken_in_the_function_that_the_table_names():
-    source = inspect.getsource(subscribe)
-    lines = source.splitlines()
-    for function in ast.parse(source).body:
-        if isinstance(function, ast.FunctionDef):
-            body = "\n".join(lines[function.lineno - 1 : function.end_lineno])
-            for number in re.findall(r"# step (\d+)$", body, re.MULTILINE):
-                assert Step(int(number)).function == function.name
-
-
-def test_the_table_says_what_the_seed_says():
+def test_every_step_has_its_actor():
     assert [int(step) for step in Step] == list(range(1, 21))
     assert {step.actor for step in Step if step <= 7 or 14 <= step <= 18} == {"W1"}
     assert {step.actor for step in Step if 8 <= step <= 13} == {"Cast Server"}
@@ -90,18 +77,25 @@ def test_the_table_says_what_the_seed_says():
 
 def test_the_page_prints_the_table():
     page = DOCS.read_text()
-    for step in Step:
-        row = f"| {int(step)} | {step.actor} | `{step.function}` | {step.told} |"
-        assert row in page
+    source = inspect.getsource(subscribe)
+    lines = source.splitlines()
+    for function in ast.parse(source).body:
+        if isinstance(function, ast.FunctionDef):
+            body = "\n".join(lines[function.lineno - 1 : function.end_lineno])
+            for number in re.findall(r"# step (\d+)$", body, re.MULTILINE):
+                step = Step(int(number))
+                text = step.description
+                assert (
+                    f"| {number} | {step.actor} | `{function.name}` | {text} |" in page
+                )
 
 
 # --- the run ---
 
 
 def test_it_runs_from_the_dapps_address_to_the_other_device():
-    location = locate_dapp("https://dapp.example.org/")
-    assert location.document_url == "https://dapp.example.org/.well-known/did.json"
-    assert location.config_url.endswith("/.well-known/wc-notify-config.json")
+    document_url = locate_dapp("https://dapp.example.org/")
+    assert document_url == "https://dapp.example.org/.well-known/did.json"
     asked = ask()
     assert asked.publish.topic == DAPP.key_pair_x.topic
     assert (asked.publish.tag, asked.publish.ttl) == (4000, 86_400)
@@ -276,12 +270,8 @@ def test_the_identity_to_look_up_is_read_before_anything_is_proven():
 def test_a_refusal_reaches_the_wallet():
     asked = ask()
     fault = RemoteProtocolError(ErrorCode.EXPIRED, "did-jwt has expired")
-    refused = refuse_subscription(
-        REQUEST_ID,
-        fault,
-        key_pair_x=DAPP.key_pair_x,
-        public_key_y=KEY_PAIR_Y.public_key,
-        iv=iv(),
+    refused = publish_error(
+        SUBSCRIBE, fault, request_id=REQUEST_ID, sym_key=asked.sym_key_s, iv=iv()
     )
     assert (refused.topic, refused.tag) == (asked.response_topic, 4001)
     response = arrived(refused, asked.sym_key_s)
@@ -318,7 +308,6 @@ def test_the_later_generation_is_answered_in_its_own_way():
     assert answered.notify_topic == known.topic
     response = arrived(answered.publish, asked.sym_key_s)
     auth = SubscriptionResponseAuth.read(response.result["responseAuth"], now=NOW)
-    assert auth.names_account
     assert (auth.sub, auth.mjv) == (W1.account.did, "1")
     assert auth.sbs[0] == other
     assert f"did:web:{auth.sbs[1].app_domain}" == auth.app

@@ -16,11 +16,10 @@ from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolEr
 from walletconnect.identity.did import AccountId
 from walletconnect.sync.derivation import (
     NOTIFY_SUBSCRIPTION_STORE,
+    _derivation_path,
+    _name_slices,
     check_sync_signature,
-    derivation_path,
-    derive_store_key,
     derive_store_keys,
-    name_slices,
     sync_message,
 )
 
@@ -71,10 +70,10 @@ def test_the_name_is_cut_as_javascript_cuts_it(store):
     assert name.encode().hex() == store["store_name_utf8_hex"]
     if "client_error" in store:
         with pytest.raises(LocalProtocolError):
-            derivation_path(name)
+            _derivation_path(name)
         return
-    assert name_slices(name) == (store["slices"] or ["0"])
-    path = derivation_path(name)
+    assert _name_slices(name) == (store["slices"] or ["0"])
+    path = _derivation_path(name)
     assert path[:3] == (77 + HARDENED, HARDENED, 0)
     assert [str(index) for index in path[3:]] == store["slice_values"]
     # The vectors write an index beyond 2**31 as it is, without an apostrophe.
@@ -85,7 +84,9 @@ def test_the_specs_own_example_comes_out():
     example = VECTORS["spec_example"]
     printed = example["spec_prints"]
     check_sync_signature(AccountId.parse(example["account"]), example["signature"])
-    key = derive_store_key(example["signature"], example["store_name"])
+    key = derive_store_keys(example["signature"], [example["store_name"]])[
+        example["store_name"]
+    ]
     assert (
         hashlib.sha256(example["signature"].encode()).hexdigest() == printed["entropy"]
     )
@@ -94,7 +95,7 @@ def test_the_specs_own_example_comes_out():
 
 
 def test_the_notify_store_has_the_path_of_protocol_md():
-    assert derivation_path(NOTIFY_SUBSCRIPTION_STORE)[3:] == (
+    assert _derivation_path(NOTIFY_SUBSCRIPTION_STORE)[3:] == (
         1668246830, 2002873452, 1702126447, 1852728675, 1949199983, 1953064569,
         778989428, 1768323411, 1969386339, 1919512692, 6909806,
     )  # fmt: skip
@@ -164,7 +165,7 @@ def test_keys_do_not_show_in_a_node_of_the_tree():
 @given(st.text(max_size=20))
 def test_any_name_has_a_path_or_is_our_own_mistake(name):
     try:
-        path = derivation_path(name)
+        path = _derivation_path(name)
     except LocalProtocolError:
         return
     assert all(0 <= index < 2**32 for index in path)
@@ -172,4 +173,4 @@ def test_any_name_has_a_path_or_is_our_own_mistake(name):
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
 def test_every_ascii_name_has_a_path(name):
-    assert len(derivation_path(name)) == 3 + max(1, -(-len(name) // 4))
+    assert len(_derivation_path(name)) == 3 + max(1, -(-len(name) // 4))

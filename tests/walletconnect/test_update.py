@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cacaos import LIMITED_STATEMENT
 from tests.walletconnect.conversation import REQUEST_ID, SUBSCRIPTION, arrived
 from tests.walletconnect.people import (
     BOB,
@@ -17,7 +18,6 @@ from tests.walletconnect.people import (
 )
 from walletconnect.crypto.keys import hash_text
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.authorization import LIMITED_STATEMENT
 from walletconnect.notify.claims import UpdateAuth, UpdateResponseAuth
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE, UPDATE
 from walletconnect.notify.update import answer_update, request_update, settle_update

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cacaos import LIMITED_STATEMENT
 from tests.walletconnect.conversation import SUBSCRIPTION, arrived
 from tests.walletconnect.people import (
     BOB,
@@ -23,7 +24,7 @@ from walletconnect.crypto.envelope import Envelope
 from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.authorization import ALL_APPS_STATEMENT, LIMITED_STATEMENT
+from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.identity.did import DidWebDocument
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.read_state import (

@@ -104,14 +104,6 @@ def open_envelope(text: str, sym_key: SymKey) -> str:
     return envelope.open(sym_key)
 
 
-def sender_public_key(text: str) -> bytes:
-    """Who sent a type 1 envelope (unproven until the envelope opens)."""
-    public_key = Envelope.decode(text).sender_public_key
-    if public_key is None:
-        raise _unreadable()
-    return public_key
-
-
 def _decode_base64(text: str) -> bytes:
     try:
         raw = a2b_base64(text, strict_mode=True)

@@ -18,7 +18,7 @@ MAX_S: Final = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A
 _PREFIX: Final = b"\x19Ethereum Signed Message:\n"
 
 
-def keccak256(content: bytes) -> bytes:
+def _keccak256(content: bytes) -> bytes:
     return keccak.new(digest_bits=256, data=content).digest()
 
 
@@ -32,7 +32,7 @@ def checksum_address(address: str) -> str:
     if not is_address(address):
         raise RemoteProtocolError(ErrorCode.MALFORMED, "malformed address")
     digits = address[2:].lower()
-    nibbles = keccak256(digits.encode()).hex()
+    nibbles = _keccak256(digits.encode()).hex()
     return "0x" + "".join(
         digit.upper() if int(nibble, 16) >= 8 else digit
         for digit, nibble in zip(digits, nibbles, strict=False)
@@ -41,12 +41,12 @@ def checksum_address(address: str) -> str:
 
 def _personal_digest(message: str) -> bytes:
     text = message.encode()
-    return keccak256(_PREFIX + str(len(text)).encode() + text)
+    return _keccak256(_PREFIX + str(len(text)).encode() + text)
 
 
 def _address_of(public_key: coincurve.PublicKey) -> str:
     return checksum_address(
-        "0x" + keccak256(public_key.format(compressed=False)[1:])[-20:].hex()
+        "0x" + _keccak256(public_key.format(compressed=False)[1:])[-20:].hex()
     )
 
 

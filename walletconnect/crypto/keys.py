@@ -52,13 +52,6 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def parse_public_key(text: object) -> bytes:
-    """A public key from its wire form, 64 hex digits."""
-    if isinstance(text, str) and _TOPIC.fullmatch(text.lower()):
-        return bytes.fromhex(text)
-    raise RemoteProtocolError(ErrorCode.MALFORMED, "malformed public key")
-
-
 @dataclass(frozen=True, slots=True)
 class SymKey:
     """A symmetric key. The cipher is built once and kept inside."""

@@ -20,7 +20,7 @@ from nacl.exceptions import CryptoError
 from walletconnect.crypto.multikey import encode_multikey
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 
-SEED_LENGTH: Final = 32
+_SEED_LENGTH: Final = 32
 SIGNATURE_LENGTH: Final = crypto_sign_BYTES
 
 
@@ -34,7 +34,7 @@ class IdentityKey:
     _secret_key: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if len(self.seed) != SEED_LENGTH:
+        if len(self.seed) != _SEED_LENGTH:
             raise LocalProtocolError("an Ed25519 seed has 32 bytes")
         public_key, secret_key = crypto_sign_seed_keypair(self.seed)
         object.__setattr__(self, "public_key", public_key)

@@ -18,7 +18,7 @@ from walletconnect.identity.siwe import recap_of
 if TYPE_CHECKING:
     from walletconnect.identity.cacao import Cacao
 
-LIMITED_STATEMENT: Final = (
+_LIMITED_STATEMENT: Final = (
     "I further authorize this app to send me notifications. "
     "Read more at https://walletconnect.com/notifications"
 )
@@ -32,7 +32,7 @@ _IDENTITY_2023: Final = (
     "Read more at https://walletconnect.com/identity"
 )
 
-_LIMITED = frozenset({LIMITED_STATEMENT, _IDENTITY_2023.format(" for THIS domain")})
+_LIMITED = frozenset({_LIMITED_STATEMENT, _IDENTITY_2023.format(" for THIS domain")})
 _ALL_APPS = frozenset(
     {
         ALL_APPS_STATEMENT,
@@ -42,9 +42,9 @@ _ALL_APPS = frozenset(
     }
 )
 
-RECAP_RESOURCE: Final = "https://notify.walletconnect.com"
-RECAP_ABILITY: Final = "manage"
-ALL_APPS_ACTION: Final = "all-apps-notifications"
+_RECAP_RESOURCE: Final = "https://notify.walletconnect.com"
+_RECAP_ABILITY: Final = "manage"
+_ALL_APPS_ACTION: Final = "all-apps-notifications"
 _APP_ACTION = "-notifications"
 
 
@@ -77,8 +77,8 @@ def authorization_of(cacao: Cacao) -> AppAuthorization:
         if recap.sentence not in payload.signed_text.build():
             # The statement told the person of other grants than the recap holds.
             return AppAuthorization(all_apps=False)
-        actions = recap.actions(RECAP_RESOURCE, RECAP_ABILITY)
-        if ALL_APPS_ACTION in actions:
+        actions = recap.actions(_RECAP_RESOURCE, _RECAP_ABILITY)
+        if _ALL_APPS_ACTION in actions:
             return AppAuthorization(all_apps=True)
         domains = {action.removesuffix(_APP_ACTION) for action in actions}
         return AppAuthorization(all_apps=False, domains=frozenset(domains))

@@ -41,10 +41,10 @@ from walletconnect.json_values import (
     take_optional_line,
 )
 
-HEADERS: Final = ("eip4361", "caip122")
-EIP191: Final = "eip191"
+_HEADERS: Final = ("eip4361", "caip122")
+_EIP191: Final = "eip191"
 VERSION: Final = "1"
-KEY_PARAMETER: Final = "walletconnect_identity_key"
+_KEY_PARAMETER: Final = "walletconnect_identity_key"
 
 _MAX_FIELD_LENGTH: Final = 2048
 _MAX_RESOURCE_LENGTH: Final = 16 * 1024
@@ -140,7 +140,7 @@ class CacaoPayload:
 
 def _key_parameter(url: str) -> str:
     try:
-        return parse_qs(urlsplit(url).query).get(KEY_PARAMETER, [""])[0]
+        return parse_qs(urlsplit(url).query).get(_KEY_PARAMETER, [""])[0]
     except ValueError:
         return ""
 
@@ -201,18 +201,14 @@ class Cacao:
         """The CACAO of a payload that a wallet has just signed."""
         return cls.from_value(
             {
-                "h": {"t": HEADERS[0]},
+                "h": {"t": _HEADERS[0]},
                 "p": payload.to_value(),
-                "s": {"t": EIP191, "s": signature},
+                "s": {"t": _EIP191, "s": signature},
             }
         )
 
     def to_value(self) -> JsonObject:
         return parse_object(self.text)
-
-    def message(self) -> str:
-        """The text as the August client builds it."""
-        return build_message(self.payload)
 
     @property
     def account(self) -> AccountId:
@@ -262,9 +258,9 @@ class Cacao:
         self.verify(now=now)
 
     def _verify_form(self) -> None:
-        if self.header not in HEADERS:
+        if self.header not in _HEADERS:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao header")
-        if self.signature_type != EIP191 or not self.account.is_ethereum:
+        if self.signature_type != _EIP191 or not self.account.is_ethereum:
             raise RemoteProtocolError(
                 ErrorCode.UNSUPPORTED, "unsupported cacao signature type"
             )
@@ -277,13 +273,13 @@ class Cacao:
 
     def _verify_times(self, now: int) -> None:
         payload = self.payload
-        if parse_time(payload.iat) > now + LEEWAY:
+        if _parse_time(payload.iat) > now + LEEWAY:
             raise RemoteProtocolError(
                 ErrorCode.CLOCK, "cacao is from the future: check the clock"
             )
-        if payload.exp is not None and parse_time(payload.exp) < now - LEEWAY:
+        if payload.exp is not None and _parse_time(payload.exp) < now - LEEWAY:
             raise RemoteProtocolError(ErrorCode.EXPIRED, "cacao has expired")
-        if payload.nbf is not None and parse_time(payload.nbf) > now + LEEWAY:
+        if payload.nbf is not None and _parse_time(payload.nbf) > now + LEEWAY:
             raise RemoteProtocolError(ErrorCode.CLOCK, "cacao is not valid yet")
 
     def _verify_signature(self) -> None:
@@ -299,7 +295,7 @@ def build_message(payload: CacaoPayload) -> str:
     return payload.signed_text.build()
 
 
-def parse_time(text: str) -> int:
+def _parse_time(text: str) -> int:
     """Seconds UTC of an ISO 8601 time; one without an offset is refused."""
     try:
         moment = datetime.fromisoformat(text)
@@ -314,19 +310,3 @@ def format_time(now: int) -> str:
     """ISO 8601 UTC with milliseconds, as JavaScript writes it."""
     moment = datetime.fromtimestamp(now, tz=UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
-
-
-def identity_payload(
-    account: AccountId, *, identity_key: str, keys_server_url: str, nonce: str, now: int
-) -> CacaoPayload:
-    """The payload that registers `identity_key`, as the August client makes it."""
-    return CacaoPayload(
-        iss=account.did,
-        domain=urlsplit(keys_server_url).netloc,
-        aud=keys_server_url,
-        version=VERSION,
-        nonce=nonce,
-        iat=format_time(now),
-        statement="",
-        resources=(identity_key,),
-    )

@@ -33,7 +33,6 @@ from walletconnect.json_values import (
 
 __all__ = [
     "DID_KEY",
-    "DID_PKH",
     "DID_WEB",
     "AccountId",
     "AppUrl",
@@ -41,7 +40,6 @@ __all__ = [
     "account_of",
     "authentication_of",
     "did_key",
-    "did_pkh",
     "document_id",
     "is_did_key",
     "is_did_web",
@@ -51,9 +49,9 @@ __all__ = [
 ]
 
 DID_KEY: Final = "did:key:"
-DID_PKH: Final = "did:pkh:"
+_DID_PKH: Final = "did:pkh:"
 
-EIP155: Final = "eip155"
+_EIP155: Final = "eip155"
 # What dapps write of an address where only the chain is missing.
 _MAINNET: Final = "1"
 # Some libraries put the whole address in upper case, its prefix included.
@@ -110,16 +108,11 @@ class AccountId:
 
     @property
     def did(self) -> str:
-        return f"{DID_PKH}{self}"
-
-    @property
-    def chain_id(self) -> str:
-        """The CAIP-2 chain."""
-        return f"{self.namespace}:{self.reference}"
+        return f"{_DID_PKH}{self}"
 
     @property
     def is_ethereum(self) -> bool:
-        return self.namespace == EIP155 and is_address(self.address)
+        return self.namespace == _EIP155 and is_address(self.address)
 
     @property
     def key(self) -> str:
@@ -127,8 +120,8 @@ class AccountId:
 
         Accounts of other namespaces have one spelling, which is their key.
         """
-        if self.namespace == EIP155 and _EIP155_ADDRESS.fullmatch(self.address):
-            return f"{EIP155}:{self.address.lower()}"
+        if self.namespace == _EIP155 and _EIP155_ADDRESS.fullmatch(self.address):
+            return f"{_EIP155}:{self.address.lower()}"
         return str(self)
 
     @property
@@ -149,19 +142,15 @@ def with_chain(text: str) -> str:
     People copy addresses from wallets, which show no chain; any chain will do.
     """
     if _EIP155_ADDRESS.fullmatch(text):
-        return f"{EIP155}:{_MAINNET}:{text}"
+        return f"{_EIP155}:{_MAINNET}:{text}"
     return text
-
-
-def did_pkh(account: AccountId) -> str:
-    return account.did
 
 
 def account_of(did: object) -> AccountId:
     """The account that a did:pkh names."""
-    if not isinstance(did, str) or not did.startswith(DID_PKH):
+    if not isinstance(did, str) or not did.startswith(_DID_PKH):
         raise malformed("did:pkh")
-    return AccountId.parse(did[len(DID_PKH) :])
+    return AccountId.parse(did[len(_DID_PKH) :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,10 +87,6 @@ class DidJwt:
         return cls(text, claims, signature)
 
     @property
-    def header(self) -> JsonObject:
-        return dict(_HEADER)
-
-    @property
     def iss(self) -> str:
         # Looked up before it is verified: nothing that a database does not take.
         return require_line(
@@ -101,6 +97,11 @@ class DidJwt:
     def act(self) -> str | None:
         act = self.claims.get("act")
         return act if isinstance(act, str) else None
+
+    @property
+    def issued_at(self) -> int:
+        """`iat` in seconds, whichever unit it is written in."""
+        return self._time_claim("iat", Times.EITHER)
 
     def verify(
         self,
@@ -150,12 +151,6 @@ class DidJwt:
             )
         if not 0 <= exp - iat <= max_life:
             raise RemoteProtocolError(ErrorCode.MALFORMED, "did-jwt lives too long")
-
-    def _text_claim(self, name: str) -> str:
-        value = self.claims.get(name)
-        if not isinstance(value, str):
-            raise malformed(f"claim {name}")
-        return value
 
     def _time_claim(self, name: str, times: Times) -> int:
         value = self.claims.get(name)

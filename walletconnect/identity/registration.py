@@ -1,64 +1,95 @@
-"""Taking an identity key back from a Keys Server.
+"""The tokens that a Keys Server takes: identity keys withdrawn, invite keys set.
 
-Spec: servers/keys/keys-server-api.md; protocol.md, sections 7.3 and 7.4. Registering needs
-no token: the CACAO is the proof (`walletconnect.identity.cacao`).
+Spec: servers/keys/keys-server-api.md. Registering an identity key needs no token: its
+CACAO is the proof (`walletconnect.identity.cacao`).
 
-Departure: the clients write the times of this one token in milliseconds, the spec in
-either unit. Both are read; milliseconds are written.
+Departures: the clients write the times of these tokens in milliseconds, the spec in either
+unit; both are read, and milliseconds are written. The published server checks the
+signature alone; here times, audience and account are checked too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.did import AccountId, account_of
 from walletconnect.identity.jwt import DidJwt, Times, sign_did_jwt
-from walletconnect.relay.methods import DAY
+from walletconnect.relay.methods import THIRTY_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from walletconnect.crypto.signing import IdentityKey
+    from walletconnect.json_values import JsonValue
 
-ACT: Final = "unregister_identity"
-SUBJECT: Final = "identity_keys"
-LIFE: Final = DAY
+# The token in the spec lives thirty days, those of the released clients one day.
+_LIFE: Final = THIRTY_DAYS
+
+
+class KeysServerAct(StrEnum):
+    UNREGISTER_IDENTITY = "unregister_identity"
+    REGISTER_INVITE = "register_invite"
+    UNREGISTER_INVITE = "unregister_invite"
 
 
 @dataclass(frozen=True, slots=True)
-class Unregistration:
-    """A proven wish to remove `did`. That it is `account`'s key is for the server to see."""
+class KeysServerAuth:
+    """A verified token. Whether `did` is a key of the account is for the server to check."""
 
     did: str
-    account: AccountId
+    issued_at: int
+    sub: JsonValue
+    pkh: JsonValue
+
+    @property
+    def account(self) -> AccountId:
+        return account_of(self.pkh)
 
 
-def make_unregister_auth(
-    key: IdentityKey, account: AccountId, *, keys_server_url: str, now: int
+def sign_unregister_identity(
+    key: IdentityKey, account: AccountId, *, keys_server_url: str, now_ms: int
 ) -> str:
     return sign_did_jwt(
         {
-            "iat": now * 1000,
-            "exp": (now + LIFE) * 1000,
+            "iat": now_ms,
+            "exp": now_ms + _LIFE * 1000,
             "iss": key.did,
             "aud": keys_server_url,
             "pkh": account.did,
-            "act": ACT,
-            "sub": SUBJECT,
+            "act": KeysServerAct.UNREGISTER_IDENTITY,
+            "sub": "identity_keys",
         },
         key,
     )
 
 
-def read_unregister_auth(
-    token: object, *, now: int, audiences: Collection[str] | None = None
-) -> Unregistration:
-    """`audiences` are the URLs under which clients may know this server."""
+def read_keys_server_auth(
+    token: object, act: KeysServerAct, *, now: int, audiences: Collection[str]
+) -> KeysServerAuth:
+    """Verify a token for a server that clients reach under the URLs `audiences`."""
     jwt = DidJwt.parse(token).verify(
-        now=now, act=ACT, max_life=LIFE, sub=SUBJECT, times=Times.EITHER
+        now=now, act=act, max_life=_LIFE, times=Times.EITHER
     )
-    if audiences is not None and jwt.claims.get("aud") not in audiences:
-        raise RemoteProtocolError(ErrorCode.MISMATCH, "claim aud does not fit")
-    return Unregistration(jwt.iss, account_of(jwt.claims.get("pkh")))
+    aud = jwt.claims.get("aud")
+    if not isinstance(aud, str) or _host(aud) not in {_host(url) for url in audiences}:
+        raise RemoteProtocolError(
+            ErrorCode.MISMATCH, "aud does not name this Keys Server"
+        )
+    return KeysServerAuth(
+        did=jwt.iss,
+        issued_at=jwt.issued_at,
+        sub=jwt.claims.get("sub"),
+        pkh=jwt.claims.get("pkh"),
+    )
+
+
+def _host(url: str) -> str:
+    # Host and port only: behind a proxy the scheme is not the one that the client wrote.
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""

@@ -23,8 +23,8 @@ from walletconnect.json_values import JsonValue, malformed, parse_object, requir
 if TYPE_CHECKING:
     from walletconnect.identity.did import AccountId
 
-RECAP: Final = "urn:recap:"
-RECAP_SENTENCE: Final = (
+_RECAP: Final = "urn:recap:"
+_RECAP_SENTENCE: Final = (
     "I further authorize the stated URI to perform the following actions on my behalf: "
 )
 
@@ -87,7 +87,7 @@ class SignedText:
 
     def _with_recap(self) -> str | None:
         recap = recap_of(self.resources)
-        if recap is None or RECAP_SENTENCE in (self.statement or ""):
+        if recap is None or _RECAP_SENTENCE in (self.statement or ""):
             return self.statement
         sentence = recap.sentence
         return f"{self.statement} {sentence}" if self.statement else sentence
@@ -109,7 +109,7 @@ class Recap:
             )
         # The client drops one dot where it joins two abilities of one resource.
         told = [", ".join(each).replace(".,", ".", 1) for each in by_resource.values()]
-        return RECAP_SENTENCE + " ".join(told)
+        return _RECAP_SENTENCE + " ".join(told)
 
     def actions(self, resource: str, ability: str) -> frozenset[str]:
         return frozenset(
@@ -122,10 +122,10 @@ class Recap:
 
 def recap_of(resources: tuple[str, ...] | None) -> Recap | None:
     """The recap in the last resource, if there is one and it can be read."""
-    if not resources or not resources[-1].startswith(RECAP):
+    if not resources or not resources[-1].startswith(_RECAP):
         return None
     try:
-        return _parse_recap(resources[-1][len(RECAP) :])
+        return _parse_recap(resources[-1][len(_RECAP) :])
     except RemoteProtocolError:
         return None
 

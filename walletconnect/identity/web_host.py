@@ -13,8 +13,8 @@ from typing import Final
 
 import idna
 
-MAX_HOST: Final = 253
-MAX_LABEL: Final = 63
+_MAX_HOST: Final = 253
+_MAX_LABEL: Final = 63
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 # A resolver takes such a name for an IPv4 address: "127.1", "0x7f.1", "2130706433".
@@ -37,8 +37,8 @@ def normalize_host(host: str) -> str:
     name = name.removesuffix(".")
     if not name:
         raise ValueError("the host name is missing")
-    if len(name) > MAX_HOST:
-        raise ValueError(f"the host name has more than {MAX_HOST} characters")
+    if len(name) > _MAX_HOST:
+        raise ValueError(f"the host name has more than {_MAX_HOST} characters")
     labels = name.split(".")
     for label in labels:
         _check_label(label)
@@ -53,9 +53,9 @@ def normalize_host(host: str) -> str:
 def _check_label(label: str) -> None:
     if not label:
         raise ValueError("the host name has an empty label")
-    if len(label) > MAX_LABEL:
+    if len(label) > _MAX_LABEL:
         raise ValueError(
-            f"a label of the host name has more than {MAX_LABEL} characters"
+            f"a label of the host name has more than {_MAX_LABEL} characters"
         )
     if not _LABEL.fullmatch(label):
         raise ValueError(

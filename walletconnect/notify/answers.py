@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from walletconnect.crypto.envelope import seal
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.json_values import require_object
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 from walletconnect.crypto.keys import hash_text
 from walletconnect.errors import LocalProtocolError
 from walletconnect.identity.did import (
-    DID_PKH,
     AccountId,
     account_of,
     did_key,
@@ -269,10 +268,6 @@ class SubscriptionResponseAuth(Claims):
     sbs: tuple[ServerSubscription, ...] | None = None
 
     @property
-    def names_account(self) -> bool:
-        return self.sub.startswith(DID_PKH)
-
-    @property
     def public_key_z(self) -> bytes:
         return public_key_of(self.sub)
 
@@ -307,12 +302,8 @@ class MessageAuth(Claims):
 
     @property
     def message_hash(self) -> str:
-        return message_hash(self.msg)
-
-
-def message_hash(msg: JsonObject) -> str:
-    """The hash in a receipt: of the text that `JSON.stringify` makes of `msg` as sent."""
-    return hash_text(dump_json(msg))
+        """For the receipt: hashes the text that `JSON.stringify` makes of `msg`."""
+        return hash_text(dump_json(self.msg))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

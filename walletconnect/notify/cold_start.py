@@ -1,82 +1,39 @@
-"""A device that joins later: everything rebuilt from what a History Server kept.
+"""Rebuilding an account on a new device from the archive of a History Server.
 
-Spec: servers/history; the seed's "Wx"; protocol.md, sections 4.3 and 9; design.md 5.
+Spec: servers/history/history-server-api.md.
 
-    1  replay_store      the store's updates, oldest first: the state of the store
-    2  adopt_all         the account's subscriptions in that state
-    3  replay_messages   each subscription's notifications, oldest first
-
-Departures: the shipped client feeds pages in the order they come, newest first, and then
-drops all keys but one (protocol.md 4.3). Here events are applied in ascending order of id,
-and a message that does not open or verify is counted, never fatal.
+Departures: the released client applies pages in the order in which they arrive, newest
+first, which leaves it with one key per store. Here events are applied in ascending order
+of id, and messages that do not decrypt or verify are left out instead of ending the replay.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import malformed
 from walletconnect.notify.message import ReceivedMessage, receive_message
-from walletconnect.notify.subscribe import Adoption, adopt_subscription
 from walletconnect.relay.rpc import JsonRpcRequest, RpcId, parse
-from walletconnect.sync.store import StoreSet, StoreState, StoreUpdate, parse_update
+from walletconnect.sync.store import StoreUpdate, parse_update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from walletconnect.crypto.keys import SymKey
-    from walletconnect.identity.did import AccountId
     from walletconnect.notify.values import NotifySubscription
 
 
-@dataclass(frozen=True, slots=True)
-class StoreReplay:
-    """The updates in ascending order, the state they make, and what was left out."""
-
-    updates: tuple[StoreUpdate, ...]
-    state: StoreState
-    unreadable: int
-
-
-def replay_store(messages: Iterable[str], store_key: SymKey) -> StoreReplay:
-    """The store of `store_key` from the archived messages of its topic, in any order."""
+def replay_store(messages: Iterable[str], store_key: SymKey) -> list[StoreUpdate]:
+    """The readable updates among the archived messages of a store topic, by id."""
     updates: list[StoreUpdate] = []
-    unreadable = 0
     for message in messages:
         try:
             updates.append(parse_update(_open_request(message, store_key)))
         except RemoteProtocolError:
-            unreadable += 1
-    updates.sort(key=lambda update: update.id)
-    return StoreReplay(tuple(updates), StoreState(updates), unreadable)
-
-
-def _open_request(message: str, sym_key: SymKey) -> JsonRpcRequest:
-    payload = parse(open_envelope(message, sym_key))
-    if not isinstance(payload, JsonRpcRequest):
-        raise malformed("request")
-    return payload
-
-
-def adopt_all(state: StoreState, account: AccountId, *, now: int) -> Iterator[Adoption]:
-    """The subscriptions in a store that are sound, the account's own, and in time."""
-    for update in state.updates.values():
-        if isinstance(update, StoreSet):
-            try:
-                yield adopt_subscription(update, account, now=now)
-            except RemoteProtocolError:
-                continue
-
-
-@dataclass(frozen=True, slots=True)
-class MessageReplay:
-    """The notifications, oldest first, each once."""
-
-    messages: tuple[ReceivedMessage, ...]
-    unreadable: int
+            continue
+    return sorted(updates, key=lambda update: update.id)
 
 
 def replay_messages(
@@ -85,10 +42,12 @@ def replay_messages(
     *,
     dapp_did: str,
     now: int,
-) -> MessageReplay:
-    """The notifications of a subscription from its topic's archived messages."""
+) -> list[ReceivedMessage]:
+    """The notifications among the archived messages of a notify topic.
+
+    Oldest first, and each once although the archive may hold repeats.
+    """
     received: dict[RpcId, ReceivedMessage] = {}
-    unreadable = 0
     for message in messages:
         try:
             request = _open_request(message, subscription.sym_key)
@@ -102,6 +61,12 @@ def replay_messages(
                     archived=True,
                 )
         except RemoteProtocolError:
-            unreadable += 1
-    in_order = sorted(received.values(), key=lambda each: each.iat)
-    return MessageReplay(tuple(in_order), unreadable)
+            continue
+    return sorted(received.values(), key=lambda each: each.iat)
+
+
+def _open_request(message: str, sym_key: SymKey) -> JsonRpcRequest:
+    payload = parse(open_envelope(message, sym_key))
+    if not isinstance(payload, JsonRpcRequest):
+        raise malformed("request")
+    return payload

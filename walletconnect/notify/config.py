@@ -15,7 +15,6 @@ from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.json_values import (
     JsonObject,
     JsonValue,
-    parse_object,
     require_object,
     shown_line,
 )
@@ -24,11 +23,10 @@ from walletconnect.notify.scope import (
     MAX_TEXT_LENGTH,
     MAX_TYPES,
     NotificationType,
-    ScopeMap,
 )
-from walletconnect.notify.values import Metadata, read_icons
+from walletconnect.notify.values import read_icons
 
-VERSION: Final = 1
+_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +42,6 @@ class NotifyConfig:
     # Entries of the document's list that cannot be offered: they break the rules, or
     # there are too many.
     left_out: int = 0
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> NotifyConfig:
-        return cls.from_value(parse_object(text, "notify config"))
 
     @classmethod
     def from_value(cls, value: JsonValue) -> NotifyConfig:
@@ -75,34 +69,26 @@ class NotifyConfig:
         )
 
     def to_value(self) -> JsonObject:
-        types: list[JsonValue] = [
-            {
+        types: list[JsonValue] = []
+        for offered in self.types:
+            members: JsonObject = {
                 "id": offered.scope_name,
                 "name": offered.scope_name,
                 "displayName": offered.name,
                 "description": offered.description,
             }
-            for offered in self.types
-        ]
+            if offered.icon:
+                members["imageUrls"] = dict.fromkeys(("sm", "md", "lg"), offered.icon)
+            types.append(members)
         return {
-            "version": VERSION,
-            "schemaVersion": VERSION,
+            "version": _VERSION,
+            "schemaVersion": _VERSION,
             "lastModified": self.last_modified,
             "name": self.name,
             "description": self.description,
             "icons": list(self.icons),
             "types": types,
         }
-
-    def metadata(self, app: str) -> Metadata:
-        """The dapp as a subscription keeps it; a dapp without a name is its domain."""
-        name = self.name or app.partition("://")[2]
-        return Metadata(name, self.description, app, self.icons)
-
-    @property
-    def scope(self) -> ScopeMap:
-        """Every type, enabled."""
-        return ScopeMap.of_types(self.types)
 
 
 def _read_types(values: list[JsonValue]) -> tuple[NotificationType, ...]:

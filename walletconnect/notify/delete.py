@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
     from walletconnect.notify.server_subscription import ServerSubscription
     from walletconnect.notify.values import NotifySubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
     from walletconnect.relay.rpc import JsonRpcRequest
 
 

@@ -40,7 +40,7 @@ from walletconnect.notify.claims import (
 )
 from walletconnect.notify.methods import MESSAGE
 from walletconnect.notify.parties import require_account, require_app
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.rpc import JsonRpcError
 
 if TYPE_CHECKING:

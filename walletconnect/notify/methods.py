@@ -13,21 +13,6 @@ from typing import Final
 
 from walletconnect.relay.methods import DAY, MINUTE, THIRTY_DAYS, Method, Tag
 
-__all__ = [
-    "ALL",
-    "CHANGED",
-    "DELETE",
-    "GET_NOTIFICATIONS",
-    "MARK_READ",
-    "MESSAGE",
-    "SUBSCRIBE",
-    "SUBSCRIPTION_LIFE",
-    "UPDATE",
-    "WATCH",
-    "Method",
-    "Tag",
-]
-
 # A subscription lives this long after it was made or updated.
 SUBSCRIPTION_LIFE: Final = THIRTY_DAYS
 
@@ -104,15 +89,4 @@ MARK_READ: Final = Method(
     response_ttl=5 * MINUTE,
     param="auth",
     result="auth",
-)
-
-ALL: Final = (
-    SUBSCRIBE,
-    MESSAGE,
-    DELETE,
-    UPDATE,
-    WATCH,
-    CHANGED,
-    GET_NOTIFICATIONS,
-    MARK_READ,
 )

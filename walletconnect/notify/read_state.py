@@ -45,21 +45,21 @@ if TYPE_CHECKING:
     from walletconnect.identity.did import AccountId
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
     from walletconnect.notify.values import NotifyMessage, NotifySubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
     from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
 
-LaterAuth = TypeVar("LaterAuth", GetNotificationsAuth, MarkReadAuth)
+_Auth = TypeVar("_Auth", GetNotificationsAuth, MarkReadAuth)
 
 
 def _read_later(
-    act: type[LaterAuth],
+    act: type[_Auth],
     token: object,
     *,
     dapp: DappIdentity,
     account: AccountId,
     identity: Cacao,
     now: int,
-) -> LaterAuth:
+) -> _Auth:
     auth = act.read(token, now=now, aud=dapp.key.did, ksu=dapp.allowed_keys_servers)
     require_app(auth.app, str(dapp.url))
     require_account(auth.account, account)

@@ -60,6 +60,7 @@ class NotificationType:
     name: str
     description: str
     id: str | None = None
+    icon: str = ""
 
     @property
     def scope_name(self) -> str:
@@ -78,10 +79,6 @@ class NotificationType:
             description=shown_line(members.get("description"), longest=MAX_TEXT_LENGTH),
             id=None if type_id is None else scope_name,
         )
-
-    def to_value(self) -> JsonObject:
-        members: JsonObject = {"name": self.name, "description": self.description}
-        return members if self.id is None else {"id": self.id, **members}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +124,6 @@ class ScopeMap:
     @property
     def enabled(self) -> tuple[str, ...]:
         return tuple(setting.name for setting in self.settings if setting.enabled)
-
-    @property
-    def scp(self) -> str:
-        """The claim `scp` that asks for this scope."""
-        return join_scope(self.enabled)
 
     def get(self, name: str) -> ScopeSetting | None:
         return next((each for each in self.settings if each.name == name), None)

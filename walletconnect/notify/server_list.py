@@ -9,8 +9,8 @@ keeps an account on two generations, which hears of everything twice, from going
     follow_scope   the settings of a subscription, with the types that an element enables
 
 Departure: the released client takes every list as it comes. Here a list that is older than
-the account's own farewell brings nothing back (`DELETE_GRACE`), and two clocks may
-differ about the end of a subscription (`LIFE_TOLERANCE`).
+the account's own farewell brings nothing back (`_DELETE_GRACE`), and two clocks may
+differ about the end of a subscription (`_LIFE_TOLERANCE`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 # Every client of August counts the thirty days of a subscription from its own clock, and
 # from when it read the answer.
-LIFE_TOLERANCE: Final = 60 * 60
+_LIFE_TOLERANCE: Final = 60 * 60
 # A farewell takes a while to the server; lists that are written meanwhile do not know it.
-DELETE_GRACE: Final = 10 * 60
+_DELETE_GRACE: Final = 10 * 60
 _MAX_LIFE: Final = 2 * SUBSCRIPTION_LIFE
 
 
@@ -103,7 +103,7 @@ def _is_alive(entry: ServerSubscription, now: int) -> bool:
 def _may_join(here: KnownSubscription | None, told_at: int) -> bool:
     if here is None or here.left_at is None:
         return True
-    return told_at >= here.left_at + DELETE_GRACE
+    return told_at >= here.left_at + _DELETE_GRACE
 
 
 def _differs(entry: ServerSubscription, here: KnownSubscription) -> bool:
@@ -114,7 +114,7 @@ def _differs(entry: ServerSubscription, here: KnownSubscription) -> bool:
 
 def same_life(expiry: int, other: int) -> bool:
     """Whether two clocks mean the same end of a subscription."""
-    return abs(expiry - other) <= LIFE_TOLERANCE
+    return abs(expiry - other) <= _LIFE_TOLERANCE
 
 
 def listed_app(domain: str, *, server: AppUrl) -> AppUrl:

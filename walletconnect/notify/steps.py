@@ -1,7 +1,7 @@
-"""The seed's twenty steps by number and name: who takes each, and in which function.
+"""The twenty steps of a subscription: number, name, actor and description.
 
-The functions are in `walletconnect.notify.subscribe`. Attempts store the last step, pages
-and logs show it, `docs/protocol.md` prints this table.
+`walletconnect.notify.subscribe` marks where each is taken. Attempts store the last step,
+pages and logs show it, and `docs/protocol.md` prints the table.
 """
 
 from __future__ import annotations
@@ -40,67 +40,36 @@ class Step(IntEnum):
 
     @property
     def actor(self) -> Actor:
-        return _ROWS[self][0]
+        if self >= Step.STORE_SUBSCRIPTION:
+            return Actor.WX
+        if Step.RECEIVE_SUBSCRIBE_REQUEST <= self <= Step.RESPOND:
+            return Actor.CAST
+        return Actor.W1
 
     @property
-    def function(self) -> str:
-        """The function of `walletconnect.notify.subscribe` that takes this step."""
-        return _ROWS[self][1]
-
-    @property
-    def told(self) -> str:
-        """The seed's own words."""
-        return _ROWS[self][2]
+    def description(self) -> str:
+        return _DESCRIPTIONS[self]
 
 
-_LOCATE = (Actor.W1, "locate_dapp")
-_REQUEST = (Actor.W1, "request_subscription")
-_ANSWER = (Actor.CAST, "answer_subscription")
-_SETTLE = (Actor.W1, "settle_subscription")
-_ANNOUNCE = (Actor.W1, "announce_subscription")
-_ADOPT = (Actor.WX, "adopt_subscription")
-
-_ROWS: Final[dict[int, tuple[Actor, str, str]]] = {
-    1: (*_LOCATE, "W1 fetches public key X from the did:web document"),
-    2: (*_REQUEST, "Subscribe topic is derived from the sha256 hash of public key X"),
-    3: (*_REQUEST, "W1 generates key pair Y"),
-    4: (*_REQUEST, "W1 derives symmetric key S with keys X and Y"),
-    5: (
-        *_REQUEST,
-        "W1 sends notify subscribe request (type 1 envelope) on subscribe topic with "
-        "subscriptionAuth",
-    ),
-    6: (
-        *_REQUEST,
-        "Response topic is derived from the sha256 hash of symmetric key S",
-    ),
-    7: (*_REQUEST, "W1 subscribes to response topic"),
-    8: (*_ANSWER, "Cast Server receives notify subscribe request on subscribe topic"),
-    9: (
-        *_ANSWER,
-        "Cast Server derives symmetric key S and decrypts subscriptionAuth",
-    ),
-    10: (
-        *_ANSWER,
-        "Cast Server triggers webhook to notify Dapp of new registered address",
-    ),
-    11: (*_ANSWER, "Cast Server generates key pair Z"),
-    12: (*_ANSWER, "Cast Server derives symmetric key P with keys Y and Z"),
-    13: (
-        *_ANSWER,
-        "Cast Server responds to notify subscribe request on response topic",
-    ),
-    14: (
-        *_SETTLE,
-        "W1 receives notify subscribe response on the response topic",
-    ),
-    15: (*_SETTLE, "W1 derives symmetric key P"),
-    16: (
-        *_SETTLE,
-        "Notify topic is derived from the sha256 hash of the symmetric key P",
-    ),
-    17: (*_SETTLE, "W1 subscribes to notify topic for future notify messages"),
-    18: (*_ANNOUNCE, "W1 syncs the notify subscription with Wx"),
-    19: (*_ADOPT, "Wx stores the notify subscription"),
-    20: (*_ADOPT, "Wx subscribe to notify topic coming from the sync request"),
+_DESCRIPTIONS: Final[dict[int, str]] = {
+    1: "W1 fetches public key X from the did:web document",
+    2: "Subscribe topic is derived from the sha256 hash of public key X",
+    3: "W1 generates key pair Y",
+    4: "W1 derives symmetric key S with keys X and Y",
+    5: "W1 sends notify subscribe request (type 1 envelope) on subscribe topic with subscriptionAuth",
+    6: "Response topic is derived from the sha256 hash of symmetric key S",
+    7: "W1 subscribes to response topic",
+    8: "Cast Server receives notify subscribe request on subscribe topic",
+    9: "Cast Server derives symmetric key S and decrypts subscriptionAuth",
+    10: "Cast Server triggers webhook to notify Dapp of new registered address",
+    11: "Cast Server generates key pair Z",
+    12: "Cast Server derives symmetric key P with keys Y and Z",
+    13: "Cast Server responds to notify subscribe request on response topic",
+    14: "W1 receives notify subscribe response on the response topic",
+    15: "W1 derives symmetric key P",
+    16: "Notify topic is derived from the sha256 hash of the symmetric key P",
+    17: "W1 subscribes to notify topic for future notify messages",
+    18: "W1 syncs the notify subscription with Wx",
+    19: "Wx stores the notify subscription",
+    20: "Wx subscribe to notify topic coming from the sync request",
 }

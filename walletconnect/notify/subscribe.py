@@ -37,7 +37,6 @@ from walletconnect.crypto.keys import (
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.did import AccountId, AppUrl, is_did_web
 from walletconnect.notify.answers import (
-    publish_error,
     publish_first_request,
     publish_result,
     token_of_answer,
@@ -56,8 +55,7 @@ from walletconnect.notify.parties import (
     require_app,
     require_newer,
 )
-from walletconnect.notify.steps import Actor, Step
-from walletconnect.notify.values import Metadata, NotifySubscription, ScopeMap
+from walletconnect.notify.values import Metadata, NotifySubscription
 from walletconnect.sync.store import StoreSet
 
 if TYPE_CHECKING:
@@ -67,8 +65,9 @@ if TYPE_CHECKING:
     from walletconnect.identity.cacao import Cacao
     from walletconnect.identity.did import DidWebDocument
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
+    from walletconnect.notify.scope import ScopeMap
     from walletconnect.notify.server_subscription import ServerSubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
     from walletconnect.relay.rpc import (
         JsonRpcError,
         JsonRpcRequest,
@@ -76,46 +75,13 @@ if TYPE_CHECKING:
         RpcId,
     )
 
-__all__ = [
-    "Actor",
-    "Adoption",
-    "DappLocation",
-    "PendingSubscribe",
-    "Settlement",
-    "Step",
-    "SubscribeAnswer",
-    "SubscribeRequest",
-    "WebhookEvent",
-    "adopt_subscription",
-    "announce_subscription",
-    "answer_subscription",
-    "locate_dapp",
-    "refuse_subscription",
-    "request_subscription",
-    "settle_subscription",
-]
-
 # A peer's clock may be off; its subscription may still not live for years.
 _MAX_EXPIRY: Final = 2 * SUBSCRIPTION_LIFE
 
 
-@dataclass(frozen=True, slots=True)
-class DappLocation:
-    """Where a dapp says who it is (`document_url`) and what it sends (`config_url`)."""
-
-    app: str
-    document_url: str
-    config_url: str
-
-
-def locate_dapp(dapp_url: str) -> DappLocation:
-    """Where to read key X; fetching is the caller's."""
-    url = AppUrl.parse(dapp_url)
-    return DappLocation(
-        app=str(url),
-        document_url=url.well_known("did.json"),  # step 1
-        config_url=url.well_known("wc-notify-config.json"),
-    )
+def locate_dapp(dapp_url: str) -> str:
+    """The address of the document that holds key X; the caller fetches it."""
+    return AppUrl.parse(dapp_url).well_known("did.json")  # step 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,21 +261,6 @@ def answer_subscription(
 def _require_topic(topic: Topic, key_pair_x: KeyPair) -> None:
     if topic != key_pair_x.topic:
         raise RemoteProtocolError(ErrorCode.MISMATCH, "topic is not of this key")
-
-
-def refuse_subscription(
-    request_id: RpcId,
-    error: RemoteProtocolError,
-    *,
-    key_pair_x: KeyPair,
-    public_key_y: bytes,
-    iv: bytes,
-) -> Publication:
-    """Tell the wallet that nothing came of its request: it gives up at once."""
-    sym_key_s = derive_sym_key(key_pair_x, public_key_y)
-    return publish_error(
-        SUBSCRIBE, error, request_id=request_id, sym_key=sym_key_s, iv=iv
-    )
 
 
 @dataclass(frozen=True, slots=True)

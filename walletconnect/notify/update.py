@@ -49,9 +49,10 @@ if TYPE_CHECKING:
     from walletconnect.identity.cacao import Cacao
     from walletconnect.identity.did import AccountId
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
+    from walletconnect.notify.scope import ScopeMap
     from walletconnect.notify.server_subscription import ServerSubscription
-    from walletconnect.notify.values import NotifySubscription, ScopeMap
-    from walletconnect.relay.frames import Publication
+    from walletconnect.notify.values import NotifySubscription
+    from walletconnect.relay.messages import Publication
     from walletconnect.relay.rpc import (
         JsonRpcError,
         JsonRpcRequest,

@@ -33,36 +33,14 @@ from walletconnect.notify.methods import SUBSCRIPTION_LIFE
 from walletconnect.notify.scope import (
     MAX_NAME_LENGTH,
     MAX_TEXT_LENGTH,
-    MAX_TYPES,
-    NotificationType,
     ScopeMap,
-    ScopeSetting,
     require_scope_name,
 )
 
-__all__ = [
-    "MAX_BODY_LENGTH",
-    "MAX_LINK_LENGTH",
-    "MAX_NAME_LENGTH",
-    "MAX_TEXT_LENGTH",
-    "MAX_TITLE_LENGTH",
-    "MAX_TYPES",
-    "MAX_TYPE_LENGTH",
-    "MAX_URL_LENGTH",
-    "RELAY_PROTOCOL",
-    "Metadata",
-    "NotificationType",
-    "NotifyMessage",
-    "NotifySubscription",
-    "ScopeMap",
-    "ScopeSetting",
-    "require_scope_name",
-]
-
-RELAY_PROTOCOL: Final = "irn"
+_RELAY_PROTOCOL: Final = "irn"
 
 MAX_URL_LENGTH: Final = 2048
-MAX_ICONS: Final = 16
+_MAX_ICONS: Final = 16
 
 # Seconds, not milliseconds: 10**11 seconds is the year 5138.
 _MAX_EXPIRY: Final = 10**11 - 1
@@ -117,7 +95,7 @@ class Metadata:
 def read_icons(value: JsonValue) -> tuple[str, ...]:
     """The usable icons of a list; whatever else it holds is passed over."""
     icons = value if isinstance(value, list) else []
-    return tuple(icon for icon in icons[:MAX_ICONS] if _is_link(icon))
+    return tuple(icon for icon in icons[:_MAX_ICONS] if _is_link(icon))
 
 
 def _is_link(value: JsonValue) -> TypeGuard[str]:
@@ -142,7 +120,7 @@ class NotifySubscription:
     scope: ScopeMap
     expiry: int
     sym_key: SymKey = field(repr=False)
-    relay_protocol: str = RELAY_PROTOCOL
+    relay_protocol: str = _RELAY_PROTOCOL
 
     def __post_init__(self) -> None:
         if self.topic != self.sym_key.topic:
@@ -175,7 +153,7 @@ class NotifySubscription:
                 ErrorCode.MISMATCH, "topic is not the hash of symKey"
             )
         relay = take_object(members, "relay")
-        if relay.get("protocol") != RELAY_PROTOCOL:
+        if relay.get("protocol") != _RELAY_PROTOCOL:
             raise RemoteProtocolError(
                 ErrorCode.UNSUPPORTED, "relay protocol is not irn"
             )
@@ -208,10 +186,10 @@ class NotifySubscription:
         return dump_json(self.to_value())
 
 
-MAX_TITLE_LENGTH: Final = 64
-MAX_BODY_LENGTH: Final = 255
-MAX_LINK_LENGTH: Final = 255
-MAX_TYPE_LENGTH: Final = 36
+_MAX_TITLE_LENGTH: Final = 64
+_MAX_BODY_LENGTH: Final = 255
+_MAX_LINK_LENGTH: Final = 255
+_MAX_TYPE_LENGTH: Final = 36
 
 # Incoming text may come from servers with laxer limits: beyond ours it is cut, not lost.
 _CUT_TITLE: Final = 256
@@ -237,10 +215,10 @@ class NotifyMessage:
     def check_outgoing(self) -> NotifyMessage:
         """Return self if a dapp may send this; limits in characters."""
         limits = {
-            "title": (self.title, 1, MAX_TITLE_LENGTH),
-            "body": (self.body, 1, MAX_BODY_LENGTH),
-            "icon": (self.icon, 0, MAX_LINK_LENGTH),
-            "url": (self.url, 0, MAX_LINK_LENGTH),
+            "title": (self.title, 1, _MAX_TITLE_LENGTH),
+            "body": (self.body, 1, _MAX_BODY_LENGTH),
+            "icon": (self.icon, 0, _MAX_LINK_LENGTH),
+            "url": (self.url, 0, _MAX_LINK_LENGTH),
         }
         for name, (text, least, most) in limits.items():
             if not least <= len(text) <= most:
@@ -265,7 +243,7 @@ class NotifyMessage:
         return cls(
             title=_lenient(members, "title", _CUT_TITLE),
             body=_lenient(members, "body", _CUT_BODY),
-            type=_lenient(members, "type", MAX_TYPE_LENGTH),
+            type=_lenient(members, "type", _MAX_TYPE_LENGTH),
             icon=_lenient(members, "icon", MAX_URL_LENGTH),
             url=_lenient(members, "url", MAX_URL_LENGTH),
             id=None if message_id is None else _lenient(members, "id", MAX_NAME_LENGTH),

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from walletconnect.identity.did import DidWebDocument
     from walletconnect.notify.parties import WalletIdentity
     from walletconnect.notify.server_subscription import ServerSubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
     from walletconnect.relay.rpc import JsonRpcError, JsonRpcResult, RpcId
 
 WATCHER_LIFE: Final = DAY
@@ -188,7 +188,11 @@ def answer_watch(
         ksu=server.allowed_keys_servers,
     )
     identity.vouch_for(auth.iss, auth.account, now=now)
-    domain = None if auth.app is None else domain_of(auth.app)
+    domain = None
+    if auth.app is not None:
+        if not is_did_web(auth.app):
+            raise malformed("claim app")
+        domain = AppUrl.of_did(auth.app).domain
     authorization_of(identity).require(domain)
     watcher = Watcher(
         identity_did=auth.iss,
@@ -215,13 +219,6 @@ def answer_watch(
         iv=iv,
     )
     return WatchAnswer(watcher, publish)
-
-
-def domain_of(app: str) -> str:
-    """The domain in a did:web claim `app`, in the form that `sbs` uses."""
-    if not is_did_web(app):
-        raise malformed("claim app")
-    return AppUrl.of_did(app).domain
 
 
 def watchers_to_notify(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from walletconnect.crypto.signing import IdentityKey
 
-ACT: Final = "client_auth"
-LIFE: Final = DAY
+_ACT: Final = "client_auth"
+_LIFE: Final = DAY
 
 
 def make_client_auth(key: IdentityKey, *, aud: str, now: int, nonce: bytes) -> str:
@@ -31,7 +31,7 @@ def make_client_auth(key: IdentityKey, *, aud: str, now: int, nonce: bytes) -> s
             "sub": nonce.hex(),
             "aud": aud,
             "iat": now,
-            "exp": now + LIFE,
+            "exp": now + _LIFE,
         },
         key,
     )
@@ -44,8 +44,8 @@ def verify_client_auth(
 
     Without `audiences` any `aud` is accepted: clients reach one relay by many names.
     """
-    jwt = DidJwt.parse(token).verify(now=now, act=None, max_life=LIFE)
-    if jwt.claims.get("act") not in (None, ACT):
+    jwt = DidJwt.parse(token).verify(now=now, act=None, max_life=_LIFE)
+    if jwt.claims.get("act") not in (None, _ACT):
         raise RemoteProtocolError(ErrorCode.MISMATCH, "claim act does not fit")
     if audiences is not None and jwt.claims.get("aud") not in audiences:
         raise RemoteProtocolError(ErrorCode.MISMATCH, "claim aud does not fit")

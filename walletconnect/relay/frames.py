@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final
 
 from walletconnect.crypto.keys import Topic, hash_text, parse_topic
 from walletconnect.errors import ErrorCode, RemoteProtocolError
@@ -22,53 +22,13 @@ from walletconnect.json_values import (
     require_object,
 )
 from walletconnect.relay.messages import (
-    MAX_MESSAGE_LENGTH,
-    MAX_TTL,
     Publication,
     PublishedMessage,
-    message_id,
 )
-from walletconnect.relay.rpc import JsonRpcRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from walletconnect.relay.rpc import RpcId
 
 MAX_BATCH: Final = 500
 
 _MAX_ID_LENGTH = 128
-
-__all__ = [
-    "MAX_BATCH",
-    "MAX_MESSAGE_LENGTH",
-    "MAX_TTL",
-    "PREFIXES",
-    "BatchFetch",
-    "BatchPublish",
-    "BatchReceive",
-    "BatchSubscribe",
-    "BatchUnsubscribe",
-    "Delivery",
-    "Fetch",
-    "FetchedMessages",
-    "Publication",
-    "Publish",
-    "PublishedMessage",
-    "Receipt",
-    "RelayCall",
-    "RelayErrorCode",
-    "RelayMethod",
-    "Subscribe",
-    "Unsubscribe",
-    "batches",
-    "make_call",
-    "message_id",
-    "parse_call",
-    "relay_error_code",
-    "split_method",
-    "subscription_id",
-]
 
 # The first is the current one; the reference relay still answers to the others.
 PREFIXES: Final = ("irn_", "waku_", "iridium_")
@@ -136,9 +96,6 @@ def split_method(name: str) -> tuple[str, RelayMethod]:
             except ValueError:
                 break
     raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
-
-
-Publish: TypeAlias = Publication
 
 
 def _take_batch(params: JsonObject, name: str) -> list[JsonValue]:
@@ -246,9 +203,6 @@ class Fetch:
     def from_params(cls, params: JsonObject) -> Fetch:
         return cls(parse_topic(params.get("topic")))
 
-    def to_params(self) -> JsonObject:
-        return {"topic": self.topic}
-
 
 @dataclass(frozen=True, slots=True)
 class BatchFetch:
@@ -257,9 +211,6 @@ class BatchFetch:
     @classmethod
     def from_params(cls, params: JsonObject) -> BatchFetch:
         return cls(_take_topics(params))
-
-    def to_params(self) -> JsonObject:
-        return {"topics": list(self.topics)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,14 +230,6 @@ class BatchReceive:
         batch = _take_batch(params, "receipts")
         return cls(tuple(_read_receipt(each) for each in batch))
 
-    def to_params(self) -> JsonObject:
-        return {
-            "receipts": [
-                {"topic": each.topic, "messageId": each.message_id}
-                for each in self.receipts
-            ]
-        }
-
 
 def _read_receipt(value: JsonValue) -> Receipt:
     members = require_object(value, "receipts")
@@ -294,41 +237,6 @@ def _read_receipt(value: JsonValue) -> Receipt:
     return Receipt(
         parse_topic(members.get("topic")), str(parse_topic(members.get("messageId")))
     )
-
-
-RelayCall: TypeAlias = (
-    Publication
-    | BatchPublish
-    | Subscribe
-    | BatchSubscribe
-    | Unsubscribe
-    | BatchUnsubscribe
-    | Fetch
-    | BatchFetch
-    | BatchReceive
-)
-
-_PARAMETERS: Final[dict[RelayMethod, Callable[[JsonObject], RelayCall]]] = {
-    RelayMethod.PUBLISH: Publication.from_params,
-    RelayMethod.BATCH_PUBLISH: BatchPublish.from_params,
-    RelayMethod.SUBSCRIBE: Subscribe.from_params,
-    RelayMethod.SUBSCRIBE_BLOCKING: Subscribe.from_params,
-    RelayMethod.BATCH_SUBSCRIBE: BatchSubscribe.from_params,
-    RelayMethod.BATCH_SUBSCRIBE_BLOCKING: BatchSubscribe.from_params,
-    RelayMethod.UNSUBSCRIBE: Unsubscribe.from_params,
-    RelayMethod.BATCH_UNSUBSCRIBE: BatchUnsubscribe.from_params,
-    RelayMethod.FETCH_MESSAGES: Fetch.from_params,
-    RelayMethod.BATCH_FETCH_MESSAGES: BatchFetch.from_params,
-    RelayMethod.BATCH_RECEIVE: BatchReceive.from_params,
-}
-
-
-def parse_call(method: RelayMethod, params: JsonObject) -> RelayCall:
-    """The checked parameters of a client's request."""
-    read = _PARAMETERS.get(method)
-    if read is None:
-        raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
-    return read(params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,46 +251,3 @@ class Delivery:
         return cls(
             _optional_id(params, "id"), PublishedMessage.from_value(params.get("data"))
         )
-
-    def to_params(self) -> JsonObject:
-        return {"id": self.subscription_id, "data": self.published.to_value()}
-
-
-@dataclass(frozen=True, slots=True)
-class FetchedMessages:
-    """The answer to a fetch; `has_more` asks for the same call again."""
-
-    messages: tuple[PublishedMessage, ...]
-    has_more: bool = False
-
-    @classmethod
-    def from_value(cls, value: JsonValue) -> FetchedMessages:
-        members = require_object(value, "fetched messages")
-        messages = members.get("messages")
-        if not isinstance(messages, list):
-            raise malformed("fetched messages")
-        return cls(
-            tuple(PublishedMessage.from_value(each) for each in messages),
-            members.get("hasMore") is True,
-        )
-
-    def to_value(self) -> JsonObject:
-        return {
-            "messages": [each.to_value() for each in self.messages],
-            "hasMore": self.has_more,
-        }
-
-
-def make_call(
-    request_id: RpcId, method: RelayMethod, call: RelayCall | Delivery
-) -> JsonRpcRequest:
-    """The request that carries `call`."""
-    return JsonRpcRequest(request_id, method.wire, call.to_params())
-
-
-def batches(topics: Sequence[Topic]) -> list[tuple[Topic, ...]]:
-    """Topics in slices that a relay accepts in one call."""
-    return [
-        tuple(topics[start : start + MAX_BATCH])
-        for start in range(0, len(topics), MAX_BATCH)
-    ]

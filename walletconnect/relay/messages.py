@@ -20,7 +20,7 @@ from walletconnect.json_values import (
 from walletconnect.relay.methods import THIRTY_DAYS
 
 MAX_MESSAGE_LENGTH: Final = 512 * 1024
-MAX_TTL: Final = THIRTY_DAYS
+_MAX_TTL: Final = THIRTY_DAYS
 
 _MAX_TAG = 2**32 - 1
 
@@ -81,9 +81,9 @@ def require_ttl(ttl: JsonValue) -> int:
         raise malformed("ttl")
     if ttl < 1:
         raise RemoteProtocolError(ErrorCode.REFUSED, "requested ttl is below 1 second")
-    if ttl > MAX_TTL:
+    if ttl > _MAX_TTL:
         raise RemoteProtocolError(
-            ErrorCode.REFUSED, f"requested ttl is above {MAX_TTL} seconds"
+            ErrorCode.REFUSED, f"requested ttl is above {_MAX_TTL} seconds"
         )
     return ttl
 
@@ -115,11 +115,3 @@ class PublishedMessage:
             published_at=published_at if isinstance(published_at, int) else 0,
             tag=tag if isinstance(tag, int) else 0,
         )
-
-    def to_value(self) -> JsonObject:
-        return {
-            "topic": self.topic,
-            "message": self.message,
-            "publishedAt": self.published_at,
-            "tag": self.tag,
-        }

@@ -68,7 +68,7 @@ def check_sync_signature(account: AccountId, signature: str) -> None:
         )
 
 
-def name_slices(store_name: str) -> list[str]:
+def _name_slices(store_name: str) -> list[str]:
     """The name in pieces of four UTF-16 code units; newlines separate and vanish.
 
     That is JavaScript's `name.match(/.{1,4}/g)`, and "0" where nothing matches.
@@ -83,9 +83,9 @@ def name_slices(store_name: str) -> list[str]:
     return pieces or ["0"]
 
 
-def derivation_path(store_name: str) -> tuple[int, ...]:
+def _derivation_path(store_name: str) -> tuple[int, ...]:
     """The BIP-32 path of a store; from 2**31 on an index is hardened."""
-    return (*_PATH_HEAD, *(_slice_value(each) for each in name_slices(store_name)))
+    return (*_PATH_HEAD, *(_slice_value(each) for each in _name_slices(store_name)))
 
 
 def _slice_value(piece: str) -> int:
@@ -97,19 +97,11 @@ def _slice_value(piece: str) -> int:
     return value
 
 
-def derive_store_key(signature: str, store_name: str) -> SymKey:
-    """The key of a store. Its topic is `key.topic`.
-
-    `signature` has passed `check_sync_signature`.
-    """
-    return derive_store_keys(signature, [store_name])[store_name]
-
-
 def derive_store_keys(signature: str, store_names: Iterable[str]) -> dict[str, SymKey]:
     """The keys of several stores: the slow BIP-39 stretch runs once."""
     entropy = hashlib.sha256(signature.encode()).digest()
     root = HdKey.from_seed(seed_of(mnemonic_of(entropy)))
     return {
-        name: SymKey(root.derive(derivation_path(name)).private_key)
+        name: SymKey(root.derive(_derivation_path(name)).private_key)
         for name in store_names
     }

@@ -22,21 +22,18 @@ from walletconnect.crypto.envelope import seal
 from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from walletconnect.json_values import (
     MAX_SAFE_INTEGER,
-    JsonValue,
     require_integer,
     require_text,
 )
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.rpc import JsonRpcRequest
 from walletconnect.sync.methods import DELETE, SET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from walletconnect.crypto.keys import SymKey
 
 MAX_KEY_LENGTH: Final = 512
-MAX_VALUE_LENGTH: Final = 128 * 1024
+_MAX_VALUE_LENGTH: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +64,16 @@ StoreUpdate: TypeAlias = StoreSet | StoreDelete
 
 def parse_update(request: JsonRpcRequest) -> StoreUpdate:
     """The update in a request from a store topic."""
-    update_id = require_id(request.id)
+    update_id = require_integer(request.id, "id", least=1)
     key = require_text(request.params.get("key"), "key", longest=MAX_KEY_LENGTH)
     if request.method == DELETE.name:
         return StoreDelete(key, update_id)
     if request.method != SET.name:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
-    value = require_text(request.params.get("value"), "value", longest=MAX_VALUE_LENGTH)
+    value = require_text(
+        request.params.get("value"), "value", longest=_MAX_VALUE_LENGTH
+    )
     return StoreSet(key, value, update_id)
-
-
-def require_id(value: JsonValue) -> int:
-    """An update's id: an integer with 0 < id < 2**53."""
-    return require_integer(value, "id", least=1, most=MAX_SAFE_INTEGER)
 
 
 def publish_update(update: StoreUpdate, store_key: SymKey, *, iv: bytes) -> Publication:
@@ -118,55 +112,3 @@ def outcome_of(update_id: int, last_id: int | None) -> Outcome:
     if last_id is None or update_id > last_id:
         return Outcome.APPLIED
     return Outcome.DUPLICATE if update_id == last_id else Outcome.STALE
-
-
-class StoreState:
-    """What a store holds, with the last update of every key, deleted ones included.
-
-    The one mutable value of the core: a copy per update would be quadratic.
-    """
-
-    __slots__ = ("_last",)
-
-    def __init__(self, updates: Iterable[StoreUpdate] = ()) -> None:
-        self._last: dict[str, StoreUpdate] = {}
-        for update in updates:
-            self.apply(update)
-
-    def apply(self, update: StoreUpdate) -> Outcome:
-        last = self._last.get(update.key)
-        outcome = outcome_of(update.id, None if last is None else last.id)
-        if outcome is Outcome.APPLIED:
-            self._last[update.key] = update
-        return outcome
-
-    @property
-    def entries(self) -> dict[str, str]:
-        """The present keys with their values."""
-        return {
-            key: update.value
-            for key, update in self._last.items()
-            if isinstance(update, StoreSet)
-        }
-
-    @property
-    def last_ids(self) -> dict[str, int]:
-        """The id of every key's last update; for absent keys, the tombstone."""
-        return {key: update.id for key, update in self._last.items()}
-
-    @property
-    def updates(self) -> Mapping[str, StoreUpdate]:
-        return dict(self._last)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, StoreState) and self._last == other._last
-
-    __hash__ = None  # type: ignore[assignment]  # mutable
-
-    def __repr__(self) -> str:
-        return f"StoreState({len(self.entries)} entries, {len(self._last)} ids)"
-
-
-def fold(updates: Iterable[StoreUpdate]) -> dict[str, StoreUpdate]:
-    """The one update per key that wins among `updates`: a batch for one upsert."""
-    return dict(StoreState(updates).updates)

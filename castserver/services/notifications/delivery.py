@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from castserver.models import Project, Subscriber
     from walletconnect.crypto.keys import SymKey, Topic
     from walletconnect.crypto.signing import IdentityKey
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 CHUNK: Final = 1_000
 SEND_TASK: Final = "castserver.send_deliveries"

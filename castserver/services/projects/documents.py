@@ -19,6 +19,8 @@ from castserver.models import Project
 from castserver.services.projects.server_keys import public_keys
 from common.dapp_urls import NotAnAddress, parse_dapp_url
 from walletconnect.identity.did import AppUrl, DidWebDocument, public_key_of
+from walletconnect.notify.config import NotifyConfig
+from walletconnect.notify.scope import NotificationType as OfferedType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,26 +49,17 @@ def server_did_document() -> JsonObject:
     ).to_value()
 
 
-def notify_config(project: Project, types: Iterable[NotificationType]) -> Document:
-    """The list of types, in the shape of both generations at once."""
-    return {
-        "version": 1,
-        "lastModified": int(project.last_modified.timestamp()),
-        "schemaVersion": 1,
-        "name": project.name,
-        "description": project.description,
-        "icons": [project.icon] if project.icon else [],
-        "types": [
-            {
-                "id": each.type_id,
-                "name": each.type_id,
-                "displayName": each.name,
-                "description": each.description,
-                **({"imageUrls": _image_urls(each.icon)} if each.icon else {}),
-            }
+def notify_config(project: Project, types: Iterable[NotificationType]) -> JsonObject:
+    return NotifyConfig(
+        types=tuple(
+            OfferedType(each.name, each.description, id=each.type_id, icon=each.icon)
             for each in types
-        ],
-    }
+        ),
+        name=project.name,
+        description=project.description,
+        icons=(project.icon,) if project.icon else (),
+        last_modified=int(project.last_modified.timestamp()),
+    ).to_value()
 
 
 def explorer_config(project: Project, types: Iterable[NotificationType]) -> Document:

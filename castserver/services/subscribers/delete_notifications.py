@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from castserver.models import Subscriber
     from walletconnect.notify.parties import DappIdentity
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 
 def publish_deletes(

@@ -23,7 +23,7 @@ from messaging.dispatch import Refused, TryLater
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.notify.answers import publish_error
 from walletconnect.notify.parties import ClaimedIdentity, claimed_identity
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.rpc import JsonRpcRequest
 
 if TYPE_CHECKING:

@@ -44,8 +44,9 @@ from syncstore.services import (
 )
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
+from walletconnect.notify.scope import ScopeMap
 from walletconnect.notify.server_list import same_life
-from walletconnect.notify.values import NotifySubscription, ScopeMap
+from walletconnect.notify.values import NotifySubscription
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 if TYPE_CHECKING:

@@ -91,14 +91,14 @@ def _replay(job: SubscriptionJob, sym_key: SymKey) -> None:
         for page in archived_pages(Topic(row.topic), most=MAX_MESSAGES)
         for message in page
     ]
-    replay = replay_messages(
+    received = replay_messages(
         messages,
         row.with_key(sym_key),
         dapp_did=row.dapp_authentication_did,
         now=clock.now_s(),
     )
     failpoint("replay.after_fetch")
-    _keep(job, sym_key, list(replay.messages))
+    _keep(job, sym_key, received)
 
 
 @transaction.atomic

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from walletconnect.crypto.keys import SymKey
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 LEARN_TASK: Final = "subscriptions.learn_dapps"
 NO_SUBSCRIPTION: Final = "no subscription has this topic"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.parties import WalletIdentity
     from walletconnect.notify.values import NotifySubscription
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 App: TypeAlias = tuple[int, str]
 """An account, and the dapp that it is subscribed to."""

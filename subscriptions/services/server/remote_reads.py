@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from walletconnect.notify.values import NotifyMessage
-    from walletconnect.relay.frames import Publication
+    from walletconnect.relay.messages import Publication
 
 Kind = SubscriptionJob.Kind
 ASK_TASK: Final = "subscriptions.ask_reads"

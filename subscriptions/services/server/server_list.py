@@ -37,6 +37,7 @@ from syncstore.services import StoreKeyMissing, store_delete
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl
+from walletconnect.notify.scope import ScopeMap
 from walletconnect.notify.server_list import (
     KnownSubscription,
     ListChanges,
@@ -44,7 +45,7 @@ from walletconnect.notify.server_list import (
     follow_scope,
     listed_app,
 )
-from walletconnect.notify.values import Metadata, ScopeMap
+from walletconnect.notify.values import Metadata
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 if TYPE_CHECKING:

@@ -42,7 +42,8 @@ from subscriptions.services.wallet import (
 from syncstore.services import lock_stores, store_set
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.notify.subscribe import Actor, Settlement, Step, settle_subscription
+from walletconnect.notify.steps import Actor, Step
+from walletconnect.notify.subscribe import Settlement, settle_subscription
 from walletconnect.relay.rpc import JsonRpcRequest
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 from walletconnect.sync.methods import SET

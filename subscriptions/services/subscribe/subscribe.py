@@ -48,13 +48,13 @@ from walletconnect.crypto.keys import KeyPair
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import DidWebDocument, public_key_of
 from walletconnect.notify.methods import SUBSCRIBE
+from walletconnect.notify.scope import ScopeMap
+from walletconnect.notify.steps import Step
 from walletconnect.notify.subscribe import (
-    Step,
     SubscribeRequest,
     locate_dapp,
     request_subscription,
 )
-from walletconnect.notify.values import ScopeMap
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -327,7 +327,7 @@ def _drafts(
     published = request.publish
     seen: dict[Step, dict[str, object]] = {
         Step.FETCH_DID_DOCUMENT: {
-            "get": locate_dapp(attempt.dapp_url).document_url,
+            "get": locate_dapp(attempt.dapp_url),
             "publicKeyX": document.public_key_x,
         },
         Step.DERIVE_SUBSCRIBE_TOPIC: {"subscribeTopic": published.topic},

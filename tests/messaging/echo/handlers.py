@@ -5,7 +5,7 @@ from messaging import outbox
 from messaging.dispatch import Inbound, handles
 from messaging.models import Party
 from walletconnect.crypto.envelope import seal
-from walletconnect.relay.frames import Publication
+from walletconnect.relay.messages import Publication
 from walletconnect.relay.rpc import JsonRpcResult
 
 ECHO_TAG = 5910
