@@ -102,6 +102,25 @@ class Limits:
     history_read: Bucket = Bucket(200, 20)
     sign_in_nonce_s: int = 600
     history_page: int = 200
+    history_tags: int = 64
+    secrets_per_project: int = 10
+    topics_per_subscriber: int = 20
+    archived_messages: int = 50_000
+    # How much runs at once, over all workers.
+    webhook_deliveries: int = 32
+    webhook_deliveries_per_project: int = 4
+    webhook_deliveries_per_owner: int = 8
+    webhook_deliveries_per_host: int = 12
+    subscribes: int = 32
+    subscribes_per_user: int = 4
+    subscribes_per_dapp: int = 8
+    enrichments: int = 200
+    enrichments_per_user: int = 50
+    identity_lookups_per_server: int = 8
+    identity_registrations_per_account: int = 2
+    cold_starts: int = 4
+    history_replays: int = 4
+    history_replay_messages: int = 2_000
 
 
 def parse_changes(text: str) -> dict[str, int | Bucket]:

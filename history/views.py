@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import Topic
 
 MAX_URL_LENGTH: Final = 255
-MAX_TAGS: Final = 64
 MAX_TAG: Final = 2**32 - 1
 _PATTERN = re.compile(r"[0-9*]{1,10}")
 NOT_REGISTERED: Final = Problem(
@@ -136,7 +135,7 @@ def _tags(body: JsonObject, name: str) -> set[str] | None:
     if body.get(name) is None:
         return None
     tags = set()
-    for tag in take_list(body, name, longest=MAX_TAGS):
+    for tag in take_list(body, name, longest=settings.LIMITS.history_tags):
         text = tag if isinstance(tag, str) else str(tag)
         if not _PATTERN.fullmatch(text) or ("*" not in text and int(text) > MAX_TAG):
             raise ProblemError(bad_request(f"malformed {name}", name))

@@ -46,7 +46,6 @@ USED_WITHIN: Final = timedelta(minutes=10)
 LOOK_UP_TASK: Final = "identity.look_up_identities"
 BACKOFF: Final = Backoff(first_s=1.0, max_s=60.0, max_attempts=8)
 SLOTS: Final = 16
-MAX_PER_SERVER: Final = 8
 VERIFIED_KEPT: Final = 4096
 MINUTE: Final = 60
 
@@ -189,7 +188,9 @@ def look_up_identities() -> int:
 
 def _claim(limit: int) -> list[KnownIdentity]:
     return KnownIdentity.objects.claim(
-        limit, owner="keys_server", caps={"keys_server": MAX_PER_SERVER}
+        limit,
+        owner="keys_server",
+        caps={"keys_server": settings.LIMITS.identity_lookups_per_server},
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.models import SignInRequest
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 # About two days of trying.
 BACKOFF: Final = Backoff(first_s=5.0, max_s=3_600.0, max_attempts=60)
 SLOTS: Final = 8
-MAX_PER_ACCOUNT: Final = 2
 FORGOTTEN_BATCH_SIZE: Final = 500
 KEEP_DONE: Final = timedelta(days=7)
 KEEP_KNOWN: Final = timedelta(days=1)
@@ -42,7 +42,11 @@ def _claim_keys(limit: int) -> list[IdentityKey]:
     return (
         IdentityKey.objects.active()
         .filter(registered_at=None)
-        .claim(limit, owner="account_id", caps={"account_id": MAX_PER_ACCOUNT})
+        .claim(
+            limit,
+            owner="account_id",
+            caps={"account_id": settings.LIMITS.identity_registrations_per_account},
+        )
     )
 
 

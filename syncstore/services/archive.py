@@ -5,7 +5,7 @@ Spec: servers/history; protocol.md, section 9. Uses the network: outside transac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
     from walletconnect.crypto.keys import Topic
 
-# What a topic may hold; a server that never comes to an end is not followed further.
-MAX_MESSAGES: Final = 50_000
 
-
-def archived_pages(topic: Topic, *, most: int = MAX_MESSAGES) -> Iterator[list[str]]:
-    """The envelopes of a topic. ``client.HistoryUnavailable`` ends it early."""
+def archived_pages(topic: Topic, *, most: int | None = None) -> Iterator[list[str]]:
+    """The envelopes of a topic, ``most`` at the most; raises ``HistoryUnavailable``."""
+    most = settings.LIMITS.archived_messages if most is None else most
     count = settings.LIMITS.history_page
     seen: set[str] = set()
     origin: str | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 ARCHIVED: Final = (Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE)
 # Above the time that a large account takes; a killed worker's lease ends before.
 LEASE: Final = timedelta(minutes=10)
-MAX_IN_FLIGHT: Final = 4
 APPLY_BATCH_SIZE: Final = 1_000
 # About a week of trying.
 BACKOFF: Final = Backoff(first_s=5.0, max_s=600.0, max_attempts=1_000)
@@ -62,7 +62,10 @@ def cold_start(pk: int | None = None) -> bool:
     if pk is not None:
         due = due.filter(pk=pk)
     claimed = due.select_related("account").claim(
-        1, owner="account__user_id", lease=LEASE, max_in_flight=MAX_IN_FLIGHT
+        1,
+        owner="account__user_id",
+        lease=LEASE,
+        max_in_flight=settings.LIMITS.cold_starts,
     )
     if not claimed:
         return False

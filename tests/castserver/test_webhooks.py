@@ -10,6 +10,7 @@ from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
+from django.conf import settings as django_settings
 from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
@@ -20,9 +21,6 @@ from castserver.services.webhooks import sender
 from castserver.services.webhooks.sender import (
     BACKOFF,
     LEASE,
-    MAX_PER_HOST,
-    MAX_PER_OWNER,
-    MAX_PER_PROJECT,
     deliver_due_webhooks,
 )
 from castserver.services.webhooks.webhooks import (
@@ -40,6 +38,7 @@ from common import clock
 from common.drain import drain
 from tests.castserver.receiver import Receiver, silent_host
 
+LIMITS = django_settings.LIMITS
 SCHEDULE = [timedelta(seconds=each) for each in BACKOFF.steps_s]
 ACCOUNT = "eip155:1:0xE4b19AfEc63c68F59a07B24a77a5c291a83bc836"
 
@@ -293,13 +292,16 @@ def hook_of(name, owner, url="https://hooks.example.org/{}"):
     """A project with a webhook and more events than it has slots."""
     made, _ = create_project(name, url=f"https://{name}.example.org", owner=owner)
     register_webhook(made, url.format(name), events=["subscribed"])
-    queue_events([event(made)] * (MAX_PER_PROJECT + 3))
+    queue_events([event(made)] * (LIMITS.webhook_deliveries_per_project + 3))
 
 
 def test_one_project_does_not_take_every_slot(project, registered, receiver):
     hook_of("other", None)
-    queue_events([event(project)] * (MAX_PER_PROJECT + 3))
-    assert claimed() == {project.name: MAX_PER_PROJECT, "other": MAX_PER_PROJECT}
+    queue_events([event(project)] * (LIMITS.webhook_deliveries_per_project + 3))
+    assert claimed() == {
+        project.name: LIMITS.webhook_deliveries_per_project,
+        "other": LIMITS.webhook_deliveries_per_project,
+    }
     assert claimed() == {}
 
 
@@ -309,15 +311,15 @@ def test_one_owner_has_few_slots_however_many_projects(db):
         hook_of(f"p{number}", many, f"https://h{number}.example.org/{{}}")
     hook_of("normal", one)
     found = claimed()
-    assert found.pop("normal") == MAX_PER_PROJECT
-    assert found.total() == MAX_PER_OWNER
+    assert found.pop("normal") == LIMITS.webhook_deliveries_per_project
+    assert found.total() == LIMITS.webhook_deliveries_per_owner
 
 
 def test_one_host_has_few_slots_and_everyone_a_turn_at_it(db):
-    for number in range(2 * MAX_PER_HOST):
+    for number in range(2 * LIMITS.webhook_deliveries_per_host):
         hook_of(f"p{number}", person(f"p{number}"))
     found = claimed()
-    assert found.total() == MAX_PER_HOST
+    assert found.total() == LIMITS.webhook_deliveries_per_host
     assert set(found.values()) == {1}
 
 
@@ -342,7 +344,7 @@ def test_a_slow_host_delays_its_own_events_only(
     assert len(arrived_after) == 3
     assert max(arrived_after) < 2
     states = Counter(WebhookDelivery.objects.values_list("state", flat=True))
-    assert states == {"delivered": 3, "due": MAX_PER_PROJECT + 3}
+    assert states == {"delivered": 3, "due": LIMITS.webhook_deliveries_per_project + 3}
 
 
 def test_during_a_day_both_secrets_sign(project, registered, receiver):

@@ -10,7 +10,7 @@ from common import clock
 from subscriptions import services
 from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
 from subscriptions.services.dapps import directory
-from subscriptions.services.subscribe.subscribe import MAX_PER_USER, _claim
+from subscriptions.services.subscribe.subscribe import _claim
 from tests.castserver.receiver import silent_host
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.world import sign_in
@@ -81,7 +81,7 @@ def test_slow_dapps_of_one_user_delay_no_subscribe_of_another(
         claimed = _claim(32)
     mine = [each for each in claimed if each.account_id == mallory.account.pk]
     assert attempt in claimed
-    assert len(mine) == MAX_PER_USER
+    assert len(mine) == settings.LIMITS.subscribes_per_user
 
 
 def test_what_cannot_be_renewed_does_not_hold_back_the_rest(mallory, alice, dapp):

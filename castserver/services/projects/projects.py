@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 PREFIX_LENGTH: Final = 8
 MAX_SECRET_LENGTH: Final = 256
-MAX_SECRETS: Final = 10
 # Writing "last used" at every call would make every call a write.
 LAST_USED_STEP: Final = timedelta(minutes=5)
 
@@ -280,8 +279,10 @@ def _check_types(types: Sequence[TypeDraft]) -> None:
 def add_secret(project: Project) -> str:
     """A further secret: make one, move the dapp to it, revoke the one before."""
     open_ones = project.secrets.filter(revoked_at=None)
-    if open_ones.count() >= MAX_SECRETS:
-        raise TooMany(f"a project has at most {MAX_SECRETS} secrets")
+    if open_ones.count() >= settings.LIMITS.secrets_per_project:
+        raise TooMany(
+            f"a project has at most {settings.LIMITS.secrets_per_project} secrets"
+        )
     secret = entropy.token_hex(32)
     ProjectSecret.objects.create(
         project=project,

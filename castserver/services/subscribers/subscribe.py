@@ -69,8 +69,6 @@ NO_PROJECT: Final = "no project has this subscribe topic"
 TOO_MANY_TOPICS: Final = "too many requests for this project"
 KEYS_CLOSED: Final = "the keys of the project do not open"
 CLIENT_LIMIT: Final = "subscribe_client"
-# Of one account at one dapp; the oldest goes first.
-MAX_TOPICS: Final = 20
 
 
 @dataclass(slots=True)
@@ -273,7 +271,7 @@ def _settle(
     row.last_word_at = clock.now()
     row.identity_did = batch.identities.claim_of(message).did
     row.is_later_generation = answer.is_v1
-    if len(standing.live) > MAX_TOPICS:
+    if len(standing.live) > settings.LIMITS.topics_per_subscriber:
         batch.ended.append(standing.live.pop(0))
     if answer.webhook is not None:
         batch.events.append(

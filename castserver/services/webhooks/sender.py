@@ -39,10 +39,6 @@ MAX_RETRY_AFTER: Final = timedelta(hours=24)
 DEAD_AFTER: Final = timedelta(days=5)
 # Above the deadline of one request.
 LEASE: Final = timedelta(seconds=60)
-MAX_IN_FLIGHT: Final = 32
-MAX_PER_PROJECT: Final = 4
-MAX_PER_OWNER: Final = 8
-MAX_PER_HOST: Final = 12
 GONE: Final = 410
 
 
@@ -72,7 +68,7 @@ class Outcome:
 
 def deliver_due_webhooks() -> int:
     """Send due events until none is left or the time is over; how many were tried."""
-    return drain(_claim, _send, _record, slots=MAX_IN_FLIGHT)
+    return drain(_claim, _send, _record, slots=settings.LIMITS.webhook_deliveries)
 
 
 def _queue() -> WorkQuerySet[WebhookDelivery]:
@@ -95,11 +91,11 @@ def _claim(limit: int) -> list[Outgoing]:
             limit,
             owner="owner",
             lease=LEASE,
-            max_in_flight=MAX_IN_FLIGHT,
+            max_in_flight=settings.LIMITS.webhook_deliveries,
             caps={
-                "owner": MAX_PER_OWNER,
-                "webhook__project_id": MAX_PER_PROJECT,
-                "host": MAX_PER_HOST,
+                "owner": settings.LIMITS.webhook_deliveries_per_owner,
+                "webhook__project_id": settings.LIMITS.webhook_deliveries_per_project,
+                "host": settings.LIMITS.webhook_deliveries_per_host,
             },
         )
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.services import EventDraft, EventKind, record_events
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
 
     from syncstore.models import Store
 
-MAX_IN_FLIGHT: Final = 200
-MAX_PER_USER: Final = 50
 SLOTS: Final = 16
 LOOK_AGAIN_AFTER: Final = timedelta(minutes=10)
 Kind = SubscriptionJob.Kind
@@ -81,8 +80,8 @@ def _claim(limit: int) -> list[SubscriptionJob]:
             # Many of one list have one dapp, or one that is known already.
             limit * 12,
             owner=user,
-            max_in_flight=MAX_IN_FLIGHT,
-            caps={user: MAX_PER_USER},
+            max_in_flight=settings.LIMITS.enrichments,
+            caps={user: settings.LIMITS.enrichments_per_user},
         )
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.services import EventKind, record_events
@@ -34,11 +35,8 @@ if TYPE_CHECKING:
 
 # Above the time that a long history takes; a killed worker's lease ends before.
 LEASE: Final = timedelta(minutes=5)
-MAX_IN_FLIGHT: Final = 4
 BUDGET_S: Final = 60.0
 BACKOFF: Final = Backoff(first_s=10.0, max_s=3_600.0, max_attempts=200)
-# A subscription older than that many notifications shows the newest of them.
-MAX_MESSAGES: Final = 2_000
 Kind = SubscriptionJob.Kind
 # A receipt for an older one interests nobody: its token is no longer valid.
 RECEIPT_WITHIN_S: Final = 30 * 24 * 60 * 60
@@ -78,7 +76,7 @@ def _claim() -> SubscriptionJob | None:
             1,
             owner="subscription__account__user_id",
             lease=LEASE,
-            max_in_flight=MAX_IN_FLIGHT,
+            max_in_flight=settings.LIMITS.history_replays,
         )
     )
     return claimed[0] if claimed else None
@@ -88,7 +86,9 @@ def _replay(job: SubscriptionJob, sym_key: SymKey) -> None:
     row = job.subscription
     messages = [
         message
-        for page in archived_pages(Topic(row.topic), most=MAX_MESSAGES)
+        for page in archived_pages(
+            Topic(row.topic), most=settings.LIMITS.history_replay_messages
+        )
         for message in page
     ]
     received = replay_messages(

@@ -62,9 +62,6 @@ if TYPE_CHECKING:
     from accounts.models import Account, Device
 
 RESOLVE_TASK: Final = "subscriptions.resolve_dapp"
-MAX_IN_FLIGHT: Final = 32
-MAX_PER_USER: Final = 4
-MAX_PER_DAPP: Final = 8
 # While the Keys Server has not confirmed the identity key of a fresh device.
 KEY_BACKOFF: Final = Backoff(first_s=2.0, max_s=60.0)
 # How long a dapp's documents may stay unreadable.
@@ -180,7 +177,7 @@ def resolve_due() -> int:
         lambda attempt: attempt.dapp_url,
         _go_on_all,
         is_to_read=_is_to_read,
-        slots=MAX_IN_FLIGHT,
+        slots=settings.LIMITS.subscribes,
     )
 
 
@@ -193,8 +190,11 @@ def _claim(limit: int) -> list[SubscribeAttempt]:
         .claim(
             limit,
             owner="account__user_id",
-            max_in_flight=MAX_IN_FLIGHT,
-            caps={"account__user_id": MAX_PER_USER, "dapp_url": MAX_PER_DAPP},
+            max_in_flight=settings.LIMITS.subscribes,
+            caps={
+                "account__user_id": settings.LIMITS.subscribes_per_user,
+                "dapp_url": settings.LIMITS.subscribes_per_dapp,
+            },
         )
     )
 
