@@ -20,10 +20,10 @@ class DashboardConfig(AppConfig):
         from castserver.services.projects.projects import when_documents_change
         from dashboard.live_channel import LivePage
         from keychain.services import SealedColumn, register_sealed_column
-        from subscriptions.services.dapps.documents import read_again
+        from subscriptions.services.dapps.documents import expire_now
 
         channels.register(LivePage())
-        when_documents_change(read_again)
+        when_documents_change(expire_now)
         register_sealed_column(
             SealedColumn(
                 model="dashboard.FormSubmission",

@@ -1,4 +1,4 @@
-"""The wallet side in the admin: read-only. Keys are in the keychain, so none is here."""
+"""The wallet side in the admin: read-only, and without keys, which are in the keychain."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
 
 @admin.register(NotifyMessageRecord)
 class NotifyMessageRecordAdmin(ReadOnlyAdmin):
-    """Who got what when; what it says is for its reader, not for the operator's list."""
+    """Metadata only: operators do not see what notifications contain."""
 
     list_display = ("rpc_id", "subscription", "type", "published_at", "read_at")
     search_fields = ("=rpc_id", "subscription__account__address")

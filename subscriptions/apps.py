@@ -1,4 +1,4 @@
-"""Tells Django that ``subscriptions`` is an app, and what it does when an account comes or goes."""
+"""Registration with Django, and hooks on accounts that are proven or removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SubscriptionsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.signals import account_closing, account_proven
-        from subscriptions.services import leave_before_removal, watch_soon
+        from subscriptions.services import unsubscribe_before_removal, watch_soon
 
-        account_closing.connect(leave_before_removal)
+        account_closing.connect(unsubscribe_before_removal)
         account_proven.connect(watch_soon)

@@ -1,4 +1,4 @@
-"""What the wallet side hears from the relay and from the sync store, one function each."""
+"""Handlers of relay messages, and of changes in the sync store."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def on_notify_get_notifications_response(messages: list[Inbound]) -> Declined:
 @handles(Party.WALLET, Tag.NOTIFY_MESSAGE_RESPONSE)
 @handles(Party.WALLET, Tag.NOTIFY_UPDATE)
 def ignore_peer_traffic(messages: list[Inbound]) -> Declined:
-    """Other wallets of the account share the topic: what they and the dapp exchange."""
+    """Traffic between the dapp and other wallets of the account, which share the topic."""
     reason = Refused("meant for the dapp or for another wallet")
     return {message.pk: reason for message in messages}
 

@@ -1,5 +1,5 @@
-"""Tasks of the wallet side. What is due is in the database; arguments are hints only,
-so a task that is lost, late or doubled changes nothing.
+"""Tasks of the wallet side. Due work is in the database, so tasks take no arguments, and
+one that is lost, late or repeated changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REPLAY_LIMIT_S = 280
     ignore_result=True,
 )
 def resolve_dapp() -> None:
-    """Read the documents of the dapps that attempts wait for; send their requests."""
+    """Read the documents that subscribe attempts need; send their requests."""
     single_run("subscriptions.resolve_dapp", services.resolve_due)
 
 
@@ -35,7 +35,7 @@ def resolve_dapp() -> None:
     ignore_result=True,
 )
 def check_domains() -> None:
-    """Check the domains that people have asked about."""
+    """Run domain checks that people have started."""
     single_run("subscriptions.check_domains", services.run_checks)
 
 
@@ -55,7 +55,7 @@ def expire_attempts() -> None:
     ignore_result=True,
 )
 def learn_dapps() -> None:
-    """Read the keys of dapps that came through Sync."""
+    """Read the keys of dapps whose subscriptions came through Sync."""
     single_run("subscriptions.learn_dapps", services.learn_dapps)
 
 
@@ -66,7 +66,7 @@ def learn_dapps() -> None:
     ignore_result=True,
 )
 def recheck_documents() -> None:
-    """Read did.json of subscribed dapps again, where it is due."""
+    """Read expired documents of subscribed dapps again."""
     single_run("subscriptions.recheck_documents", services.recheck_documents)
 
 
@@ -84,13 +84,13 @@ def replay_history() -> None:
 
 @shared_task(name="subscriptions.renew_subscriptions", ignore_result=True)
 def renew_subscriptions() -> None:
-    """Ask for a new life before a subscription ends."""
+    """Renew subscriptions before they expire."""
     services.renew_subscriptions()
 
 
 @shared_task(name="subscriptions.expire_subscriptions", ignore_result=True)
 def expire_subscriptions() -> None:
-    """End subscriptions whose time is over."""
+    """End expired subscriptions."""
     services.expire_subscriptions()
 
 
@@ -102,7 +102,7 @@ def expire_subscriptions() -> None:
     ignore_result=True,
 )
 def watch_accounts() -> None:
-    """Ask the Cast Server what accounts are subscribed to, where it is due."""
+    """Request the subscription lists of due accounts from the Cast Server."""
     if services.watch_accounts():
         enqueue_on_commit("subscriptions.watch_accounts")
 
@@ -115,7 +115,7 @@ def watch_accounts() -> None:
     ignore_result=True,
 )
 def ask_reads() -> None:
-    """Ask the Cast Server which notifications other clients have read."""
+    """Request the read state of other clients from the Cast Server."""
     if services.ask_reads():
         enqueue_on_commit("subscriptions.ask_reads")
 
@@ -129,5 +129,5 @@ def ask_reads() -> None:
     ignore_result=True,
 )
 def enrich_subscriptions() -> None:
-    """Give listed subscriptions their dapp's words and their place in the store."""
+    """Complete listed subscriptions: the dapp's metadata, and the store entry."""
     single_run("subscriptions.enrich_subscriptions", services.enrich_subscriptions)

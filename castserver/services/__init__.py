@@ -19,7 +19,6 @@ from castserver.services.notifications.welcome import (
 )
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.demo import seed_demo
-from castserver.services.projects.domain import Finding, check_domain
 from castserver.services.projects.projects import (
     TypeDraft,
     add_secret,
@@ -46,7 +45,6 @@ __all__ = [
     "Audience",
     "CastError",
     "Failure",
-    "Finding",
     "Invalid",
     "Missing",
     "NotificationDraft",
@@ -58,7 +56,6 @@ __all__ = [
     "accounts_of",
     "add_secret",
     "audience",
-    "check_domain",
     "close_project",
     "create_project",
     "delete_webhook",

@@ -1,4 +1,4 @@
-"""The wallet side's rows: dapps, subscriptions, work on them, watches of the Cast Server."""
+"""The wallet side: dapps, subscriptions, jobs on them, watches of the Cast Server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of the twenty steps as W1 keeps it; see ``subscriptions.models``."""
+"""A subscribe attempt: one run of the twenty steps, on W1's side."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ from walletconnect.notify.values import Metadata
 
 
 class SubscribeAttempt(WorkItem):
-    """One run of the twenty steps, as W1 sees it.
-
-    The work is to read the dapp's documents.
-    """
+    """One run of the twenty steps. As a work item: the dapp's documents to be read."""
 
     class State(models.TextChoices):
         RESOLVING = "resolving"
@@ -45,11 +42,11 @@ class SubscribeAttempt(WorkItem):
         max_length=10, choices=State.choices, default=State.RESOLVING
     )
     last_step = models.PositiveSmallIntegerField(default=0)
-    # Empty until step 6. It names the run in relay.StepRecord.
+    # Empty until step 6. Identifies the run in runlog.StepRecord.
     response_topic = models.CharField(max_length=64, blank=True, db_index=True)
     topic_of_key_pair_y = models.CharField(max_length=64, blank=True)
     rpc_id = models.BigIntegerField(null=True, blank=True)
-    # Who asked whom: iss and aud of the subscriptionAuth.
+    # ``iss`` and ``aud`` of the subscriptionAuth.
     identity_did = models.CharField(max_length=64, blank=True)
     dapp_authentication_did = models.CharField(max_length=64, blank=True)
     scope = models.JSONField(default=dict, blank=True)
@@ -95,7 +92,7 @@ class SubscribeAttempt(WorkItem):
 
     @property
     def pending(self) -> PendingSubscribe:
-        """What the core needs to settle the answer; of a requested attempt."""
+        """The state that the core needs to settle the answer; of a requested attempt."""
         return PendingSubscribe(
             request_id=self.rpc_id or 0,
             account=AccountId.parse(self.account.address),

@@ -1,7 +1,4 @@
-"""What a wallet knows of a dapp: its two documents, and the keys it is held to.
-
-Spec: protocol.md, 5.4. Django finds this model through ``subscriptions.models``.
-"""
+"""A dapp's two documents as they were last read, and its pinned keys."""
 
 from __future__ import annotations
 
@@ -20,30 +17,30 @@ URL_LENGTH = 512
 
 
 class DappDocument(models.Model):
-    """What we know of a dapp from its did.json and wc-notify-config.json. Keys are pinned."""
+    """A dapp's did.json and wc-notify-config.json. Keys are pinned."""
 
     url = models.CharField("dapp URL", max_length=URL_LENGTH, unique=True)
     domain = models.CharField(max_length=URL_LENGTH)
     public_key_x = models.CharField("X25519 key, hex", max_length=64, blank=True)
     authentication_key = models.CharField("did:key", max_length=64, blank=True)
-    # Keys that differ from the pinned ones wait here for a person's word:
+    # Keys that differ from the pinned ones, until a person accepts them:
     # {"publicKeyX", "authenticationKey", "seenAt"}.
     changed_keys = models.JSONField(null=True, blank=True)
     name = models.CharField(max_length=256, blank=True)
     description = models.TextField(blank=True)
     icons = models.JSONField(default=list, blank=True)
-    # [{"name", "title", "description"}], in the document's order; "name" is what a
-    # scope carries, "title" what a person reads.
+    # [{"name", "title", "description"}], in the document's order; "name" is the name in
+    # a scope, "title" is for display.
     types = models.JSONField(default=list, blank=True)
-    # When both documents were last read well, when they were last asked for, and
-    # until when that holds.
+    # When both documents were last read successfully, when they were last requested,
+    # and until when that result is valid.
     fetched_at = models.DateTimeField(null=True, blank=True)
     checked_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(
         "why the last check failed", max_length=REASON_LENGTH, blank=True
     )
-    # Whether that could be over soon: the network, not the document.
+    # Whether a retry may help: the network failed, not the document.
     may_pass = models.BooleanField(default=False)
     created_at = models.DateTimeField()
 
@@ -52,7 +49,7 @@ class DappDocument(models.Model):
 
     @property
     def is_usable(self) -> bool:
-        """Read well at least once, and its keys are still those that were pinned."""
+        """Read successfully at least once, with the keys that were pinned."""
         return bool(self.public_key_x) and self.changed_keys is None
 
     def is_current(self, now: datetime) -> bool:

@@ -1,7 +1,4 @@
-"""A person's check of a dapp's domain, while it runs and until it is looked at.
-
-Django finds this model through ``subscriptions.models``.
-"""
+"""A check of a dapp's domain that a person has started."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from subscriptions.models.dapps import URL_LENGTH
 if TYPE_CHECKING:
     from datetime import datetime
 
-# Longer than two documents may take, and the turn that a check waits for.
+# More than two documents may take (5 s each) and the wait for a free thread.
 MAX_CHECK_TIME: Final = timedelta(seconds=60)
 
 
 class DomainCheck(WorkItem):
-    """The report on a domain, line by line as a worker finds it."""
+    """The report on a domain; a worker adds lines as it finds them."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""What is still to be done for a subscription; see ``subscriptions.models``."""
+"""Pending work on subscriptions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class SubscriptionJobQuerySet(WorkQuerySet["SubscriptionJob"]):
         *,
         at: datetime | None = None,
     ) -> None:
-        """Have something done at ``at``, or now; in the caller's transaction.
+        """Queue a job for ``at``, or for now; in the caller's transaction.
 
-        What a worker may be doing of the kind is begun again: its result is of before.
+        A running job of the kind loses its lease and starts again, since its result may
+        predate the change that this call is for.
         """
         due = clock.now() if at is None else at
         self.bulk_create(
@@ -46,7 +47,7 @@ class SubscriptionJobQuerySet(WorkQuerySet["SubscriptionJob"]):
     def cancel(
         self, rows: Iterable[Subscription], *kinds: SubscriptionJob.Kind
     ) -> None:
-        """Nothing is to be done any more, of these kinds or of any."""
+        """Cancel pending jobs, of these kinds or of all."""
         jobs = self.filter(
             subscription__in=[row.pk for row in rows], next_attempt_at__isnull=False
         )
@@ -56,7 +57,7 @@ class SubscriptionJobQuerySet(WorkQuerySet["SubscriptionJob"]):
 
 
 class SubscriptionJob(WorkItem):
-    """One kind of work on one subscription. A row stays when it is done, and says why not."""
+    """One kind of work on one subscription. Done or failed rows are kept."""
 
     class Kind(models.TextChoices):
         HISTORY = "history", "read older messages from History"

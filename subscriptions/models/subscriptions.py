@@ -1,7 +1,6 @@
-"""The wallet side's rows. ``Subscription`` mirrors ``NotifySubscription`` field by field.
+"""``Subscription`` mirrors ``NotifySubscription`` field by field, with its messages.
 
-Spec: clients/notify/data-structures.md; the seed's "NotifySubscription". ``symKey`` is in the
-keychain, found by ``topic``.
+Spec: clients/notify/data-structures.md. ``symKey`` is in the keychain, found by ``topic``.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Subscription(models.Model):
         SUBSCRIBE = "subscribe", "subscribed here (W1)"
         SYNC = "sync", "came through Sync (Wx)"
         HISTORY = "history", "rebuilt from History"
-        SERVER = "server", "told by the Notify server"
+        SERVER = "server", "listed by the Notify server"
 
     account = models.ForeignKey(
         Account, on_delete=models.CASCADE, related_name="subscriptions"
@@ -60,9 +59,9 @@ class Subscription(models.Model):
     metadata = models.JSONField(help_text="name, description, url, icons")
     scope = models.JSONField(help_text="{type: {description, enabled}}")
     expiry = models.BigIntegerField(help_text="seconds")
-    # Which dapp: metadata["url"] in its one spelling, for joins and look-ups.
+    # Which dapp: metadata["url"], normalized, for joins and look-ups.
     dapp_url = models.CharField(max_length=2048, db_index=True)
-    # Empty until its did.json was read: one that came through Sync does not carry it.
+    # Empty until the dapp's did.json was read: a store entry does not contain it.
     dapp_authentication_did = models.CharField(max_length=64, blank=True)
     added_by = models.CharField(max_length=10, choices=AddedBy.choices)
     device = models.ForeignKey(
@@ -73,8 +72,8 @@ class Subscription(models.Model):
         related_name="+",
         help_text="W1, when it is one of ours",
     )
-    # Who last asked for other types, and when: one of our devices, or (empty) another
-    # wallet of the account. Shown to whoever has the form open on another device.
+    # Who last changed the types, and when: one of our devices, or (empty) another wallet
+    # of the account. Shown on other devices that have the form open.
     changed_by = models.ForeignKey(
         Device,
         null=True,
@@ -84,15 +83,15 @@ class Subscription(models.Model):
         db_index=False,
     )
     changed_at = models.DateTimeField(null=True, blank=True)
-    # An update that was asked for and is not answered yet: {"scope": {type: {…}},
-    # "rpcId", "identityDid", "updateHash", "expiresAt", "device"}.
+    # An update without an answer yet: {"scope": {type: {…}}, "rpcId", "identityDid",
+    # "updateHash", "expiresAt", "device"}.
     pending_update = models.JSONField(null=True, blank=True)
-    # Why the last update came to nothing, until the next one is asked for.
+    # Why the last update failed, until the next one is requested.
     update_reason = models.CharField(max_length=REASON_LENGTH, blank=True)
     last_iat = models.BigIntegerField(
         default=0, help_text="of the dapp's last notification, seconds"
     )
-    # The Cast Server that ever listed it to us: what vanishes from its list is over.
+    # The Cast Server that listed it: a subscription that its list no longer has, ends.
     listed_by = models.ForeignKey(
         WatchedServer,
         null=True,
@@ -100,10 +99,11 @@ class Subscription(models.Model):
         on_delete=models.SET_NULL,
         related_name="subscriptions",
     )
-    unread_told = models.PositiveIntegerField(
+    server_unread_count = models.PositiveIntegerField(
         "unread, as the server counted when we decided to ask which",
         null=True,
         blank=True,
+        db_column="unread_told",
     )
     muted_until = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
@@ -142,7 +142,7 @@ class Subscription(models.Model):
 
     @property
     def supports_v1(self) -> bool:
-        """Whether its server knows the words of the later generation."""
+        """Whether its server speaks protocol v1."""
         return self.listed_by_id is not None
 
     def is_expired(self, now: datetime) -> bool:
@@ -160,7 +160,7 @@ class Subscription(models.Model):
             relay_protocol=self.relay_protocol,
         )
 
-    def take(self, value: NotifySubscription) -> None:
+    def mirror(self, value: NotifySubscription) -> None:
         """Mirror the spec's value, its key excepted."""
         self.topic = value.topic
         self.relay_protocol = value.relay_protocol
@@ -171,14 +171,14 @@ class Subscription(models.Model):
 
     @property
     def effective_types(self) -> set[str]:
-        """The types that are on: those asked for while an update waits for its answer."""
+        """The types that are on, or that a pending update switches on."""
         scope = self.pending_update["scope"] if self.pending_update else self.scope
         return {name for name, setting in scope.items() if setting.get("enabled")}
 
     def expect(
         self, pending: PendingUpdate, *, expires_at: int, device: Device | None
     ) -> None:
-        """Remember an update that was asked for, and the device that asked."""
+        """Store an update that was sent, and the device that requested it."""
         self.pending_update = {
             "scope": pending.scope.to_value(),
             "rpcId": pending.request_id,
@@ -189,7 +189,7 @@ class Subscription(models.Model):
         }
 
     def note_change(self, device: Device | None, at: datetime) -> None:
-        """The types become others at the wish of this device, or of another wallet."""
+        """Record which device changes the types; None for another wallet."""
         self.changed_by = device
         self.changed_at = at
 
@@ -208,21 +208,21 @@ class Subscription(models.Model):
 
 
 def normalize_url(dapp_url: str) -> str:
-    """A dapp's URL as documents are kept by: other wallets may add a slash."""
+    """A dapp's URL as documents are stored under: other wallets may add a slash."""
     try:
         return str(AppUrl.parse(dapp_url))
     except RemoteProtocolError:
         return dapp_url
 
 
-# What ``take`` sets; for bulk updates.
+# What ``mirror`` sets; for bulk updates.
 MIRRORED_FIELDS = ("relay_protocol", "metadata", "scope", "expiry", "dapp_url")
 
 
 class NotifyMessageRecordQuerySet(models.QuerySet["NotifyMessageRecord"]):
     def unread_on_server(self) -> NotifyMessageRecordQuerySet:
-        """Unread here and, for all we know, at a server that knows the word."""
-        return self.filter(read_at=None, archived_at=None, read_there_at=None).exclude(
+        """Unread here and, as far as we know, at a server of protocol v1."""
+        return self.filter(read_at=None, archived_at=None, server_read_at=None).exclude(
             notification_id=""
         )
 
@@ -234,7 +234,7 @@ class NotifyMessageRecord(models.Model):
         Subscription, on_delete=models.CASCADE, related_name="messages"
     )
     rpc_id = models.BigIntegerField(help_text="JSON-RPC id")
-    # By which later clients and their server know it; empty from a server of August.
+    # The id in protocol v1; empty from a v0 server.
     notification_id = models.CharField(max_length=256, blank=True)
     type = models.CharField(max_length=64)
     title = models.CharField(max_length=256)
@@ -248,9 +248,11 @@ class NotifyMessageRecord(models.Model):
     read_by = models.ForeignKey(
         Device, null=True, on_delete=models.SET_NULL, related_name="+"
     )
-    # The server was told, or has told us, that it was read. It cannot be told otherwise:
-    # what a person marks as unread here again is left alone.
-    read_there_at = models.DateTimeField(null=True, blank=True)
+    # When we sent to the server, or received from it, that this was read. The protocol
+    # cannot mark it as unread again, so that stays local.
+    server_read_at = models.DateTimeField(
+        null=True, blank=True, db_column="read_there_at"
+    )
     archived_at = models.DateTimeField(null=True, blank=True)
 
     objects = NotifyMessageRecordQuerySet.as_manager()

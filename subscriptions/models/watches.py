@@ -1,7 +1,6 @@
-"""Rows of watching: the Cast Server that tells our accounts what they are subscribed to.
+"""Watches of accounts at a Cast Server, whose lists of subscriptions they receive.
 
-Protocol.md, sections 10.1 and 10.3. Key pair and key of a watch are in the keychain, found
-by topic. Django finds these models through ``subscriptions.models``.
+Key pair and key of a watch are in the keychain, found by topic.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class WatchedServer(models.Model):
-    """A Cast Server that our accounts watch, as its did.json says it."""
+    """A Cast Server that our accounts watch, with the keys of its did.json."""
 
     url = models.CharField(max_length=URL_LENGTH, unique=True)
     public_key = models.CharField("X25519 key, hex", max_length=64, blank=True)
     authentication_did = models.CharField("did:key", max_length=64, blank=True)
-    # When the document was last read well, and until when the last look holds.
+    # When the document was last read successfully, and until when the last attempt counts.
     fetched_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField("failed looks in a row", default=0)
+    attempts = models.PositiveSmallIntegerField("failed attempts in a row", default=0)
     reason = models.CharField(
-        "why the last look failed", max_length=REASON_LENGTH, blank=True
+        "why the last attempt failed", max_length=REASON_LENGTH, blank=True
     )
     created_at = models.DateTimeField()
 
@@ -47,7 +46,7 @@ class WatchedServer(models.Model):
 
     @property
     def document(self) -> DidWebDocument:
-        """Its keys, of a server that is usable."""
+        """The keys of a usable server."""
         return DidWebDocument(
             did="",
             key_agreement=bytes.fromhex(self.public_key),
@@ -56,10 +55,10 @@ class WatchedServer(models.Model):
 
 
 class AccountWatch(WorkItem):
-    """An account is told by a Cast Server what it is subscribed to there.
+    """An account receives its list of subscriptions from a Cast Server.
 
-    ``next_attempt_at`` is when to ask (again): a retry, a renewal before the server
-    forgets us, or at once after somebody has signed in.
+    ``next_attempt_at`` is when to send the next request: a retry, a renewal before the
+    server drops the watcher, or at once after a client has signed in.
     """
 
     account = models.ForeignKey(
@@ -68,16 +67,16 @@ class AccountWatch(WorkItem):
     server = models.ForeignKey(
         WatchedServer, on_delete=models.CASCADE, related_name="watches"
     )
-    # Who asked, so whom lists are addressed to; and who has to have signed them.
+    # The ``aud`` and the ``iss`` that lists must have.
     identity_did = models.CharField(max_length=64, blank=True)
     server_did = models.CharField(max_length=64, blank=True)
-    # One key pair per account and server, for good: so the topic stays the same.
+    # One permanent key pair per account and server, so that the topic stays the same.
     topic_of_key_pair = models.CharField(max_length=64, blank=True)
     response_topic = models.CharField(max_length=64, blank=True, db_index=True)
     rpc_id = models.BigIntegerField(null=True, blank=True)
     requested_at = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
-    # Lists come late and out of order: an older one than this is not applied.
+    # Lists may arrive out of order: one older than this is not applied.
     list_iat = models.BigIntegerField(
         default=0, help_text="of the last list that was applied, seconds"
     )
@@ -97,7 +96,7 @@ class AccountWatch(WorkItem):
 
     @property
     def pending(self) -> PendingWatch:
-        """What the server's lists are read against."""
+        """The state that the core needs to verify the server's lists."""
         return PendingWatch(
             request_id=self.rpc_id or 0,
             account=AccountId.parse(self.account.address),

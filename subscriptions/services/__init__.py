@@ -1,7 +1,5 @@
-"""What the wallet side offers: subscribe, update, leave, read, and what arrives.
-
-Verbs of the spec's client API, for pages and commands; the rest is for handlers and
-tasks. Refusals that a person should read are in ``subscriptions.services.errors``.
+"""The wallet side's services: the verbs of the spec's client API for pages and commands,
+and entry points for handlers and tasks. Refusals are in ``subscriptions.services.errors``.
 """
 
 from __future__ import annotations
@@ -13,9 +11,9 @@ from subscriptions.services.dapps.enrichment import enrich_subscriptions
 from subscriptions.services.deletes import (
     delete_subscription,
     expire_subscriptions,
-    leave_before_removal,
     receive_deletes,
     resolve_signers,
+    unsubscribe_before_removal,
 )
 from subscriptions.services.errors import (
     AlreadySubscribed,
@@ -41,7 +39,7 @@ from subscriptions.services.server.watch import (
     watch_soon,
 )
 from subscriptions.services.subscribe.adoption import adopt, announce_missing
-from subscriptions.services.subscribe.attempts import expire_attempts, give_up
+from subscriptions.services.subscribe.attempts import expire_attempts
 from subscriptions.services.subscribe.settle import settle_attempts
 from subscriptions.services.subscribe.subscribe import resolve_due, subscribe
 from subscriptions.services.updates import (
@@ -69,9 +67,7 @@ __all__ = [
     "expire_attempts",
     "expire_subscriptions",
     "expire_updates",
-    "give_up",
     "learn_dapps",
-    "leave_before_removal",
     "look_up_dapp",
     "mark_read",
     "mark_unread",
@@ -90,6 +86,7 @@ __all__ = [
     "start_check",
     "subscribe",
     "unarchive",
+    "unsubscribe_before_removal",
     "update",
     "watch_accounts",
     "watch_soon",

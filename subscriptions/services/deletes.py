@@ -1,10 +1,9 @@
-"""Leaving a subscription: by a person here, by another wallet of the account, by the dapp.
+"""Ending a subscription: by a person here, by another wallet, by the dapp, by expiry.
 
-Spec: clients/notify/notify-delete.md; protocol.md, sections 5.5 and 5.6;
-``walletconnect.notify.delete``. All wallets of the account and the server share the
-notify topic, so a ``wc_notifyDelete`` that comes in may be another wallet's farewell or
-the server's word. Either ends the subscription here too, but only if it is genuine:
-signed by the dapp, or by an identity key that the account vouches for.
+Spec: clients/notify/notify-delete.md; ``walletconnect.notify.delete``. All wallets of the
+account and the server share the notify topic, so a ``wc_notifyDelete`` on it may come from
+another wallet or from the server. Either ends the subscription here too, but only if it is
+signed by the dapp or by an identity key of the account.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from accounts.models import Account, Device
-    from walletconnect.crypto.keys import SymKey
     from walletconnect.relay.messages import Publication
 
 EXPIRE_BATCH_SIZE: Final = 500
@@ -62,10 +60,10 @@ NO_SUBSCRIPTION: Final = "no subscription has this topic"
 
 @transaction.atomic
 def delete_subscription(subscription: Subscription, device: Device) -> bool:
-    """Leave; False if it was left already.
+    """Unsubscribe; False if the subscription had ended already.
 
-    The dapp is told through the outbox and the other devices through the store, in this
-    transaction. Raises ``NotYours`` or ``identity.services.NoIdentityKey``.
+    In the same transaction the dapp is notified through the outbox and the other devices
+    through the store. Raises ``NotYours`` or ``identity.services.NoIdentityKey``.
     """
     lock_stores(account_id=subscription.account_id, name=NOTIFY_SUBSCRIPTION_STORE)
     row = (
@@ -96,36 +94,29 @@ def delete_subscription(subscription: Subscription, device: Device) -> bool:
 def _delete_messages(
     rows: Sequence[Subscription], device: Device | None
 ) -> list[Publication]:
-    """What tells the dapps, where there is a key to say it with."""
+    """Delete requests to the dapps of those rows whose keys are known."""
     keys = notify_keys(rows)
     return [
-        _delete_message(row, keys[Topic(row.topic)], device)
+        request_delete(
+            row.with_key(keys[Topic(row.topic)]),
+            wallet_identity(row.account, device),
+            dapp_did=row.dapp_authentication_did,
+            request_id=clock.payload_id(),
+            # The store assigns its own id when the entry is deleted there.
+            update_id=1,
+            iv=entropy.iv(),
+            now=clock.now_s(),
+            later=row.supports_v1,
+        ).publish
         for row in rows
         if Topic(row.topic) in keys and row.dapp_authentication_did
     ]
 
 
-def _delete_message(
-    row: Subscription, sym_key: SymKey, device: Device | None
-) -> Publication:
-    request = request_delete(
-        row.with_key(sym_key),
-        wallet_identity(row.account, device),
-        dapp_did=row.dapp_authentication_did,
-        request_id=clock.payload_id(),
-        # The store gives its own id when the entry is deleted there.
-        update_id=1,
-        iv=entropy.iv(),
-        now=clock.now_s(),
-        later=row.supports_v1,
-    )
-    return request.publish
-
-
 def end_subscriptions(rows: Sequence[Subscription], *, reason: str) -> list[EventDraft]:
-    """Stop listening, forget P, keep the row with its messages; the events to record.
+    """Unsubscribe from the topics, delete key P, keep the rows with their messages.
 
-    In the caller's transaction, which holds the rows' locks.
+    In the caller's transaction, which holds the rows' locks. Returns the events to record.
     """
     if not rows:
         return []
@@ -148,14 +139,25 @@ def end_subscriptions(rows: Sequence[Subscription], *, reason: str) -> list[Even
 
 
 def resolve_signers(messages: list[Inbound]) -> Declined:
-    """Look up who signed, outside any transaction. The dapp's own word needs no looking."""
+    """Look up the signers at their Keys Servers, outside any transaction.
+
+    A message that the dapp's own key signed needs no look-up.
+    """
     declined: dict[int, NotHandled] = {}
     wanted: dict[int, tuple[str, str]] = {}
-    dapps = _dapp_dids({message.topic for message in messages})
+    active = Subscription.objects.active().filter(
+        topic__in={message.topic for message in messages}
+    )
+    dapp_dids = set(active.values_list("dapp_authentication_did", flat=True))
     for message in messages:
         try:
-            if (claimed := _claimed(message, dapps)) is not None:
-                wanted[message.pk] = claimed
+            request = _request(message)
+            jwt = DidJwt.parse(token_of_request(request, methods.DELETE))
+            if jwt.iss not in dapp_dids:
+                claimed = claimed_identity(
+                    request, methods.DELETE, allowed=settings.ALLOWED_KEYS_SERVERS
+                )
+                wanted[message.pk] = claimed.did, claimed.keys_server_url
         except (RemoteProtocolError, NotHandled) as error:
             declined[message.pk] = Refused(str(error))
     try:
@@ -168,23 +170,6 @@ def resolve_signers(messages: list[Inbound]) -> Declined:
     return declined
 
 
-def _claimed(message: Inbound, dapps: set[str]) -> tuple[str, str] | None:
-    """The identity key and the Keys Server to ask for it; None for a dapp's own key."""
-    request = _request(message)
-    jwt = DidJwt.parse(token_of_request(request, methods.DELETE))
-    if jwt.iss in dapps:
-        return None
-    claimed = claimed_identity(
-        request, methods.DELETE, allowed=settings.ALLOWED_KEYS_SERVERS
-    )
-    return claimed.did, claimed.keys_server_url
-
-
-def _dapp_dids(topics: set[Topic]) -> set[str]:
-    rows = Subscription.objects.active().filter(topic__in=topics)
-    return set(rows.values_list("dapp_authentication_did", flat=True))
-
-
 def _request(message: Inbound) -> JsonRpcRequest:
     if not isinstance(message.payload, JsonRpcRequest):
         raise Refused("not a request")
@@ -192,35 +177,57 @@ def _request(message: Inbound) -> JsonRpcRequest:
 
 
 def receive_deletes(messages: list[Inbound]) -> Declined:
-    """The farewell of another wallet, or the dapp's word; in the dispatch's transaction."""
+    """Deletes by other wallets or the dapp; runs in the transaction of the dispatch."""
     declined: dict[int, NotHandled] = {}
-    rows = _locked({message.topic for message in messages})
     events: list[EventDraft] = []
+    active = Subscription.objects.active().filter(
+        topic__in={message.topic for message in messages}
+    )
+    accounts = set(active.values_list("account_id", flat=True))
+    lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
+    rows = list(
+        active.select_for_update(of=("self",)).select_related("account").order_by("pk")
+    )
     for message in messages:
         row = next((each for each in rows if each.topic == message.topic), None)
         if row is None or row.deleted_at is not None:
             declined[message.pk] = Refused(NO_SUBSCRIPTION)
             continue
         try:
-            reason = _genuine(row, message)
+            reason = _verify(row, message)
         except (RemoteProtocolError, NotHandled) as error:
             declined[message.pk] = Refused(str(error))
             continue
-        events += _leave(row, message, reason)
+        if reason == BY_DAPP:
+            # Only the wallets answer the dapp's request; another wallet's request is
+            # answered by the server.
+            answer = publish_result(
+                methods.DELETE,
+                {methods.DELETE.result: ""},
+                request_id=_request(message).id,
+                sym_key=message.sym_key,
+                iv=entropy.iv(),
+            )
+            publish([answer])
+        events += end_subscriptions([row], reason=reason)
+        audit(
+            "subscription.deleted",
+            account=row.account,
+            subject=row.dapp_url,
+            detail=reason,
+        )
+        events += store_delete(
+            row.account_id,
+            NOTIFY_SUBSCRIPTION_STORE,
+            [row.topic],
+            notes={row.topic: f"{row}: {reason}"},
+        )
     record_events(events)
     return declined
 
 
-def _locked(topics: set[Topic]) -> list[Subscription]:
-    active = Subscription.objects.active().filter(topic__in=topics)
-    accounts = set(active.values_list("account_id", flat=True))
-    lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
-    rows = active.select_for_update(of=("self",)).select_related("account")
-    return list(rows.order_by("pk"))
-
-
-def _genuine(row: Subscription, message: Inbound) -> str:
-    """Why the subscription ends, or ``RemoteProtocolError`` if nobody said so."""
+def _verify(row: Subscription, message: Inbound) -> str:
+    """Why the subscription ends; raises ``RemoteProtocolError`` if the signer may not."""
     token = token_of_request(_request(message), methods.DELETE)
     auth = DeleteAuth.read(token, now=clock.now_s())
     require_app(auth.app, row.dapp_url)
@@ -235,49 +242,20 @@ def _genuine(row: Subscription, message: Inbound) -> str:
     return BY_WALLET
 
 
-def _leave(row: Subscription, message: Inbound, reason: str) -> list[EventDraft]:
-    if reason == BY_DAPP:
-        # As the shipped client answers; to another wallet's farewell the server does.
-        publish(
-            [
-                publish_result(
-                    methods.DELETE,
-                    {methods.DELETE.result: ""},
-                    request_id=_request(message).id,
-                    sym_key=message.sym_key,
-                    iv=entropy.iv(),
-                )
-            ]
-        )
-    events = end_subscriptions([row], reason=reason)
-    audit(
-        "subscription.deleted",
-        account=row.account,
-        subject=row.dapp_url,
-        detail=reason,
-    )
-    return events + store_delete(
-        row.account_id,
-        NOTIFY_SUBSCRIPTION_STORE,
-        [row.topic],
-        notes={row.topic: f"{row}: {reason}"},
-    )
-
-
-# --- by the clock, and with the account ---------------------------------------------------
+# --- expiry, and removal of the account ---------------------------------------------------
 
 
 def expire_subscriptions() -> int:
-    """End subscriptions whose time is over; how many.
+    """End subscriptions that have expired; returns how many.
 
-    The shared store is left alone: another wallet may have renewed the subscription in
-    an update that has not come yet, and a delete of ours would then win over it.
+    The shared store is not changed: another wallet may have renewed the subscription in
+    an update that has not arrived yet, and our delete would then override it.
     """
-    return repeat(_expire_some)
+    return repeat(_expire_batch)
 
 
 @transaction.atomic
-def _expire_some() -> int:
+def _expire_batch() -> int:
     rows = list(
         Subscription.objects.active()
         .select_for_update(of=("self",), skip_locked=True)
@@ -289,11 +267,12 @@ def _expire_some() -> int:
     return len(rows)
 
 
-def leave_before_removal(account: Account, **_: object) -> None:
-    """The account is about to be removed here: tell its dapps, listen to nothing more.
+def unsubscribe_before_removal(account: Account, **_: object) -> None:
+    """Before an account is removed here: notify its dapps, unsubscribe from its topics.
 
-    Only what was subscribed here is left. What came through Sync belongs to other
-    wallets as well, and goes on there; the store is not touched for the same reason.
+    Only subscriptions made here are deleted at their dapps. Those that came through Sync
+    belong to other wallets as well and continue there; for the same reason the store is
+    not changed.
     """
     rows = list(
         Subscription.objects.active()
@@ -305,7 +284,7 @@ def leave_before_removal(account: Account, **_: object) -> None:
     try:
         publish(_delete_messages(made_here, None))
     except identity.NoIdentityKey:
-        # Nobody may sign for it any more; the dapps' subscribers run out by themselves.
+        # No key is left to sign with; at the dapps the subscriptions expire.
         pass
     attempts = account.subscribe_attempts.exclude(response_topic="")
     topics = [row.topic for row in rows]

@@ -1,13 +1,13 @@
-"""Why something was not done. The texts are for the person who asked.
+"""Refusals, with texts for the person who made the request.
 
 SubscriptionRefused
-├── NotYours            the account or subscription is somebody else's
+├── NotYours            the account or subscription belongs to another user
 ├── DappUnusable        the URL, or what the dapp serves there, cannot be used
 ├── UnknownTypes        the dapp does not offer such a type
 ├── AlreadySubscribed   with the subscription
 ├── TypesChanged        another device changed them since the form was opened
 ├── TooMany             a limit is reached; ``retry_after`` seconds, if waiting helps
-└── NotReady            something has to be learnt first; trying again will help
+└── NotReady            a key is not known yet; trying again will help
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Changing the types of a subscription, and keeping it alive.
 
-Spec: clients/notify/notify-update.md; protocol.md, sections 5.1, 5.5 and 5.6;
-``walletconnect.notify.update``. What was asked for waits on the row until the dapp has
-answered; then the new scope and life hold, and go to the other devices through the
-store. Every device hears the answer on the shared topic: one that did not ask ignores it.
-A renewal is an update that changes nothing but the life.
+Spec: clients/notify/notify-update.md; ``walletconnect.notify.update``. A requested change
+stays pending on the row until the dapp answers; then the new scope and expiry apply and
+go to the other devices through the store. All devices receive the answer on the shared
+topic; those that did not send the request ignore it. A renewal is an update that changes
+only the expiry.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from subscriptions.models import (
 )
 from subscriptions.services.errors import NotReady, TypesChanged, UnknownTypes
 from subscriptions.services.wallet import (
-    in_words,
+    describe,
     notify_keys,
     publish,
     require_few_types,
@@ -48,17 +48,17 @@ from walletconnect.relay.rpc import JsonRpcRequest
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
-    from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.parties import WalletIdentity
     from walletconnect.notify.values import NotifySubscription
     from walletconnect.relay.messages import Publication
 
-DAY: Final = 24 * 60 * 60
-RENEW_BEFORE_S: Final = 7 * DAY
+# A subscription lives for 30 days. A week leaves room for several attempts and for a
+# dapp or a relay that is down for days.
+RENEW_BEFORE_S: Final = 7 * 24 * 60 * 60
 RENEW_BATCH_SIZE: Final = 200
-SWEEP_BATCH_SIZE: Final = 500
+EXPIRE_BATCH_SIZE: Final = 500
 NO_ANSWER: Final = "The dapp did not answer the change in time."
 NOT_WAITING: Final = "no update waits for this answer"
 KEY_MISSING: Final = "The key of this subscription is no longer in the keychain."
@@ -75,12 +75,16 @@ def update(
 ) -> Subscription:
     """Ask the dapp for exactly these types; none at all is allowed.
 
-    ``seen`` are the types that were on when the person began to choose. If others are on
-    now, ``TypesChanged`` is raised, so that no device undoes what another one did without
-    the person knowing. A second wish replaces the first, whose answer is then ignored.
-    Raises ``SubscriptionRefused`` or ``identity.services.NoIdentityKey``.
+    ``seen`` are the types that were on when the form was opened. If others are on now,
+    ``TypesChanged`` is raised, so that no device silently reverts what another one did.
+    A second request replaces the first, whose answer is then ignored. Raises
+    ``SubscriptionRefused`` or ``identity.services.NoIdentityKey``.
     """
-    row = _locked(subscription.pk)
+    row = (
+        Subscription.objects.select_for_update(of=("self",))
+        .select_related("account")
+        .get(pk=subscription.pk)
+    )
     require_own(row.account, device)
     if row.deleted_at is not None:
         raise NotReady("The account is no longer subscribed to this dapp.")
@@ -91,13 +95,22 @@ def update(
         raise NotReady(KEY_MISSING)
     if not row.dapp_authentication_did:
         raise NotReady(DAPP_UNKNOWN)
-    value = _with_offered_types(row, row.with_key(sym_key))
+    value = row.with_key(sym_key)
+    document = DappDocument.objects.filter(url=row.dapp_url).first()
+    if document is not None:
+        # Types that the dapp has added since the last update can be switched on, too.
+        added = [
+            ScopeSetting(each.scope_name, each.description, enabled=False)
+            for each in document.notification_types
+            if value.scope.get(each.scope_name) is None
+        ]
+        value = replace(value, scope=ScopeMap((*value.scope.settings, *added)))
     unknown = set(enabled_types) - set(value.scope.names)
     if unknown:
         raise UnknownTypes(unknown)
     require_few_types(enabled_types, already=value.scope.enabled)
     wallet = wallet_identity(row.account, device)
-    publish([_ask(row, value, wallet, enabled=enabled_types, device=device)])
+    publish([_request(row, value, wallet, enabled=enabled_types, device=device)])
     row.note_change(device, clock.now())
     row.save(
         update_fields=["pending_update", "update_reason", "changed_by", "changed_at"]
@@ -107,30 +120,7 @@ def update(
     return row
 
 
-def _locked(pk: int) -> Subscription:
-    rows = Subscription.objects.select_for_update(of=("self",)).select_related(
-        "account"
-    )
-    return rows.get(pk=pk)
-
-
-def _with_offered_types(
-    row: Subscription, value: NotifySubscription
-) -> NotifySubscription:
-    """The subscription with the types that the dapp has added since, switched off."""
-    document = DappDocument.objects.filter(url=row.dapp_url).first()
-    if document is None:
-        return value
-    offered = [
-        ScopeSetting(each.scope_name, each.description, enabled=False)
-        for each in document.notification_types
-        if value.scope.get(each.scope_name) is None
-    ]
-    scope = ScopeMap((*value.scope.settings, *offered))
-    return replace(value, scope=scope)
-
-
-def _ask(
+def _request(
     row: Subscription,
     value: NotifySubscription,
     wallet: WalletIdentity,
@@ -160,45 +150,42 @@ def _ask(
 def settle_updates(messages: list[Inbound]) -> Declined:
     """Answers to updates; runs in the transaction of the dispatch."""
     declined: dict[int, NotHandled] = {}
-    rows = _locked_by_topic({message.topic for message in messages})
     events: list[EventDraft] = []
+    waiting = Subscription.objects.active().filter(
+        topic__in={message.topic for message in messages}, pending_update__isnull=False
+    )
+    # The stores are locked before the subscriptions: syncstore's lock order.
+    accounts = set(waiting.values_list("account_id", flat=True))
+    lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
+    rows = list(
+        waiting.select_for_update(of=("self",)).select_related("account").order_by("pk")
+    )
     for message in messages:
-        row = next((each for each in rows if _waits_for(each, message)), None)
-        if row is None:
-            declined[message.pk] = Refused(NOT_WAITING)
-            continue
         try:
-            events += _settle(row, message)
+            events += _settle([r for r in rows if r.topic == message.topic], message)
+        except NotHandled as reason:
+            declined[message.pk] = reason
         except RemoteProtocolError as error:
-            # Everybody on the topic can write this: the dapp's own answer may follow.
+            # Every wallet on the topic can write this, so the update stays pending: the
+            # dapp's own answer may follow.
             declined[message.pk] = Refused(str(error))
     record_events(events)
     return declined
 
 
-def _locked_by_topic(topics: set[Topic]) -> list[Subscription]:
-    """The stores first (syncstore's rule), then the subscriptions."""
-    waiting = Subscription.objects.active().filter(
-        topic__in=topics, pending_update__isnull=False
-    )
-    accounts = set(waiting.values_list("account_id", flat=True))
-    lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
-    rows = waiting.select_for_update(of=("self",)).select_related("account")
-    return list(rows.order_by("pk"))
-
-
-def _waits_for(row: Subscription, message: Inbound) -> bool:
-    if row.topic != message.topic or isinstance(message.payload, JsonRpcRequest):
-        return False
-    pending = row.expected_update
-    return pending is not None and pending.request_id == message.payload.id
-
-
-def _settle(row: Subscription, message: Inbound) -> list[EventDraft]:
-    pending = row.expected_update
+def _settle(rows: list[Subscription], message: Inbound) -> list[EventDraft]:
+    """Apply an answer to the one of its topic's subscriptions that waits for it."""
     answer = message.payload
-    if pending is None or isinstance(answer, JsonRpcRequest):
-        return []
+    for row in rows:
+        pending = row.expected_update
+        if (
+            pending is not None
+            and not isinstance(answer, JsonRpcRequest)
+            and pending.request_id == answer.id
+        ):
+            break
+    else:
+        raise Refused(NOT_WAITING)
     before = row.with_key(message.sym_key)
     try:
         after = settle_update(pending, answer, before, now=clock.now_s())
@@ -212,34 +199,28 @@ def _settle(row: Subscription, message: Inbound) -> list[EventDraft]:
         row.save(update_fields=["pending_update", "update_reason"])
         return [subscription_event(EventKind.UPDATE, row)]
     asked_by = row.pending_update.get("device") if row.pending_update else None
-    row.take(after)
+    row.mirror(after)
     row.pending_update, row.update_reason = None, ""
     row.save(update_fields=[*MIRRORED_FIELDS, "pending_update", "update_reason"])
     failpoint("update.settle.before_commit")
-    device = Device.objects.filter(pk=asked_by).first() if asked_by else None
-    return [*_announce(row, after, device), subscription_event(EventKind.UPDATE, row)]
-
-
-def _announce(
-    row: Subscription, value: NotifySubscription, device: Device | None
-) -> list[EventDraft]:
-    return store_set(
+    events = store_set(
         row.account_id,
         NOTIFY_SUBSCRIPTION_STORE,
-        store_entries([value]),
-        device=device,
-        notes={value.topic: in_words(value)},
+        store_entries([after]),
+        device=Device.objects.filter(pk=asked_by).first() if asked_by else None,
+        notes={after.topic: describe(after)},
     )
+    return [*events, subscription_event(EventKind.UPDATE, row)]
 
 
-# --- by the clock -----------------------------------------------------------------------
+# --- sweeps -----------------------------------------------------------------------------
 
 
 def renew_subscriptions() -> int:
-    """Ask for the same types again before a subscription ends; how many were asked.
+    """Ask for the same types again before a subscription ends; returns how many were asked.
 
-    Visits every row that is due once, in pages: those that cannot be renewed stay due
-    and must not hold back the others.
+    Visits every due row once, in pages: rows that cannot be renewed stay due, and must
+    not fill the page that a sweep looks at.
     """
     count, last = 0, 0
     while True:
@@ -270,40 +251,35 @@ def _renew_page(*, after: int) -> tuple[int, int]:
         return 0, 0
     keys = notify_keys(rows)
     wallets = wallet_identities(row.account for row in rows)
-    asked = list(_renewals(rows, keys, wallets))
-    publish(publication for _, publication in asked)
-    Subscription.objects.bulk_update(
-        [row for row, _ in asked], ["pending_update", "update_reason"]
-    )
-    return len(asked), rows[-1].pk
-
-
-def _renewals(
-    rows: Iterable[Subscription],
-    keys: dict[Topic, SymKey],
-    wallets: dict[int, WalletIdentity],
-) -> Iterable[tuple[Subscription, Publication]]:
+    asked: list[Subscription] = []
+    requests: list[Publication] = []
     for row in rows:
         sym_key = keys.get(Topic(row.topic))
         wallet = wallets.get(row.account_id)
         if sym_key is None or wallet is None:
-            # Nobody may sign for the account now, or its key is lost: it runs out.
+            # It expires unless the account signs in again: without its key P or an
+            # identity key no request can be made.
             continue
         value = row.with_key(sym_key)
-        yield row, _ask(row, value, wallet, enabled=value.scope.enabled, device=None)
+        enabled = value.scope.enabled
+        requests.append(_request(row, value, wallet, enabled=enabled, device=None))
+        asked.append(row)
+    publish(requests)
+    Subscription.objects.bulk_update(asked, ["pending_update", "update_reason"])
+    return len(asked), rows[-1].pk
 
 
 def expire_updates() -> int:
-    """Forget updates that were not answered in time; the old types go on to hold."""
-    return repeat(_expire_some_updates)
+    """Drop updates that were not answered in time; the old types stay in effect."""
+    return repeat(_expire_batch)
 
 
 @transaction.atomic
-def _expire_some_updates() -> int:
+def _expire_batch() -> int:
     rows = list(
         Subscription.objects.select_for_update(skip_locked=True)
         .filter(pending_update__expiresAt__lte=clock.now_s())
-        .order_by("pk")[:SWEEP_BATCH_SIZE]
+        .order_by("pk")[:EXPIRE_BATCH_SIZE]
     )
     for row in rows:
         row.pending_update = None

@@ -1,7 +1,4 @@
-"""What every wallet-side service needs: the account's voice, its keys, its outbox.
-
-Nothing here decides; it joins rows of ours with values of the core.
-"""
+"""What the wallet-side services share: signing identities, keys, outbox and events."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
     from walletconnect.relay.messages import Publication
 
 
-# --- who may ----------------------------------------------------------------------------
+# --- permissions and limits -------------------------------------------------------------
 
 
 def require_own(account: Account, device: Device) -> None:
@@ -48,7 +45,7 @@ def require_few_types(
 ) -> None:
     """Refuse more types than a subscription may enable.
 
-    Another wallet may have enabled more; of those a person can still switch some off.
+    Another wallet may have enabled more; any subset of those is accepted.
     """
     most = settings.LIMITS.scopes_per_subscription
     chosen = set(wanted)
@@ -59,30 +56,36 @@ def require_few_types(
         )
 
 
-# --- the account's voice ------------------------------------------------------------------
+# --- signing identities -----------------------------------------------------------------
 
 
 def wallet_identity(account: Account, device: Device | None) -> WalletIdentity:
-    """Who signs for the account; ``identity.services.NoIdentityKey`` if nobody may."""
-    return voice(account, identity.signing_identity(account, device=device))
+    """Who signs for the account. Raises ``identity.services.NoIdentityKey``."""
+    return _wallet_identity(account, identity.signing_identity(account, device=device))
 
 
 def wallet_identities(accounts: Iterable[Account]) -> dict[int, WalletIdentity]:
-    """Who signs for each account, by its key; those nobody may sign for are left out."""
+    """Who signs for each account, by its pk; accounts without a key are left out."""
     by_pk = {account.pk: account for account in accounts}
     found = identity.signing_identities(list(by_pk))
-    return {pk: voice(by_pk[pk], signer) for pk, signer in found.items()}
+    return {pk: _wallet_identity(by_pk[pk], signer) for pk, signer in found.items()}
 
 
-def later_identities(accounts: Iterable[Account]) -> dict[int, WalletIdentity]:
-    """The same for words of the later generation, which need the owner's permission."""
+def v1_identities(
+    accounts: Iterable[Account], *, preferred: Mapping[int, str] | None = None
+) -> dict[int, WalletIdentity]:
+    """The same for requests of protocol v1, which need the owner's permission.
+
+    ``preferred`` maps accounts to the did:key that is used while it is still permitted.
+    """
     by_pk = {account.pk: account for account in accounts}
-    found = identity.watching_identities(dict.fromkeys(by_pk, ""))
-    return {pk: voice(by_pk[pk], signer) for pk, signer in found.items()}
+    found = identity.watching_identities(
+        dict.fromkeys(by_pk, "") if preferred is None else dict(preferred)
+    )
+    return {pk: _wallet_identity(by_pk[pk], signer) for pk, signer in found.items()}
 
 
-def voice(account: Account, signer: SigningIdentity) -> WalletIdentity:
-    """An identity of ours as the core knows it."""
+def _wallet_identity(account: Account, signer: SigningIdentity) -> WalletIdentity:
     return WalletIdentity(
         account=AccountId.parse(account.address),
         key=signer.key,
@@ -104,7 +107,7 @@ def keep_notify_keys(values: Iterable[NotifySubscription], *, account_id: int) -
     )
 
 
-# --- what leaves ------------------------------------------------------------------------
+# --- messages ---------------------------------------------------------------------------
 
 
 def publish(publications: Iterable[Publication]) -> None:
@@ -113,12 +116,19 @@ def publish(publications: Iterable[Publication]) -> None:
 
 
 def store_entries(values: Iterable[NotifySubscription]) -> Mapping[str, str]:
-    """Key and value in the shared store, for ``store_set``, which gives the ids."""
+    """Key and value in the shared store, for ``store_set``, which assigns the ids."""
     updates = [announce_subscription(value, update_id=1) for value in values]
     return {update.key: update.value for update in updates}
 
 
-# --- what people see ----------------------------------------------------------------------
+def describe(value: NotifySubscription) -> str:
+    """A subscription for the sync log: "Acme DAO: alerts, news"."""
+    name = value.metadata.name or value.metadata.url
+    enabled = ", ".join(value.scope.enabled) or "all types off"
+    return f"{name}: {enabled}"
+
+
+# --- events for browsers ----------------------------------------------------------------
 
 
 def attempt_event(attempt: SubscribeAttempt) -> EventDraft:
@@ -138,15 +148,8 @@ def message_event(kind: EventKind, account_id: int, record_pk: int) -> EventDraf
 def message_events(
     kind: EventKind, records: Collection[NotifyMessageRecord]
 ) -> list[EventDraft]:
-    """Of records with their subscription at hand."""
+    """For records whose subscription is loaded."""
     return [
         message_event(kind, record.subscription.account_id, record.pk)
         for record in records
     ]
-
-
-def in_words(value: NotifySubscription) -> str:
-    """A subscription for the sync log: "Acme DAO: alerts, news"."""
-    name = value.metadata.name or value.metadata.url
-    enabled = ", ".join(value.scope.enabled) or "all types off"
-    return f"{name}: {enabled}"

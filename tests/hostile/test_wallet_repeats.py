@@ -15,7 +15,8 @@ from django.db import transaction
 from common import clock, entropy
 from common.limits import Bucket
 from subscriptions import services
-from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription
+from subscriptions.services.subscribe.attempts import end_attempt
 from syncstore.models import StoreEntry
 from tests.hostile.unchanged import changed_since, contents, nothing_changes
 from tests.subscriptions.conftest import requested, subscribed
@@ -76,10 +77,10 @@ def test_an_answer_a_hundred_times_is_one_subscription(person, dapp):
     assert len(sent(5000)) == 1
 
 
-def test_an_answer_to_a_request_that_was_given_up_is_dropped(person, dapp):
+def test_an_answer_to_an_expired_request_is_dropped(person, dapp):
     attempt = requested(person, dapp)
     answer = dapp.answer()
-    services.give_up(attempt, person.device)
+    end_attempt(attempt, SubscribeAttempt.State.EXPIRED, reason="too late")
     with nothing_changes():
         [row] = deliver(answer)
     assert row.state == "refused"

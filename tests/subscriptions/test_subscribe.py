@@ -340,15 +340,6 @@ def test_an_attempt_that_nobody_answers_expires_and_may_be_tried_again(alice, da
     assert again.response_topic != attempt.response_topic, "a fresh Y"
 
 
-def test_a_person_may_give_up(alice, charlie, dapp):
-    attempt = requested(alice, dapp)
-    with pytest.raises(services.NotYours):
-        services.give_up(attempt, charlie.device)
-    assert services.give_up(attempt, alice.device) is True
-    assert services.give_up(attempt, alice.device) is False
-    assert outcome(attempt)[0] == State.EXPIRED
-
-
 def test_the_request_is_stored_once_with_its_exact_bytes(alice, dapp):
     requested(alice, dapp)
     (before,) = OutboxMessage.objects.filter(tag=4000)

@@ -347,7 +347,7 @@ def test_the_answer_to_an_earlier_request_is_not_taken(alice, dapp, server):
 def test_the_servers_no_is_told_and_asked_again(alice, server):
     services.watch_accounts()
     deliver(server.refusal("too many watchers"))
-    assert watch().reason == "The Cast Server says: too many watchers"
+    assert watch().reason == "The Cast Server refused: too many watchers"
     with later(minutes=7):
         services.watch_accounts()
     assert len(server.requests()) == 2

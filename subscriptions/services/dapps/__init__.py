@@ -1,1 +1,1 @@
-"""What the wallet side knows of dapps: documents, directory, enrichment."""
+"""Dapps: documents, their upkeep, domain checks, enrichment of subscriptions."""

@@ -1,8 +1,8 @@
-"""Keeping what subscriptions know of their dapps up to date. Uses the network.
+"""Keeping the documents of subscribed dapps up to date. Uses the network.
 
-A subscription that came through Sync names its dapp by URL only; the key that its
-notifications are signed with is learnt from the dapp's did.json here. Documents of dapps
-that somebody is subscribed to are read again when they are due.
+A subscription that came through Sync has only its dapp's URL; the key that its notifications
+are signed with is read from the dapp's did.json here. Documents of subscribed dapps are read
+again when they expire.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from subscriptions.models import (
     Subscription,
     SubscriptionJob,
 )
-from subscriptions.services.dapps.documents import keep_readings, normalize_dapp_url
+from subscriptions.services.dapps.documents import is_reachable, keep_readings
 from subscriptions.services.dapps.reading import read_dapp
-from subscriptions.services.errors import DappUnusable
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import subscription_event
 
@@ -32,9 +31,9 @@ SLOTS: Final = 16
 PAGE: Final = 200
 LEARN_BATCH_SIZE: Final = 500
 
-# Addresses of dapps whose documents are due, in turns: of every user first the dapp that
-# was looked at longest ago, then the next. So no user's dapps, however many, however slow,
-# keep those of others waiting. ``unknown`` asks for those whose key is missing only.
+# Dapps whose documents are due, in turns: of every user first the dapp that was read
+# longest ago, then the next. So one user's dapps, however many or slow, do not delay those
+# of others. ``unknown`` selects only dapps whose key is missing.
 _DUE: Final = """
 SELECT dapp_url FROM (
     SELECT dapp_url, checked_at, row_number() OVER (
@@ -60,9 +59,9 @@ LIMIT %(limit)s
 
 
 def learn_dapps() -> int:
-    """Give subscriptions the key of their dapp; how many got one.
+    """Set the key of the dapp where it is missing; returns how many rows got one.
 
-    A document that cannot be read holds for two minutes; the sweep asks again then.
+    After a document that cannot be read, the sweep tries again in two minutes.
     """
     _read_due(unknown=True)
     count = 0
@@ -72,7 +71,7 @@ def learn_dapps() -> int:
 
 
 def recheck_documents() -> int:
-    """Read the documents of subscribed dapps again that are due; how many."""
+    """Read expired documents of subscribed dapps again; returns how many."""
     return _read_due(unknown=False)
 
 
@@ -84,7 +83,7 @@ def _read_due(*, unknown: bool) -> int:
         if not waiting:
             found = _due_urls(taken, unknown=unknown)
             taken.extend(found)
-            waiting.extend(url for url in found if _is_reachable(url))
+            waiting.extend(url for url in found if is_reachable(url))
         claimed = waiting[:limit]
         del waiting[:limit]
         return claimed
@@ -105,14 +104,6 @@ def _due_urls(taken: list[str], *, unknown: bool) -> list[str]:
             },
         )
         return [url for (url,) in cursor.fetchall()]
-
-
-def _is_reachable(url: str) -> bool:
-    try:
-        return normalize_dapp_url(url) == url
-    except DappUnusable:
-        # Of before such addresses were refused: nothing can be read there.
-        return False
 
 
 @transaction.atomic
@@ -138,7 +129,7 @@ def _keep_learnt() -> int:
         row.dapp_authentication_did = row.learnt_did  # type: ignore[attr-defined]
     Subscription.objects.bulk_update(rows, ["dapp_authentication_did"])
     if rows:
-        # Notifications that could not be verified until now.
+        # Replays notifications that could not be verified until now.
         SubscriptionJob.objects.schedule(SubscriptionJob.Kind.HISTORY, rows)
         enqueue_on_commit(REPLAY_TASK)
     record_events([subscription_event(EventKind.SUBSCRIPTION, row) for row in rows])

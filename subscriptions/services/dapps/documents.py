@@ -1,15 +1,14 @@
-"""What a dapp says of itself: did.json and wc-notify-config.json, read, kept and pinned.
+"""A dapp's did.json and wc-notify-config.json: read, cached and pinned.
 
-Spec: protocol.md, section 5.4; reliability.md, items 20, 21 and 32. Documents are read
-outside transactions (``subscriptions.services.dapps.reading``) and kept: for an hour to a day if
-good, for two minutes if bad, for seconds (then ever longer) if the network is why. The keys
-of the first good reading are pinned. Other keys later wait until a person accepts them,
-since somebody who takes a domain over could send as the dapp.
+Documents are read outside transactions (``subscriptions.services.dapps.reading``) and cached:
+for an hour to a day if valid, for two minutes if invalid, for seconds (then ever longer) if
+the network failed. The keys of the first valid reading are pinned. Different keys later wait
+until a person accepts them, since an attacker who takes over a domain could otherwise send as the
+dapp.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -39,13 +38,13 @@ if TYPE_CHECKING:
     from accounts.models import Device
     from subscriptions.services.dapps.reading import Reading
     from walletconnect.identity.did import DidWebDocument
+    from walletconnect.notify.config import NotifyConfig
 
-READ_BATCH_SIZE: Final = 8
 RECHECK_TASK: Final = "subscriptions.recheck_documents"
 
 
 def normalize_dapp_url(dapp_url: str) -> str:
-    """The one spelling of a dapp's URL that is kept, sent and compared."""
+    """The normalized URL that is stored, sent and compared. Raises ``DappUnusable``."""
     try:
         url = parse_dapp_url(dapp_url)
         outbound.check_url(url.well_known("did.json"))
@@ -56,30 +55,25 @@ def normalize_dapp_url(dapp_url: str) -> str:
     return str(url)
 
 
+def is_reachable(url: str) -> bool:
+    """False for a stored URL from before such addresses were refused."""
+    try:
+        return normalize_dapp_url(url) == url
+    except DappUnusable:
+        return False
+
+
 # --- reading --------------------------------------------------------------------------
 
 
-def current_documents(urls: Collection[str]) -> dict[str, DappDocument]:
-    """The documents of these dapps, read again where they are due. Uses the network."""
-    now = clock.now()
-    kept = DappDocument.objects.in_bulk(list(urls), field_name="url")
-    due = [url for url in urls if url not in kept or not kept[url].is_current(now)]
-    if due:
-        keep_readings(read_all(due))
-        kept = DappDocument.objects.in_bulk(list(urls), field_name="url")
-    return kept
-
-
 def look_up_dapp(dapp_url: str) -> DappDocument:
-    """A dapp's documents for a person who is about to subscribe. Uses the network."""
+    """A dapp's documents, read again if they have expired. Uses the network."""
     url = normalize_dapp_url(dapp_url)
-    return current_documents([url])[url]
-
-
-def read_all(urls: Collection[str]) -> list[Reading]:
-    """Ask several dapps at once; a slow one holds nobody up for longer than itself."""
-    with ThreadPoolExecutor(max_workers=min(READ_BATCH_SIZE, len(urls))) as pool:
-        return list(pool.map(read_dapp, urls))
+    kept = DappDocument.objects.filter(url=url).first()
+    if kept is None or not kept.is_current(clock.now()):
+        keep_readings([read_dapp(url)])
+        kept = DappDocument.objects.get(url=url)
+    return kept
 
 
 # --- keeping --------------------------------------------------------------------------
@@ -87,7 +81,7 @@ def read_all(urls: Collection[str]) -> list[Reading]:
 
 @transaction.atomic
 def keep_readings(readings: Collection[Reading]) -> None:
-    """Store what was read. A bad reading leaves the last good documents in place."""
+    """Store what was read. A failed reading keeps the last valid documents."""
     now = clock.now()
     DappDocument.objects.bulk_create(
         [
@@ -106,7 +100,7 @@ def keep_readings(readings: Collection[Reading]) -> None:
         .filter(url__in=list(by_url))
         .order_by("pk")
     )
-    changed = [row for row in rows if _take(row, by_url[row.url], now)]
+    changed = [row for row in rows if _apply(row, by_url[row.url], now)]
     DappDocument.objects.bulk_update(rows, _READ_FIELDS)
     record_events(_notify_subscribers(changed))
 
@@ -127,13 +121,25 @@ _READ_FIELDS: Final = [
 ]
 
 
-def _take(row: DappDocument, reading: Reading, now: datetime) -> bool:
-    """Mirror a reading; whether people have to be told.
+def _apply(row: DappDocument, reading: Reading, now: datetime) -> bool:
+    """Copy a reading to the row; True if subscribers have to be notified.
 
-    They are when the keys are others than the pinned, for the first time, or the types
-    are others than before: open pages then offer the new ones.
+    They are when keys other than the pinned ones appear, and when the types change, since
+    open pages then offer the new ones.
     """
-    row.expires_at = now + (reading.keep_for or _wait_after(row, reading))
+    longest = settings.LIMITS.document_bad_s
+    keep_for = reading.keep_for
+    if not keep_for and not reading.may_pass:
+        keep_for = timedelta(seconds=entropy.jitter(longest, share=0.1))
+    elif not keep_for:
+        # Network failures back off: twice as long as the last one was cached.
+        waited = timedelta()
+        if row.may_pass and row.expires_at is not None and row.checked_at is not None:
+            waited = row.expires_at - row.checked_at
+        first = settings.LIMITS.document_unreached_s
+        seconds = min(max(2 * waited.total_seconds(), first), longest)
+        keep_for = timedelta(seconds=entropy.jitter(seconds, share=0.1))
+    row.expires_at = now + keep_for
     row.checked_at = now
     row.reason = reading.reason[:REASON_LENGTH]
     row.may_pass = reading.may_pass
@@ -144,30 +150,22 @@ def _take(row: DappDocument, reading: Reading, now: datetime) -> bool:
     row.name = reading.config.name
     row.description = reading.config.description
     row.icons = list(reading.config.icons)
-    types = [
-        {
-            "name": each.scope_name,
-            "title": each.name,
-            "description": each.description,
-        }
-        for each in reading.config.types
-    ]
+    types = offered_types(reading.config)
     has_other_types = is_known and types != row.types
     row.types = types
     return _compare_keys(row, reading.document, now) or has_other_types
 
 
-def _wait_after(row: DappDocument, bad: Reading) -> timedelta:
-    """Until when a bad reading holds: twice as long as the last if the network is why."""
-    longest = settings.LIMITS.document_bad_s
-    if not bad.may_pass:
-        return timedelta(seconds=entropy.jitter(longest, share=0.1))
-    waited = timedelta()
-    if row.may_pass and row.expires_at is not None and row.checked_at is not None:
-        waited = row.expires_at - row.checked_at
-    first = settings.LIMITS.document_unreached_s
-    seconds = min(max(2 * waited.total_seconds(), first), longest)
-    return timedelta(seconds=entropy.jitter(seconds, share=0.1))
+def offered_types(config: NotifyConfig) -> list[dict[str, str]]:
+    """A dapp's types as they are stored and shown: scope name, title, description."""
+    return [
+        {
+            "name": each.scope_name,
+            "title": each.name,
+            "description": each.description,
+        }
+        for each in config.types
+    ]
 
 
 def _compare_keys(row: DappDocument, document: DidWebDocument, now: datetime) -> bool:
@@ -207,9 +205,10 @@ def _notify_subscribers(changed: Collection[DappDocument]) -> list[EventDraft]:
 
 @transaction.atomic
 def accept_changed_keys(document: DappDocument, device: Device) -> DappDocument:
-    """A person has seen that the dapp's keys changed, and believes the new ones.
+    """Pin the changed keys of a dapp, which a person has reviewed.
 
-    Pins them, and has the person's own subscriptions believe messages signed by them.
+    From then on the person's own subscriptions accept messages signed by the new key.
+    Those of others keep the old one until their owners accept, too.
     """
     row = DappDocument.objects.select_for_update().get(pk=document.pk)
     if row.changed_keys is not None:
@@ -218,42 +217,42 @@ def accept_changed_keys(document: DappDocument, device: Device) -> DappDocument:
         row.changed_keys = None
         row.save(update_fields=["public_key_x", "authentication_key", "changed_keys"])
     mine = Subscription.objects.active().of_user(device.user_id)
-    believing = list(
+    accepting = list(
         mine.filter(dapp_url=row.url)
         .exclude(dapp_authentication_did=row.authentication_key)
         .select_for_update(of=("self",))
     )
-    for subscription in believing:
+    for subscription in accepting:
         subscription.dapp_authentication_did = row.authentication_key
-    Subscription.objects.bulk_update(believing, ["dapp_authentication_did"])
-    # What the new key signed in the meantime was put off; History has the rest.
-    SubscriptionJob.objects.schedule(SubscriptionJob.Kind.HISTORY, believing)
+    Subscription.objects.bulk_update(accepting, ["dapp_authentication_did"])
+    # Messages by the new key were deferred for a day; older ones are in History.
+    SubscriptionJob.objects.schedule(SubscriptionJob.Kind.HISTORY, accepting)
     audit("dapp.key-accepted", device=device, subject=row.url)
     record_events(_notify_subscribers([row]))
     return row
 
 
 def authentication_dids(urls: Collection[str]) -> Mapping[str, str]:
-    """The pinned authentication key of the dapps that are known."""
+    """The pinned authentication keys, by URL; unknown dapps are left out."""
     rows = DappDocument.objects.filter(url__in=list(urls)).exclude(
         authentication_key=""
     )
     return dict(rows.values_list("url", "authentication_key"))
 
 
-def read_again(url: str) -> None:
-    """The dapp at this address is known to have changed its documents just now."""
+def expire_now(url: str) -> None:
+    """Have the documents read again: the dapp has just changed them."""
     if DappDocument.objects.filter(url=url).update(expires_at=clock.now()):
         enqueue_on_commit(RECHECK_TASK)
 
 
-def doubt(urls: Collection[str]) -> None:
-    """These dapps sign with another key, or name a type that their documents lacked.
+def mark_stale(urls: Collection[str]) -> None:
+    """Have documents read again that messages contradict: another key, an unknown type.
 
-    Their documents are read again soon, but no more often than a bad one would be.
+    At most as often as an invalid document is read again, since messages can be forged.
     """
     now = clock.now()
     earlier = now - timedelta(seconds=settings.LIMITS.document_bad_s)
-    doubted = DappDocument.objects.filter(url__in=list(urls), checked_at__lt=earlier)
-    if doubted.update(expires_at=now):
+    stale = DappDocument.objects.filter(url__in=list(urls), checked_at__lt=earlier)
+    if stale.update(expires_at=now):
         enqueue_on_commit(RECHECK_TASK)

@@ -1,9 +1,9 @@
 """Checking a domain in the background: a request starts it, a worker reports on it.
 
-A request never waits for a stranger's server. It leaves a row; the task reads the dapp's
-documents in threads and writes every line of the report as it is found, so that the page
-shows what a slow domain is waited for. One task serves many checks, also those that are
-started while it runs: a slow domain keeps no other waiting.
+A request never waits for another server: it stores a row. The task reads the dapp's documents
+in threads and writes every line of the report as it is found, so that the page shows which
+document of a slow domain is being fetched. One task serves many checks, also those that are
+started while it runs, so a slow domain does not delay the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from common import clock
 from common.wake import enqueue_on_commit
 from subscriptions.models import DappDocument, DomainCheck
 from subscriptions.models.domain_checks import MAX_CHECK_TIME
-from subscriptions.services.dapps.documents import keep_readings, normalize_dapp_url
+from subscriptions.services.dapps.documents import (
+    keep_readings,
+    normalize_dapp_url,
+    offered_types,
+)
 from subscriptions.services.dapps.reading import Check, Reading, read_dapp
 from subscriptions.services.errors import TooMany
 
@@ -32,11 +36,17 @@ logger = logging.getLogger(__name__)
 
 CHECK_TASK: Final = "subscriptions.check_domains"
 MAX_AT_ONCE: Final = 32
-# A task takes new checks on for so long; with the longest check it stays below its limit.
-TAKES_ON_S: Final = 20.0
+# How long a task accepts new checks; with the longest check (two documents, 5 s each)
+# it ends before its time limit of 50 s.
+ACCEPTS_FOR_S: Final = 20.0
 POLL_S: Final = 0.2
 RETENTION: Final = timedelta(hours=1)
 KEYS: Final = "Known keys"
+KEYS_TEXT: Final = "the dapp's keys are not those that it had before"
+KEYS_REMEDY: Final = (
+    "If the keys were changed on purpose, inform the subscribers: one of them has to "
+    "accept the new keys on the page of the subscription."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +61,10 @@ class _Progress:
 
 
 def start_check(user: User, dapp_url: str) -> DomainCheck:
-    """Have the domain of ``dapp_url`` checked for ``user``; the row to look at.
+    """Start a check of the domain of ``dapp_url``; returns the row with the report.
 
     Raises ``SubscriptionRefused`` if the address cannot be a dapp's, or if too many
-    checks run at the moment.
+    checks are running.
     """
     now = clock.now()
     check = DomainCheck(
@@ -65,7 +75,7 @@ def start_check(user: User, dapp_url: str) -> DomainCheck:
     )
     limits = settings.LIMITS
     with transaction.atomic():
-        # One after the other for one person, so that the limit holds for a hasty one.
+        # Serializes the requests of one user, so that parallel ones cannot pass the limit.
         User.objects.select_for_update(no_key=True).get(pk=user.pk)
         if running.filter(user=user).count() >= limits.domain_checks_per_user:
             raise TooMany("Your other checks are still running.", 5)
@@ -80,10 +90,10 @@ def start_check(user: User, dapp_url: str) -> DomainCheck:
 
 
 def run_checks() -> int:
-    """Run what was asked for, and what is asked for meanwhile; how many. Uses the network."""
+    """Run waiting checks and those started meanwhile; returns how many. Uses the network."""
     DomainCheck.objects.filter(created_at__lt=clock.now() - RETENTION).delete()
     progress: queue.SimpleQueue[_Progress] = queue.SimpleQueue()
-    until = clock.monotonic() + TAKES_ON_S
+    until = clock.monotonic() + ACCEPTS_FOR_S
     running: set[DomainCheck] = set()
     done = 0
     with ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="check") as pool:
@@ -104,12 +114,12 @@ def run_checks() -> int:
 def _claim(room: int) -> list[DomainCheck]:
     if room <= 0:
         return []
-    waiting = DomainCheck.objects.filter(created_at__gt=clock.now() - MAX_CHECK_TIME)
-    return waiting.claim(room, owner="user_id")
+    fresh = DomainCheck.objects.filter(created_at__gt=clock.now() - MAX_CHECK_TIME)
+    return fresh.claim(room, owner="user_id")
 
 
 def _run(check: DomainCheck, progress: queue.SimpleQueue[_Progress]) -> None:
-    """In a thread, without the database."""
+    """Runs in a thread, so it must not use the database."""
 
     def report(lines: tuple[Check, ...], waits_for: str) -> None:
         progress.put(_Progress(check, lines, waits_for))
@@ -124,7 +134,7 @@ def _run(check: DomainCheck, progress: queue.SimpleQueue[_Progress]) -> None:
 
 
 def _latest(progress: queue.SimpleQueue[_Progress]) -> list[_Progress]:
-    """What is new of each check, its last state only."""
+    """Wait for progress; returns the newest state of each check that has any."""
     found: dict[DomainCheck, _Progress] = {}
     try:
         first = progress.get(timeout=POLL_S)
@@ -140,10 +150,15 @@ def _write(progress: _Progress) -> None:
     check, reading = progress.check, progress.reading
     now = clock.now()
     lines, offer = list(progress.lines), None
-    if reading is not None:
-        changed = _keep(reading)
-        lines += changed
-        offer = None if changed else _offer(reading)
+    if reading is not None and reading.config is not None:
+        if _keys_changed(reading):
+            lines.append(Check(KEYS, "failed", KEYS_TEXT, KEYS_REMEDY))
+        else:
+            offer = {
+                "name": reading.config.name,
+                "description": reading.config.description,
+                "types": offered_types(reading.config),
+            }
     with transaction.atomic():
         DomainCheck.objects.held(check).update(
             lines=[asdict(line) for line in lines],
@@ -159,40 +174,12 @@ def _write(progress: _Progress) -> None:
         )
 
 
-def _offer(reading: Reading) -> dict[str, object] | None:
-    if reading.config is None:
-        return None
-    return {
-        "name": reading.config.name,
-        "description": reading.config.description,
-        "types": [
-            {
-                "name": each.scope_name,
-                "title": each.name,
-                "description": each.description,
-            }
-            for each in reading.config.types
-        ],
-    }
+def _keys_changed(reading: Reading) -> bool:
+    """Store the reading if the dapp is known; True if its keys are not the pinned ones.
 
-
-def _keep(reading: Reading) -> list[Check]:
-    """Bring what is kept of a known dapp up to date, so that a subscribe sees the same.
-
-    A dapp becomes known by subscribing. Returns the line about keys that are not those
-    that were pinned, if there is one to show.
+    Unknown dapps are stored when someone subscribes, so that checks do not fill the table.
     """
     if not DappDocument.objects.filter(url=reading.url).exists():
-        return []
-    if reading.document is None or reading.config is None:
-        return []
+        return False
     keep_readings([reading])
-    document = DappDocument.objects.get(url=reading.url)
-    if document.changed_keys is None:
-        return []
-    text = "the dapp's keys are not those that it had before"
-    remedy = (
-        "If the keys were changed on purpose, say so to the subscribers: one of them has "
-        "to accept the new keys on the page of the subscription."
-    )
-    return [Check(KEYS, "failed", text, remedy)]
+    return DappDocument.objects.get(url=reading.url).changed_keys is not None

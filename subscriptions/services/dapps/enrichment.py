@@ -1,11 +1,11 @@
-"""What a listed subscription still lacks: the dapp's own words, and its place in the store.
+"""Completing listed subscriptions: the dapp's metadata, and the entry in the shared store.
 
-A Cast Server tells domain, key, types and life. Name, icon and descriptions are in the
-dapp's documents, which are read outside any transaction. And where the account syncs, its
-August wallets learn of the subscription from the shared store only: if no wallet has
-written the entry by now, or it says something else than the server, it is written here,
-once. The server's list is applied to rows, never straight to the store, and what comes
-from the store is never told to the server: so nothing goes in circles.
+A Cast Server's list contains domain, key, types and expiry. Name, icon and descriptions are
+in the dapp's documents, which are read outside any transaction. Where the account syncs, its
+v0 wallets learn of the subscription only from the shared store: if no wallet has written the
+entry by now, or it differs from the server's list, it is written here, once. The list is
+applied to rows, never directly to the store, and nothing from the store is sent to the
+server, so no update circulates.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from subscriptions.models import (
     Subscription,
     SubscriptionJob,
 )
-from subscriptions.services.dapps.documents import normalize_dapp_url
+from subscriptions.services.dapps.documents import is_reachable
 from subscriptions.services.dapps.queue import drain_by_dapp
-from subscriptions.services.errors import DappUnusable
-from subscriptions.services.server.server_list import bare_metadata, describe
+from subscriptions.services.server.server_list import (
+    apply_document,
+    placeholder_metadata,
+)
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import (
-    in_words,
+    describe,
     notify_keys,
     store_entries,
     subscription_event,
@@ -61,7 +63,7 @@ Kind = SubscriptionJob.Kind
 
 
 def enrich_subscriptions() -> int:
-    """Complete what is due; how many. Uses the network."""
+    """Complete due subscriptions; returns how many. Uses the network."""
     return drain_by_dapp(
         _claim,
         lambda job: job.subscription.dapp_url,
@@ -77,7 +79,8 @@ def _claim(limit: int) -> list[SubscriptionJob]:
         SubscriptionJob.objects.of_kind(Kind.COMPLETE)
         .select_related("subscription")
         .claim(
-            # Many of one list have one dapp, or one that is known already.
+            # Most subscriptions of a list share a dapp or have one whose documents are
+            # known; only the others need a thread of the limit.
             limit * 12,
             owner=user,
             max_in_flight=settings.LIMITS.enrichments,
@@ -87,17 +90,10 @@ def _claim(limit: int) -> list[SubscriptionJob]:
 
 
 def _is_to_read(url: str, document: DappDocument | None) -> bool:
-    """As they are kept, however old; read now if never before."""
+    """Read only dapps that were never read: others are rechecked on their own schedule."""
     if document is not None and document.authentication_key:
         return False
-    return len(url) <= URL_LENGTH and _is_reachable(url)
-
-
-def _is_reachable(url: str) -> bool:
-    try:
-        return normalize_dapp_url(url) == url
-    except DappUnusable:
-        return False
+    return len(url) <= URL_LENGTH and is_reachable(url)
 
 
 @transaction.atomic
@@ -135,66 +131,65 @@ def _complete(jobs: list[SubscriptionJob], document: DappDocument | None) -> Non
             if not row.dapp_authentication_did:
                 row.dapp_authentication_did = document.authentication_key
                 learnt.append(row)
-            # Else another wallet's words came through the store meanwhile.
-            if _is_bare(row):
+            # Else the store has brought another wallet's metadata meanwhile.
+            if _has_placeholder(row):
                 enabled = ScopeMap.from_value(row.scope).enabled
-                describe(row, row.dapp_url, document, enabled=enabled)
+                apply_document(row, row.dapp_url, document, enabled=enabled)
                 described.add(row.pk)
     events = [
         subscription_event(EventKind.SUBSCRIPTION, r) for r in rows if r.pk in described
     ]
     for store in stores:
-        mine = [row for row in rows if row.account_id == store.account_id]
-        events += _announce(store, mine, described)
-    Subscription.objects.bulk_update(rows, _COMPLETED)
+        own = [row for row in rows if row.account_id == store.account_id]
+        events += _write_store(store, own, described)
+    Subscription.objects.bulk_update(
+        rows, ["metadata", "scope", "dapp_authentication_did"]
+    )
     if learnt:
-        # Notifications that could not be verified until now.
+        # Replays notifications that could not be verified until now.
         SubscriptionJob.objects.schedule(Kind.HISTORY, learnt)
         enqueue_on_commit(REPLAY_TASK)
     failpoint("listed.before_commit")
     record_events(events)
 
 
-_COMPLETED: Final = ["metadata", "scope", "dapp_authentication_did"]
-
-
-def _is_bare(row: Subscription) -> bool:
-    """Whether nobody has said anything of its dapp yet but the domain."""
+def _has_placeholder(row: Subscription) -> bool:
+    """Whether the row's metadata is still derived from the domain alone."""
     try:
-        return bool(row.metadata == bare_metadata(row.dapp_url).to_value())
+        return bool(row.metadata == placeholder_metadata(row.dapp_url).to_value())
     except RemoteProtocolError:
-        # Another wallet has given it an address that is none.
+        # Another wallet has stored a URL that is not valid.
         return False
 
 
-def _announce(
+def _write_store(
     store: Store, rows: Sequence[Subscription], described: set[int]
 ) -> list[EventDraft]:
-    """Write into the shared store what is missing there, or differs."""
+    """Write entries that are missing in the shared store, or differ from the rows."""
     keys = notify_keys(rows)
-    standing = present_values(store, [row.topic for row in rows])
+    present = present_values(store, [row.topic for row in rows])
     values = {}
     for row in rows:
         sym_key = keys.get(Topic(row.topic))
         if sym_key is None:
             continue
         value = row.with_key(sym_key)
-        if row.pk in described or not _says(standing.get(row.topic), value):
+        if row.pk in described or not _is_equal(present.get(row.topic), value):
             values[row.topic] = value
     try:
         return store_set(
             store.account_id,
             store.name,
             store_entries(values.values()),
-            notes={topic: in_words(value) for topic, value in values.items()},
+            notes={topic: describe(value) for topic, value in values.items()},
         )
     except StoreKeyMissing:
-        # Damage that the keychain has reported; the account's inbox goes on.
+        # The keychain has reported the damage; the subscriptions here still work.
         return []
 
 
-def _says(text: str | None, value: NotifySubscription) -> bool:
-    """Whether the entry in the store means the same types and the same life."""
+def _is_equal(text: str | None, value: NotifySubscription) -> bool:
+    """Whether the entry in the store has the same types and the same expiry."""
     if text is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Work that needs a dapp's documents: items of one dapp share one reading."""
+"""Queues of work that needs a dapp's documents: items of one dapp share one reading."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class _AtDapp(Generic[_Item]):
 def drain_by_dapp(
     claim: Callable[[int], Sequence[_Item]],
     url_of: Callable[[_Item], str],
-    go_on: Callable[[list[_Item], DappDocument | None], None],
+    handle: Callable[[list[_Item], DappDocument | None], None],
     *,
     is_to_read: Callable[[str, DappDocument | None], bool],
     slots: int,
 ) -> int:
-    """Claim items, read the documents of their dapps where needed, go on with them.
+    """Claim items, read the documents of their dapps where needed, handle the items.
 
-    ``go_on`` gets items of one dapp and its documents as they are kept by then. Returns
-    how many items were claimed. Uses the network.
+    ``handle`` receives the items of one dapp and its stored documents. Returns how many
+    items were claimed. Uses the network.
     """
     count = 0
 
@@ -63,7 +63,7 @@ def drain_by_dapp(
             [found.url for found, _ in results], field_name="url"
         )
         for found, _ in results:
-            go_on(found.items, kept.get(found.url))
+            handle(found.items, kept.get(found.url))
 
     drain(claim_by_dapp, read, record, slots=slots)
     return count

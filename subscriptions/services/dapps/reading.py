@@ -1,8 +1,8 @@
-"""Reading a dapp's did.json and wc-notify-config.json: for the report and to subscribe.
+"""Reading a dapp's did.json and wc-notify-config.json, for domain checks and to subscribe.
 
-Spec: protocol.md, section 5.4; reliability.md, item 20. There is one reader, so that what
-the report calls fine can be subscribed to. It says of each rule whether the documents keep
-it, and what the dapp's owner must change where they don't. Nothing is stored here.
+There is one reader for both, so that a dapp that passes the check can be subscribed to. It
+reports for each rule whether the documents follow it, and what the dapp's owner must change
+where they don't. Nothing is stored here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ IDENTIFIER: Final = "Identifier"
 ENCRYPTION_KEY: Final = "Encryption key (X25519)"
 SIGNING_KEY: Final = "Signing key (Ed25519)"
 TYPES: Final = "Notification types"
-# Answers that may be others a moment later.
+# Request timeout, too early, too many requests: a retry may succeed.
 PASSING_STATUSES: Final = frozenset({408, 425, 429})
 KEYS_REMEDY: Final = (
     "List two JsonWebKey2020 methods, first X25519 (keyAgreement), then Ed25519 "
@@ -68,7 +68,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came of asking a dapp: both documents, or why not and whether that may pass."""
+    """Both documents of a dapp, or why there are none and whether a retry may help."""
 
     url: str
     keep_for: timedelta = timedelta()
@@ -81,7 +81,7 @@ class Reading:
 
 @dataclass(slots=True)
 class _Report:
-    """What was found so far; ``on_step`` receives every change."""
+    """The lines so far; ``on_step`` receives every change."""
 
     on_step: Callable[[tuple[Check, ...], str], None] | None = None
     checks: list[Check] = field(default_factory=list)
@@ -114,12 +114,21 @@ def read_dapp(
 ) -> Reading:
     """Both documents of the dapp at ``url``. Uses the network.
 
-    With ``on_step``, which receives the lines so far and what is waited for, the second
-    document is read although the first has a fault: a report is about both.
+    With ``on_step``, which receives the lines so far and the document being fetched, the
+    second document is read even if the first is invalid: a report covers both.
     """
     app = AppUrl.parse(url)
     report = _Report(on_step)
-    keep_for, document = _read_did_json(report, app)
+    answer, members = _get(report, DID_JSON, app)
+    document = None
+    keep_for = timedelta()
+    if answer is None or members is None:
+        report.skip(IDENTIFIER, ENCRYPTION_KEY, SIGNING_KEY)
+    else:
+        keep_for = _good_for(answer)
+        is_own = _check_identifier(report, members, app)
+        document = _read_keys(report, members)
+        document = document if is_own else None
     config = None
     if document is not None or on_step is not None:
         config = _read_config(report, app)
@@ -132,7 +141,7 @@ def read_dapp(
 
 
 def read_did_document(url: str) -> Reading:
-    """The did.json below ``url`` alone: a server has one, and no types."""
+    """Only the did.json below ``url``: a Cast Server has no wc-notify-config.json."""
     report = _Report()
     answer, members = _get(report, DID_JSON, AppUrl.parse(url))
     document = None if members is None else _read_keys(report, members)
@@ -141,22 +150,10 @@ def read_did_document(url: str) -> Reading:
     return Reading(url, _good_for(answer), document)
 
 
-def _read_did_json(
-    report: _Report, app: AppUrl
-) -> tuple[timedelta, DidWebDocument | None]:
-    answer, members = _get(report, DID_JSON, app)
-    if answer is None or members is None:
-        report.skip(IDENTIFIER, ENCRYPTION_KEY, SIGNING_KEY)
-        return timedelta(), None
-    is_ours = _check_identifier(report, members, app)
-    document = _read_keys(report, members)
-    return _good_for(answer), document if is_ours else None
-
-
 def _check_identifier(report: _Report, members: JsonObject, app: AppUrl) -> bool:
-    """Whether the document may be this dapp's: a copy of another's is not.
+    """Whether the document may be this dapp's, and not a copy of another's.
 
-    At home, where a document waits for its domain, it may name that domain already.
+    On an exempt address (development) it may already have the id of its later domain.
     """
     found = document_id(members)
     expected = f"did:web:{app.authority.replace(':', '%3A')}" + app.path.replace(
@@ -215,7 +212,7 @@ def _read_config(report: _Report, app: AppUrl) -> NotifyConfig | None:
 def _get(
     report: _Report, name: str, app: AppUrl
 ) -> tuple[Response | None, JsonObject | None]:
-    """Fetch and read one JSON document; reports one line on where it stopped."""
+    """Fetch and parse one JSON document; reports one line with the first failure."""
     url = app.well_known(name)
     report.waits_for(name)
     limits = settings.LIMITS

@@ -1,1 +1,1 @@
-"""Received notifications: storing, reading, replay from history."""
+"""Notifications: reception, replay from History, read state."""

@@ -1,9 +1,9 @@
 """Older notifications of a subscription, read from History.
 
-Spec: servers/history; protocol.md, section 9; ``walletconnect.notify.cold_start``. A
-subscription that came through Sync is due for it once; the row keeps the due time, so
-that a lost task loses nothing, and says why its history is incomplete. What the relay's
-mailbox brought meanwhile is met again here and changes nothing.
+Spec: servers/history; ``walletconnect.notify.cold_start``. A subscription that came through
+Sync is replayed once; the due time and the reason of a failure are in the job's row, so a
+lost task loses nothing. Messages that the relay's mailbox has delivered meanwhile are found
+again here and change nothing.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.message import ReceivedMessage
 
-# Above the time that a long history takes; a killed worker's lease ends before.
+# More than a long history takes. A killed worker's rows are free at once, not after it.
 LEASE: Final = timedelta(minutes=5)
 BUDGET_S: Final = 60.0
 BACKOFF: Final = Backoff(first_s=10.0, max_s=3_600.0, max_attempts=200)
 Kind = SubscriptionJob.Kind
-# A receipt for an older one interests nobody: its token is no longer valid.
+# The token of an older message has expired, so its receipt would be refused.
 RECEIPT_WITHIN_S: Final = 30 * 24 * 60 * 60
 
 
 def replay_due() -> int:
-    """Replay subscriptions that are due, until none is or time is over; how many.
+    """Replay due subscriptions until none is left or time is over; returns how many.
 
-    A few at the same time over all tasks, fair between users. Uses the network.
+    All tasks together replay a few at a time, fairly between users. Uses the network.
     """
     until = clock.monotonic() + BUDGET_S
     count = 0
@@ -70,7 +70,7 @@ def _claim() -> SubscriptionJob | None:
     claimed = (
         SubscriptionJob.objects.of_kind(Kind.HISTORY)
         .select_related("subscription__account")
-        # Without the dapp's key nothing can be verified; learning it makes it due.
+        # Nothing can be verified without the dapp's key; the job is due once it is known.
         .exclude(subscription__dapp_authentication_did="")
         .claim(
             1,
@@ -104,7 +104,7 @@ def _replay(job: SubscriptionJob, sym_key: SymKey) -> None:
 @transaction.atomic
 def _keep(job: SubscriptionJob, sym_key: SymKey, found: list[ReceivedMessage]) -> None:
     row = job.subscription
-    # Behind the subscription's lock, as everything that ends or follows it.
+    # Everything that ends or changes a subscription takes this lock first.
     active = Subscription.objects.active().select_for_update(of=("self",))
     if not active.filter(pk=row.pk).exists() or not job.finish():
         return
@@ -115,7 +115,7 @@ def _keep(job: SubscriptionJob, sym_key: SymKey, found: list[ReceivedMessage]) -
     events = keep_messages(older, receipts=False)
     events += keep_messages(recent)
     if events:
-        # An archive does not say what was read in the meantime.
+        # The archive does not contain what was read in the meantime.
         ask_soon(row)
     record_events([*events, subscription_event(EventKind.SUBSCRIPTION, row)])
 
@@ -126,7 +126,7 @@ def _has_number(received: ReceivedMessage) -> bool:
 
 
 def _arrived(row: Subscription, sym_key: SymKey, received: ReceivedMessage) -> Arrived:
-    # An archive does not say when a message was published; the dapp's token does.
+    # The archive has no time of publication; the dapp's token has.
     published_at = received.message.sent_at or received.iat * 1000
     return Arrived(row, received, sym_key, published_at)
 

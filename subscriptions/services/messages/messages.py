@@ -1,9 +1,12 @@
-"""Notifications that arrive: verified, kept once, answered with a receipt.
+"""Notifications that arrive: verified, stored once, answered with a receipt.
 
-Spec: clients/notify/notify-message.md; protocol.md, sections 5.3, 5.6 and 5.7;
-``walletconnect.notify.message``. A batch is one query for the subscriptions, one insert,
-one call of the outbox. A message is known by its subscription and JSON-RPC id, so that
-it is kept once however often the relay, its mailbox or History brings it.
+Spec: clients/notify/notify-message.md; ``walletconnect.notify.message``. A batch costs one
+query for the subscriptions, one insert and one call of the outbox. A message is identified
+by its subscription and JSON-RPC id, so it is stored once even if relay, mailbox and History
+deliver it several times.
+
+A new field of a notification is added in three places: ``NotifyMessage`` in the core,
+``NotifyMessageRecord``, and ``_columns`` here.
 """
 
 from __future__ import annotations
@@ -20,9 +23,13 @@ from common import clock, entropy
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
-from subscriptions.models import DappDocument, Subscription
+from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from subscriptions.services.dapps import documents
-from subscriptions.services.wallet import message_event, publish, wallet_identities
+from subscriptions.services.wallet import (
+    message_event,
+    publish,
+    wallet_identities,
+)
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.did import AccountId
 from walletconnect.identity.jwt import DidJwt
@@ -36,7 +43,7 @@ from walletconnect.notify.message import (
 from walletconnect.relay.rpc import JsonRpcRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from walletconnect.crypto.keys import SymKey
     from walletconnect.relay.messages import Publication
@@ -45,27 +52,9 @@ LEARN_TASK: Final = "subscriptions.learn_dapps"
 NO_SUBSCRIPTION: Final = "no subscription has this topic"
 DAPP_UNKNOWN: Final = "the dapp's authentication key is not known yet"
 DAPP_CHANGED: Final = "signed by another key than the dapp's pinned one"
-# What a peer of the account or the dapp's server sent wrongly, though in good form:
-# it is told, so that it need not send it again.
+# Well-formed envelopes with a bad payload get an error response, so that the sender does
+# not repeat them. Nothing is sent for a bad signature, which anyone could provoke.
 _ANSWERED: Final = frozenset({ErrorCode.MALFORMED, ErrorCode.TOO_LARGE})
-
-_INSERT: Final = """
-INSERT INTO subscriptions_notifymessagerecord
-    (subscription_id, rpc_id, notification_id, type, title, body, icon, url,
-     message_auth, published_at, received_at)
-SELECT subscription_id, rpc_id, notification_id, type, title, body, icon, url,
-       message_auth, published_at, %s
-FROM ROWS FROM (json_to_recordset(%s) AS (
-    subscription_id bigint, rpc_id bigint, notification_id text, type text, title text,
-    body text, icon text, url text, message_auth text, published_at timestamptz
-)) WITH ORDINALITY AS new (
-    subscription_id, rpc_id, notification_id, type, title,
-    body, icon, url, message_auth, published_at, place
-)
-ORDER BY place
-ON CONFLICT (subscription_id, rpc_id) DO NOTHING
-RETURNING id, subscription_id, rpc_id
-"""
 
 _RAISE_IAT: Final = """
 UPDATE subscriptions_subscription AS kept SET last_iat = new.iat
@@ -76,7 +65,7 @@ WHERE kept.id = new.id AND kept.last_iat < new.iat
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A verified notification, whose it is, and when the relay got it (milliseconds)."""
+    """A verified notification, its subscription, and when it was published (ms)."""
 
     subscription: Subscription
     received: ReceivedMessage
@@ -85,7 +74,7 @@ class Arrived:
 
     @property
     def place(self) -> tuple[int, int]:
-        # ``_rpc_id`` let no other ids through.
+        # Other ids were refused when the message was verified.
         return self.subscription.pk, int(self.received.request_id)
 
 
@@ -97,34 +86,58 @@ def receive_messages(messages: list[Inbound]) -> Declined:
     )
     arrived: list[Arrived] = []
     errors: list[Publication] = []
+    unknown: set[str] = set()
+    changed: set[str] = set()
     for message in messages:
+        subscription = subscriptions.get(message.topic)
         try:
-            arrived.append(_verified(subscriptions.get(message.topic), message))
+            if subscription is None:
+                raise Refused(NO_SUBSCRIPTION)
+            arrived.append(_verify(subscription, message))
+        except TryLater as reason:
+            declined[message.pk] = reason
+            if subscription is not None:
+                dapps = unknown if reason.reason == DAPP_UNKNOWN else changed
+                dapps.add(subscription.dapp_url)
         except NotHandled as reason:
             declined[message.pk] = reason
         except RemoteProtocolError as error:
             declined[message.pk] = Refused(str(error))
-            errors += _told(message, error)
-    _log_missing(declined, messages, subscriptions)
-    events = keep_messages(arrived, also_publish=errors)
-    record_events(events)
+            if error.code in _ANSWERED and isinstance(message.payload, JsonRpcRequest):
+                errors.append(
+                    publish_error(
+                        methods.MESSAGE,
+                        error,
+                        request_id=message.payload.id,
+                        sym_key=message.sym_key,
+                        iv=entropy.iv(),
+                    )
+                )
+    if unknown:
+        enqueue_on_commit(LEARN_TASK)
+    if changed:
+        documents.mark_stale(changed)
+    record_events(keep_messages(arrived, also_publish=errors))
     failpoint("message.before_commit")
     return declined
 
 
-def _verified(subscription: Subscription | None, message: Inbound) -> Arrived:
-    if subscription is None:
-        raise Refused(NO_SUBSCRIPTION)
-    if not isinstance(message.payload, JsonRpcRequest):
+def _verify(subscription: Subscription, message: Inbound) -> Arrived:
+    request = message.payload
+    if not isinstance(request, JsonRpcRequest):
         raise Refused("not a request")
     if not subscription.dapp_authentication_did:
         raise TryLater(DAPP_UNKNOWN)
-    _require_id(message.payload)
-    if _signer(message.payload) != subscription.dapp_authentication_did:
-        # The dapp may have new keys; then a person's word is awaited, for a day.
+    # Both columns of the unique key are bigint.
+    if not isinstance(request.id, int) or not 0 < request.id < 2**63:
+        raise Refused("id must be a positive integer below 2^63")
+    signer = DidJwt.parse(token_of_request(request, methods.MESSAGE)).iss
+    if signer != subscription.dapp_authentication_did:
+        # The dapp may have changed its keys. The inbox retries for a day, in which a
+        # person may accept them.
         raise TryLater(DAPP_CHANGED)
     received = receive_message(
-        message.payload,
+        request,
         AccountId.parse(subscription.account.address),
         app=subscription.dapp_url,
         dapp_did=subscription.dapp_authentication_did,
@@ -133,51 +146,7 @@ def _verified(subscription: Subscription | None, message: Inbound) -> Arrived:
     return Arrived(subscription, received, message.sym_key, message.published_at)
 
 
-def _require_id(request: JsonRpcRequest) -> None:
-    if not isinstance(request.id, int) or not 0 < request.id < 2**63:
-        raise Refused("the id is no number")
-
-
-def _signer(request: JsonRpcRequest) -> str:
-    return DidJwt.parse(token_of_request(request, methods.MESSAGE)).iss
-
-
-def _told(message: Inbound, error: RemoteProtocolError) -> list[Publication]:
-    if error.code not in _ANSWERED or not isinstance(message.payload, JsonRpcRequest):
-        return []
-    return [
-        publish_error(
-            methods.MESSAGE,
-            error,
-            request_id=message.payload.id,
-            sym_key=message.sym_key,
-            iv=entropy.iv(),
-        )
-    ]
-
-
-def _log_missing(
-    declined: dict[int, NotHandled],
-    messages: Sequence[Inbound],
-    subscriptions: dict[str, Subscription],
-) -> None:
-    """Have documents read that messages wait for."""
-    waiting = {
-        reason.reason: {
-            subscriptions[message.topic].dapp_url
-            for message in messages
-            if message.pk in declined and declined[message.pk].reason == reason.reason
-        }
-        for reason in declined.values()
-        if isinstance(reason, TryLater)
-    }
-    if waiting.get(DAPP_UNKNOWN):
-        enqueue_on_commit(LEARN_TASK)
-    if doubted := waiting.get(DAPP_CHANGED):
-        documents.doubt(doubted)
-
-
-# --- keeping ----------------------------------------------------------------------------
+# --- storing ----------------------------------------------------------------------------
 
 
 def keep_messages(
@@ -186,48 +155,54 @@ def keep_messages(
     also_publish: Iterable[Publication] = (),
     receipts: bool = True,
 ) -> list[EventDraft]:
-    """Keep what is new and answer it; the events to record."""
-    fresh = _insert(arrived)
-    new = {each.place: each for each in arrived if each.place in fresh}
+    """Store what is new and publish receipts for it; returns the events to record."""
+    pks = _insert(arrived)
+    new = {each.place: each for each in arrived if each.place in pks}
     if new:
-        _raise_iat(new.values())
-        documents.doubt(_with_unknown_types(new.values()))
+        newest: dict[int, int] = {}
+        types: dict[str, set[str]] = {}
+        for each in new.values():
+            row = each.subscription
+            newest[row.pk] = max(newest.get(row.pk, 0), each.received.iat)
+            types.setdefault(row.dapp_url, set()).add(each.received.message.type)
+        with connection.cursor() as cursor:
+            cursor.execute(_RAISE_IAT, [list(newest), list(newest.values())])
+        known = DappDocument.objects.filter(url__in=types).values_list("url", "types")
+        documents.mark_stale(
+            {
+                url
+                for url, offered in known
+                if types[url] - {each["name"] for each in offered}
+            }
+        )
     publications = list(also_publish)
     if receipts:
-        publications += _receipts(list(new.values()))
+        wallets = wallet_identities(each.subscription.account for each in new.values())
+        now = clock.now_s()
+        publications += [
+            make_receipt(
+                each.received,
+                wallets[each.subscription.account_id],
+                sym_key=each.sym_key,
+                iv=entropy.iv(),
+                now=now,
+            )
+            for each in new.values()
+            # An account without an identity key sends no receipts.
+            if each.subscription.account_id in wallets
+        ]
     publish(publications)
     return [
-        message_event(EventKind.MESSAGE, each.subscription.account_id, fresh[place])
+        message_event(EventKind.MESSAGE, each.subscription.account_id, pks[place])
         for place, each in new.items()
     ]
 
 
-def _with_unknown_types(arrived: Collection[Arrived]) -> set[str]:
-    """The dapps that sent a type which their documents, as they were read, lack."""
-    sent: dict[str, set[str]] = {}
-    for each in arrived:
-        url = each.subscription.dapp_url
-        sent.setdefault(url, set()).add(each.received.message.type)
-    rows = DappDocument.objects.filter(url__in=sent).values_list("url", "types")
-    return {url for url, types in rows if sent[url] - {each["name"] for each in types}}
-
-
-def _insert(arrived: Sequence[Arrived]) -> dict[tuple[int, int], int]:
-    """The primary keys of the rows that are new."""
-    if not arrived:
-        return {}
-    first: dict[tuple[int, int], Arrived] = {}
-    for each in arrived:
-        first.setdefault(each.place, each)
-    # One parameter for all rows: far cheaper to quote than an array for each column.
-    rows = orjson.dumps([_row(each) for each in first.values()]).decode()
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [clock.now(), rows])
-        return {(owner, rpc_id): pk for pk, owner, rpc_id in cursor.fetchall()}
-
-
-def _row(arrived: Arrived) -> dict[str, object]:
+def _columns(arrived: Arrived) -> dict[str, object]:
+    """The columns of ``NotifyMessageRecord`` that a message fills."""
     note = arrived.received.message
+    # A relay may claim any time; the future would keep a message on top of the inbox.
+    published_ms = max(0, min(arrived.published_at, clock.now_ms()))
     return {
         "subscription_id": arrived.place[0],
         "rpc_id": arrived.place[1],
@@ -238,37 +213,32 @@ def _row(arrived: Arrived) -> dict[str, object]:
         "icon": note.icon,
         "url": note.url,
         "message_auth": arrived.received.token,
-        "published_at": _moment(arrived.published_at),
+        "published_at": datetime.fromtimestamp(published_ms / 1000, UTC),
+        "received_at": clock.now(),
     }
 
 
-def _moment(milliseconds: int) -> datetime:
-    """A time that a relay claims; it is never later than now."""
-    bounded = max(0, min(milliseconds, clock.now_ms()))
-    return datetime.fromtimestamp(bounded / 1000, UTC)
-
-
-def _raise_iat(arrived: Iterable[Arrived]) -> None:
-    newest: dict[int, int] = {}
+def _insert(arrived: Sequence[Arrived]) -> dict[tuple[int, int], int]:
+    """Insert in this order; returns the primary keys of the rows that are new."""
+    if not arrived:
+        return {}
+    first: dict[tuple[int, int], Arrived] = {}
     for each in arrived:
-        pk = each.subscription.pk
-        newest[pk] = max(newest.get(pk, 0), each.received.iat)
+        first.setdefault(each.place, each)
+    rows = [_columns(each) for each in first.values()]
+    fields = {field.column: field for field in NotifyMessageRecord._meta.fields}
+    names = ", ".join(rows[0])
+    types = ", ".join(f"{name} {fields[name].db_type(connection)}" for name in rows[0])
+    # ``bulk_create`` does not return which rows were new when conflicts are ignored. One
+    # JSON parameter is far cheaper to quote than an array for each column.
+    statement = f"""
+        INSERT INTO {NotifyMessageRecord._meta.db_table} ({names})
+        SELECT {names} FROM ROWS FROM (json_to_recordset(%s) AS ({types}))
+            WITH ORDINALITY AS new ({names}, place)
+        ORDER BY place
+        ON CONFLICT (subscription_id, rpc_id) DO NOTHING
+        RETURNING id, subscription_id, rpc_id
+    """  # noqa: S608  # names of columns
     with connection.cursor() as cursor:
-        cursor.execute(_RAISE_IAT, [list(newest), list(newest.values())])
-
-
-def _receipts(arrived: Sequence[Arrived]) -> list[Publication]:
-    """One receipt each, signed by an identity key of the account, if there is one."""
-    wallets = wallet_identities(each.subscription.account for each in arrived)
-    now = clock.now_s()
-    return [
-        make_receipt(
-            each.received,
-            wallets[each.subscription.account_id],
-            sym_key=each.sym_key,
-            iv=entropy.iv(),
-            now=now,
-        )
-        for each in arrived
-        if each.subscription.account_id in wallets
-    ]
+        cursor.execute(statement, [orjson.dumps(rows).decode()])
+        return {(owner, rpc_id): pk for pk, owner, rpc_id in cursor.fetchall()}

@@ -1,1 +1,1 @@
-"""Protocol v1: the Cast Server's list of subscriptions and read state."""
+"""The Cast Server: watches, subscription lists, read state of other clients."""

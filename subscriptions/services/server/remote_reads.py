@@ -1,18 +1,19 @@
-"""What was read in other clients of the account: wallets of the later generation.
+"""Read state of other clients of the account: wallets of protocol v1.
 
-Protocol.md, sections 10.1 to 10.3; ``walletconnect.notify.read_state``. A list says how many
-notifications the server counts as unread. Where that is not what we think it counts, we
-ask which they are, a moment later and once for whatever happened meanwhile:
+``walletconnect.notify.read_state``. A list carries how many notifications the server counts
+as unread. Where that differs from our own count, we ask which they are, a moment later and
+once for everything that happened meanwhile:
 
-    compare_counts   in a list: is there something to ask, or something left to tell?
-    ask_soon         after a replay of History, which does not say what was read
-    ask_reads        the newest page, of every subscription that is due
-    receive_pages    what is read there is read here; the next page, as far as it matters
+    compare_counts   from a list: is there something to ask for, or something to send?
+    ask_soon         after a replay of History, which does not contain the read state
+    ask_reads        requests the newest page, for every due subscription
+    receive_pages    marks as read what is read at the server; requests the next page if
+                     older notifications are unread here
 
-All wallets hear an answer, so those to others are heard as well. Nobody is told what was
-learnt here: nothing goes in circles. What a person marks as unread again stays unread, for
-the protocol has no word for it (``read_there_at``). A request lives for five minutes and
-may be lost. Then a later list shows the difference, and a page what the server never heard.
+All wallets receive the answers on the topic, so answers to others are applied as well.
+What is learnt here is not sent on, so no update circulates. A notification that a person
+marks as unread again stays unread: the protocol cannot express it (``server_read_at``). A
+request expires after five minutes and may be lost; then a later list shows the difference.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from identity.models import IdentityKey
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from subscriptions.models import NotifyMessageRecord, Subscription, SubscriptionJob
 from subscriptions.services.messages.read_state import App, read_events, send_read_state
-from subscriptions.services.wallet import later_identities, notify_keys, publish
+from subscriptions.services.wallet import notify_keys, publish, v1_identities
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId
@@ -45,7 +46,7 @@ from walletconnect.notify.read_state import (
 from walletconnect.relay.rpc import JsonRpcRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from django.db.models import QuerySet
 
@@ -55,56 +56,54 @@ if TYPE_CHECKING:
 Kind = SubscriptionJob.Kind
 ASK_TASK: Final = "subscriptions.ask_reads"
 ASK_BATCH_SIZE: Final = 200
-# A person reads several in a row. And a client that shows its history again after marking
-# takes any page on the topic for its own answer.
-MOMENT: Final = timedelta(seconds=2)
-# A mark lives half as long.
+# A person reads several in a row, and one request covers them. Also, a v1 client that has
+# just marked something takes any page on the topic as the response to its own request.
+DELAY: Final = timedelta(seconds=2)
+# Twice as long as a mark request lives.
 LOST_AFTER: Final = timedelta(minutes=10)
-# Between a server's sending and the relay's publishing.
-ON_ITS_WAY: Final = timedelta(minutes=1)
+# Between the server's sending and the relay's publishing.
+CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 NO_SUBSCRIPTION: Final = "no subscription has this topic"
 
 
-def compare_counts(told: Sequence[tuple[Subscription, int]]) -> None:
-    """Ask soon where a server's count of unread ones is not what we think it is."""
-    if not told:
+def compare_counts(counted: Sequence[tuple[Subscription, int]]) -> None:
+    """Ask soon where a server's count of unread ones differs from ours."""
+    if not counted:
         return
-    counts = _unread_on_server({row.account_id for row, _ in told})
+    accounts = {row.account_id for row, _ in counted}
+    found = (
+        NotifyMessageRecord.objects.unread_on_server()
+        .filter(subscription__account_id__in=accounts)
+        .values_list("subscription__account_id", "subscription__dapp_url")
+        .annotate(count=Count("pk"))
+    )
+    ours = Counter({(account_id, url): count for account_id, url, count in found})
     due: list[Subscription] = []
-    settled: list[Subscription] = []
-    late: set[App] = set()
-    for row, count in told:
-        here = counts[_app(row)]
-        if here == count:
-            settled.append(row)
-        # Of what came before we did, the server may count more for ever.
-        elif here > count or count != row.unread_told:
-            row.unread_told = count
+    equal: list[Subscription] = []
+    unsent: set[App] = set()
+    for row, count in counted:
+        app = row.account_id, row.dapp_url
+        if ours[app] == count:
+            equal.append(row)
+        # Notifications from before the account joined here are unread at the server for
+        # good: a higher count that has not changed is not asked about again.
+        elif ours[app] > count or count != row.server_unread_count:
+            row.server_unread_count = count
             due.append(row)
-        if here < count:
-            late.add(_app(row))
+        if ours[app] < count:
+            unsent.add(app)
     _ask_soon(due)
-    _let_be(settled)
-    _send_unsent_reads(late)
-
-
-def _let_be(rows: Iterable[Subscription]) -> None:
-    """Nothing to ask any more: the server has our own marks."""
-    settled = list(rows)
-    SubscriptionJob.objects.cancel(settled, Kind.READS)
-    asking = [row for row in settled if row.unread_told is not None]
+    SubscriptionJob.objects.cancel(equal, Kind.READS)
+    asking = [row for row in equal if row.server_unread_count is not None]
     for row in asking:
-        row.unread_told = None
-    Subscription.objects.bulk_update(asking, ["unread_told"])
-
-
-def _send_unsent_reads(apps: Collection[App]) -> None:
-    """Tell what was read here while there was nobody to tell it, or to be told."""
-    if apps:
+        row.server_unread_count = None
+    Subscription.objects.bulk_update(asking, ["server_unread_count"])
+    if unsent:
+        # Read here while the account had no signing identity, or the dapp was unlisted.
         send_read_state(
             NotifyMessageRecord.objects.filter(
-                subscription__account_id__in={account_id for account_id, _ in apps},
-                subscription__dapp_url__in={dapp_url for _, dapp_url in apps},
+                subscription__account_id__in={account_id for account_id, _ in unsent},
+                subscription__dapp_url__in={dapp_url for _, dapp_url in unsent},
             )
         )
 
@@ -112,48 +111,33 @@ def _send_unsent_reads(apps: Collection[App]) -> None:
 def ask_soon(row: Subscription) -> None:
     """Ask what was read; in the caller's transaction."""
     if row.supports_v1:
-        row.unread_told = None
+        row.server_unread_count = None
         _ask_soon([row])
 
 
 def _ask_soon(rows: Sequence[Subscription]) -> None:
     if rows:
-        Subscription.objects.bulk_update(rows, ["unread_told"])
-        at = clock.now() + MOMENT
+        Subscription.objects.bulk_update(rows, ["server_unread_count"])
+        at = clock.now() + DELAY
         SubscriptionJob.objects.schedule(Kind.READS, rows, at=at)
-        enqueue_on_commit(ASK_TASK, delay_s=MOMENT.total_seconds())
+        enqueue_on_commit(ASK_TASK, delay_s=DELAY.total_seconds())
 
 
-def _unread_on_server(account_ids: Collection[int]) -> Counter[App]:
-    """How many are unread here, and at the server too for all we know."""
-    found = (
-        NotifyMessageRecord.objects.unread_on_server()
-        .filter(subscription__account_id__in=account_ids)
-        .values_list("subscription__account_id", "subscription__dapp_url")
-        .annotate(count=Count("pk"))
-    )
-    return Counter({(account_id, url): count for account_id, url, count in found})
-
-
-def _app(row: Subscription) -> App:
-    return row.account_id, row.dapp_url
-
-
-# --- asking ---------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------
 
 
 @transaction.atomic
 def ask_reads() -> bool:
-    """Ask for the newest page where it is due; whether there may be more."""
+    """Request the newest page where it is due. True if there may be more."""
     jobs = (
         SubscriptionJob.objects.of_kind(Kind.READS)
         .filter(subscription__listed_by__isnull=False)
-        # Until its documents have been read it stays due.
+        # Stays due until its dapp's key is known.
         .exclude(subscription__dapp_authentication_did="")
         .select_related("subscription__account")
         .claim(ASK_BATCH_SIZE, owner="subscription__account__user_id")
     )
-    # Asking is writing rows, in this transaction: nothing to wait for.
+    # Requests are rows of this transaction, so the lease ends with it.
     SubscriptionJob.objects.filter(pk__in=[job.pk for job in jobs]).update(**NO_WORK)
     rows = [job.subscription for job in jobs]
     publish(_requests(dict.fromkeys(rows)))
@@ -162,9 +146,9 @@ def ask_reads() -> bool:
 
 
 def _requests(after: Mapping[Subscription, str | None]) -> Iterator[Publication]:
-    """For each row the page that begins after a notification, or the newest."""
+    """For each row a request for the page after a notification, or for the newest."""
     keys = notify_keys(after)
-    wallets = later_identities(row.account for row in after)
+    wallets = v1_identities(row.account for row in after)
     for row, notification_id in after.items():
         sym_key = keys.get(Topic(row.topic))
         wallet = wallets.get(row.account_id)
@@ -180,7 +164,7 @@ def _requests(after: Mapping[Subscription, str | None]) -> Iterator[Publication]
             )
 
 
-# --- being told -----------------------------------------------------------------------
+# --- pages ----------------------------------------------------------------------------
 
 
 def receive_pages(messages: list[Inbound]) -> Declined:
@@ -191,87 +175,81 @@ def receive_pages(messages: list[Inbound]) -> Declined:
     )
     pages: list[tuple[Subscription, NotificationPage]] = []
     for message in messages:
-        try:
-            pages.append(_page(rows.get(message.topic), message))
-        except NotHandled as reason:
-            declined[message.pk] = reason
-        except RemoteProtocolError as error:
-            declined[message.pk] = Refused(str(error))
-    read = _follow(pages)
-    _resend(pages)
+        row = rows.get(message.topic)
+        if row is None or not row.dapp_authentication_did:
+            declined[message.pk] = Refused(NO_SUBSCRIPTION)
+        elif isinstance(message.payload, JsonRpcRequest):
+            declined[message.pk] = Refused("not an answer")
+        else:
+            try:
+                page = read_notifications(
+                    message.payload,
+                    AccountId.parse(row.account.address),
+                    app=row.dapp_url,
+                    dapp_did=row.dapp_authentication_did,
+                    now=clock.now_s(),
+                )
+                pages.append((row, page))
+            except RemoteProtocolError as error:
+                declined[message.pk] = Refused(str(error))
+    read = _mark_read(pages)
+    # Sent once, but unread at the server after its request has expired: send it again.
+    lost = _records_on(pages, is_read=False).filter(
+        read_at__isnull=False, server_read_at__lt=clock.now() - LOST_AFTER
+    )
+    pks = list(lost.values_list("pk", flat=True))
+    if pks:
+        again = NotifyMessageRecord.objects.filter(pk__in=pks)
+        again.update(server_read_at=None)
+        send_read_state(again)
     publish(_requests(_unfinished(pages)))
-    record_events(read_events([(pk, owner, account) for pk, owner, account in read]))
+    record_events(read_events(read))
     failpoint("reads.told.before_commit")
     return declined
 
 
-def _page(
-    row: Subscription | None, message: Inbound
-) -> tuple[Subscription, NotificationPage]:
-    if row is None or not row.dapp_authentication_did:
-        raise Refused(NO_SUBSCRIPTION)
-    if isinstance(message.payload, JsonRpcRequest):
-        raise Refused("not an answer")
-    page = read_notifications(
-        message.payload,
-        AccountId.parse(row.account.address),
-        app=row.dapp_url,
-        dapp_did=row.dapp_authentication_did,
-        now=clock.now_s(),
-    )
-    return row, page
-
-
-def _follow(
+def _mark_read(
     pages: Iterable[tuple[Subscription, NotificationPage]],
 ) -> list[tuple[int, int, int]]:
-    """Mark as read what is read there; what was unread here until now."""
+    """Mark as read what is read at the server; returns what was unread here until now."""
     records = list(
-        _named(pages, is_read=True)
+        _records_on(pages, is_read=True)
         .select_for_update(of=("self",))
-        .filter(read_there_at=None)
+        .filter(server_read_at=None)
         .order_by("pk")
         .values_list("pk", "subscription_id", "subscription__account_id", "read_at")
     )
     now = clock.now()
-    fresh = [record[:3] for record in records if record[3] is None]
-    of = NotifyMessageRecord.objects.filter
-    of(pk__in=[record[0] for record in records]).update(read_there_at=now)
-    of(pk__in=[pk for pk, _, _ in fresh]).update(read_at=now, read_by=None)
+    fresh = [
+        (pk, owner, account_id)
+        for pk, owner, account_id, read_at in records
+        if read_at is None
+    ]
+    with_pks = NotifyMessageRecord.objects.filter
+    with_pks(pk__in=[record[0] for record in records]).update(server_read_at=now)
+    with_pks(pk__in=[record[0] for record in fresh]).update(read_at=now, read_by=None)
     return fresh
 
 
-def _resend(pages: Iterable[tuple[Subscription, NotificationPage]]) -> None:
-    """What the server was told and did not hear."""
-    unheard = _named(pages, is_read=False).filter(
-        read_at__isnull=False, read_there_at__lt=clock.now() - LOST_AFTER
-    )
-    pks = list(unheard.values_list("pk", flat=True))
-    if pks:
-        again = NotifyMessageRecord.objects.filter(pk__in=pks)
-        again.update(read_there_at=None)
-        send_read_state(again)
-
-
-def _named(
+def _records_on(
     pages: Iterable[tuple[Subscription, NotificationPage]], *, is_read: bool
 ) -> QuerySet[NotifyMessageRecord]:
-    """The records of what is read there, or of what is not."""
-    named = Q(pk__in=[])
+    """Our records of the notifications that are read at the server, or unread there."""
+    found = Q(pk__in=[])
     for row, page in pages:
         notes = [note for note in page.notifications if bool(note.is_read) is is_read]
-        named |= Q(
+        found |= Q(
             subscription__account_id=row.account_id,
             subscription__dapp_url=row.dapp_url,
             notification_id__in=[note.id for note in notes if note.id],
         )
-    return NotifyMessageRecord.objects.filter(named)
+    return NotifyMessageRecord.objects.filter(found)
 
 
 def _unfinished(
     pages: Sequence[tuple[Subscription, NotificationPage]],
 ) -> dict[Subscription, str | None]:
-    """Our own questions that need another page: older ones than these are unread here."""
+    """Our own requests that need another page, with the last notification they have."""
     asked = {page.asked_by for _, page in pages if page.more and page.notifications}
     if not asked:
         return {}
@@ -288,12 +266,14 @@ def _unfinished(
 
 
 def _is_unread_before(row: Subscription, last: NotifyMessage) -> bool:
+    """Whether older notifications than this one are unread here."""
     if last.id is None or last.sent_at is None or last.sent_at < 0:
         return False
     unread = NotifyMessageRecord.objects.unread_on_server().filter(
         subscription__account_id=row.account_id, subscription__dapp_url=row.dapp_url
     )
-    if row.unread_told is not None and unread.count() <= row.unread_told:
+    count = row.server_unread_count
+    if count is not None and unread.count() <= count:
         return False
-    moment = datetime.fromtimestamp(min(last.sent_at, clock.now_ms()) / 1000, UTC)
-    return unread.filter(published_at__lte=moment + ON_ITS_WAY).exists()
+    sent_at = datetime.fromtimestamp(min(last.sent_at, clock.now_ms()) / 1000, UTC)
+    return unread.filter(published_at__lte=sent_at + CLOCK_TOLERANCE).exists()

@@ -1,1 +1,1 @@
-"""A subscription from the first request to the stored entry."""
+"""From the subscribe request to the stored subscription, and adoption from Sync."""

@@ -1,17 +1,17 @@
-"""W1 hears the dapp's answer: steps 14 to 18, and 19 to 20 on our other devices.
+"""W1 receives the dapp's answer: steps 14 to 18, and 19 to 20 on the user's other devices.
 
-Spec: the seed; ``walletconnect.notify.subscribe``. One transaction for a batch of
-answers: the attempt's state, the subscription, key P, the wanted notify topic and the
-message to the shared store. All or nothing of it is there after a crash, and the relay
-delivers the answer again if it was nothing.
+Spec: ``walletconnect.notify.subscribe``. One transaction for a batch of answers: the
+attempt's state, the subscription, key P, the wanted notify topic and the message to the
+shared store. After a crash either all of it is there or none, and then the relay delivers
+the answer again.
 
-Our own devices share this server, so for them "Wx stores the subscription" is the moving
-of their cursor in the store, in the same transaction; wallets elsewhere take the message.
+All devices of a user share this server's database, so for them "Wx stores the subscription"
+is moving their cursor in the store, in the same transaction. Wallets elsewhere receive the
+store message.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from accounts.models import Device
@@ -34,7 +34,7 @@ from subscriptions.services.subscribe.attempts import (
 )
 from subscriptions.services.wallet import (
     attempt_event,
-    in_words,
+    describe,
     keep_notify_keys,
     store_entries,
     subscription_event,
@@ -52,66 +52,104 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from syncstore.models import Store
-    from walletconnect.crypto.keys import KeyPair
 
 KEY_LOST: Final = "The key of this request is no longer in the keychain."
 NOT_WAITING: Final = "no subscribe attempt waits for this answer"
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What a batch of answers comes to."""
-
-    stores: dict[int, Store]
-    devices: dict[int, list[Device]]
-    events: list[EventDraft] = field(default_factory=list)
-    drafts: list[StepDraft] = field(default_factory=list)
-
-
 def settle_attempts(messages: list[Inbound]) -> Declined:
     """Answers to subscribe requests; runs in the transaction of the dispatch."""
     declined: dict[int, NotHandled] = {}
-    stores, attempts = _locked({message.topic for message in messages})
+    events: list[EventDraft] = []
+    drafts: list[StepDraft] = []
+    waiting = SubscribeAttempt.objects.filter(
+        response_topic__in={message.topic for message in messages},
+        state=State.REQUESTED,
+    )
+    # The stores are locked before the attempts: syncstore's lock order.
+    accounts = set(waiting.values_list("account_id", flat=True))
+    stores = {
+        store.account_id: store
+        for store in lock_stores(
+            account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE
+        )
+    }
+    attempts = {
+        attempt.response_topic: attempt
+        for attempt in waiting.select_for_update(of=("self",))
+        .select_related("account", "device")
+        .order_by("pk")
+    }
     pairs = key_pairs(
         Holder.WALLET, [each.topic_of_key_pair_y for each in attempts.values()]
     )
-    batch = _Batch(stores, _devices_of(attempts.values()))
+    devices = _active_devices(attempts.values())
     for message in messages:
         attempt = attempts.get(message.topic)
-        if attempt is None or attempt.state != State.REQUESTED:
+        answer = message.payload
+        if (
+            attempt is None
+            or attempt.state != State.REQUESTED
+            or isinstance(answer, JsonRpcRequest)
+            or answer.id != attempt.rpc_id
+        ):
             declined[message.pk] = Refused(NOT_WAITING)
             continue
         key_pair_y = pairs.get(Topic(attempt.topic_of_key_pair_y))
-        refusal = _take_answer(batch, attempt, message, key_pair_y)
-        if refusal is not None:
-            declined[message.pk] = refusal
-    runlog.record_all(batch.drafts)
-    record_events(batch.events)
+        if key_pair_y is None:
+            declined[message.pk] = Refused(KEY_LOST)
+            events += _end(attempt, State.REJECTED, KEY_LOST)
+            continue
+        try:
+            settlement = settle_subscription(
+                attempt.pending, answer, key_pair_y=key_pair_y, now=clock.now_s()
+            )
+        except RemoteProtocolError as error:
+            # Only the dapp's server has the key of this topic, so no better answer can
+            # follow a bad one: the attempt ends.
+            if error.code is ErrorCode.REFUSED:
+                events += _end(
+                    attempt, State.REJECTED, f"The dapp refused: {error.message}"
+                )
+                continue
+            declined[message.pk] = Refused(str(error))
+            if error.code is ErrorCode.EXPIRED:
+                events += _end(attempt, State.EXPIRED, NO_ANSWER)
+            else:
+                reason = f"The dapp's answer is unusable: {error}"
+                events += _end(attempt, State.REJECTED, reason)
+            continue
+        store = stores.get(attempt.account_id)
+        new = State.SETTLED if store is None else State.SYNCED
+        last = Step.SUBSCRIBE_NOTIFY_TOPIC if store is None else Step.SYNC_SUBSCRIPTION
+        now = clock.now()
+        if not move(
+            [attempt.pk],
+            State.REQUESTED,
+            new,
+            settled_at=now,
+            last_step=last,
+            reason="",
+        ):
+            continue
+        attempt.state = new
+        row = _keep_subscription(attempt, settlement)
+        drafts += _w1_drafts(attempt, settlement, message)
+        if store is not None:
+            others = devices[attempt.account.user_id]
+            events += _sync(attempt, settlement, store, others, drafts=drafts)
+        close_run(attempt)
+        events += [
+            attempt_event(attempt),
+            subscription_event(EventKind.SUBSCRIPTION, row),
+        ]
+    runlog.record_all(drafts)
+    record_events(events)
     failpoint("subscribe.14.before_commit")
     return declined
 
 
-def _locked(
-    topics: set[Topic],
-) -> tuple[dict[int, Store], dict[str, SubscribeAttempt]]:
-    """The stores first (syncstore's rule), then the attempts."""
-    waiting = SubscribeAttempt.objects.filter(
-        response_topic__in=topics, state=State.REQUESTED
-    )
-    accounts = set(waiting.values_list("account_id", flat=True))
-    stores = lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
-    attempts = (
-        waiting.select_for_update(of=("self",))
-        .select_related("account", "device")
-        .order_by("pk")
-    )
-    return (
-        {store.account_id: store for store in stores},
-        {attempt.response_topic: attempt for attempt in attempts},
-    )
-
-
-def _devices_of(attempts: Iterable[SubscribeAttempt]) -> dict[int, list[Device]]:
+def _active_devices(attempts: Iterable[SubscribeAttempt]) -> dict[int, list[Device]]:
     """Active devices by user."""
     users = {attempt.account.user_id for attempt in attempts}
     found: dict[int, list[Device]] = {user: [] for user in users}
@@ -120,69 +158,27 @@ def _devices_of(attempts: Iterable[SubscribeAttempt]) -> dict[int, list[Device]]
     return found
 
 
-def _take_answer(
-    batch: _Batch,
-    attempt: SubscribeAttempt,
-    message: Inbound,
-    key_pair_y: KeyPair | None,
-) -> Refused | None:
-    answer = message.payload
-    if isinstance(answer, JsonRpcRequest) or answer.id != attempt.rpc_id:
-        return Refused(NOT_WAITING)
-    if key_pair_y is None:
-        _reject(batch, attempt, State.REJECTED, KEY_LOST)
-        return Refused(KEY_LOST)
-    try:
-        settlement = settle_subscription(
-            attempt.pending, answer, key_pair_y=key_pair_y, now=clock.now_s()
-        )
-    except RemoteProtocolError as error:
-        return _refuse(batch, attempt, error)
-    _settle(batch, attempt, settlement, message)
-    return None
+def _end(attempt: SubscribeAttempt, new: State, reason: str) -> list[EventDraft]:
+    ended = end_attempt(attempt, new, reason=reason)
+    return [attempt_event(attempt)] if ended else []
 
 
-def _refuse(
-    batch: _Batch, attempt: SubscribeAttempt, error: RemoteProtocolError
-) -> Refused | None:
-    """Nobody but the dapp's server can write on this topic: a bad answer is final."""
-    if error.code is ErrorCode.EXPIRED:
-        _reject(batch, attempt, State.EXPIRED, NO_ANSWER)
-        return Refused(str(error))
-    if error.code is ErrorCode.REFUSED:
-        _reject(batch, attempt, State.REJECTED, f"The dapp says: {error.message}")
-        return None
-    _reject(batch, attempt, State.REJECTED, f"The dapp's answer is unusable: {error}")
-    return Refused(str(error))
-
-
-def _reject(batch: _Batch, attempt: SubscribeAttempt, new: State, reason: str) -> None:
-    if end_attempt(attempt, new, reason=reason):
-        batch.events.append(attempt_event(attempt))
-
-
-# --- steps 14 to 18 ---------------------------------------------------------------------
-
-
-def _settle(
-    batch: _Batch,
-    attempt: SubscribeAttempt,
-    settlement: Settlement,
-    message: Inbound,
-) -> None:
-    now = clock.now()
-    value = settlement.subscription
-    store = batch.stores.get(attempt.account_id)
-    new = State.SETTLED if store is None else State.SYNCED
-    last = Step.SUBSCRIBE_NOTIFY_TOPIC if store is None else Step.SYNC_SUBSCRIPTION
-    if not move(
-        [attempt.pk], State.REQUESTED, new, settled_at=now, last_step=last, reason=""
-    ):
-        return
-    attempt.state = new
-    keep_notify_keys([value], account_id=attempt.account_id)
-    row = _kept(attempt, settlement)
+def _keep_subscription(
+    attempt: SubscribeAttempt, settlement: Settlement
+) -> Subscription:
+    """Steps 15 to 17: the row, key P, and the wanted notify topic."""
+    # P is fresh, so a row for its topic exists only if the dapp repeats a key.
+    row = Subscription.objects.filter(
+        account=attempt.account, topic=settlement.notify_topic
+    ).first() or Subscription(account=attempt.account, created_at=clock.now())
+    row.mirror(settlement.subscription)
+    row.dapp_authentication_did = attempt.dapp_authentication_did
+    row.added_by = Subscription.AddedBy.SUBSCRIBE
+    row.device = attempt.device
+    row.deleted_at, row.delete_reason = None, ""
+    row.save()
     SubscribeAttempt.objects.filter(pk=attempt.pk).update(subscription=row)
+    keep_notify_keys([settlement.subscription], account_id=attempt.account_id)
     outbox.subscribe(
         Party.WALLET,
         [settlement.notify_topic],
@@ -190,63 +186,43 @@ def _settle(
         step=Step.SUBSCRIBE_NOTIFY_TOPIC,
         account_id=attempt.account_id,
     )
-    batch.drafts += _w1_drafts(attempt, settlement, message)
-    if store is not None:
-        _announce(batch, attempt, settlement, store)
-    close_run(attempt)
     audit(
         "subscription.added",
         device=attempt.device,
         account=attempt.account,
         subject=row.dapp_url,
     )
-    batch.events += [
-        attempt_event(attempt),
-        subscription_event(EventKind.SUBSCRIPTION, row),
-    ]
-
-
-def _kept(attempt: SubscribeAttempt, settlement: Settlement) -> Subscription:
-    """The row of the subscription; P is fresh, so that there is hardly ever one yet."""
-    row = Subscription.objects.filter(
-        account=attempt.account, topic=settlement.notify_topic
-    ).first() or Subscription(account=attempt.account, created_at=clock.now())
-    row.take(settlement.subscription)
-    row.dapp_authentication_did = attempt.dapp_authentication_did
-    row.added_by = Subscription.AddedBy.SUBSCRIBE
-    row.device = attempt.device
-    row.deleted_at = None
-    row.delete_reason = ""
-    row.save()
     return row
 
 
-def _announce(
-    batch: _Batch,
+def _sync(
     attempt: SubscribeAttempt,
     settlement: Settlement,
     store: Store,
-) -> None:
-    """Step 18, and for each of our other devices 19; 20 once the relay has confirmed."""
+    devices: Iterable[Device],
+    *,
+    drafts: list[StepDraft],
+) -> list[EventDraft]:
+    """Step 18, and 19 for each other device; 20 once the relay has confirmed."""
     value = settlement.subscription
-    batch.events += store_set(
+    events = store_set(
         attempt.account_id,
         NOTIFY_SUBSCRIPTION_STORE,
         store_entries([value]),
         device=attempt.device,
-        notes={value.topic: in_words(value)},
+        notes={value.topic: describe(value)},
     )
     failpoint("subscribe.18.before_commit")
     run = attempt.response_topic
     synced = {"storeTopic": store.topic, "method": SET.name, "tag": int(SET.tag)}
-    batch.drafts.append(
-        _draft(attempt, Step.SYNC_SUBSCRIPTION, {**synced, "key": value.topic})
+    drafts.append(
+        _w1_draft(attempt, Step.SYNC_SUBSCRIPTION, {**synced, "key": value.topic})
     )
-    for device in batch.devices[attempt.account.user_id]:
+    for device in devices:
         if device.pk == attempt.device_id:
             continue
         stored = {"device": device.name, "key": value.topic}
-        batch.drafts.append(
+        drafts.append(
             StepDraft(
                 run,
                 Step.STORE_SUBSCRIPTION,
@@ -265,6 +241,7 @@ def _announce(
             account_id=attempt.account_id,
             actor_key=str(device.pk),
         )
+    return events
 
 
 def _w1_drafts(
@@ -276,15 +253,20 @@ def _w1_drafts(
         "messageId": message.message_id,
         "publishedAt": message.published_at,
     }
-    seen: dict[Step, dict[str, object]] = {
-        Step.RECEIVE_RESPONSE: received,
-        Step.W1_DERIVE_SYM_KEY_P: {},
-        Step.DERIVE_NOTIFY_TOPIC: {"notifyTopic": settlement.notify_topic},
-    }
-    return [_draft(attempt, step, wire) for step, wire in seen.items()]
+    return [
+        _w1_draft(attempt, Step.RECEIVE_RESPONSE, received),
+        _w1_draft(attempt, Step.W1_DERIVE_SYM_KEY_P, {}),
+        _w1_draft(
+            attempt,
+            Step.DERIVE_NOTIFY_TOPIC,
+            {"notifyTopic": settlement.notify_topic},
+        ),
+    ]
 
 
-def _draft(attempt: SubscribeAttempt, step: Step, wire: dict[str, object]) -> StepDraft:
+def _w1_draft(
+    attempt: SubscribeAttempt, step: Step, wire: dict[str, object]
+) -> StepDraft:
     return StepDraft(
         attempt.response_topic,
         step,

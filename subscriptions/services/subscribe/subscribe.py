@@ -1,10 +1,10 @@
 """W1 subscribes: steps 1 to 7 of the twenty.
 
-Spec: the seed; ``walletconnect.notify.subscribe`` shows the steps. ``subscribe`` leaves a
-row and starts a task; the task reads the dapp's documents outside any transaction and
-then, in one transaction, makes Y, stores the request's exact bytes in the outbox and
-wants the response topic. The request is sent until the relay has it, always the same
-bytes; the dapp has as long to answer as its token lives.
+Spec: ``walletconnect.notify.subscribe`` shows the steps. ``subscribe`` stores a row and starts a
+task. The task reads the dapp's documents outside any transaction; then, in one transaction,
+it makes Y, stores the request's exact bytes in the outbox and subscribes to the response
+topic. The same bytes are published until the relay has acknowledged them; the dapp may
+answer until their token expires.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from subscriptions.services.errors import (
 from subscriptions.services.subscribe.attempts import State, end_attempt, move
 from subscriptions.services.wallet import (
     attempt_event,
+    publish,
     require_few_types,
     require_own,
     wallet_identity,
 )
-from subscriptions.services.wallet import publish as publish_all
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import DidWebDocument, public_key_of
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from accounts.models import Account, Device
 
 RESOLVE_TASK: Final = "subscriptions.resolve_dapp"
-# While the Keys Server has not confirmed the identity key of a fresh device.
+# Until the Keys Server has confirmed the identity key of a new device.
 KEY_BACKOFF: Final = Backoff(first_s=2.0, max_s=60.0)
 # How long a dapp's documents may stay unreadable.
 RESOLVE_FOR: Final = timedelta(minutes=15)
@@ -82,39 +82,15 @@ def subscribe(
 ) -> SubscribeAttempt:
     """Start to subscribe ``account`` to a dapp, for these types or for all.
 
-    While a run for this dapp is open, the answer is that run. Raises
-    ``SubscriptionRefused``.
+    Returns the open attempt if there is one already. Raises ``SubscriptionRefused``.
     """
     require_own(account, device)
     url = documents.normalize_dapp_url(dapp_url)
-    running = _running(account, url)
-    if running is not None:
-        return running
-    _check_room(account, url)
-    if types is not None:
-        require_few_types(types)
-    _check_types(url, types)
-    verdict = limits.consume("subscribe_client", str(account.pk))
-    if not verdict.allowed:
-        raise TooMany("Too many subscribe requests today.", verdict.retry_after)
-    try:
-        with transaction.atomic():
-            return _start(account, url, types=types, device=device)
-    except IntegrityError:
-        # Pressed twice at the same moment; then the other one is there now.
-        running = _running(account, url)
-        if running is None:
-            raise
-        return running
-
-
-def _running(account: Account, url: str) -> SubscribeAttempt | None:
-    return SubscribeAttempt.objects.filter(
+    running = SubscribeAttempt.objects.filter(
         account=account, dapp_url=url, state__in=SubscribeAttempt.OPEN
-    ).first()
-
-
-def _check_room(account: Account, url: str) -> None:
+    )
+    if (found := running.first()) is not None:
+        return found
     active = Subscription.objects.active().of(account)
     present = active.filter(dapp_url=url).first()
     if present is not None:
@@ -122,13 +98,36 @@ def _check_room(account: Account, url: str) -> None:
     most = settings.LIMITS.subscriptions_per_account
     if active.count() >= most:
         raise TooMany(f"An account has at most {most} subscriptions.")
-
-
-def _check_types(url: str, types: Collection[str] | None) -> None:
-    """Refuse unknown types at once if the dapp is known; else they are checked later."""
+    if types is not None:
+        require_few_types(types)
     known = DappDocument.objects.filter(url=url, fetched_at__isnull=False).first()
     if known is not None and known.is_current(clock.now()):
+        # Refuses unknown types at once; for an unknown dapp the task does it later.
         _scope(known, types)
+    verdict = limits.consume("subscribe_client", str(account.pk))
+    if not verdict.allowed:
+        raise TooMany("Too many subscribe requests today.", verdict.retry_after)
+    now = clock.now()
+    try:
+        with transaction.atomic():
+            attempt = SubscribeAttempt.objects.create(
+                account=account,
+                device=device,
+                dapp_url=url,
+                wanted_types=None if types is None else sorted(types),
+                next_attempt_at=now,
+                created_at=now,
+                expires_at=now + RESOLVE_FOR,
+            )
+            enqueue_on_commit(RESOLVE_TASK)
+            record_events([attempt_event(attempt)])
+            failpoint("subscribe.start.before_commit")
+            return attempt
+    except IntegrityError:
+        # Pressed twice at the same moment: the other request has created the row.
+        if (found := running.first()) is None:
+            raise
+        return found
 
 
 def _scope(document: DappDocument, types: Collection[str] | None) -> ScopeMap:
@@ -141,42 +140,19 @@ def _scope(document: DappDocument, types: Collection[str] | None) -> ScopeMap:
     return scope.with_enabled(wanted)
 
 
-def _start(
-    account: Account,
-    url: str,
-    *,
-    types: Collection[str] | None,
-    device: Device,
-) -> SubscribeAttempt:
-    now = clock.now()
-    attempt = SubscribeAttempt.objects.create(
-        account=account,
-        device=device,
-        dapp_url=url,
-        wanted_types=None if types is None else sorted(types),
-        next_attempt_at=now,
-        created_at=now,
-        expires_at=now + RESOLVE_FOR,
-    )
-    enqueue_on_commit(RESOLVE_TASK)
-    record_events([attempt_event(attempt)])
-    failpoint("subscribe.start.before_commit")
-    return attempt
-
-
 # --- step 1, outside any transaction ----------------------------------------------------
 
 
 def resolve_due() -> int:
-    """Read the documents of dapps that attempts wait for, and send the requests.
+    """Read the documents that due attempts need, and send the requests.
 
-    Takes whatever is due, so that one task serves many. Uses the network.
+    One task serves all attempts that are due, however many. Uses the network.
     """
     return drain_by_dapp(
         _claim,
         lambda attempt: attempt.dapp_url,
-        _go_on_all,
-        is_to_read=_is_to_read,
+        _continue_attempts,
+        is_to_read=lambda _, kept: kept is None or not kept.is_current(clock.now()),
         slots=settings.LIMITS.subscribes,
     )
 
@@ -199,43 +175,39 @@ def _claim(limit: int) -> list[SubscribeAttempt]:
     )
 
 
-def _is_to_read(_: str, document: DappDocument | None) -> bool:
-    return document is None or not document.is_current(clock.now())
-
-
-def _go_on_all(attempts: list[SubscribeAttempt], document: DappDocument | None) -> None:
+def _continue_attempts(
+    attempts: list[SubscribeAttempt], document: DappDocument | None
+) -> None:
+    """Send the requests of attempts at one dapp, or reject or defer the attempts."""
     failpoint("subscribe.01.after_fetch")
+    if document is None:
+        return
     for attempt in attempts:
-        if document is not None:
-            _go_on(attempt, document)
-
-
-def _go_on(attempt: SubscribeAttempt, document: DappDocument) -> None:
-    if not document.public_key_x:
-        _wait_or_reject(attempt, document)
-        return
-    try:
-        if document.changed_keys is not None:
-            raise DappUnusable(KEYS_CHANGED)
-        _request(attempt, document, _scope(document, attempt.wanted_types))
-    except (SubscriptionRefused, RemoteProtocolError) as error:
-        reject(attempt, str(error))
-    except NoIdentityKey as error:
-        if not error.pending:
-            reject(attempt, "No device of the account has a registered identity key.")
-            return
-        attempt.retry_later(KEY_BACKOFF, "The identity key is not registered yet.")
-
-
-def _wait_or_reject(attempt: SubscribeAttempt, document: DappDocument) -> None:
-    """Documents that were never read well: 404 ends the attempt, a slow network waits."""
-    due_at = document.expires_at
-    if document.may_pass and due_at is not None:
-        attempt.put_off(due_at, document.reason)
-        wait = (due_at - clock.now()).total_seconds()
-        enqueue_on_commit(RESOLVE_TASK, delay_s=max(wait, 0.0))
-        return
-    reject(attempt, document.reason)
+        if not document.public_key_x:
+            # Never read successfully. A network failure is retried, a 404 is final.
+            due_at = document.expires_at
+            if not document.may_pass or due_at is None:
+                reject(attempt, document.reason)
+                continue
+            attempt.put_off(due_at, document.reason)
+            wait = (due_at - clock.now()).total_seconds()
+            enqueue_on_commit(RESOLVE_TASK, delay_s=max(wait, 0.0))
+            continue
+        try:
+            if document.changed_keys is not None:
+                raise DappUnusable(KEYS_CHANGED)
+            _request(attempt, document, _scope(document, attempt.wanted_types))
+        except (SubscriptionRefused, RemoteProtocolError) as error:
+            reject(attempt, str(error))
+        except NoIdentityKey as error:
+            if error.pending:
+                attempt.retry_later(
+                    KEY_BACKOFF, "The identity key is not registered yet."
+                )
+            else:
+                reject(
+                    attempt, "No device of the account has a registered identity key."
+                )
 
 
 @transaction.atomic
@@ -253,8 +225,13 @@ def _request(
 ) -> None:
     now = clock.now()
     key_pair_y = KeyPair.from_private(entropy.key_bytes())
+    pinned = DidWebDocument(
+        did=f"did:web:{document.domain}",
+        key_agreement=bytes.fromhex(document.public_key_x),
+        authentication=public_key_of(document.authentication_key),
+    )
     request = request_subscription(
-        _did_document(document),
+        pinned,
         wallet_identity(attempt.account, attempt.device),
         key_pair_y=key_pair_y,
         metadata=document.metadata,
@@ -263,11 +240,27 @@ def _request(
         iv=entropy.iv(),
         now=int(now.timestamp()),
     )
-    if not _requested(attempt, request, key_pair_y, now=now):
+    pending = request.pending
+    if not move(
+        [attempt.pk],
+        State.RESOLVING,
+        State.REQUESTED,
+        last_step=Step.SUBSCRIBE_RESPONSE_TOPIC,
+        response_topic=request.response_topic,
+        topic_of_key_pair_y=key_pair_y.topic,
+        rpc_id=pending.request_id,
+        identity_did=pending.identity_did,
+        dapp_authentication_did=pending.dapp_did,
+        scope=pending.scope.to_value(),
+        metadata=pending.metadata.to_value(),
+        requested_at=now,
+        expires_at=datetime.fromtimestamp(pending.expires_at, UTC),
+        reason="",
+    ):
         return
     put_key_pair(Holder.WALLET, key_pair_y, account_id=attempt.account_id)
     put_sym_keys(Holder.WALLET, [request.sym_key_s], account_id=attempt.account_id)
-    publish_all([request.publish])
+    publish([request.publish])
     failpoint("subscribe.05.before_commit")
     outbox.subscribe(
         Party.WALLET,
@@ -280,50 +273,13 @@ def _request(
     record_events([attempt_event(attempt)])
 
 
-def _did_document(document: DappDocument) -> DidWebDocument:
-    """The pinned keys, as the core reads them from a did.json."""
-    return DidWebDocument(
-        did=f"did:web:{document.domain}",
-        key_agreement=bytes.fromhex(document.public_key_x),
-        authentication=public_key_of(document.authentication_key),
-    )
-
-
-def _requested(
-    attempt: SubscribeAttempt,
-    request: SubscribeRequest,
-    key_pair_y: KeyPair,
-    *,
-    now: datetime,
-) -> bool:
-    pending = request.pending
-    return bool(
-        move(
-            [attempt.pk],
-            State.RESOLVING,
-            State.REQUESTED,
-            last_step=Step.SUBSCRIBE_RESPONSE_TOPIC,
-            response_topic=request.response_topic,
-            topic_of_key_pair_y=key_pair_y.topic,
-            rpc_id=pending.request_id,
-            identity_did=pending.identity_did,
-            dapp_authentication_did=pending.dapp_did,
-            scope=pending.scope.to_value(),
-            metadata=pending.metadata.to_value(),
-            requested_at=now,
-            expires_at=datetime.fromtimestamp(pending.expires_at, UTC),
-            reason="",
-        )
-    )
-
-
 def _drafts(
     attempt: SubscribeAttempt,
     document: DappDocument,
     request: SubscribeRequest,
     key_pair_y: KeyPair,
 ) -> list[StepDraft]:
-    """What others could see of steps 1 to 6; the gateway records step 7."""
+    """Steps 1 to 6 without secrets; the gateway records step 7."""
     published = request.publish
     seen: dict[Step, dict[str, object]] = {
         Step.FETCH_DID_DOCUMENT: {
@@ -344,19 +300,16 @@ def _drafts(
         },
         Step.DERIVE_RESPONSE_TOPIC: {"responseTopic": request.response_topic},
     }
+    # For this run, a cached document was available from its start.
+    read_at = max(document.fetched_at or attempt.created_at, attempt.created_at)
     return [
         StepDraft(
             request.response_topic,
             step,
             W1,
             wire,
-            at=_read_at(attempt, document) if step == 1 else clock.now(),
+            at=read_at if step is Step.FETCH_DID_DOCUMENT else clock.now(),
             account_id=attempt.account_id,
         )
         for step, wire in seen.items()
     ]
-
-
-def _read_at(attempt: SubscribeAttempt, document: DappDocument) -> datetime:
-    """When key X was read for this run; a kept document was at hand from the start."""
-    return max(document.fetched_at or attempt.created_at, attempt.created_at)
