@@ -42,11 +42,15 @@ bench: .venv/.development
 	$(PIP) install -r requirements-dev.txt
 	touch $@
 
+# For Python 3.14 some packages have no wheels yet, so an older one is preferred.
 .venv/.made:
 	python=; \
-	for name in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
-	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
-	  then python=$$name; break; fi; \
+	for newest in $(if $(PYTHON),99,13) 99; do \
+	  for name in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+	    if [ -z "$$python" ] && "$$name" -c "import sys; \
+	      sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $$newest))" 2>/dev/null; \
+	    then python=$$name; fi; \
+	  done; \
 	done; \
 	if [ -z "$$python" ]; then \
 	  echo "notifyweb needs Python 3.11 or later; none was found." >&2; exit 2; fi; \

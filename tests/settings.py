@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 
-BASE = Path(__file__).resolve().parent.parent
-for name in ("NOTIFYWEB_PUBLIC_URL", "NOTIFYWEB_DEMO", "RELAY_URL", "SECRET_KEY"):
-    os.environ.pop(name, None)
-for name in ("DATABASE_URL", "REDIS_URL", "KEYCHAIN_KEYS", "KEYS_SERVER_URL"):
-    os.environ.pop(name, None)
+from tests.system import BASE, OURS
+
+# The settings of an installation, as a shell that runs one has them, are not ours.
+for name in [name for name in os.environ if name.startswith(OURS)]:
+    if name != "DJANGO_SETTINGS_MODULE":
+        del os.environ[name]
 os.environ["NOTIFYWEB_DATA_DIR"] = str(BASE / ".data-test")
 
 from notifyweb.embedded.paths import Paths

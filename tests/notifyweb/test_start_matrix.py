@@ -233,3 +233,48 @@ def test_an_ipv6_bind_is_refused_where_the_kernel_has_no_ipv6(settings, monkeypa
     monkeypatch.setattr(socket, "socket", without_ipv6)
     with pytest.raises(SettingError, match=r"on ::1 cannot be used .*not supported"):
         open_sockets()
+
+
+FAKE_PYTHON = """#!/bin/sh
+if [ "$1" = -m ]; then mkdir -p .venv && echo {name} > .venv/made-by; exit; fi
+exec {real} -c 'import sys; sys.version_info = ({version}, 0, "final", 0)
+exec(sys.argv[1])' "$2"
+"""
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ({"python3": "3, 14", "python3.12": "3, 12"}, "python3.12"),
+        ({"python3": "3, 11", "python3.13": "3, 13"}, "python3"),
+        (
+            {"python3": "3, 9", "python3.13": "3, 13", "python3.11": "3, 11"},
+            "python3.13",
+        ),
+        ({"python3": "3, 14"}, "python3"),
+        ({"python3": "3, 10"}, None),
+    ],
+)
+def test_make_takes_a_python_for_which_all_packages_have_wheels(folder, found, wanted):
+    shutil.copy(BASE / "Makefile", folder)
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, version in found.items():
+        text = FAKE_PYTHON.format(name=name, real=sys.executable, version=version)
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    for name in ("sh", "mkdir", "touch"):
+        (programs / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        [shutil.which("make"), ".venv/.made"],
+        cwd=folder,
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if wanted is None:
+        assert done.returncode == 2
+        assert "needs Python 3.11 or later" in done.stderr
+    else:
+        assert (folder / ".venv" / "made-by").read_text() == f"{wanted}\n", done.stderr
