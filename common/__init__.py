@@ -1,1 +1,1 @@
-"""What every app stands on: clock, entropy, guarded HTTP, limits, wake-ups."""
+"""Shared by every package: clock, entropy, guarded HTTP, limits, work queues, wake-ups."""

@@ -26,18 +26,13 @@ NEVER = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether anybody on the Internet reaches the same host at ``address``."""
-    carried = _carried(address)
-    if carried is not None:
-        return is_public(carried)
+    """Whether ``address`` is the same host from everywhere on the Internet."""
+    if isinstance(address, ipaddress.IPv6Address):
+        carried = address.ipv4_mapped or address.sixtofour
+        if address in NAT64:
+            carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if carried is not None:
+            return is_public(carried)
     if any(address.version == net.version and address in net for net in NEVER):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _carried(address: Address) -> ipaddress.IPv4Address | None:
-    if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address in NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour

@@ -1,8 +1,8 @@
-"""Who is calling, as far as limits go: one name per client address.
+"""The client address of a request, and the key under which limits count it.
 
-The address comes from the connection, or from ``X-Forwarded-For`` when
-``settings.TRUSTED_PROXIES`` says how many proxies of ours stand in front; what those
-did not write themselves is not believed. One subnet_key has a whole IPv6 /64.
+The address comes from the connection, or from ``X-Forwarded-For`` behind
+``settings.TRUSTED_PROXIES`` proxies. Entries that those proxies did not write are ignored,
+since a client can send any. An IPv6 client usually owns a /64, so that counts as one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 IPV6_PREFIX_BITS = 64
-NOBODY = "unknown"
+UNKNOWN = "unknown"
 
 
 def client_address(request: HttpRequest) -> str:
@@ -41,11 +41,11 @@ def address_behind(peer: str, *, forwarded: str) -> str:
 
 
 def subnet_key(address: str) -> str:
-    """IPv4 as it is, IPv6 by its /64, anything else one common name."""
+    """The IPv4 address, the /64 of an IPv6 address, or one key for everything else."""
     try:
         found = ipaddress.ip_address(address.split("%")[0])
     except ValueError:
-        return NOBODY
+        return UNKNOWN
     if isinstance(found, ipaddress.IPv4Address):
         return str(found)
     if found.ipv4_mapped is not None:

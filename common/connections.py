@@ -1,4 +1,4 @@
-"""The process's Redis client for short commands, and giving the database back."""
+"""The Redis client for short commands, and releasing the database connection."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ MAX_CONNECTIONS = 1_000
 
 @functools.cache
 def shared_redis() -> redis.Redis:
-    """It gives up soon: what Redis does for us is a hint or a limit, and a request
-    that waits for it waits in vain. One retry covers a connection gone stale."""
+    """The process's client for short commands.
+
+    It fails after two seconds: Redis carries hints and rate limits here, and a request
+    can do without either. One retry covers a connection that Redis closed meanwhile.
+    """
     return redis.Redis.from_url(
         settings.REDIS_URL,
         socket_timeout=TIMEOUT_S,
@@ -28,9 +31,9 @@ def shared_redis() -> redis.Redis:
 
 
 def release_database() -> None:
-    """Give this thread's database connection back before it waits for something else.
+    """Close this thread's database connection before it waits for something else.
 
-    The next query takes one again. Inside a transaction nothing is given back.
+    The next query opens one again. Inside a transaction this does nothing.
     """
     if not connection.in_atomic_block:
         connection.close()

@@ -1,4 +1,4 @@
-"""Dapp addresses as people paste them, in their one spelling."""
+"""Dapp addresses as people paste them, normalized."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 class NotAnAddress(ValueError):
-    """What was entered is not the address of a dapp; the text says why."""
+    """The text is not the address of a dapp; ``str`` is the reason for the user."""
 
 
 def parse_dapp_url(text: str) -> AppUrl:

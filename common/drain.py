@@ -1,7 +1,7 @@
-"""Network work side by side: claim, send, record, until nothing is due.
+"""Concurrent network work: claim, send, record, until nothing is due.
 
 ``drain`` is how a task works on a queue of ``common.work_queue`` whose items wait for
-other servers. ``single_run`` keeps a second task of its kind from doing the same beside it.
+other servers. ``single_run`` keeps a second task from doing the same work concurrently.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-# Set when the process ends: what runs is finished, nothing more is claimed.
+# Set when the process ends: running items are finished, no more are claimed.
 stopping = threading.Event()
-# With the wait for what is still running it stays below the time after which the broker
+# With the wait for the items that still run it stays below the time after which the broker
 # delivers the task again.
 BUDGET_S: Final = 90.0
 DRAIN_TIME_LIMIT_S: Final = 115
@@ -39,8 +39,8 @@ def drain(
     """Work on what is due, ``slots`` at a time, until nothing is left or time is over.
 
     ``claim`` and ``record`` run in this thread and may use the database; ``work`` runs
-    in threads and waits for the network, so it must not. A slow item holds one slot and
-    nothing else: the others are recorded and replaced as they finish. Returns how many
+    in threads and waits for the network, so it must not use the database. A slow item
+    holds one slot and nothing else: the others are recorded and replaced as they finish. Returns how many
     items were taken.
     """
     until = clock.monotonic() + budget_s
@@ -52,7 +52,7 @@ def drain(
             if room > 0 and clock.monotonic() < until and not stopping.is_set():
                 items = claim(room)
                 taken += len(items)
-                # Each thread sees the clock of this one.
+                # Tests freeze the clock in a context variable; threads need a copy.
                 running |= {
                     threads.submit(contextvars.copy_context().run, work, item)
                     for item in items
@@ -67,10 +67,10 @@ def drain(
 
 
 class SingleRun:
-    """Of several calls in one process one runs; another has it run once more.
+    """Runs one of several concurrent calls in a process; the others make it run again.
 
-    For tasks that take whatever is due: a second one beside the first would find the
-    same rows, and one that was skipped could miss a row that came at the very end.
+    For tasks that take all due rows: a second one would find the same rows, and skipping
+    it could miss a row that became due as the first was about to end.
     """
 
     def __init__(self) -> None:

@@ -21,6 +21,6 @@ _armed = armed()
 
 
 def failpoint(name: str) -> None:
-    """Die here without clean-up if a test armed this name; else do nothing."""
+    """Kill the process without clean-up if a test armed this name."""
     if name in _armed:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Signs of life of our processes, kept in Redis and read by the health page.
+"""Heartbeats of our processes, stored in Redis and read by the health page.
 
-Key ``heartbeat:<name>``, value milliseconds since 1970, gone after a minute. Losing one
-makes a process look silent for a moment and nothing else.
+Key ``heartbeat:<name>``, value milliseconds since 1970, expires after ten minutes. A lost
+heartbeat makes a process look silent for a moment and has no other effect.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def beat(name: str) -> None:
 
 
 def ages(names: list[str]) -> dict[str, float | None]:
-    """Seconds since each one's last sign; None if there was none lately."""
+    """Seconds since the last heartbeat of each; None if there was none lately."""
     found = shared_redis().mget([KEY_PREFIX + name for name in names])
     now = clock.now_ms()
     return {

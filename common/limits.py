@@ -1,9 +1,9 @@
 """Every limit of the system, and the token buckets that hold the rates.
 
-One table (``Limits``), one place to change it: ``NOTIFYWEB_LIMITS``. A rate is a
-bucket in Redis that one script fills and empties, so that all processes share it and
-no clock of ours matters. If Redis is away the door is open: a limit protects the
-service, and a service that refuses everybody protects nobody.
+One table (``Limits``), changed by ``NOTIFYWEB_LIMITS``. A rate is a bucket in Redis that
+one script fills and empties, so that all processes share it and only Redis' clock
+matters. Without Redis every call passes: refusing all calls would cost more than the
+minutes without rates.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Bucket:
             raise ValueError(f"{text!r} is not a rate such as 50+2/h")
         burst, refill, unit = match.groups()
         if int(burst) == 0 or int(refill) == 0:
-            raise ValueError(f"{text!r} lets nothing through")
+            raise ValueError(f"{text!r} allows nothing")
         return cls(int(burst), int(refill) / UNITS[unit])
 
 
@@ -154,7 +154,7 @@ def configured_limits(text: str, *, demo: bool, strict_spam_rule: bool) -> Limit
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether one request may pass, and what its answer tells the caller."""
+    """Whether a request may pass, and the headers of its answer."""
 
     allowed: bool
     limit: int
@@ -173,7 +173,7 @@ class Verdict:
 
 # KEYS: one bucket each. ARGV: burst, tokens per second, cost. Redis' own clock
 # decides. Answers, per bucket: taken (0 or 1), tokens left, seconds until it fits.
-TAKE_SCRIPT = """
+CONSUME_SCRIPT = """
 local burst, rate, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -210,7 +210,7 @@ def consume(name: str, key: str, cost: int = 1) -> Verdict:
 
 
 def consume_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
-    """One verdict per key, in one round trip: a batch never asks key by key."""
+    """One verdict per key, in one round trip."""
     if not keys:
         return []
     bucket = bucket_of(name)
@@ -238,4 +238,4 @@ def consume_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
 
 @functools.cache
 def _script() -> redis.commands.core.Script:
-    return shared_redis().register_script(TAKE_SCRIPT)
+    return shared_redis().register_script(CONSUME_SCRIPT)

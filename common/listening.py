@@ -1,10 +1,9 @@
 """A listening socket that outlives the process behind it.
 
-Whoever starts us may hold the port open and hand the socket over: our launcher
-(``NOTIFYWEB_LISTEN_FD``) or systemd (``LISTEN_FDS``, socket activation). While the process
-is started again, a client that connects waits in the queue instead of being refused. That
-matters: the released cores 2.10 and 2.12 try once after they lost their relay, and when that
-one try is refused they stay away for good (docs/interop.md).
+Our launcher (``NOTIFYWEB_LISTEN_FD``) or systemd (``LISTEN_FDS``, socket activation) holds
+the port open and passes the socket on. While the process restarts, clients that connect wait
+in the queue instead of being refused. That matters: the released cores 2.10 and 2.12 try to
+reconnect once, and never again if that try is refused (docs/interop.md).
 """
 
 from __future__ import annotations
@@ -19,13 +18,10 @@ SYSTEMD_FIRST = 3
 
 
 def inherited_socket() -> socket.socket | None:
-    """The socket that was handed to this process, if any."""
-    number = _inherited_fd()
-    return None if number is None else socket.socket(fileno=number)
-
-
-def _inherited_fd() -> int | None:
+    """The socket that was passed to this process, if any."""
     if own := os.environ.get(VARIABLE):
-        return int(own)
+        return socket.socket(fileno=int(own))
     is_for_us = os.environ.get(SYSTEMD_PID) == str(os.getpid())
-    return SYSTEMD_FIRST if is_for_us and os.environ.get(SYSTEMD_COUNT) == "1" else None
+    if is_for_us and os.environ.get(SYSTEMD_COUNT) == "1":
+        return socket.socket(fileno=SYSTEMD_FIRST)
+    return None

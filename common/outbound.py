@@ -1,9 +1,9 @@
-"""The only HTTP client of the project, guarded against being sent inwards.
+"""The only HTTP client of the project, guarded against server-side request forgery.
 
-Documents, key servers and webhooks live at addresses that strangers chose. So: https
-on port 443, public addresses only, resolved once and connected to exactly what was
-checked, no redirects, no cookies, no proxy variables, one deadline over everything and
-a cap on what is read, counted after decompression. The hosts of
+Documents, Keys Servers and webhooks are at addresses that strangers chose. So: https
+on port 443, public addresses only, resolved once and connected to exactly the checked
+addresses, no redirects, no cookies, no proxy variables, one deadline over everything and
+a cap on the length of the answer, counted after decompression. The hosts of
 ``settings.OUTBOUND_ALLOW`` may be private, plain http and on any port.
 """
 
@@ -54,7 +54,7 @@ __all__ = [
 USER_AGENT = "notifyweb"
 MAX_ADDRESSES = 8
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-# Set here and by nobody else.
+# Set by this module only; callers cannot override them.
 OWN_HEADERS = frozenset(
     {
         "host",
@@ -98,12 +98,26 @@ def fetch(
     """One request, one whole answer, all within ``deadline`` seconds.
 
     An answer longer than ``max_bytes`` is refused, or cut there with ``truncate``. A
-    redirect is an answer like any other: it is handed back, never followed.
+    redirect is returned like any other answer, never followed.
     """
     target = target_of(url)
     until = clock.monotonic() + deadline
     if json is not None:
         content = json_module.dumps(json, separators=(",", ":")).encode()
+    sent = {
+        "host": target.host_header,
+        "user-agent": USER_AGENT,
+        "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
+        "connection": "close",
+    }
+    if content is not None:
+        sent["content-length"] = str(len(content))
+    if json is not None:
+        sent["content-type"] = "application/json"
+    for name, value in (headers or {}).items():
+        if name.lower() not in OWN_HEADERS:
+            sent[name.lower()] = value
     request = httpcore.Request(
         method,
         httpcore.URL(
@@ -112,9 +126,10 @@ def fetch(
             port=target.port,
             target=target.path.encode(),
         ),
-        headers=_request_headers(
-            target, headers or {}, content=content, is_json=json is not None
-        ),
+        headers=[
+            (name.encode("ascii"), value.encode("ascii"))
+            for name, value in sent.items()
+        ],
         content=content,
     )
     backend = _GuardedBackend(target, until)
@@ -130,32 +145,18 @@ def fetch(
                 name.decode("latin-1").lower(): value.decode("latin-1")
                 for name, value in answer.headers
             }
-            body = _read(answer, found, max_bytes=max_bytes, truncate=truncate)
+            body = bytearray()
+            for chunk in _decoded(answer.iter_stream(), found, max_bytes + 1):
+                body += chunk
+                if len(body) > max_bytes and not truncate:
+                    raise OutboundRefused(
+                        f"the answer is longer than {max_bytes} bytes"
+                    )
+                if len(body) > max_bytes:
+                    break
         finally:
             answer.close()
-    return Response(answer.status, found, body)
-
-
-def _request_headers(
-    target: Target, given: Mapping[str, str], *, content: bytes | None, is_json: bool
-) -> list[tuple[bytes, bytes]]:
-    found = {
-        "host": target.host_header,
-        "user-agent": USER_AGENT,
-        "accept": "application/json",
-        "accept-encoding": "gzip, deflate",
-        "connection": "close",
-    }
-    if content is not None:
-        found["content-length"] = str(len(content))
-    if is_json:
-        found["content-type"] = "application/json"
-    for name, value in given.items():
-        if name.lower() not in OWN_HEADERS:
-            found[name.lower()] = value
-    return [
-        (name.encode("ascii"), value.encode("ascii")) for name, value in found.items()
-    ]
+    return Response(answer.status, found, bytes(body[:max_bytes]))
 
 
 @contextlib.contextmanager
@@ -170,23 +171,6 @@ def _our_errors() -> Iterator[None]:
         raise OutboundFailed(str(error) or type(error).__name__) from None
     except (OSError, ssl.SSLError) as error:
         raise OutboundFailed(str(error)) from None
-
-
-def _read(
-    answer: httpcore.Response,
-    headers: Mapping[str, str],
-    *,
-    max_bytes: int,
-    truncate: bool,
-) -> bytes:
-    body = bytearray()
-    for chunk in _decoded(answer.iter_stream(), headers, max_bytes + 1):
-        body += chunk
-        if len(body) > max_bytes:
-            if truncate:
-                break
-            raise OutboundRefused(f"the answer is longer than {max_bytes} bytes")
-    return bytes(body[:max_bytes])
 
 
 def _decoded(
@@ -218,7 +202,7 @@ def _tls_context() -> ssl.SSLContext:
 
 
 class _GuardedBackend(httpcore.NetworkBackend):
-    """Connects to the addresses that were checked, and to nothing else."""
+    """Connects to the checked addresses only."""
 
     def __init__(self, target: Target, until: float) -> None:
         self._target = target
@@ -311,10 +295,19 @@ def _resolve(host: str, port: int, until: float) -> list[Address]:
     with contextlib.suppress(ValueError):
         return [ipaddress.ip_address(host)]
     answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
-    # getaddrinfo knows no time limit; a thread of its own may outlast the deadline.
-    threading.Thread(
-        target=_look_up, args=(host, port, answers), name="look-up", daemon=True
-    ).start()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            unique = dict.fromkeys(str(entry[4][0]).split("%")[0] for entry in found)
+            answers.put([ipaddress.ip_address(text) for text in unique])
+        except OSError as error:
+            answers.put(error)
+        except ValueError as error:
+            answers.put(OSError(str(error)))
+
+    # getaddrinfo takes no time limit, so it runs in a thread that may outlive the deadline.
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()
     try:
         answer = answers.get(timeout=_left(until))
     except queue.Empty:
@@ -322,16 +315,3 @@ def _resolve(host: str, port: int, until: float) -> list[Address]:
     if isinstance(answer, OSError):
         raise OutboundFailed("the host name cannot be resolved") from None
     return answer
-
-
-def _look_up(
-    host: str, port: int, answers: queue.SimpleQueue[list[Address] | OSError]
-) -> None:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        unique = dict.fromkeys(str(entry[4][0]).split("%")[0] for entry in found)
-        answers.put([ipaddress.ip_address(text) for text in unique])
-    except OSError as error:
-        answers.put(error)
-    except ValueError as error:
-        answers.put(OSError(str(error)))

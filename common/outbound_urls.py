@@ -1,4 +1,4 @@
-"""Which URLs the guarded HTTP client calls, by their form alone.
+"""Which URLs the guarded HTTP client accepts, by their form alone.
 
 https on port 443 of a public host; the hosts of ``settings.OUTBOUND_ALLOW`` may be private,
 plain http and on any port. Names are checked again by their addresses when they are called.
@@ -24,7 +24,7 @@ FORBIDDEN = ' \\"<>'
 
 
 class OutboundError(Exception):
-    """A request that got no answer we may use."""
+    """A request without a usable answer."""
 
 
 class OutboundRefused(OutboundError):
@@ -55,7 +55,7 @@ class Target:
 def check_url(url: str) -> None:
     """Raise ``OutboundRefused`` if ``fetch`` would refuse this URL by its form.
 
-    The one check of addresses that people, dapps and wallets give us to call.
+    For every address that users, dapps and wallets give us to call.
     """
     target_of(url)
 
@@ -66,7 +66,7 @@ def is_exempt(host: str) -> bool:
 
 
 def target_of(url: str) -> Target:
-    """What to connect to for ``url``; ``OutboundRefused`` says why not."""
+    """What to connect to for ``url``; raises ``OutboundRefused`` with the reason."""
     if len(url) > MAX_URL:
         raise OutboundRefused(f"the URL has more than {MAX_URL} characters")
     if not url.isprintable() or any(each in url for each in FORBIDDEN):
@@ -101,7 +101,7 @@ def target_of(url: str) -> Target:
 
 
 def _check_public(host: str) -> None:
-    """What a host that is not exempt must be, as far as its text shows it."""
+    """Refuse a host that is private by its text; names are resolved and checked later."""
     try:
         public = is_public(ipaddress.ip_address(host))
     except ValueError:

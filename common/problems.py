@@ -1,7 +1,7 @@
 """Error answers of our own HTTP API.
 
-Spec: RFC 9457, "Problem Details for HTTP APIs". An answer says what the caller did
-wrong and where, never a trace, a query, a path or the name of a library.
+Spec: RFC 9457, "Problem Details for HTTP APIs". An answer names what the caller did
+wrong and where, and never shows a trace, a query, a path or the name of a library.
 """
 
 from __future__ import annotations

@@ -99,20 +99,26 @@ class PublicAPI(NinjaAPI):
     def _endpoint(self, view: Callable[..., Any]) -> Callable[..., HttpResponse]:
         @functools.wraps(view)
         def endpoint(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if request.method == "OPTIONS":
-                response = HttpResponse(status=204, headers=PREFLIGHT)
-            else:
-                try:
+            try:
+                if request.method == "OPTIONS":
+                    response = HttpResponse(status=204, headers=PREFLIGHT)
+                else:
                     self._check_size(request)
                     if rate := self.rates.get(request.method or ""):
                         enforce_rate(rate, rate_key(request))
                     response = view(request, *args, **kwargs)
-                except ProblemError as error:
-                    response = self.send_problem(
-                        request, error.problem, headers=error.headers
-                    )
                 if isinstance(response, HttpResponseNotAllowed):
-                    response = self._refuse_method(request, response)
+                    known = response.headers["Allow"]
+                    named = ", ".join(each for each in METHODS if each in known)
+                    detail = f"This address takes {named} only."
+                    raise ProblemError(
+                        Problem("method", "Method not allowed", 405, detail),
+                        headers={"Allow": f"{named}, OPTIONS"},
+                    )
+            except ProblemError as error:
+                response = self.send_problem(
+                    request, error.problem, headers=error.headers
+                )
             for header, value in CORS.items():
                 response.headers.setdefault(header, value)
             response.headers.setdefault("Cache-Control", "no-store")
@@ -134,16 +140,6 @@ class PublicAPI(NinjaAPI):
         if too_large:
             detail = f"a body has at most {most} bytes"
             raise ProblemError(Problem("too-large", "Content too large", 413, detail))
-
-    def _refuse_method(
-        self, request: HttpRequest, refusal: HttpResponse
-    ) -> HttpResponse:
-        named = ", ".join(each for each in METHODS if each in refusal.headers["Allow"])
-        detail = f"This address takes {named} only."
-        problem = Problem("method", "Method not allowed", 405, detail)
-        return self.send_problem(
-            request, problem, headers={"Allow": f"{named}, OPTIONS"}
-        )
 
     def on_exception(self, request: HttpRequest, exc: Any) -> HttpResponse:
         problem = self.problem_of(exc)

@@ -1,6 +1,6 @@
-"""Work queues in PostgreSQL: one model, one claim, one back-off, one rule for dead workers.
+"""Work queues in PostgreSQL: the one model, claim, back-off and rule for dead workers.
 
-A piece of work is a row with ``next_attempt_at``; empty means that nothing is left to do.
+A piece of work is a row with ``next_attempt_at``; null means that nothing is left to do.
 A worker claims due rows (a lease), works outside any transaction, and records the result
 only while the lease is still its own. ``docs/queues.md`` explains the rule and how to add
 a queue.
@@ -43,7 +43,7 @@ _Row = TypeVar("_Row", bound="WorkItem")
 
 def session_pid() -> int:
     """The backend process id of this thread's database session."""
-    # Asked of PostgreSQL: a pooler in between gives libpq a number of its own.
+    # From PostgreSQL itself: behind a pooler, libpq reports a number of the pooler.
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         pid: int = cursor.fetchone()[0]
@@ -58,7 +58,7 @@ FREE_SQL: Final = f"""(
 
 
 def is_free(now: datetime) -> Q:
-    """Rows without a lease, with one that is over, or whose holder's session is gone.
+    """Rows without a lease, with an expired one, or whose holder's session is gone.
 
     PostgreSQL ends the sessions of a killed worker at once, long before its leases end.
     Taking a row from a holder that lives after all is harmless: results are written
@@ -101,7 +101,7 @@ class Leased(models.Model):
 
 class WorkQuerySet(LeasedQuerySet[_Row]):
     def due(self) -> WorkQuerySet[_Row]:
-        """Rows whose time has come and that no live worker holds."""
+        """Rows that are due and that no live worker holds."""
         now = clock.now()
         return self.filter(is_free(now), next_attempt_at__lte=now)
 
@@ -193,7 +193,7 @@ class WorkQuerySet(LeasedQuerySet[_Row]):
                 : limit * (CANDIDATES_PER_CLAIM if caps else 1)
             ]
         )
-        # Who has rows in work already comes after those who have none.
+        # Owners with rows in work come after owners without.
         found.sort(key=lambda row: row[1] + held[0][row[2]])
         chosen: list[Any] = []
         for pk, _, *values in found:
@@ -210,13 +210,13 @@ class WorkQuerySet(LeasedQuerySet[_Row]):
         return chosen
 
     def held(self, row: _Row) -> WorkQuerySet[_Row]:
-        """The row of a claim while its lease stands; none after another worker took it."""
+        """The row of a claim while its lease is valid; none once another worker took it."""
         return self.filter(
             pk=row.pk, leased_until=row.leased_until, attempts=row.attempts
         )
 
 
-# What an UPDATE sets that makes rows nobody's work any more, or work from the start.
+# What an UPDATE sets to end the work on rows; ``fresh_work`` starts it anew.
 NO_WORK: Final = {"next_attempt_at": None, "leased_until": None, "leased_by": None}
 
 
@@ -225,13 +225,13 @@ def fresh_work() -> dict[str, Any]:
 
 
 class WorkItem(Leased):
-    """A row that is a piece of work. Subclasses add what the work is about.
+    """A row that is a piece of work. Subclasses add its subject.
 
     ``attempts`` counts claims since the work was queued.
     """
 
     attempts = models.PositiveSmallIntegerField(default=0)
-    # Empty: nothing is left to do.
+    # Null: nothing is left to do.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(
         "why the last attempt failed", max_length=REASON_LENGTH, blank=True
@@ -252,7 +252,7 @@ class WorkItem(Leased):
         ]
 
     def finish(self, **changes: object) -> bool:
-        """Nothing is left to do. False, and no change, if the lease was lost."""
+        """End the work. False, and no change, if the lease was lost."""
         return self._release({"next_attempt_at": None, "reason": "", **changes})
 
     def retry_later(
@@ -265,8 +265,8 @@ class WorkItem(Leased):
     ) -> bool:
         """Try again after the back-off, or never if it is over.
 
-        ``not_before`` is what the other side asked for (``Retry-After``). False, and no
-        change, if the lease was lost.
+        ``not_before`` is what the other side asked for (``Retry-After``). Returns False, and
+        changes nothing, if the lease was lost.
         """
         due: datetime | None = None
         if not backoff.is_over(self.attempts):
@@ -294,10 +294,10 @@ class WorkItem(Leased):
 
 
 def repeat(batch: Callable[[], int]) -> int:
-    """Call ``batch`` until it finds no row; how many rows it was in all.
+    """Call ``batch`` until it finds no row; returns how many rows it found in all.
 
-    For sweeps whose rows are done with once a batch has seen them. One batch for each
-    tick of the clock would let one owner's thousands hold back what comes behind them.
+    For sweeps that end every row they find. With one batch per tick of the schedule, one
+    owner's thousands of rows would delay everyone else's.
     """
     total = 0
     while count := batch():
