@@ -1,7 +1,7 @@
-"""People in the admin: looked at, hardly ever changed. No secret is shown.
+"""Users, accounts, devices and the audit log in the admin. No secret is shown.
 
-Protocol rows are read-only everywhere in the admin: changed by hand they would say
-something that no wallet signed. What may be changed is who works here.
+Protocol rows are read-only everywhere in the admin: edited by hand they would contradict
+what a wallet signed. Staff users can be changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ else:
 
 
 class ReadOnlyAdmin(ReadOnlyBase):
-    """Rows to look at. ``hidden`` names the columns that stay out of sight."""
+    """Read-only rows. ``hidden`` names columns that are not shown."""
 
     hidden: ClassVar[tuple[str, ...]] = ()
     show_full_result_count = False
@@ -63,7 +63,7 @@ class SizedAdmin(ReadOnlyAdmin):
         return sized
 
     def has_act_permission(self, request: HttpRequest) -> bool:
-        """Looking is for staff; acting is for those who may change the rows."""
+        """Staff may view; actions need the permission to change the rows."""
         user: Any = request.user
         permission = f"{self.opts.app_label}.change_{self.opts.model_name}"
         return bool(user.has_perm(permission))
@@ -79,7 +79,7 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg] # not generic at run
     ordering = ("-date_joined",)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Removing accounts tells the dapps; that way leads through the pages.
+        # Removing an account notifies its dapps, which only the pages do.
         return False
 
 

@@ -1,4 +1,4 @@
-"""Tells Django that ``accounts`` is an app, and has admin acts noted in the audit log."""
+"""The accounts app; copies Django's admin log into the audit log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AccountsConfig(AppConfig):
 
 
 def audit_admin_act(*, instance: Any, created: bool, **_: Any) -> None:
-    """Whatever is changed in the admin is also in the append-only log."""
+    """Admin users could delete Django's log; ours is append-only."""
     from accounts.audit import audit
 
     if created:

@@ -1,4 +1,4 @@
-"""The audit log: what was done, by whom, from which device (reliability.md, item 30)."""
+"""The audit log: which user did what, on which device."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ def audit(
 ) -> AuditEntry:
     """Append an entry, in the caller's transaction.
 
-    ``subject`` names a row or a host, ``detail`` says what changed; neither ever holds
-    a secret, and what a peer wrote is cut and stripped of control characters here.
-    An account is named by ``account``, not in the texts: when it is removed, the
-    entries no longer say whose they were.
+    ``subject`` names a row or a host, ``detail`` what changed. Neither may contain a
+    secret; texts of peers are cut and stripped of control characters here. Pass an account
+    as ``account``, never in a text: removing it then anonymizes the entries.
     """
     if actor is None and device is not None:
         actor = device.user
@@ -45,7 +44,7 @@ def audit(
 
 
 def one_line(text: str, *, longest: int) -> str:
-    """``text`` without anything that could forge a line, cut to ``longest``."""
+    """``text`` without characters that could forge a line, cut to ``longest``."""
     clean = "".join(
         mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text
     )

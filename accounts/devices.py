@@ -1,10 +1,9 @@
 """Devices: one per browser session, each a client of the protocol (W1 or Wx).
 
-reliability.md, item 16. A device lives as long as its session: idle for at most
-``SESSION_COOKIE_AGE``, in all for ``SESSION_ABSOLUTE_AGE`` since its wallet last signed.
-However a device ends, its session is deleted and open sockets are closed through its group.
-Revoking unregisters its identity keys as well; signing out or staying away too long leaves
-the account one key, so that the inbox goes on working for its owner.
+A device lasts as long as its session: idle for at most ``SESSION_COOKIE_AGE``, in all for
+``SESSION_ABSOLUTE_AGE`` since its wallet last signed. However a device ends, its session is
+deleted and its open sockets are closed. Revoking also unregisters its identity keys; signing
+out and expiry leave the account one key, so that receipts and renewals continue.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ if TYPE_CHECKING:
 
 NAME_LENGTH: Final = 64
 USER_AGENT_LENGTH: Final = 256
-SEEN_AGAIN_AFTER = timedelta(minutes=1)
-# A device that was made but whose browser never came back with its session.
+SEEN_INTERVAL = timedelta(minutes=1)
+# Devices that were created but whose browser never returned with the session.
 UNBOUND_FOR = timedelta(minutes=10)
 FRESH_FOR = timedelta(minutes=10)
 EXPIRED_BATCH_SIZE: Final = 200
 
-# The first that is found in the user agent names it; the order is what tells apart
-# browsers that all claim to be the others as well.
+# The first match names the browser. The order matters: Edge and Opera also claim to be
+# Chrome, and Chrome claims to be Safari.
 _BROWSERS: Final = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),
@@ -73,7 +72,7 @@ _SYSTEMS: Final = (
 
 
 class DeviceRevoked(TypedDict):
-    """What the group ``device.<uuid>`` hears: close, and say who did it."""
+    """What the group ``device.<uuid>`` receives; ``by`` is the name of the other device."""
 
     type: Literal["device.revoked"]
     device: str
@@ -92,10 +91,9 @@ def _first_named(user_agent: str, names: Iterable[tuple[str, str]]) -> str:
 
 
 def free_name(user: User, wanted: str, *, but: Device | None = None) -> str:
-    """``wanted``, numbered if another active device of the user is called that.
+    """``wanted``, numbered if another active device of the user has that name.
 
-    Two windows of one kind of browser have the same user agent; the sync log, which
-    names the device that made a change, would otherwise not tell them apart.
+    Two windows of one browser have the same user agent, and the sync log names devices.
     """
     others = Device.objects.active().filter(user=user)
     if but is not None:
@@ -133,33 +131,30 @@ def device_changed(device: Device) -> EventDraft:
 
 
 def bind_session(device: Device, session_key: str) -> None:
-    """Make the session the device's, and the device's only one.
+    """Bind the session to the device, in place of an earlier one.
 
-    For the view that signed in: after Django's ``login`` gave the session a new key.
+    Called by the view that signed in, after Django's ``login`` changed the session key.
     """
     digest = session_digest(session_key)
     with transaction.atomic():
-        _unbind(Device.objects.filter(session_digest=digest).exclude(pk=device.pk))
+        # The browser signed in as another user: its former device has no session now.
+        former = Device.objects.filter(session_digest=digest).exclude(pk=device.pk)
+        revoke_devices(former.values_list("pk", flat=True), by=None)
         device.session_digest = digest
         device.save(update_fields=["session_digest"])
 
 
-def _unbind(devices: Iterable[Device]) -> None:
-    # The browser signed in as somebody else: its former device has no session now.
-    revoke_devices([device.pk for device in devices], by=None)
-
-
 def prove_device(device: Device) -> None:
-    """A wallet has just signed for this device: its age counts anew."""
+    """A wallet has just signed for this device: its maximal age starts again."""
     device.proved_at = clock.now()
     device.save(update_fields=["proved_at"])
 
 
 def device_of_session(session_key: str | None) -> Device | None:
-    """The living device of a session, with its user; None if the session is no good.
+    """The device of a valid session, with its user; None if the session is not valid.
 
-    The one question for every request and every socket. Notes that the device was
-    seen, at most once a minute.
+    Every request and every socket calls this. It records, at most once a minute, that
+    the device was seen.
     """
     if not session_key:
         return None
@@ -186,17 +181,17 @@ def is_alive(device: Device, now: datetime) -> bool:
 
 
 def is_fresh(device: Device) -> bool:
-    """Whether the wallet signed in the last ten minutes: asked before dangerous acts."""
+    """Whether the wallet signed in the last ten minutes; required for dangerous acts."""
     return clock.now() - device.proved_at < FRESH_FOR
 
 
 def touch_device(device: Device) -> bool:
-    """Note that the device was seen, at most once a minute; True if it was noted."""
+    """Record that the device was seen, at most once a minute; True if it was recorded."""
     now = clock.now()
-    if now - device.last_seen_at < SEEN_AGAIN_AFTER:
+    if now - device.last_seen_at < SEEN_INTERVAL:
         return False
     changed = Device.objects.filter(
-        pk=device.pk, last_seen_at__lte=now - SEEN_AGAIN_AFTER
+        pk=device.pk, last_seen_at__lte=now - SEEN_INTERVAL
     ).update(last_seen_at=now)
     device.last_seen_at = now
     return bool(changed)
@@ -215,18 +210,18 @@ def rename_device(device: Device, name: str) -> None:
 
 
 def revoke_device(device: Device, *, by: Device | None) -> bool:
-    """End the device's session and its identity keys; False if it was over before."""
+    """End the device's session and its identity keys; False if it had ended before."""
     return bool(revoke_devices([device.pk], by=by))
 
 
 def revoke_devices(device_ids: Iterable[UUID], *, by: Device | None) -> list[Device]:
-    """As ``revoke_device``, for many. Returns those that were not over before."""
+    """As ``revoke_device``, for many. Returns those that were active."""
     return _end(device_ids, "device.revoked", devices_revoked, by=by)
 
 
 def sign_out_device(device: Device) -> bool:
-    """End the device's session. Unlike revoking, this leaves the inbox at work: the
-    account's last identity key goes on acknowledging and renewing."""
+    """End the device's session. Unlike revoking, this keeps the account's last identity
+    key, which acknowledges notifications and renews subscriptions."""
     return bool(_end([device.pk], "device.signed-out", sessions_ended, by=device))
 
 
@@ -276,17 +271,19 @@ def revoke_other_devices(device: Device) -> list[Device]:
 
 
 def expire_devices() -> int:
-    """End devices whose sessions are over, revoke those that never began; a sweep."""
-    return repeat(_expire_some)
+    """End devices with expired sessions, revoke those without a session; a sweep."""
 
+    def expire_batch() -> int:
+        now = clock.now()
+        idle = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+        oldest = now - timedelta(seconds=settings.SESSION_ABSOLUTE_AGE)
+        active = Device.objects.active().order_by("pk").values_list("pk", flat=True)
+        unbound = active.filter(session_digest="", proved_at__lte=now - UNBOUND_FOR)
+        expired = active.filter(Q(last_seen_at__lte=idle) | Q(proved_at__lte=oldest))
+        revoked = revoke_devices(unbound[:EXPIRED_BATCH_SIZE], by=None)
+        ended = _end(
+            expired[:EXPIRED_BATCH_SIZE], "device.expired", sessions_ended, by=None
+        )
+        return len(revoked) + len(ended)
 
-def _expire_some() -> int:
-    now = clock.now()
-    idle = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
-    oldest = now - timedelta(seconds=settings.SESSION_ABSOLUTE_AGE)
-    active = Device.objects.active().order_by("pk").values_list("pk", flat=True)
-    never = active.filter(session_digest="", proved_at__lte=now - UNBOUND_FOR)
-    over = active.filter(Q(last_seen_at__lte=idle) | Q(proved_at__lte=oldest))
-    revoked = revoke_devices(never[:EXPIRED_BATCH_SIZE], by=None)
-    expired = _end(over[:EXPIRED_BATCH_SIZE], "device.expired", sessions_ended, by=None)
-    return len(revoked) + len(expired)
+    return repeat(expire_batch)

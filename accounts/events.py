@@ -2,7 +2,7 @@
 
 Every change that a user should see is one ``AccountEvent``, numbered per user without gaps
 in the transaction of the change, and handed to the notification channels. A browser that
-receives an unexpected number, or nothing for a while, asks for the events after its cursor.
+receives an unexpected number, or nothing for a while, fetches the events after its cursor.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def head_of(user_id: int) -> Head:
 def events_after(
     user: User, sequence: int, *, limit: int = PAGE_SIZE
 ) -> list[AccountEvent]:
-    """The user's next events behind a cursor, oldest first."""
+    """The user's next events after a cursor, oldest first."""
     events = AccountEvent.objects.filter(user=user, sequence__gt=sequence)
     return list(events.order_by("sequence")[:limit])
 
@@ -123,10 +123,10 @@ def events_after(
 def catch_up(
     user: User, sequence: int, *, generation: UUID | None, limit: int = PAGE_SIZE
 ) -> CatchUp:
-    """What happened behind a browser's cursor, or that it has to fetch everything.
+    """The events after a browser's cursor, or that it must reload everything.
 
     It must refetch if its cursor is of another generation, lies in the future, or so
-    far back that events behind it were pruned.
+    far back that the events after it were pruned.
     """
     head = head_of(user.pk)
     if generation != head.generation or not 0 <= sequence <= head.sequence:

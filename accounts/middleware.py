@@ -1,8 +1,8 @@
-"""Sessions that live on while they are used.
+"""Sessions expire by idle time instead of by time since sign-in.
 
-reliability.md, item 16: a session ends when it was idle for ``SESSION_COOKIE_AGE``. Django
-would count from sign-in; here the cookie is given anew, at most once an hour. The device
-of the session says whether it may live at all (``accounts.services.device_of_session``).
+Django counts ``SESSION_COOKIE_AGE`` from the last change of the session. Here a used session
+is changed, and its cookie sent again, at most once an hour. Whether a session is valid at
+all is decided by its device (``accounts.services.device_of_session``).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RollingSessionMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        # Without a cookie the session is not looked at: answers stay cacheable.
+        # Reading the session would add ``Vary: Cookie``; without a cookie answers stay cacheable.
         if settings.SESSION_COOKIE_NAME in request.COOKIES:
             renew(request)
         return response

@@ -1,8 +1,8 @@
-"""Rows about people: who they are, which wallets they proved, which browsers they use.
+"""Users, their accounts, devices and events, and the audit log.
 
 A *user* has many *accounts* (CAIP-10, each proven by a signature) and many *devices*
-(each browser session is one: the protocol's W1 or Wx). ``AccountEvent`` is what a
-browser missed: an append-only, per-user numbered list of hints; the truth is elsewhere.
+(each browser session is one: the protocol's W1 or Wx). ``AccountEvent`` is an append-only
+list, numbered per user, of the rows that changed.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class AccountQuerySet(models.QuerySet["Account"]):
     def at(self, address: str) -> AccountQuerySet:
         """The account of this CAIP-10 text, whatever chain and case it is written with.
 
-        Databases of before may have two rows for one ``eip155`` address. Then the row of
-        exactly this chain comes first, and the older one stands for every other chain.
+        Databases of the first releases may have two rows for one ``eip155`` address. Then
+        the row of exactly this chain comes first, and the other one is for all chains.
         """
         keys = {account_key(address), address.lower()}
         return self.filter(key__in=keys).order_by(Length("key").desc())
 
 
 def account_key(address: str) -> str:
-    """``AccountId.key`` of a text; what is no account is only equal to itself."""
+    """``AccountId.key`` of a text; a text that is not an account is its own key."""
     try:
         return AccountId.parse(address).key
     except RemoteProtocolError:
@@ -57,13 +57,13 @@ def account_key(address: str) -> str:
 
 
 class Account(models.Model):
-    """A blockchain account in CAIP-10 form, spelled as its wallet spells it."""
+    """A blockchain account in CAIP-10 form, in the case that its wallet uses."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="accounts")
     address = models.CharField(
         "CAIP-10 account", max_length=168, help_text="eip155:1:0x… in EIP-55 form"
     )
-    # What accounts are found by: for eip155 the address alone.
+    # The lookup key: for eip155 the address alone.
     key = models.CharField(max_length=168, unique=True, editable=False)
     label = models.CharField(max_length=64, blank=True)
     is_demo = models.BooleanField(default=False)
@@ -141,14 +141,14 @@ class Device(models.Model):
 
     @property
     def known_as(self) -> str:
-        """The name as logs write it: that of an ended device may be in use again."""
+        """The name for logs: that of an ended device may be in use again."""
         return self.name if self.is_active() else f"{self.name} (signed out)"
 
 
 class SignInRequest(models.Model):
-    """A message that we asked a wallet to sign: nonce used once, ten minutes, one browser."""
+    """A message for a wallet to sign: used once, within ten minutes, by one browser."""
 
-    # Who was signed in when it was asked for: then it adds an account to that user.
+    # The user who was signed in when it was created: then it adds an account to that user.
     user = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
     )
@@ -219,7 +219,7 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
 
 
 class AuditEntry(models.Model):
-    """What was done, by whom, from where. Append-only, no secrets.
+    """One action: who did what, and on which device. Append-only, no secrets.
 
     The database refuses changes as well (migration 0002), except that a removed user,
     device or account leaves an empty reference behind.
@@ -250,9 +250,9 @@ class AuditEntry(models.Model):
 
 
 class AccountTombstone(models.Model):
-    """All that is left of a removed account: a keyed hash of its CAIP-10 text.
+    """What remains of a removed account: a keyed hash of its CAIP-10 text.
 
-    A restored backup is cleared of the accounts that were removed after it was made.
+    After a restore it identifies accounts that were removed since the backup.
     """
 
     digest = models.CharField(max_length=64, unique=True)

@@ -1,8 +1,8 @@
-"""People: their accounts, devices, events, and the audit log.
+"""Users: their accounts, devices, events, and the audit log.
 
-What other packages call is here or named here; ``events``, ``devices`` and ``audit`` hold
-the longer parts. Proving an account by a signature is ``identity.services``' business:
-one signature is both the login and the identity authorisation of the device.
+The interface for other packages; ``events``, ``devices`` and ``audit`` hold the longer parts.
+Accounts are proven in ``identity.services``: one signature is both the login and the
+authorization of the device's identity key.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ LABEL_LENGTH = 64
 
 
 class AccountTaken(Exception):
-    """The account already signs in as another user; it cannot be added to this one."""
+    """The account belongs to another user and cannot be added to this one."""
 
     def __init__(self, address: str) -> None:
         super().__init__(
@@ -123,29 +123,32 @@ def find_account(address: str) -> Account | None:
 
 @transaction.atomic
 def proven_account(address: str, *, user: User | None) -> Account:
-    """The account that has just proved itself by a signature.
+    """The account whose wallet has just signed, created if it is new.
 
-    Without ``user`` it signs in: found, or made with a user of its own. With ``user``
-    it is added to that user; ``AccountTaken`` if it belongs to another one.
+    Without ``user`` it signs in, and a new one gets a user of its own. With ``user`` it
+    is added to that user; raises ``AccountTaken`` if it belongs to another one.
     """
     account = find_account(address)
     if account is None:
-        account = _made_account(address, user)
+        account = _create_account(address, user)
     if user is not None and account.user_id != user.pk:
         audit("account.link-refused", actor=user, account=account)
         raise AccountTaken(address)
     return account
 
 
-def _made_account(address: str, user: User | None) -> Account:
+def _create_account(address: str, user: User | None) -> Account:
     try:
         with transaction.atomic():
-            owner = user or _made_user()
+            # The name reveals nothing: all we know about a user are the accounts.
+            owner = user or User.objects.create_user(
+                username=f"wallet-{uuid.uuid4().hex[:16]}"
+            )
             account = Account.objects.create(
                 user=owner, address=address, created_at=clock.now()
             )
     except IntegrityError:
-        # Somebody signed in with it at the same moment; then it is there now.
+        # Another request created it at the same moment.
         found = Account.objects.at(address).select_related("user").first()
         if found is None:
             raise
@@ -153,11 +156,6 @@ def _made_account(address: str, user: User | None) -> Account:
     audit("account.added", actor=owner, account=account)
     record_events([_account_changed(account)])
     return account
-
-
-def _made_user() -> User:
-    # The name says nothing: what is known about the person are the accounts.
-    return User.objects.create_user(username=f"wallet-{uuid.uuid4().hex[:16]}")
 
 
 def _account_changed(account: Account) -> EventDraft:
@@ -177,18 +175,18 @@ def label_account(account: Account, label: str) -> None:
 
 
 def tombstone_digest(address: str) -> str:
-    """The keyed hash that stays of a removed account."""
+    """The keyed hash that remains of a removed account."""
     mac = salted_hmac("accounts.tombstone", address.lower(), algorithm="sha256")
     return mac.hexdigest()
 
 
 @transaction.atomic
 def remove_account(account: Account, *, by: Device | None) -> None:
-    """Delete every row of the account; leave a keyed hash and nothing else.
+    """Delete every row of the account; only a keyed hash remains.
 
     Receivers of ``account_closing`` put what peers must receive into their outboxes,
-    which outlive the account. A user whose last account it was goes with it, devices and sessions
-    included, unless the user is staff.
+    which outlive the account. With the last account of a user, the user, devices and
+    sessions are deleted too, unless the user is staff.
     """
     locked = Account.objects.select_for_update().filter(pk=account.pk)
     account = locked.select_related("user").get()
@@ -199,7 +197,7 @@ def remove_account(account: Account, *, by: Device | None) -> None:
     AccountTombstone.objects.get_or_create(
         digest=tombstone_digest(account.address), defaults={"removed_at": clock.now()}
     )
-    # Of every chain: they all name the account.
+    # On every chain, since the address is the same.
     SignInRequest.objects.filter(
         address__iendswith=f":{account.chain_address}"
     ).delete()
@@ -212,26 +210,26 @@ def remove_account(account: Account, *, by: Device | None) -> None:
 
 
 def apply_tombstones(digests: Iterable[str]) -> int:
-    """Remove again, after a restore, the accounts that were removed since the backup.
+    """After a restore, remove the accounts again that were removed since the backup.
 
-    ``digests`` is the list of tombstones kept apart from the backup.
+    ``digests`` are the tombstones, stored apart from the backup.
     """
     wanted = set(digests)
-    gone = [
+    removed = [
         account
         for account in Account.objects.select_related("user").iterator()
         if tombstone_digest(account.address) in wanted
     ]
-    for account in gone:
+    for account in removed:
         remove_account(account, by=None)
-    return len(gone)
+    return len(removed)
 
 
 @transaction.atomic
 def start_generation() -> int:
-    """After a restore: no browser cursor and no session of before holds any more.
+    """After a restore, invalidate every browser cursor and session.
 
-    Browsers fetch everything anew, and people sign in again.
+    Browsers reload everything, and users sign in again.
     """
     User.objects.update(event_generation=uuid.uuid4())
     Session.objects.all().delete()
@@ -246,7 +244,7 @@ def start_generation() -> int:
 
 
 def prune() -> int:
-    """Delete events nobody will ask for, and sign-in requests that are long over."""
+    """Delete old events and used sign-in requests."""
     now = clock.now()
     events, _ = AccountEvent.objects.filter(created_at__lt=now - KEEP_EVENTS).delete()
     used = SignInRequest.objects.exclude(used_at=None)

@@ -1,8 +1,8 @@
 """Django's database sessions, with the key hashed at rest.
 
-Threat model, "stolen DB dump": a session key is a credential, so the table holds its
-digest only. The digest also names the device, and a revoked device's session can be
-deleted although nobody but the browser knows its key. ``SESSION_ENGINE`` names this module.
+A session key is a credential, so that a stolen database dump must not contain it: the table
+holds its digest. ``Device.session_digest`` is the same digest, so a revoked device's session
+can be deleted without its key. ``SESSION_ENGINE`` names this module.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ DIGEST_LENGTH = 40
 
 
 def session_digest(session_key: str) -> str:
-    """What stands for a session key in the database."""
+    """The form in which a session key is stored."""
     return hashlib.sha256(session_key.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 class SessionStore(DatabaseSessionStore):
-    """The rows are Django's; only the name under which they are kept is ours."""
+    """Django's store, with digests as primary keys."""
 
     def _get_session_from_db(self) -> AbstractBaseSession | None:
         row = self._rows(self.session_key).first()

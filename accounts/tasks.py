@@ -1,4 +1,4 @@
-"""Sweeps of people's rows: sessions that are over, events nobody will ask for."""
+"""Sweeps: expired devices, old events and sign-in requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells Django that ``keychain`` is an app, and has a migrated database sing."""
+"""The keychain app; ``migrate`` seals a canary."""
 
 from __future__ import annotations
 

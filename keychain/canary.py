@@ -1,8 +1,8 @@
-"""The canaries: proof that ``KEYCHAIN_KEYS`` is the keyring this database was sealed with.
+"""Canaries: proof that ``KEYCHAIN_KEYS`` is the keyring that sealed this database.
 
-reliability.md, item 18 and fault F43. For every key that ever sealed something here one
-known text is sealed. A process that cannot open all of them must not start: it would
-write under a key that the other processes do not have.
+For every key that ever sealed something here, a canary row seals one fixed text. A process
+that cannot open all of them must not start: it would write under a key that the other
+processes do not have.
 """
 
 from __future__ import annotations
@@ -32,38 +32,45 @@ TOKEN_DIGEST_KEY: Final = "token digest key"  # noqa: S105 - its name, not the k
 
 
 def check_canary() -> None:
-    """Raise ``KeyringError`` unless every key that sealed something is here and right.
+    """Raise ``KeyringError`` unless every key that sealed something is present and right.
 
     Reads one row per key and writes nothing; for process start and ``/readyz``.
     """
     ring = keyring()
-    heard = list(canaries())
-    if ring.first.id not in {canary.sealing_key_id for canary in heard}:
+    found = list(canaries())
+    if ring.first.id not in {canary.sealing_key_id for canary in found}:
         raise KeyringError(
             f"The keychain has no canary for key {ring.first.id} yet; run "
             "manage.py migrate, which seals one."
         )
-    for canary in heard:
-        _hear(canary)
+    for canary in found:
+        _require_open(canary)
 
 
 def ensure_canary() -> None:
-    """Seal a canary for a first key that has none, if all others open. After migrate."""
+    """Seal a canary for a new first key, if all others open. Runs after migrate."""
     ring = keyring()
-    heard = list(canaries())
-    for canary in heard or _a_sample():
-        _hear(canary)
+    rows: list[SealedEntry] = list(canaries())
+    if not rows:
+        # Secrets without a canary: it was deleted. A key that does not open the secrets
+        # must not get a new one, so the newest of each kind is tried instead.
+        newest = (
+            each._default_manager.order_by("-pk").first() for each in ENTRY_MODELS
+        )
+        rows = [row for row in newest if row is not None]
+    for row in rows:
+        _require_open(row)
     _put_once(CANARY + ring.first.id, CANARY_PLAINTEXT)
     token_digest_key()
 
 
 def delete_canaries_except(key_id: str) -> None:
-    """After a rotation: the replaced keys may now be taken out of ``KEYCHAIN_KEYS``."""
+    """After a rotation: the replaced keys may be removed from ``KEYCHAIN_KEYS`` now."""
     canaries().exclude(name=CANARY + key_id).delete()
 
 
 def token_digest_key() -> bytes:
-    """The key of ``services.token_digest``. Sealed like all others, made only once."""
+    """The key of ``services.token_digest``. Sealed like all others, created once."""
     named = SecretEntry.objects.filter(holder=Holder.SYSTEM, name=TOKEN_DIGEST_KEY)
     row = named.first()
     if row is None:
@@ -78,14 +85,7 @@ def canaries() -> QuerySet[SecretEntry]:
     ).order_by("name")
 
 
-def _a_sample() -> list[SealedEntry]:
-    # Secrets without a canary: somebody removed it. A key that does not open them
-    # must not be declared right.
-    newest = (model._default_manager.order_by("-pk").first() for model in ENTRY_MODELS)
-    return [row for row in newest if row is not None]
-
-
-def _hear(row: SealedEntry) -> None:
+def _require_open(row: SealedEntry) -> None:
     ring = keyring()
     try:
         ring.open(row.context, row.sealed)

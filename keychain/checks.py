@@ -1,4 +1,4 @@
-"""Says at start, not at midnight, that ``KEYCHAIN_KEYS`` cannot be used."""
+"""Reports unusable ``KEYCHAIN_KEYS`` when a process starts."""
 
 from __future__ import annotations
 

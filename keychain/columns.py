@@ -1,8 +1,8 @@
-"""Sealed columns of other apps: what they seal themselves, and how it is rotated.
+"""Sealed columns of other apps.
 
-An app that keeps a secret in a column of its own seals it with a ``Context`` that names
-the place, and registers the column here, in ``AppConfig.ready``, so that
-``rotate_keychain`` finds it. A column holds ``b""`` where there is no secret.
+An app that stores a secret in a column of its own seals it with a ``Context`` of that place
+and registers the column in ``AppConfig.ready``, so that ``rotate_keychain`` re-seals it. A
+column holds ``b""`` where there is no secret.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _columns: dict[tuple[str, str], SealedColumn] = {}
 
 
 def register_sealed_column(column: SealedColumn) -> None:
-    """Have ``rotate_keychain`` renew this column; registering twice changes nothing."""
+    """Have ``rotate_keychain`` re-seal this column; registering twice changes nothing."""
     _columns[column.model, column.column] = column
 
 

@@ -1,13 +1,12 @@
 """The keys that seal everything else: ``KEYCHAIN_KEYS``, and AES-256-GCM under them.
 
-reliability.md, items 17 and 18. The setting is a list of ``id:base64`` texts; the first
-seals, all open, so that a key is replaced without stopping anything. They are outside
-the database and its backups.
+The setting is a list of ``id:base64`` texts; the first key seals, all keys open, so that a
+key can be replaced online. Keys are never stored in the database or its backups.
 
     sealed = length of the key id (1) | key id | nonce (12) | ciphertext | tag (16)
 
-The associated data name the key, the table, the column, the row and the account. A
-sealed value that is moved to another place, or whose key id is changed, does not open.
+The associated data are the key id, table, column, row and account: a sealed value that is
+copied to another place, or whose key id is changed, does not open.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ class KeychainError(Exception):
 
 
 class KeyringError(KeychainError):
-    """``KEYCHAIN_KEYS`` is wrong: nothing can be opened or sealed. Says what to do."""
+    """``KEYCHAIN_KEYS`` is wrong, so nothing can be opened or sealed; ``str`` is the remedy."""
 
 
 class DecryptionFailed(KeychainError):
-    """A sealed value does not open here: moved, cut, changed, or its key is gone."""
+    """A sealed value does not open: moved, cut, changed, or its key is missing."""
 
 
 class SecretNotFound(KeychainError, KeyError):
@@ -56,7 +55,7 @@ class SecretNotFound(KeychainError, KeyError):
 
 
 class Context(NamedTuple):
-    """Where a sealed value lives. Bound to it, so that it opens nowhere else."""
+    """The place of a sealed value, authenticated with it: it opens at no other place."""
 
     table: str
     column: str
@@ -90,17 +89,17 @@ class SealingKey:
         return cls(key_id, AESGCM(key))
 
     @property
-    def front(self) -> bytes:
-        """How everything begins that this key sealed."""
+    def prefix(self) -> bytes:
+        """The first bytes of everything that this key sealed."""
         return bytes([len(self.id)]) + self.id.encode()
 
     def seal(self, context: tuple[str, str, str, str], plaintext: bytes) -> bytes:
         nonce = entropy.iv()
         associated = _associated_data(self.id, context)
-        return self.front + nonce + self._cipher.encrypt(nonce, plaintext, associated)
+        return self.prefix + nonce + self._cipher.encrypt(nonce, plaintext, associated)
 
     def open(self, context: tuple[str, str, str, str], sealed: bytes) -> bytes:
-        start = len(self.front)
+        start = len(self.prefix)
         nonce = sealed[start : start + NONCE_LENGTH]
         ciphertext = sealed[start + NONCE_LENGTH :]
         if len(ciphertext) < TAG_LENGTH:
@@ -116,7 +115,7 @@ class SealingKey:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """All keys: ``first`` seals, every one of them opens."""
+    """All keys: ``first`` seals, each of them opens."""
 
     first: SealingKey
     _by_id: Mapping[str, SealingKey] = field(repr=False)
@@ -152,7 +151,7 @@ class Keyring:
 
 
 def key_id_of(sealed: bytes) -> str:
-    """The id of the key that sealed a value; it is written in front of it."""
+    """The id of the key that sealed a value, from its first bytes."""
     length = sealed[0] if sealed else 0
     try:
         key_id = bytes(sealed[1 : 1 + length]).decode("ascii")
@@ -184,6 +183,6 @@ def _column_prefix(key_id: str, table: str, column: str) -> bytes:
 
 
 def _joined(*parts: str) -> bytes:
-    # Each part with its length in front: no two contexts give the same bytes.
+    # Each part after its length, so that no two contexts give the same bytes.
     encoded = [part.encode() for part in parts]
     return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])

@@ -1,8 +1,8 @@
 """Sealed secrets at rest. Imported by ``keychain`` and nowhere else.
 
 ``sealed`` is made by ``keychain.keyring``: key id, nonce, AES-256-GCM ciphertext. The row's
-identity (table, holder, name, account) is the associated data, so that a row that is moved,
-renamed or given to another account does not open.
+identity (table, holder, name, account) is authenticated: a row that is moved, renamed or
+assigned to another account does not open.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keychain.keyring import Context
 
 
 class Holder(models.TextChoices):
-    """Whose secret it is. The wallet and the dapp side hold the same P, each its own row."""
+    """The owner of a secret. Wallet and dapp side store the same P in two rows."""
 
     WALLET = "wallet"
     CAST = "cast"
@@ -27,14 +27,14 @@ class Holder(models.TextChoices):
 
 
 class SealedEntry(models.Model):
-    """What all kinds of secrets share."""
+    """Base of all kinds of secrets."""
 
     holder = models.CharField(max_length=16, choices=Holder.choices)
     account = models.ForeignKey(
         Account, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
     )
     sealed = models.BinaryField()
-    # Also in front of ``sealed``; here so that a rotation finds what is left to do.
+    # Also at the front of ``sealed``; in a column so that a rotation finds its rows.
     sealing_key_id = models.CharField(max_length=32, db_index=True)
     created_at = models.DateTimeField()
 
@@ -43,7 +43,7 @@ class SealedEntry(models.Model):
 
     @property
     def name_in_holder(self) -> str:
-        """What the row is found by, beside its holder."""
+        """The lookup name, unique within the holder."""
         raise NotImplementedError
 
     @property

@@ -1,14 +1,14 @@
-"""Re-sealing everything under the first key of ``KEYCHAIN_KEYS``, while all runs on.
+"""Re-seals everything under the first key of ``KEYCHAIN_KEYS``, online.
 
-reliability.md, item 18 and fault F42. Works in batches, each one transaction, and asks
-only for rows that another key sealed: interrupted at any point, the next run goes on
-where this one ended. A row that does not open is counted and left as it is.
+Works in batches, one transaction each, on rows that another key sealed. An interrupted run
+is continued by the next one. A row that does not open is counted and left as it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from django.apps import apps
 from django.db import transaction
@@ -39,28 +39,40 @@ BATCH: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What one batch of one place came to."""
+    """The result of one batch of one table or column."""
 
     place: str
     resealed: int
     refused: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    last: int | str | None
-    resealed: int
-    refused: int
+# The last key that was looked at (None: no row was left), how many rows were re-sealed,
+# how many did not open.
+_Batch: TypeAlias = "tuple[int | str | None, int, int]"
 
 
 def rotate(*, batch: int = BATCH) -> Iterator[Progress]:
     """Re-seal place by place; yields after every committed batch."""
     ensure_canary()
     refused = 0
-    for progress in _rotate_all(batch):
-        refused += progress.refused
-        yield progress
-        failpoint("keychain.rotate.after_batch")
+    for place, reseal in [
+        *(
+            (model._meta.label, partial(_reseal_entries, model))
+            for model in ENTRY_MODELS
+        ),
+        *(
+            (str(column), partial(_reseal_column, column))
+            for column in sealed_columns()
+        ),
+    ]:
+        last: int | str | None = None
+        while True:
+            last, resealed, not_opened = reseal(last, batch)
+            if last is None:
+                break
+            refused += not_opened
+            yield Progress(place, resealed, not_opened)
+            failpoint("keychain.rotate.after_batch")
     left = left_over()
     if refused == left == 0:
         delete_canaries_except(keyring().first.id)
@@ -73,38 +85,25 @@ def left_over() -> int:
     return entries + sum(_rows(column).count() for column in sealed_columns())
 
 
-def _rotate_all(batch: int) -> Iterator[Progress]:
-    for model in ENTRY_MODELS:
-        yield from _rotate_entries(model, batch)
-    for column in sealed_columns():
-        yield from _rotate_column(column, batch)
-
-
 # --- the keychain's own rows ----------------------------------------------------------
 
 
 def _entries(model: type[SealedEntry]) -> QuerySet[Any]:
     rows = model._default_manager.exclude(sealing_key_id=keyring().first.id)
     if model is SecretEntry:
-        # A canary is never re-sealed: it stands for the key that sealed it.
+        # A canary proves the key that sealed it, so it is never re-sealed.
         rows = rows.exclude(pk__in=canaries().values("pk"))
     return rows.order_by("pk")
-
-
-def _rotate_entries(model: type[SealedEntry], batch: int) -> Iterator[Progress]:
-    done = _Batch(0, 0, 0)
-    while True:
-        done = _reseal_entries(model, done.last, batch)
-        if done.last is None:
-            return
-        yield Progress(model._meta.label, done.resealed, done.refused)
 
 
 @transaction.atomic
 def _reseal_entries(
     model: type[SealedEntry], after: int | str | None, batch: int
 ) -> _Batch:
-    rows = list(_entries(model).filter(pk__gt=after).select_for_update()[:batch])
+    entries = _entries(model).select_for_update()
+    if after is not None:
+        entries = entries.filter(pk__gt=after)
+    rows = list(entries[:batch])
     resealed = []
     for row in rows:
         try:
@@ -115,18 +114,18 @@ def _reseal_entries(
             resealed.append(row)
     model._default_manager.bulk_update(resealed, ["sealed", "sealing_key_id"])
     last = rows[-1].pk if rows else None
-    return _Batch(last, len(resealed), len(rows) - len(resealed))
+    return last, len(resealed), len(rows) - len(resealed)
 
 
 # --- columns of other apps ------------------------------------------------------------
 
 
 def _rows(column: SealedColumn) -> QuerySet[Any]:
-    front = keyring().first.front
+    prefix = keyring().first.prefix
     begins = Func(
         F(column.column),
         Value(1),
-        Value(len(front)),
+        Value(len(prefix)),
         function="substring",
         output_field=BinaryField(),
     )
@@ -134,19 +133,10 @@ def _rows(column: SealedColumn) -> QuerySet[Any]:
     return (
         model._default_manager.alias(begins=begins)
         .exclude(**{column.column: b""})
-        .exclude(begins=front)
+        .exclude(begins=prefix)
         .select_related(*column.related)
         .order_by("pk")
     )
-
-
-def _rotate_column(column: SealedColumn, batch: int) -> Iterator[Progress]:
-    done = _Batch(None, 0, 0)
-    while True:
-        done = _reseal_column(column, done.last, batch)
-        if done.last is None:
-            return
-        yield Progress(str(column), done.resealed, done.refused)
 
 
 @transaction.atomic
@@ -167,4 +157,4 @@ def _reseal_column(column: SealedColumn, after: int | str | None, batch: int) ->
     if resealed:
         type(resealed[0])._default_manager.bulk_update(resealed, [column.column])
     last = found[-1].pk if found else None
-    return _Batch(last, len(resealed), len(found) - len(resealed))
+    return last, len(resealed), len(found) - len(resealed)

@@ -1,4 +1,4 @@
-"""Rows of sealed entries: sealed on the way in, opened on the way out, faults reported."""
+"""Inserting, opening and reporting sealed rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 Entry = TypeVar("Entry", bound=SealedEntry)
 
 AUDIT_OPEN_FAILED: Final = "keychain.open-failed"
-# A row that does not open is met by every batch; once an hour says it.
+# Every batch meets a row that does not open; one audit entry an hour is enough.
 AUDIT_AGAIN_AFTER = timedelta(hours=1)
 
 
 def insert(model: type[Entry], rows: list[Entry], secrets: Sequence[bytes]) -> None:
-    """Seal and insert; rows whose name is taken already are left as they are."""
+    """Seal and insert rows; existing ones stay as they are."""
     now = clock.now()
     for row, plaintext in zip(rows, secrets, strict=True):
         row.created_at = now
@@ -40,7 +40,7 @@ def seal_into(row: SealedEntry, plaintext: bytes) -> None:
 
 
 def opened(rows: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
-    """The rows that open, each with what it holds; the others are reported."""
+    """The rows that open, each with its plaintext; the others are reported."""
     ring = keyring()
     for row in rows:
         try:
@@ -54,8 +54,10 @@ def opened_values(
     holder: str,
     rows: Iterable[tuple[int, str, int | None, bytes | memoryview]],
 ) -> Iterator[tuple[int, str, bytes]]:
-    """As ``opened``, of key, name, account and ``sealed``: whole rows cost more to load
-    than to open, and a batch asks for a thousand."""
+    """As ``opened``, of primary key, name, account and ``sealed``.
+
+    For batches of a thousand: loading whole rows costs more time than opening them.
+    """
     ring = keyring()
     for pk, name, account_id, sealed in rows:
         try:
@@ -65,13 +67,13 @@ def opened_values(
 
 
 def verify_name(row: SealedEntry, name: str) -> bool:
-    """Whether the key in the row is the one that the row is named after.
+    """Whether the key in the row matches the row's name.
 
-    The name is in the associated data as well; this holds even if that ever broke.
+    The name is authenticated as well; this check holds even if that ever broke.
     """
     if row.name_in_holder == name:
         return True
-    report(row, "holds another key than its name says")
+    report(row, "holds another key than its name")
     return False
 
 

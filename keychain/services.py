@@ -1,11 +1,9 @@
-"""Every secret at rest: put, found, forgotten. Nothing else in the project opens one.
+"""Every secret at rest: stored, read, deleted. Nothing else in the project opens one.
 
-reliability.md, items 17 and 18. Each holder (wallet side, dapp side, relay client,
-identity keys) has secrets of its own; the two sides of the protocol keep the same key P
-in two rows and never see each other's. The functions that take many names do one query.
-
-A row that does not open is left out (or raises, where one was asked for), is logged and
-audited, and harms no other row.
+Each holder (wallet side, dapp side, relay client, identity keys) has secrets of its own;
+the two sides of the protocol store the same key P in two rows. Functions that take many
+names run one query. A row that does not open is left out (functions for a single secret
+raise), logged and audited; other rows are not affected.
 """
 
 from __future__ import annotations
@@ -91,7 +89,7 @@ _TOPIC = re.compile(r"[0-9a-f]{64}")
 def put_sym_keys(
     holder: Holder, keys: Iterable[SymKey], *, account_id: int | None = None
 ) -> None:
-    """Keep symmetric keys, found by their topics. Keys that are kept already stay."""
+    """Store symmetric keys by topic; existing ones stay."""
     entries = [
         SymKeyEntry(holder=holder, account_id=account_id, topic=key.topic)
         for key in keys
@@ -100,7 +98,7 @@ def put_sym_keys(
 
 
 def sym_keys(holder: Holder, topics: Collection[str]) -> dict[Topic, SymKey]:
-    """The kept ones of ``topics``; what is missing or does not open is left out."""
+    """The stored keys of ``topics``; missing and damaged ones are left out."""
     rows = SymKeyEntry.objects.filter(holder=holder, topic__in=topics).values_list(
         "pk", "topic", "account_id", "sealed"
     )
@@ -117,7 +115,7 @@ def sym_keys(holder: Holder, topics: Collection[str]) -> dict[Topic, SymKey]:
 def put_key_pair(
     holder: Holder, key_pair: KeyPair, *, account_id: int | None = None
 ) -> Topic:
-    """Keep an X25519 key pair; the answer is the topic that finds it."""
+    """Store an X25519 key pair; returns the topic of its public key."""
     put_key_pairs(holder, [key_pair], account_id=account_id)
     return key_pair.topic
 
@@ -138,7 +136,7 @@ def put_key_pairs(
 
 
 def key_pairs(holder: Holder, topics: Collection[str]) -> dict[Topic, KeyPair]:
-    """The kept ones of ``topics``, each found by the topic of its public key."""
+    """The stored pairs of ``topics``, the topics of their public keys."""
     rows = KeyPairEntry.objects.filter(holder=holder, topic__in=topics)
     found = {}
     for row, raw in opened(rows):
@@ -154,7 +152,7 @@ def key_pairs(holder: Holder, topics: Collection[str]) -> dict[Topic, KeyPair]:
 def put_signing_key(
     holder: Holder, key: IdentityKey, *, account_id: int | None = None
 ) -> str:
-    """Keep an Ed25519 key; the answer is the did:key that finds it."""
+    """Store an Ed25519 key; returns its did:key."""
     entry = SigningKeyEntry(holder=holder, account_id=account_id, did=key.did)
     insert(SigningKeyEntry, [entry], [key.seed])
     return key.did
@@ -163,7 +161,7 @@ def put_signing_key(
 def signing_key(holder: Holder, did: str) -> IdentityKey:
     found = signing_keys(holder, [did])
     if did not in found:
-        raise SecretNotFound(f"{holder} keeps no signing key {did}")
+        raise SecretNotFound(f"{holder} has no signing key {did}")
     return found[did]
 
 
@@ -178,7 +176,7 @@ def signing_keys(holder: Holder, dids: Collection[str]) -> dict[str, IdentityKey
 
 
 def give_signing_key(holder: Holder, did: str, *, account_id: int) -> None:
-    """Tie a key that was made before its account existed to the account, for good."""
+    """Assign a key that was created before its account to the account."""
     with transaction.atomic():
         row = (
             SigningKeyEntry.objects.select_for_update()
@@ -186,7 +184,7 @@ def give_signing_key(holder: Holder, did: str, *, account_id: int) -> None:
             .first()
         )
         if row is None:
-            raise SecretNotFound(f"{holder} keeps no signing key {did}")
+            raise SecretNotFound(f"{holder} has no signing key {did}")
         seed = keyring().open(row.context, row.sealed)
         row.account_id = account_id
         seal_into(row, seed)
@@ -199,7 +197,7 @@ def give_signing_key(holder: Holder, did: str, *, account_id: int) -> None:
 def put_secret(
     holder: Holder, name: str, value: bytes, *, account_id: int | None = None
 ) -> None:
-    """Keep ``value`` under ``name``, in place of what was there."""
+    """Store ``value`` under ``name``, replacing an earlier value."""
     if _TOPIC.fullmatch(name) or name.startswith("did:"):
         raise ValueError("that name belongs to a key")
     with transaction.atomic():
@@ -210,13 +208,16 @@ def put_secret(
         SecretEntry.objects.bulk_create([row], ignore_conflicts=True)
         kept = SecretEntry.objects.select_for_update().get(holder=holder, name=name)
         if bytes(kept.sealed) != row.sealed:
-            _replace(kept, value, account_id)
+            kept.revision += 1
+            kept.account_id = account_id
+            seal_into(kept, value)
+            kept.save()
 
 
 def secret(holder: Holder, name: str) -> bytes:
     row = SecretEntry.objects.filter(holder=holder, name=name).first()
     if row is None:
-        raise SecretNotFound(f"{holder} keeps no secret {name}")
+        raise SecretNotFound(f"{holder} has no secret {name}")
     try:
         return keyring().open(row.context, row.sealed)
     except DecryptionFailed:
@@ -225,7 +226,7 @@ def secret(holder: Holder, name: str) -> bytes:
 
 
 def forget(holder: Holder, names: Collection[str]) -> None:
-    """Delete secrets of any kind: by topic, did:key or name. Absent ones are fine."""
+    """Delete secrets of any kind: by topic, did:key or name. Missing ones are ignored."""
     dids = [name for name in names if name.startswith("did:")]
     topics = [name for name in names if _TOPIC.fullmatch(name)]
     others = set(names) - set(dids) - set(topics)
@@ -238,16 +239,9 @@ def forget(holder: Holder, names: Collection[str]) -> None:
         SecretEntry.objects.filter(holder=holder, name__in=others).delete()
 
 
-def _replace(row: SecretEntry, value: bytes, account_id: int | None) -> None:
-    row.revision += 1
-    row.account_id = account_id
-    seal_into(row, value)
-    row.save()
-
-
 # --- digests of API tokens ------------------------------------------------------------
 
 
 def token_digest(token: str) -> str:
-    """A keyed hash to find an API token by; the token itself is kept nowhere."""
+    """A keyed hash to look an API token up by; the token itself is never stored."""
     return hmac.digest(token_digest_key(), token.encode(), hashlib.sha256).hex()

@@ -1,1 +1,1 @@
-"""The log of protocol runs: which of the twenty steps was carried out when, and by whom."""
+"""Records of protocol runs: which of the twenty steps was carried out when, and by which party."""

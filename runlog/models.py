@@ -10,10 +10,10 @@ TOPIC_LENGTH = 64
 
 
 class StepRecord(models.Model):
-    """One of the twenty steps as it was carried out here: who, when, what crossed the wire.
+    """One of the twenty steps as it was carried out here. Contains no secrets.
 
-    ``run`` is the response topic: the one name that W1 and the Cast Server both know. Each
-    side writes the steps that it carries out itself; no secrets.
+    ``run`` is the response topic, the only name that W1 and the Cast Server share. Each
+    side records the steps that it carries out itself.
     """
 
     run = models.CharField(max_length=TOPIC_LENGTH)

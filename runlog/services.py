@@ -1,7 +1,7 @@
-"""The record of the twenty steps: who carried out which, when, what crossed the wire.
+"""Records of the twenty steps: which party carried out which step, when, and its messages.
 
-A record is for people (the page of a run, ``manage.py demo``); the protocol never reads
-it. So recording is idempotent and never fails the work that it describes.
+Records are shown (the page of a run, ``manage.py demo``); the protocol never reads them. So
+recording is idempotent and never fails the work that it describes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RETURNING run, step, actor_key
 
 @dataclass(frozen=True, slots=True)
 class StepDraft:
-    """One step to record. ``wire`` is what others could see of it: no secrets."""
+    """One step to record. ``wire`` is what others can see of it, without secrets."""
 
     run: str
     step: int
@@ -47,7 +47,7 @@ class StepDraft:
     actor_key: str = ""
 
     def to_value(self) -> dict[str, Any]:
-        """The draft as JSON, for a step that waits; its time is not known yet."""
+        """The draft as JSON, for a step that is recorded later; without its time."""
         return {
             "run": self.run,
             "step": self.step,
@@ -80,28 +80,42 @@ def record(
     account_id: int | None = None,
     actor_key: str = "",
 ) -> None:
-    """Record one step; ``run`` is the response topic, ``actor_key`` tells devices apart."""
+    """Record one step; ``run`` is the response topic, ``actor_key`` identifies the device."""
     record_all([StepDraft(run, int(step), actor, wire, at, account_id, actor_key)])
 
 
 def record_all(drafts: Iterable[StepDraft]) -> None:
-    """Record steps, each once however often it is recorded, and tell live viewers.
+    """Record steps, each once however often it is passed, and record their events.
 
-    Telling them locks rows of users: call this late in a transaction.
+    Events lock rows of users: call this late in a transaction.
     """
     found = [draft for draft in drafts if draft.run]
     if not found:
         return
+    now = clock.now()
     try:
         with transaction.atomic():
-            fresh = _insert(found)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    _INSERT,
+                    [
+                        [draft.run for draft in found],
+                        [draft.step for draft in found],
+                        [draft.actor for draft in found],
+                        [draft.actor_key for draft in found],
+                        [draft.at or now for draft in found],
+                        [Jsonb(draft.wire) for draft in found],
+                    ],
+                )
+                fresh = set(cursor.fetchall())
             record_events(
                 [
                     EventDraft(
                         draft.account_id, EventKind.STEP, event_subject(draft.run)
                     )
                     for draft in found
-                    if draft.account_id is not None and _key(draft) in fresh
+                    if draft.account_id is not None
+                    and (draft.run, draft.step, draft.actor_key) in fresh
                 ]
             )
     except (DatabaseError, TypeError, ValueError) as error:
@@ -114,31 +128,10 @@ def event_subject(run: str) -> str:
 
 
 def of_run(run: str) -> list[StepRecord]:
-    """What is recorded of a run, in the order of the seed's numbers."""
+    """The records of a run, in the order of the twenty steps."""
     return list(StepRecord.objects.filter(run=run).order_by("step", "at", "id"))
 
 
-def _key(draft: StepDraft) -> tuple[str, int, str]:
-    return draft.run, draft.step, draft.actor_key
-
-
-def _insert(drafts: list[StepDraft]) -> set[tuple[str, int, str]]:
-    now = clock.now()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _INSERT,
-            [
-                [draft.run for draft in drafts],
-                [draft.step for draft in drafts],
-                [draft.actor for draft in drafts],
-                [draft.actor_key for draft in drafts],
-                [draft.at or now for draft in drafts],
-                [Jsonb(draft.wire) for draft in drafts],
-            ],
-        )
-        return {(run, step, actor_key) for run, step, actor_key in cursor.fetchall()}
-
-
 def forget(runs: Iterable[str]) -> None:
-    """Delete what is recorded of ``runs``, when their account goes."""
+    """Delete the records of ``runs``, when their account is removed."""
     StepRecord.objects.filter(run__in=list(runs)).delete()

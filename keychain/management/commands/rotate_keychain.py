@@ -1,9 +1,9 @@
-"""``manage.py rotate_keychain``: everything sealed under the first key, online.
+"""``manage.py rotate_keychain``: re-seals everything under the first key, online.
 
-1. Put the new key at the *end* of ``KEYCHAIN_KEYS`` and restart: all can open it.
+1. Add the new key at the *end* of ``KEYCHAIN_KEYS`` and restart: every process opens with it.
 2. Move it to the *front* and restart: it seals from now on.
-3. Run this, as often as it was interrupted.
-4. When it says that nothing is left, take the old key out and restart.
+3. Run this command; run it again if it was interrupted.
+4. When it reports that nothing is left, remove the old key and restart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            resealed, refused = self._rotate(options["batch"], quiet=options["json"])
+            resealed = refused = 0
+            for progress in rotate(batch=options["batch"]):
+                resealed += progress.resealed
+                refused += progress.refused
+                if not options["json"]:
+                    self.stdout.write(f"{progress.place}: {progress.resealed} sealed")
             outcome = {
                 "key": keyring().first.id,
                 "resealed": resealed,
@@ -47,12 +52,3 @@ class Command(BaseCommand):
             )
         if outcome["left"]:
             raise CommandError("The replaced keys are still needed.")
-
-    def _rotate(self, batch: int, *, quiet: bool) -> tuple[int, int]:
-        resealed = refused = 0
-        for progress in rotate(batch=batch):
-            resealed += progress.resealed
-            refused += progress.refused
-            if not quiet:
-                self.stdout.write(f"{progress.place}: {progress.resealed} sealed")
-        return resealed, refused
