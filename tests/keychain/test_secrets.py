@@ -57,7 +57,7 @@ def test_key_pairs_are_found_by_the_topic_of_the_public_key():
 def test_signing_keys_are_found_by_did():
     did = put_signing_key(Holder.IDENTITY, SIGNING[0])
     assert signing_key(Holder.IDENTITY, did) == SIGNING[0]
-    with pytest.raises(SecretNotFound, match="keeps no signing key"):
+    with pytest.raises(SecretNotFound, match="has no signing key"):
         signing_key(Holder.IDENTITY, SIGNING[1].did)
 
 
