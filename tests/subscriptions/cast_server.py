@@ -1,5 +1,5 @@
-"""A Cast Server of the later generation, made of the protocol core: a did.json over HTTP, its
-own keys, answers to watches and announcements. The relay between is played by the test.
+"""A Cast Server of protocol v1, made of the protocol core: a did.json over HTTP, its own
+keys, answers to watches, and announcements. Tests deliver its messages themselves.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DAY = 24 * 60 * 60
 
 
 class CastServer:
-    """Change ``key``, ``key_pair``, ``status`` as you like."""
+    """Tests change ``key``, ``key_pair`` and ``status``."""
 
     def __init__(self, name: str = "cast server") -> None:
         self.key = IdentityKey.from_seed(name.encode().ljust(32, b"k"))
@@ -45,7 +45,7 @@ class CastServer:
         self.watcher: Watcher | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(
-            # Quick to notice that it is to stop.
+            # A short poll interval, so that closing is quick.
             target=self._server.serve_forever,
             args=(0.02,),
             daemon=True,
@@ -82,15 +82,15 @@ class CastServer:
         return Handler
 
     @property
-    def voice(self) -> NotifyServer:
+    def identity(self) -> NotifyServer:
         return NotifyServer(
             self.key, self.key_pair, frozenset({settings.KEYS_SERVER_URL})
         )
 
-    # What it hears --------------------------------------------------------
+    # Requests -------------------------------------------------------------
 
     def requests(self):
-        """The watch requests that came to it: rows of the wallet's outbox."""
+        """The watch requests to it: rows of the wallet's outbox."""
         rows = sent(methods.WATCH.tag)
         return [row for row in rows if row.topic == self.key_pair.topic]
 
@@ -104,7 +104,7 @@ class CastServer:
         token = token_of_request(request, methods.WATCH)
         return WatchSubscriptionsAuth.read(token, now=clock.now_s())
 
-    # What it says ---------------------------------------------------------
+    # Messages -------------------------------------------------------------
 
     def answer(self, *listed: ServerSubscription, row=None):
         """Its answer to the last watch, as a message to deliver."""
@@ -112,7 +112,7 @@ class CastServer:
         request, sender, _ = self.opened(row)
         made = answer_watch(
             request,
-            self.voice,
+            self.identity,
             topic=self.key_pair.topic,
             sender_public_key=sender,
             identity=identity.known_identity(self.claims(row).iss),
@@ -129,11 +129,11 @@ class CastServer:
         tag = methods.WATCH.response_tag
         return sym_key.topic, seal(text, sym_key, iv=entropy.iv()), tag
 
-    def announcement(self, *listed, watcher=None, voice=None, now=None):
-        """The list as it is now, to the watcher that was answered last."""
+    def announcement(self, *listed, watcher=None, signer=None, now=None):
+        """A list to deliver to the watcher that was answered last."""
         made = announce_changes(
             watcher or self.watcher,
-            voice or self.voice,
+            signer or self.identity,
             subscriptions=listed,
             request_id=clock.payload_id(),
             iv=entropy.iv(),
@@ -155,8 +155,8 @@ def listed(person, dapp: Dapp, letter: str = "p", **changes) -> ServerSubscripti
     return ServerSubscription(**(values | changes))
 
 
-def later_notification(person, dapp: Dapp, entry: ServerSubscription, **texts):
-    """A notification in the words of the later generation, as a message to deliver."""
+def v1_notification(person, dapp: Dapp, entry: ServerSubscription, **texts):
+    """A notification of protocol v1, as a message to deliver."""
     note = NotifyMessage(**({"title": "Later", "body": "on", "type": "alerts"} | texts))
     batch = MessageBatch.v1(
         note,

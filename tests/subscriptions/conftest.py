@@ -1,4 +1,4 @@
-"""Alice with two devices, Bob, Charlie who must see nothing; and a dapp on a port."""
+"""Alice with two devices, Bob, Charlie who must see nothing, and a dapp."""
 
 from __future__ import annotations
 

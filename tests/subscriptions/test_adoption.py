@@ -1,4 +1,4 @@
-"""Wx: what other wallets of the account put into the shared store."""
+"""Wx adopts what other wallets of the account write into the shared store."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DAY = 24 * 60 * 60
 
 
 class OtherWallet:
-    """Another wallet of the account: it holds the store key and subscribes by itself."""
+    """Another wallet of the account: it has the store key and subscribes by itself."""
 
     def __init__(self, person, dapp: Dapp) -> None:
         self.person = person
@@ -99,7 +99,7 @@ def test_the_notify_topic_is_wanted_and_its_key_kept(other):
     assert sym_keys(Holder.WALLET, [value.topic]) == {value.topic: value.sym_key}
 
 
-def test_the_browsers_are_told(synced_alice, other):
+def test_browsers_receive_events(synced_alice, other):
     AccountEvent.objects.all().delete()
     other.announce(other.subscription())
     kinds = AccountEvent.objects.order_by("sequence").values_list("kind", flat=True)
@@ -120,13 +120,13 @@ def test_its_notifications_are_read_once_the_dapps_key_is_learnt(
     assert len(sent(4003)) == 1
 
 
-def test_a_known_dapps_key_is_there_at_once(synced_alice, other, dapp):
+def test_a_known_dapps_key_is_set_at_once(synced_alice, other, dapp):
     services.look_up_dapp(dapp.url)
     other.announce(other.subscription())
     assert Subscription.objects.get().dapp_authentication_did == dapp.key.did
 
 
-def test_a_dapp_is_known_however_the_other_wallet_spells_it(synced_alice, other, dapp):
+def test_the_dapp_url_of_another_wallet_is_normalized(synced_alice, other, dapp):
     services.look_up_dapp(dapp.url)
     value = other.subscription()
     spelled = dataclasses.replace(
@@ -140,7 +140,7 @@ def test_a_dapp_is_known_however_the_other_wallet_spells_it(synced_alice, other,
     assert NotifyMessageRecord.objects.count() == 1
 
 
-def test_new_types_and_a_new_life_are_taken_over(other):
+def test_new_types_and_expiry_are_mirrored(other):
     value = other.subscription()
     other.announce(value)
     changed = dataclasses.replace(
@@ -168,7 +168,7 @@ def test_an_older_update_that_comes_late_changes_nothing(other):
     assert Subscription.objects.get().with_key(value.sym_key) == value
 
 
-def test_leaving_elsewhere_is_leaving_here(other):
+def test_a_delete_by_another_wallet_ends_it_here(other):
     value = other.subscription()
     other.announce(value)
     other.leave(value.topic)
@@ -176,7 +176,7 @@ def test_leaving_elsewhere_is_leaving_here(other):
     assert row.delete_reason == "unsubscribed by another wallet"
     assert TopicSubscription.objects.get(topic=value.topic).state == "unwanted"
     assert not sym_keys(Holder.WALLET, [value.topic])
-    assert not sent(4004), "the other wallet tells the dapp"
+    assert not sent(4004), "the other wallet has sent the delete"
 
 
 def test_a_subscription_may_come_back(other):
@@ -190,7 +190,7 @@ def test_a_subscription_may_come_back(other):
     assert TopicSubscription.objects.get(topic=value.topic).state == "wanted"
 
 
-def test_our_own_announcement_heard_again_changes_nothing(synced_alice, dapp):
+def test_our_own_store_message_changes_nothing_when_it_returns(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     before = Subscription.objects.values().get()
     (published,) = sent(5000)
@@ -274,7 +274,7 @@ def hostile(other, name):
         "zero character",
     ],
 )
-def test_an_entry_that_is_not_sound_stays_in_the_store_without_effect(name, other):
+def test_an_invalid_entry_stays_in_the_store_without_effect(name, other):
     key, text = hostile(other, name)
     other.announce(text, key=key)
     assert not Subscription.objects.exists()
@@ -321,7 +321,7 @@ def test_a_subscription_is_not_moved_to_an_address_that_cannot_be_reached(other,
     assert note().startswith("not adopted")
 
 
-def test_planted_entries_keep_no_dapp_from_being_learnt(other, dapp):
+def test_planted_entries_do_not_delay_reading_a_dapp(other, dapp):
     value = other.subscription()
     for number in range(55):
         planted = other.subscription(chr(ord("A") + number))
@@ -333,7 +333,7 @@ def test_planted_entries_keep_no_dapp_from_being_learnt(other, dapp):
     assert row.dapp_authentication_did == dapp.key.did
 
 
-def test_texts_that_other_wallets_took_from_the_dapp_are_flattened(other):
+def test_texts_of_other_wallets_are_cleaned(other):
     members = json.loads(other.subscription().to_json())
     members["scope"]["alerts"] = {"description": "Urgent.\nNow.", "enabled": True}
     members["metadata"]["description"] = "A dapp.\nSince 2020."
@@ -346,7 +346,7 @@ def test_texts_that_other_wallets_took_from_the_dapp_are_flattened(other):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "null", "[1]", "not json", "9" * 400])
-def test_rubbish_has_no_effect(text, other):
+def test_garbage_has_no_effect(text, other):
     other.announce(text, key="k")
     assert not Subscription.objects.exists()
     assert note().startswith("not adopted")
@@ -358,7 +358,7 @@ def test_an_entry_under_a_foreign_key_has_no_effect(other):
     assert not Subscription.objects.exists()
 
 
-def test_a_flood_of_subscriptions_ends_at_the_limit(other, settings):
+def test_a_flood_of_subscriptions_stops_at_the_limit(other, settings):
     settings.LIMITS = dataclasses.replace(settings.LIMITS, subscriptions_per_account=2)
     for letter in "abc":
         other.announce(other.subscription(letter))
@@ -366,7 +366,7 @@ def test_a_flood_of_subscriptions_ends_at_the_limit(other, settings):
     assert "too many" in note()
 
 
-def test_a_dapp_swapped_under_a_subscription_is_not_believed_as_the_first(other, dapp):
+def test_a_swapped_dapp_does_not_keep_the_pinned_key(other, dapp):
     services.look_up_dapp(dapp.url)
     value = other.subscription()
     other.announce(value)
@@ -396,7 +396,7 @@ STEPS = st.lists(
 )
 @given(steps=STEPS, draw=st.data())
 def test_any_order_and_repetition_ends_in_the_same_subscriptions(other, steps, draw):
-    """What counts is the newest update of each entry, in whatever order they come."""
+    """The newest update of each entry wins, in any order of arrival."""
     from django.db import transaction
 
     updates = []
@@ -462,16 +462,18 @@ def test_a_new_account_is_rebuilt_with_its_messages(archive, synced_alice, other
     assert cold_start(ColdStart.objects.get().pk) is True
     row = Subscription.objects.active().get()
     assert (row.topic, row.added_by) == (kept.topic, "history")
-    assert services.replay_due() == 0, "first the dapp's key"
+    assert services.replay_due() == 0, "the dapp's key comes first"
     services.learn_dapps()
     assert services.replay_due() == 1
     assert services.replay_due() == 0
     records = NotifyMessageRecord.objects.order_by("published_at")
     assert [record.title for record in records] == titles
-    assert not sent(4003), "their tokens are over: no receipt"
+    assert not sent(4003), "no receipts for expired tokens"
 
 
-def test_what_the_mailbox_brings_too_is_kept_once(archive, synced_alice, other, dapp):
+def test_a_message_from_history_and_mailbox_is_stored_once(
+    archive, synced_alice, other, dapp
+):
     value = other.subscription()
     other.announce(value)
     services.learn_dapps()
@@ -483,7 +485,7 @@ def test_what_the_mailbox_brings_too_is_kept_once(archive, synced_alice, other, 
     assert len(sent(4003)) == 1
 
 
-def test_a_history_that_is_away_is_said_and_made_up_for(archive, other, dapp):
+def test_an_unreachable_history_server_is_reported_and_retried(archive, other, dapp):
     services.look_up_dapp(dapp.url)
     other.announce(other.subscription())
     archive.status = 500
@@ -504,7 +506,7 @@ def test_what_was_subscribed_before_sync_is_announced_after_the_replay(
     row = subscribed(alice, dapp)
     assert row.attempts.get().state == SubscribeAttempt.State.SETTLED
     enable_sync(alice.account, alice.sync_signature, alice.device)
-    assert not sent(5000), "not before History has spoken"
+    assert not sent(5000), "not before the replay"
     cold_start(ColdStart.objects.get().pk)
     assert StoreEntry.objects.get().key == row.topic
     assert len(sent(5000)) == 1

@@ -1,4 +1,4 @@
-"""Leaving: by a person here, by another wallet of the account, by the dapp."""
+"""Unsubscribing: by a person here, by another wallet of the account, by the dapp."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscription
 from syncstore.models import Store, StoreEntry
 from tests.subscriptions.conftest import requested, subscribed
-from tests.subscriptions.world import deliver, say, sent
+from tests.subscriptions.world import deliver, send_as_peer, sent
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId
 from walletconnect.identity.jwt import DidJwt
@@ -22,7 +22,7 @@ from walletconnect.notify.claims import DeleteAuth
 from walletconnect.notify.delete import answer_delete
 
 
-def test_the_dapp_is_told_in_a_way_that_it_accepts(alice, dapp, subscription):
+def test_the_dapp_accepts_the_delete_request(alice, dapp, subscription):
     assert services.delete_subscription(subscription, alice.device) is True
     sym_key = dapp.key_of(alice.account)
     request = dapp.last_on(sym_key, 4004)
@@ -52,13 +52,13 @@ def test_the_row_stays_with_its_messages_and_the_key_goes(alice, dapp, subscript
     assert topic.state == "unwanted"
 
 
-def test_leaving_twice_is_leaving_once(alice, dapp, subscription):
+def test_a_second_unsubscribe_changes_nothing(alice, dapp, subscription):
     services.delete_subscription(subscription, alice.device)
     assert services.delete_subscription(subscription, alice.devices[1]) is False
     assert len(sent(4004)) == 1
 
 
-def test_charlie_cannot_leave_for_alice(alice, charlie, dapp, subscription):
+def test_charlie_cannot_unsubscribe_alice(alice, charlie, dapp, subscription):
     with pytest.raises(services.NotYours):
         services.delete_subscription(subscription, charlie.device)
     subscription.refresh_from_db()
@@ -66,7 +66,7 @@ def test_charlie_cannot_leave_for_alice(alice, charlie, dapp, subscription):
     assert not sent(4004)
 
 
-def test_the_entry_leaves_the_shared_store(synced_alice, dapp):
+def test_the_entry_is_deleted_from_the_shared_store(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     services.delete_subscription(row, synced_alice.device)
     assert len(sent(5002)) == 1
@@ -74,7 +74,7 @@ def test_the_entry_leaves_the_shared_store(synced_alice, dapp):
     assert entry.is_deleted
 
 
-def test_after_leaving_one_may_subscribe_again(alice, dapp, subscription):
+def test_resubscribing_after_an_unsubscribe_works(alice, dapp, subscription):
     services.delete_subscription(subscription, alice.device)
     again = subscribed(alice, dapp)
     assert again.topic != subscription.topic
@@ -97,8 +97,8 @@ def delete_auth(dapp, key, **changes):
     return DeleteAuth(**(claims | changes)).sign(key)
 
 
-def say_delete(sym_key, token):
-    (row,) = say(
+def send_delete(sym_key, token):
+    (row,) = send_as_peer(
         sym_key,
         {
             "id": clock.payload_id(),
@@ -119,29 +119,29 @@ def key_of_device(person, number):
     return signing_key(Holder.IDENTITY, did)
 
 
-def test_another_wallets_farewell_ends_it_here_too(synced_alice, dapp):
+def test_another_wallets_delete_ends_it_here_too(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     other_wallet = key_of_device(synced_alice, 1)
-    message = say_delete(
+    message = send_delete(
         dapp.key_of(synced_alice.account), delete_auth(dapp, other_wallet)
     )
     row.refresh_from_db()
     assert message.state == "handled"
     assert row.delete_reason == "unsubscribed by another wallet"
-    assert len(sent(5002)) == 1, "the store follows, in case its word was lost"
-    assert not sent(4005), "the dapp answers, not we"
+    assert len(sent(5002)) == 1, "in case the other wallet's store message was lost"
+    assert not sent(4005), "the dapp answers it"
 
 
-def test_the_dapps_word_ends_it_and_is_answered(alice, dapp, subscription):
-    say_delete(dapp.key_of(alice.account), delete_auth(dapp, dapp.key))
+def test_the_dapps_delete_ends_it_and_is_answered(alice, dapp, subscription):
+    send_delete(dapp.key_of(alice.account), delete_auth(dapp, dapp.key))
     subscription.refresh_from_db()
     assert subscription.delete_reason == "ended by the dapp"
     assert dapp.last_on(dapp.key_of(alice.account), 4005).result == {"responseAuth": ""}
 
 
-def test_a_farewell_of_another_account_changes_nothing(alice, bob, dapp, subscription):
+def test_a_delete_by_another_account_changes_nothing(alice, bob, dapp, subscription):
     token = delete_auth(dapp, key_of_device(bob, 0))
-    row = say_delete(dapp.key_of(alice.account), token)
+    row = send_delete(dapp.key_of(alice.account), token)
     assert row.state == "refused"
     subscription.refresh_from_db()
     assert subscription.deleted_at is None
@@ -160,19 +160,19 @@ STRANGER = IdentityKey.from_seed(b"s" * 32)
     ],
     ids=["unknown key", "foreign key server", "other dapp", "expired"],
 )
-def test_a_farewell_with_one_fault_changes_nothing(
+def test_a_delete_with_one_fault_changes_nothing(
     signer, changes, alice, dapp, subscription
 ):
     token = delete_auth(dapp, signer or key_of_device(alice, 1), **changes)
-    row = say_delete(dapp.key_of(alice.account), token)
+    row = send_delete(dapp.key_of(alice.account), token)
     assert row.state == "refused"
     subscription.refresh_from_db()
     assert subscription.deleted_at is None
 
 
 @pytest.mark.parametrize("token", ["", "a.b.c", None, 7])
-def test_rubbish_changes_nothing(token, alice, dapp, subscription):
-    row = say_delete(dapp.key_of(alice.account), token)
+def test_a_malformed_delete_changes_nothing(token, alice, dapp, subscription):
+    row = send_delete(dapp.key_of(alice.account), token)
     assert row.state == "refused"
     subscription.refresh_from_db()
     assert subscription.deleted_at is None
@@ -181,7 +181,7 @@ def test_rubbish_changes_nothing(token, alice, dapp, subscription):
 # --- removal of the account -----------------------------------------------------------
 
 
-def test_when_an_account_is_removed_its_dapps_are_told(synced_alice, bob, dapp):
+def test_removing_an_account_notifies_its_dapps(synced_alice, bob, dapp):
     subscribed(synced_alice, dapp)
     subscribed(bob, dapp)
     sym_key = dapp.key_of(synced_alice.account)

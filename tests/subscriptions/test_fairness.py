@@ -1,4 +1,4 @@
-"""Whatever one user has due, the rows of every other user come early."""
+"""However many rows one user has due, those of other users are not delayed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mallory():
 
 
 def plant(person, urls, **more):
-    """Subscriptions as they come through Sync: known by the address of the dapp only."""
+    """Subscriptions as they come through Sync: only the dapp's URL is known."""
     values = {
         "metadata": {},
         "scope": {},
@@ -38,9 +38,7 @@ def plant(person, urls, **more):
     )
 
 
-def test_planted_entries_of_one_user_keep_no_dapp_of_others_from_being_learnt(
-    mallory, bob, dapp
-):
+def test_planted_entries_of_one_user_do_not_delay_dapps_of_others(mallory, bob, dapp):
     plant(mallory, [f"https://a{n:04}.example.org" for n in range(1_000)])
     plant(bob, [dapp.url])
     due = directory._due_urls([], unknown=True)
@@ -65,7 +63,7 @@ def test_the_dapp_that_was_read_longest_ago_comes_first(bob):
     assert directory._due_urls([urls[1]], unknown=False) == [urls[2], urls[0]]
 
 
-def test_slow_dapps_of_one_user_delay_no_subscribe_of_another(
+def test_slow_dapps_of_one_user_do_not_delay_subscribes_of_others(
     mallory, bob, dapp, settings
 ):
     with silent_host() as slow:
@@ -84,8 +82,8 @@ def test_slow_dapps_of_one_user_delay_no_subscribe_of_another(
     assert len(mine) == settings.LIMITS.subscribes_per_user
 
 
-def test_what_cannot_be_renewed_does_not_hold_back_the_rest(mallory, alice, dapp):
-    """Rows whose key is lost stay due until they end."""
+def test_rows_that_cannot_be_renewed_do_not_delay_others(mallory, alice, dapp):
+    """Rows whose key is lost stay due until they expire."""
     soon = clock.now_s() + 60
     plant(
         mallory,

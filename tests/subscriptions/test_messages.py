@@ -1,4 +1,4 @@
-"""Notifications arrive: verified, kept once, answered with a receipt."""
+"""Notifications: verified, stored once, answered with a receipt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from messaging.models import InboxMessage, OutboxMessage
 from subscriptions import services
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from tests.subscriptions.conftest import subscribed
-from tests.subscriptions.world import deliver, say, sent, sign_in
+from tests.subscriptions.world import deliver, send_as_peer, sent, sign_in
 from walletconnect.crypto.keys import SymKey, hash_text
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId
@@ -27,7 +27,7 @@ from walletconnect.relay.rpc import JsonRpcError
 STRANGER = IdentityKey.from_seed(b"s" * 32)
 
 
-def test_a_notification_is_kept_as_it_was_said(alice, dapp, subscription):
+def test_a_notification_is_stored_field_by_field(alice, dapp, subscription):
     deliver(
         dapp.notification(
             alice.account,
@@ -81,7 +81,7 @@ def test_a_message_that_comes_again_is_kept_once(alice, dapp, subscription):
     assert len(sent(4003)) == 1
 
 
-def test_browsers_are_told_of_each_new_message_once(alice, bob, dapp, subscription):
+def test_browsers_receive_one_event_per_message(alice, bob, dapp, subscription):
     AccountEvent.objects.all().delete()
     message = dapp.notification(alice.account)
     deliver(message)
@@ -157,9 +157,7 @@ def test_after_leaving_nothing_is_kept(alice, dapp, subscription):
     assert not NotifyMessageRecord.objects.exists()
 
 
-def test_a_notification_that_makes_no_sense_is_answered_with_an_error(
-    alice, dapp, subscription
-):
+def test_a_malformed_notification_is_answered_with_an_error(alice, dapp, subscription):
     now = clock.now_s()
     claims = {
         "act": "notify_message",
@@ -173,7 +171,7 @@ def test_a_notification_that_makes_no_sense_is_answered_with_an_error(
     }
     token = sign_did_jwt(claims, dapp.key)
     sym_key = dapp.key_of(alice.account)
-    say(
+    send_as_peer(
         sym_key,
         {
             "id": 5,
@@ -210,14 +208,14 @@ def test_an_unknown_dapp_key_is_learnt_and_messages_wait_for_it(
     assert NotifyMessageRecord.objects.count() == 1
 
 
-def test_a_new_key_of_the_dapp_is_believed_after_a_persons_word(
+def test_a_new_key_of_the_dapp_is_used_once_a_person_accepts_it(
     alice, dapp, subscription
 ):
     dapp.key = IdentityKey.from_seed(b"n" * 32)
     DappDocument.objects.update(checked_at=clock.now() - timedelta(hours=1))
     (row,) = deliver(dapp.notification(alice.account))
     assert row.state == "due"
-    assert services.recheck_documents() == 1, "doubt has made it due"
+    assert services.recheck_documents() == 1, "the message made it due"
     document = DappDocument.objects.get(url=dapp.url)
     assert document.changed_keys["authenticationKey"] == dapp.key.did
     services.accept_changed_keys(document, alice.device)
@@ -235,7 +233,7 @@ def test_without_an_identity_key_it_is_kept_but_not_answered(alice, dapp, subscr
     assert not sent(4003)
 
 
-def test_what_others_say_on_the_shared_topic_is_ignored(alice, dapp, subscription):
+def test_peer_traffic_on_the_shared_topic_is_ignored(alice, dapp, subscription):
     sym_key = dapp.key_of(alice.account)
     answer = {"id": 3, "jsonrpc": "2.0", "result": {"responseAuth": ""}}
     request = {
@@ -246,13 +244,13 @@ def test_what_others_say_on_the_shared_topic_is_ignored(alice, dapp, subscriptio
     }
     before = Subscription.objects.values().get()
     for payload, tag in ((answer, 4005), (answer, 4003), (request, 4008)):
-        (row,) = say(sym_key, payload, tag)
+        (row,) = send_as_peer(sym_key, payload, tag)
         assert row.state == "refused"
     assert Subscription.objects.values().get() == before
     assert not sent(4005)
 
 
-def test_many_people_each_see_their_own(alice, dapp):
+def test_many_users_each_see_their_own_messages(alice, dapp):
     people = [alice, sign_in("bob"), sign_in("charlie")]
     for person in people:
         subscribed(person, dapp)

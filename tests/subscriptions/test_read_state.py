@@ -1,4 +1,4 @@
-"""Read and archived: one state for all devices, nobody else's business."""
+"""Read and archived: one state for all devices of a user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def events(person) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_it_is_done_and_undone_once(name, alice, records):
+def test_each_change_applies_once(name, alice, records):
     column, do, undo = ACTS[name]
     assert do(records, alice.device) == 3
     assert do(records, alice.devices[1]) == 0
@@ -39,7 +39,7 @@ def test_it_is_done_and_undone_once(name, alice, records):
     assert records.filter(**{column: None}).count() == 1
 
 
-def test_it_is_kept_which_device_read_first(alice, records):
+def test_the_device_that_read_first_is_stored(alice, records):
     services.mark_read(records, alice.devices[1])
     assert {record.read_by for record in records.all()} == {alice.devices[1]}
     services.mark_unread(records, alice.device)
@@ -47,7 +47,9 @@ def test_it_is_kept_which_device_read_first(alice, records):
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_every_browser_of_the_person_is_told_of_each(name, alice, bob, records):
+def test_every_browser_of_the_user_receives_an_event_per_record(
+    name, alice, bob, records
+):
     _, do, _ = ACTS[name]
     do(records, alice.device)
     assert events(alice) == [
@@ -57,7 +59,7 @@ def test_every_browser_of_the_person_is_told_of_each(name, alice, bob, records):
     assert not [kind for kind, _ in events(bob) if kind == "read.changed"]
 
 
-def test_of_many_records_the_subscription_is_told(alice, dapp, subscription):
+def test_many_records_cause_one_event_per_subscription(alice, dapp, subscription):
     deliver(*(dapp.notification(alice.account) for _ in range(60)))
     AccountEvent.objects.all().delete()
     assert services.mark_read(NotifyMessageRecord.objects.all(), alice.device) == 60
@@ -67,7 +69,7 @@ def test_of_many_records_the_subscription_is_told(alice, dapp, subscription):
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_charlie_changes_nothing_and_learns_nothing(name, charlie, records):
+def test_charlie_changes_nothing_and_receives_no_event(name, charlie, records):
     column, do, undo = ACTS[name]
     assert do(records, charlie.device) == 0
     assert undo(records, charlie.device) == 0

@@ -1,4 +1,4 @@
-"""What was read in a client of the later generation is read here, and nothing goes in circles."""
+"""Read state of v1 clients is applied here, and no update circulates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common import clock, entropy
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, Subscription, SubscriptionJob
 from tests.snapshots import rows_of
-from tests.subscriptions.cast_server import CastServer, later_notification, listed
+from tests.subscriptions.cast_server import CastServer, listed, v1_notification
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.world import deliver, sent
 from tests.syncstore.archive import Archive
@@ -51,7 +51,7 @@ def watched(alice, server):
 def entry(watched, dapp, server):
     """A subscription that the server lists, its dapp known."""
     made = listed(watched, dapp)
-    tell(server, made)
+    announce(server, made)
     with later():
         services.enrich_subscriptions()
     return made
@@ -62,7 +62,7 @@ def records(watched, dapp, entry):
     """Three notifications, oldest first."""
     for number, title in enumerate(("one", "two", "three")):
         with clock.frozen(clock.now() + timedelta(milliseconds=20 * number)):
-            deliver(later_notification(watched, dapp, entry, title=title))
+            deliver(v1_notification(watched, dapp, entry, title=title))
     AccountEvent.objects.all().delete()
     return NotifyMessageRecord.objects.order_by("pk")
 
@@ -71,7 +71,7 @@ def later(seconds=3):
     return clock.frozen(clock.now() + timedelta(seconds=seconds))
 
 
-def tell(server, *entries):
+def announce(server, *entries):
     deliver(server.announcement(*entries))
 
 
@@ -85,7 +85,7 @@ def ask():
 
 
 def asked(dapp, entry) -> list[GetNotificationsAuth]:
-    """The requests for pages that the dapp's server got, as it reads them."""
+    """The page requests to the dapp's server, as it reads them."""
     return [
         GetNotificationsAuth.read(
             parse(open_envelope(row.message, entry.sym_key)).params["auth"],
@@ -96,8 +96,8 @@ def asked(dapp, entry) -> list[GetNotificationsAuth]:
     ]
 
 
-def page(person, dapp, entry, told, *, aud=PHONE, more=False, **changes):
-    """An answer on the notify topic; ``told`` is of records, newest first: read or not."""
+def page(person, dapp, entry, states, *, aud=PHONE, more=False, **changes):
+    """An answer on the notify topic; ``states`` maps records, newest first, to read or not."""
     notes = tuple(
         NotifyMessage(
             record.title,
@@ -107,7 +107,7 @@ def page(person, dapp, entry, told, *, aud=PHONE, more=False, **changes):
             sent_at=round(record.published_at.timestamp() * 1000),
             is_read=is_read,
         )
-        for record, is_read in told
+        for record, is_read in states
     )
     key = changes.pop("key", dapp.key)
     values = {
@@ -141,14 +141,14 @@ def unread():
     return list(found.values_list("title", flat=True))
 
 
-# --- asking ---------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------
 
 
-def test_another_count_is_asked_about_once_and_a_moment_later(
+def test_a_different_count_causes_one_request_after_a_delay(
     watched, dapp, server, entry, records
 ):
-    tell(server, counted(watched, dapp, 2))
-    tell(server, counted(watched, dapp, 1))
+    announce(server, counted(watched, dapp, 2))
+    announce(server, counted(watched, dapp, 1))
     services.ask_reads()
     assert asked(dapp, entry) == []
     ask()
@@ -158,27 +158,25 @@ def test_another_count_is_asked_about_once_and_a_moment_later(
     assert auth.account.same_as(AccountId.parse(watched.account.address))
 
 
-def test_the_count_that_we_know_is_nothing_to_ask_about(
-    watched, dapp, server, entry, records
-):
-    tell(server, counted(watched, dapp, 3))
+def test_an_equal_count_causes_no_request(watched, dapp, server, entry, records):
+    announce(server, counted(watched, dapp, 3))
     ask()
     services.mark_read(records, watched.device)
-    # The server reads our mark a moment after it has told us another change.
-    tell(server, counted(watched, dapp, 3))
-    tell(server, counted(watched, dapp, 0))
+    # The server sends another list before it has read our request.
+    announce(server, counted(watched, dapp, 3))
+    announce(server, counted(watched, dapp, 0))
     ask()
     assert asked(dapp, entry) == []
 
 
-def test_what_came_before_us_is_asked_about_once(watched, dapp, server, entry):
+def test_older_unread_notifications_are_requested_once(watched, dapp, server, entry):
     for _ in range(3):
-        tell(server, counted(watched, dapp, 7))
+        announce(server, counted(watched, dapp, 7))
         ask()
     assert len(asked(dapp, entry)) == 1
 
 
-def test_a_server_of_august_is_not_asked(watched, dapp):
+def test_a_v0_server_is_not_asked(watched, dapp):
     subscribed(watched, dapp)
     deliver(dapp.notification(watched.account))
     rows = Subscription.objects.all()
@@ -187,24 +185,24 @@ def test_a_server_of_august_is_not_asked(watched, dapp):
     assert not sent(GET_NOTIFICATIONS.tag)
 
 
-def test_who_may_not_see_all_apps_does_not_ask(watched, dapp, server, entry, records):
-    tell(server, counted(watched, dapp, 0))
+def test_an_identity_for_one_app_does_not_ask(watched, dapp, server, entry, records):
+    announce(server, counted(watched, dapp, 0))
     watched.account.identity_keys.update(retired_at=clock.now())
     ask()
     assert asked(dapp, entry) == []
 
 
-def test_after_a_replay_from_history_it_is_asked_what_was_read(
+def test_a_replay_of_history_causes_a_request_for_the_read_state(
     watched, dapp, server, settings
 ):
     made = listed(watched, dapp)
-    tell(server, made)
+    announce(server, made)
     with later():
         services.enrich_subscriptions()
     archive = Archive()
     settings.HISTORY_SERVER_URL = archive.url
     settings.HISTORY_SERVER_IS_OURS = False
-    archive.keep(*later_notification(watched, dapp, made, title="of old")[:2])
+    archive.keep(*v1_notification(watched, dapp, made, title="of old")[:2])
     try:
         with later():
             assert services.replay_due() == 1
@@ -215,10 +213,12 @@ def test_after_a_replay_from_history_it_is_asked_what_was_read(
     assert len(asked(dapp, made)) == 1
 
 
-# --- being told -----------------------------------------------------------------------
+# --- read state of the server ---------------------------------------------------------
 
 
-def test_what_is_read_there_is_read_here(watched, dapp, entry, records):
+def test_notifications_read_at_the_server_are_marked_read(
+    watched, dapp, entry, records
+):
     one, two, three = records
     deliver(page(watched, dapp, entry, [(three, False), (two, True), (one, True)]))
     assert unread() == ["three"]
@@ -231,34 +231,36 @@ def test_what_is_read_there_is_read_here(watched, dapp, entry, records):
     ]
 
 
-def test_the_server_is_not_told_what_it_has_told_us(watched, dapp, entry, records):
+def test_read_state_from_the_server_is_not_sent_back(watched, dapp, entry, records):
     deliver(page(watched, dapp, entry, [(record, True) for record in records]))
     services.mark_read(records, watched.device)
     assert not sent(4016)
 
 
 def test_the_same_page_again_changes_nothing(watched, dapp, entry, records):
-    told = [(record, True) for record in records]
-    deliver(page(watched, dapp, entry, told))
+    states = [(record, True) for record in records]
+    deliver(page(watched, dapp, entry, states))
     before = rows_of("subscriptions", "accounts")
-    deliver(page(watched, dapp, entry, told))
+    deliver(page(watched, dapp, entry, states))
     assert rows_of("subscriptions", "accounts") == before
 
 
-def test_what_a_person_marks_as_unread_again_stays_so(
+def test_a_notification_marked_unread_again_stays_unread(
     watched, dapp, server, entry, records
 ):
     services.mark_read(records, watched.device)
     services.mark_unread(records[:1], watched.device)
-    tell(server, counted(watched, dapp, 0))
+    announce(server, counted(watched, dapp, 0))
     ask()
     deliver(page(watched, dapp, entry, [(record, True) for record in records]))
     assert unread() == ["one"]
     services.mark_read(records, watched.device)
-    assert len(sent(4016)) == 1, "the server was told the first time"
+    assert len(sent(4016)) == 1, "sent the first time"
 
 
-def test_what_is_unread_there_stays_as_it_is_here(watched, dapp, entry, records):
+def test_notifications_unread_at_the_server_are_left_alone(
+    watched, dapp, entry, records
+):
     services.mark_read(records[:1], watched.device)
     deliver(page(watched, dapp, entry, [(record, False) for record in records]))
     assert unread() == ["two", "three"]
@@ -267,16 +269,16 @@ def test_what_is_unread_there_stays_as_it_is_here(watched, dapp, entry, records)
 # --- pages ----------------------------------------------------------------------------
 
 
-def own_page(watched, dapp, entry, told, **changes):
+def own_page(watched, dapp, entry, states, **changes):
     """The answer to our last request."""
-    return page(watched, dapp, entry, told, aud=asked(dapp, entry)[-1].iss, **changes)
+    return page(watched, dapp, entry, states, aud=asked(dapp, entry)[-1].iss, **changes)
 
 
-def test_older_ones_are_asked_for_as_long_as_the_counts_differ(
+def test_older_pages_are_requested_while_the_counts_differ(
     watched, dapp, server, entry, records
 ):
     one, two, three = records
-    tell(server, counted(watched, dapp, 1))
+    announce(server, counted(watched, dapp, 1))
     ask()
     deliver(own_page(watched, dapp, entry, [(three, False)], more=True))
     assert asked(dapp, entry)[-1].aft == three.notification_id
@@ -287,20 +289,20 @@ def test_older_ones_are_asked_for_as_long_as_the_counts_differ(
     assert unread() == ["three"]
 
 
-def test_the_last_page_is_the_last(watched, dapp, server, entry, records):
-    tell(server, counted(watched, dapp, 1))
+def test_no_page_is_requested_after_the_last(watched, dapp, server, entry, records):
+    announce(server, counted(watched, dapp, 1))
     ask()
     deliver(own_page(watched, dapp, entry, [(records[2], False)]))
     assert len(asked(dapp, entry)) == 1
 
 
-def test_the_question_of_another_client_is_not_continued(watched, dapp, entry, records):
+def test_pages_for_another_client_are_not_continued(watched, dapp, entry, records):
     deliver(page(watched, dapp, entry, [(records[2], True)], more=True))
     assert unread() == ["one", "two"]
     assert asked(dapp, entry) == []
 
 
-# --- who may not ----------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lie", ["signer", "account", "app"])
@@ -312,8 +314,8 @@ def test_a_page_that_is_not_the_dapps_own_changes_nothing(
         "account": {"sub": AccountId.parse(bob.account.address).did},
         "app": {"app": "did:web:other.example.org"},
     }[lie]
-    told = [(record, True) for record in records]
-    deliver(page(watched, dapp, entry, told, **changes))
+    states = [(record, True) for record in records]
+    deliver(page(watched, dapp, entry, states, **changes))
     assert unread() == ["one", "two", "three"]
 
 
@@ -327,30 +329,30 @@ def test_bobs_and_charlies_stay_unread(watched, bob, dapp, server, entry, record
     assert unread() == ["two", "three", "Bob's"]
 
 
-# --- telling --------------------------------------------------------------------------
+# --- sending --------------------------------------------------------------------------
 
 
 def marked(entry) -> list[set[str]]:
-    """What the server was told is read, by request."""
+    """The ids that were sent to the server as read, by request."""
     requests = [parse(open_envelope(row.message, entry.sym_key)) for row in sent(4016)]
     tokens = [DidJwt.parse(request.params["auth"]) for request in requests]
     return [set(MarkReadAuth.from_claims(token.claims).ids) for token in tokens]
 
 
-def test_what_was_read_before_the_server_listed_it_is_told_then(
+def test_read_state_from_before_the_listing_is_sent_with_the_list(
     watched, dapp, server, entry, records
 ):
     Subscription.objects.update(listed_by=None)
     services.mark_read(records[:2], watched.device)
     assert marked(entry) == []
-    tell(server, counted(watched, dapp, 3))
-    tell(server, counted(watched, dapp, 3))
+    announce(server, counted(watched, dapp, 3))
+    announce(server, counted(watched, dapp, 3))
     assert marked(entry) == [{each.notification_id for each in records[:2]}]
     ask()
     assert asked(dapp, entry)[1:] == []
 
 
-def test_what_nobody_could_tell_is_told_with_a_later_list(
+def test_unsent_read_state_is_sent_with_the_next_list(
     watched, dapp, server, entry, records
 ):
     keys = watched.account.identity_keys
@@ -359,13 +361,11 @@ def test_what_nobody_could_tell_is_told_with_a_later_list(
     services.mark_read(records, watched.device)
     assert marked(entry) == []
     keys.filter(pk__in=before).update(retired_at=None)
-    tell(server, counted(watched, dapp, 3))
+    announce(server, counted(watched, dapp, 3))
     assert marked(entry) == [{each.notification_id for each in records}]
 
 
-def test_what_the_server_did_not_hear_is_told_again(
-    watched, dapp, server, entry, records
-):
+def test_lost_read_state_is_sent_again(watched, dapp, server, entry, records):
     services.mark_read(records, watched.device)
     unheard = [(record, False) for record in reversed(records)]
     deliver(page(watched, dapp, entry, unheard))
@@ -377,11 +377,11 @@ def test_what_the_server_did_not_hear_is_told_again(
     assert marked(entry) == [ids, ids]
 
 
-def test_one_that_came_on_an_older_topic_is_told_on_the_present_one(
+def test_read_state_of_an_older_topic_is_sent_on_the_present_one(
     watched, dapp, server, entry, records
 ):
     newer = listed(watched, dapp, letter="q")
-    tell(server, newer)
+    announce(server, newer)
     assert Subscription.objects.active().get().topic == newer.sym_key.topic
     services.mark_read(records, watched.device)
     [row] = sent(4016)

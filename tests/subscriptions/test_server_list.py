@@ -1,4 +1,4 @@
-"""What the Cast Server lists: rows, keys and topics here, and the account's shared store."""
+"""Lists of the Cast Server: rows, keys and topics here, and the shared store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import ColdStart, Store, StoreEntry, StoreUpdate
 from syncstore.services import cold_start, enable_sync
 from tests.snapshots import rows_of
-from tests.subscriptions.cast_server import CastServer, later_notification, listed
+from tests.subscriptions.cast_server import CastServer, listed, v1_notification
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.test_adoption import OtherWallet
 from tests.subscriptions.world import Dapp, deliver, sent
@@ -34,7 +34,7 @@ from walletconnect.relay.rpc import parse
 
 DAY = 24 * 60 * 60
 APPS = ("subscriptions", "syncstore", "keychain", "messaging", "runlog", "accounts")
-# What a list that changes nothing leaves behind: that it came, and its time.
+# A list without changes still causes rows here: an inbox row, and its time.
 NOTED = ("accounts_auditentry", "messaging_inboxmessage", "subscriptions_accountwatch")
 
 
@@ -76,7 +76,7 @@ def everything():
     return rows_of(*APPS, without=NOTED)
 
 
-def tell(server, *entries):
+def announce(server, *entries):
     deliver(server.announcement(*entries))
 
 
@@ -97,12 +97,12 @@ def entry_of(topic) -> NotifySubscription | None:
     )
 
 
-# --- a subscription of the later generation -------------------------------------------
+# --- a listed subscription ------------------------------------------------------------
 
 
-def test_a_listed_subscription_is_one_of_ours(watched, dapp, server):
+def test_a_listed_subscription_is_stored(watched, dapp, server):
     entry = listed(watched, dapp, scope=("alerts", "news"))
-    tell(server, entry)
+    announce(server, entry)
     row = only()
     assert (row.account, row.topic) == (watched.account, entry.sym_key.topic)
     assert (row.added_by, row.device, row.expiry) == ("server", None, entry.expiry)
@@ -118,22 +118,22 @@ def test_a_listed_subscription_is_one_of_ours(watched, dapp, server):
     "domain",
     ["app.example:8443", "10.0.0.1", "-app-.example", "app.example/" + "a" * 600],
 )
-def test_what_cannot_be_reached_is_passed_over(watched, dapp, server, domain):
+def test_an_unreachable_dapp_is_skipped(watched, dapp, server, domain):
     entry = listed(watched, dapp)
     planted = listed(watched, dapp, "q", app_domain=domain)
-    tell(server, planted, entry)
+    announce(server, planted, entry)
     assert only().topic == entry.sym_key.topic
-    tell(server, planted, entry)
+    announce(server, planted, entry)
     assert only().topic == entry.sym_key.topic
 
 
-def test_the_browsers_are_told(watched, dapp, server):
+def test_browsers_receive_events(watched, dapp, server):
     AccountEvent.objects.all().delete()
-    tell(server, listed(watched, dapp))
+    announce(server, listed(watched, dapp))
     assert [each.kind for each in AccountEvent.objects.all()] == ["notify.subscription"]
 
 
-def test_the_dapps_own_words_are_read_a_moment_later(watched, dapp, server):
+def test_the_dapps_documents_are_read_after_a_delay(watched, dapp, server):
     dapp.config = {
         "schemaVersion": 1,
         "name": "Acme",
@@ -143,7 +143,7 @@ def test_the_dapps_own_words_are_read_a_moment_later(watched, dapp, server):
             {"id": "news", "name": "News", "description": "What is new"},
         ],
     }
-    tell(server, listed(watched, dapp))
+    announce(server, listed(watched, dapp))
     assert only().metadata["name"] == AppUrl.parse(dapp.url).domain
     complete()
     row = only()
@@ -156,18 +156,18 @@ def test_the_dapps_own_words_are_read_a_moment_later(watched, dapp, server):
     assert row.jobs.get(kind="complete").next_attempt_at is None
 
 
-def test_a_known_dapp_needs_no_second_look(watched, dapp, server):
+def test_documents_of_a_known_dapp_are_not_read_again(watched, dapp, server):
     services.look_up_dapp(dapp.url)
     hits = len(dapp.hits)
-    tell(server, listed(watched, dapp))
+    announce(server, listed(watched, dapp))
     assert only().dapp_authentication_did == dapp.key.did
     assert not only().jobs.filter(kind="complete").exists()
     assert len(dapp.hits) == hits
 
 
-def test_documents_that_cannot_be_read_are_looked_at_again(watched, dapp, server):
+def test_unreadable_documents_are_read_again(watched, dapp, server):
     dapp.status = 503
-    tell(server, listed(watched, dapp))
+    announce(server, listed(watched, dapp))
     complete()
     assert only().dapp_authentication_did == ""
     dapp.status = 200
@@ -178,9 +178,9 @@ def test_documents_that_cannot_be_read_are_looked_at_again(watched, dapp, server
 
 def test_its_notifications_are_verified_kept_and_answered(watched, dapp, server):
     entry = listed(watched, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
-    deliver(later_notification(watched, dapp, entry, title="ConnectRequest"))
+    deliver(v1_notification(watched, dapp, entry, title="ConnectRequest"))
     record = NotifyMessageRecord.objects.get()
     assert record.title == "ConnectRequest"
     assert record.notification_id
@@ -193,12 +193,12 @@ def test_its_notifications_are_verified_kept_and_answered(watched, dapp, server)
 
 def test_a_notification_of_a_stranger_is_not_kept(watched, dapp, server):
     entry = listed(watched, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     stranger = Dapp("stranger")
     try:
         stranger.url, own = dapp.url, stranger.url
-        message = later_notification(watched, stranger, entry)
+        message = v1_notification(watched, stranger, entry)
         stranger.url = own
     finally:
         stranger.close()
@@ -207,7 +207,7 @@ def test_a_notification_of_a_stranger_is_not_kept(watched, dapp, server):
 
 
 def test_bob_and_charlie_see_nothing_of_it(watched, bob, charlie, dapp, server):
-    tell(server, listed(watched, dapp))
+    announce(server, listed(watched, dapp))
     rows = Subscription.objects.all()
     assert not rows.of_user(bob.user.pk)
     assert not rows.of_user(charlie.user.pk)
@@ -218,19 +218,19 @@ def test_bob_and_charlie_see_nothing_of_it(watched, bob, charlie, dapp, server):
 
 def test_the_same_list_again_changes_nothing(bridged, dapp, server):
     entries = [listed(bridged, dapp, "p"), listed(bridged, dapp, "q", scope=())]
-    tell(server, *entries)
+    announce(server, *entries)
     complete()
     before = everything()
     for _ in range(3):
-        tell(server, *entries)
-        tell(server, *reversed(entries))
+        announce(server, *entries)
+        announce(server, *reversed(entries))
         complete()
     assert everything() == before
 
 
-def test_a_renewed_watch_that_says_the_same_changes_nothing(bridged, dapp, server):
+def test_a_renewed_watch_with_the_same_list_changes_nothing(bridged, dapp, server):
     entry = listed(bridged, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     before = len(store_messages())
     with clock.frozen(clock.now() + timedelta(hours=23)):
@@ -240,22 +240,22 @@ def test_a_renewed_watch_that_says_the_same_changes_nothing(bridged, dapp, serve
     assert len(store_messages()) == before
 
 
-def test_types_and_life_follow_the_list(watched, dapp, server):
+def test_types_and_expiry_follow_the_list(watched, dapp, server):
     entry = listed(watched, dapp)
-    tell(server, entry)
+    announce(server, entry)
     longer = dataclasses.replace(
         entry, scope=("news",), expiry=clock.now_s() + 30 * DAY
     )
-    tell(server, longer)
+    announce(server, longer)
     row = only()
     assert ScopeMap.from_value(row.scope).enabled == ("news",)
     assert row.expiry == longer.expiry
 
 
-def test_what_is_no_longer_listed_is_over(watched, dapp, server):
+def test_a_subscription_that_is_no_longer_listed_ends(watched, dapp, server):
     entry = listed(watched, dapp)
-    tell(server, entry)
-    tell(server)
+    announce(server, entry)
+    announce(server)
     assert only().delete_reason == "no longer listed by the Cast Server"
     assert TopicSubscription.objects.get(topic=only().topic).state == "unwanted"
     assert not sym_keys(Holder.WALLET, [only().topic])
@@ -265,16 +265,14 @@ def test_subscriptions_of_other_cast_servers_are_left_alone(bridged, dapp, serve
     other = OtherWallet(bridged, dapp)
     value = other.subscription("o")
     other.announce(value)
-    tell(server, listed(bridged, dapp))
-    tell(server)
+    announce(server, listed(bridged, dapp))
+    announce(server)
     active = Subscription.objects.active()
     assert [row.topic for row in active] == [value.topic]
     assert entry_of(value.topic) == value
 
 
-def test_our_own_subscription_becomes_the_servers_when_it_lists_it(
-    watched, dapp, server
-):
+def test_our_own_subscription_is_v1_once_the_server_lists_it(watched, dapp, server):
     mine = subscribed(watched, dapp)
     entry = listed(
         watched,
@@ -284,48 +282,50 @@ def test_our_own_subscription_becomes_the_servers_when_it_lists_it(
         scope=("alerts", "news", "gm_hourly"),
     )
     before = only()
-    tell(server, entry)
+    announce(server, entry)
     assert (only().added_by, only().expiry) == ("subscribe", before.expiry)
-    tell(server)
+    announce(server)
     assert only().deleted_at is not None
 
 
-def test_a_list_from_around_our_farewell_brings_nothing_back(watched, dapp, server):
+def test_a_list_from_before_our_delete_revives_nothing(watched, dapp, server):
     entry = listed(watched, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     services.delete_subscription(only(), watched.device)
-    tell(server, entry)
+    announce(server, entry)
     assert only().deleted_at is not None
     with clock.frozen(clock.now() + timedelta(minutes=10, seconds=1)):
-        tell(server, entry)
-    assert only().deleted_at is None, "the server never heard of it: it is the truth"
+        announce(server, entry)
+    assert only().deleted_at is None, (
+        "the server has no delete of it, so its list applies"
+    )
 
 
-def test_a_farewell_on_the_topic_and_a_shorter_list_end_it_once(bridged, dapp, server):
+def test_a_delete_on_the_topic_and_a_shorter_list_end_it_once(bridged, dapp, server):
     entry = listed(bridged, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     services.delete_subscription(only(), bridged.device)
     [deleted] = [row for row in sent() if row.tag == 5002]
-    tell(server)
+    announce(server)
     assert [row for row in sent() if row.tag == 5002] == [deleted]
 
 
 def test_an_app_without_an_address_is_left_out(watched, dapp, server):
     odd = listed(watched, dapp, "q", app_domain="not a domain")
-    tell(server, odd, listed(watched, dapp))
+    announce(server, odd, listed(watched, dapp))
     assert only().dapp_url == dapp.url
 
 
-def test_an_account_has_at_most_so_many(watched, dapp, server, settings):
+def test_the_limit_of_subscriptions_holds_for_lists(watched, dapp, server, settings):
     settings.LIMITS = dataclasses.replace(settings.LIMITS, subscriptions_per_account=2)
-    tell(server, *(listed(watched, dapp, letter) for letter in "pqr"))
+    announce(server, *(listed(watched, dapp, letter) for letter in "pqr"))
     assert Subscription.objects.count() == 2
 
 
-def test_a_subscription_that_is_over_does_not_join(watched, dapp, server):
-    tell(server, listed(watched, dapp, expiry=clock.now_s() - 1))
+def test_an_expired_subscription_is_not_added(watched, dapp, server):
+    announce(server, listed(watched, dapp, expiry=clock.now_s() - 1))
     assert not Subscription.objects.exists()
 
 
@@ -334,8 +334,8 @@ def test_a_subscription_that_is_over_does_not_join(watched, dapp, server):
 
 def test_the_shared_store_gets_one_entry_field_by_field(bridged, dapp, server):
     entry = listed(bridged, dapp)
-    tell(server, entry)
-    assert not store_messages(), "another wallet may write it yet"
+    announce(server, entry)
+    assert not store_messages(), "another wallet may still write it"
     complete()
     [message] = store_messages()
     store = Store.objects.get()
@@ -355,12 +355,12 @@ def test_the_shared_store_gets_one_entry_field_by_field(bridged, dapp, server):
     assert value["metadata"]["url"] == dapp.url
 
 
-def test_an_unreadable_dapp_is_shared_all_the_same_and_later_again(
+def test_an_unreadable_dapp_is_stored_at_once_and_again_when_read(
     bridged, dapp, server
 ):
     dapp.status = 503
     entry = listed(bridged, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     bare = entry_of(entry.sym_key.topic)
     assert bare.metadata.name == AppUrl.parse(dapp.url).domain
@@ -372,11 +372,11 @@ def test_an_unreadable_dapp_is_shared_all_the_same_and_later_again(
     assert len(store_messages()) == 2
 
 
-def test_without_sync_nothing_is_written_and_turning_it_on_brings_it(
+def test_the_store_entry_is_written_once_sync_is_turned_on(
     watched, dapp, server, settings
 ):
     entry = listed(watched, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     assert not store_messages()
     archive = Archive()
@@ -389,29 +389,29 @@ def test_without_sync_nothing_is_written_and_turning_it_on_brings_it(
     assert entry_of(entry.sym_key.topic).sym_key == entry.sym_key
 
 
-def test_what_is_no_longer_listed_leaves_the_store_once(bridged, dapp, server):
+def test_the_entry_of_an_unlisted_subscription_is_deleted_once(bridged, dapp, server):
     entry = listed(bridged, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
-    tell(server)
-    tell(server)
+    announce(server)
+    announce(server)
     assert entry_of(entry.sym_key.topic) is None
     assert [row.tag for row in store_messages()] == [5000, 5002]
 
 
 def test_new_types_reach_the_store_in_one_update(bridged, dapp, server):
     entry = listed(bridged, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     changed = dataclasses.replace(entry, scope=("news",))
-    tell(server, changed)
+    announce(server, changed)
     complete()
     assert entry_of(entry.sym_key.topic).scope.enabled == ("news",)
     assert [row.tag for row in store_messages()] == [5000, 5000]
 
 
-def august(bridged, dapp, entry) -> NotifySubscription:
-    """The same subscription in the words of the August wallet that made it."""
+def v0_value(bridged, dapp, entry) -> NotifySubscription:
+    """The same subscription as the v0 wallet that made it writes it."""
     return OtherWallet(bridged, dapp).subscription(
         sym_key=entry.sym_key,
         topic=entry.sym_key.topic,
@@ -429,15 +429,15 @@ ORDERS = [
 
 
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
-def test_one_row_and_one_entry_in_whichever_order_both_tell_us(
+def test_list_and_store_in_any_order_make_one_row_and_one_entry(
     bridged, dapp, server, order
 ):
     entry = listed(bridged, dapp)
     other = OtherWallet(bridged, dapp)
-    value = august(bridged, dapp, entry)
+    value = v0_value(bridged, dapp, entry)
     happen = {
-        "list": lambda: tell(server, entry),
-        "list again": lambda: tell(server, entry),
+        "list": lambda: announce(server, entry),
+        "list again": lambda: announce(server, entry),
         "store": lambda: other.announce(value),
         "complete": complete,
     }
@@ -448,7 +448,7 @@ def test_one_row_and_one_entry_in_whichever_order_both_tell_us(
     for name in order:
         if name != "store":
             happen[name]()
-    assert everything() == settled, "it stays as it is"
+    assert everything() == settled, "the state is final"
     assert Subscription.objects.count() == 1
     assert StoreEntry.objects.count() == 1
     in_time = order.index("store") < order.index("complete")
@@ -456,16 +456,18 @@ def test_one_row_and_one_entry_in_whichever_order_both_tell_us(
     assert len(store_messages()) == (0 if in_time or too_early else 1)
 
 
-def test_an_update_of_an_august_wallet_is_not_written_twice(bridged, dapp, server):
-    """It tells the server and the store; the server tells us, and so does the store."""
+def test_an_update_by_a_v0_wallet_is_not_written_twice(bridged, dapp, server):
+    """It sends the change to the server and the store; both send it to us."""
     entry = listed(bridged, dapp)
     other = OtherWallet(bridged, dapp)
-    value = august(bridged, dapp, entry)
+    value = v0_value(bridged, dapp, entry)
     other.announce(value)
-    tell(server, entry)
+    announce(server, entry)
     off = value.scope.with_enabled(())
     changed = dataclasses.replace(value, scope=off, expiry=clock.now_s() + 30 * DAY)
-    tell(server, dataclasses.replace(entry, scope=(), expiry=clock.now_s() + 30 * DAY))
+    announce(
+        server, dataclasses.replace(entry, scope=(), expiry=clock.now_s() + 30 * DAY)
+    )
     other.announce(changed)
     complete()
     assert not store_messages()
@@ -474,22 +476,22 @@ def test_an_update_of_an_august_wallet_is_not_written_twice(bridged, dapp, serve
 
 def test_an_update_of_ours_is_not_written_twice(bridged, dapp, server):
     entry = listed(bridged, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     dapp.keys[bridged.account.address] = entry.sym_key
     services.update(only(), {"news"}, bridged.device)
     deliver(dapp.answer_update(bridged.account))
-    told = dataclasses.replace(
+    changed = dataclasses.replace(
         entry, scope=("news",), expiry=clock.now_s() + 30 * DAY + 5
     )
-    tell(server, told)
+    announce(server, changed)
     complete()
     assert [row.tag for row in store_messages()] == [5000, 5000]
 
 
-def test_our_own_entry_that_comes_back_is_no_news(bridged, dapp, server):
+def test_our_own_entry_changes_nothing_when_it_returns(bridged, dapp, server):
     entry = listed(bridged, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     [message] = store_messages()
     before = everything()
@@ -498,17 +500,17 @@ def test_our_own_entry_that_comes_back_is_no_news(bridged, dapp, server):
     after = everything()
     for table in ("syncstore_storeupdate", "syncstore_devicecursor"):
         del before[table], after[table]
-    assert after == before, "but for the line in the sync log"
+    assert after == before, "except for the line in the sync log"
 
 
-# --- speaking as the later generation does --------------------------------------------
+# --- requests in protocol v1 ----------------------------------------------------------
 
 
-def test_an_update_and_a_farewell_name_the_app_as_the_server_does(
+def test_update_and_delete_to_a_v1_server_name_the_app_as_did_web(
     watched, dapp, server
 ):
     entry = listed(watched, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     services.update(only(), {"news"}, watched.device)
     services.delete_subscription(only(), watched.device)
@@ -518,18 +520,18 @@ def test_an_update_and_a_farewell_name_the_app_as_the_server_does(
     ]
     now = clock.now_s()
     update = UpdateAuth.read(opened[0].params["updateAuth"], now=now)
-    farewell = DeleteAuth.read(opened[1].params["deleteAuth"], now=now)
+    delete = DeleteAuth.read(opened[1].params["deleteAuth"], now=now)
     did = AppUrl.parse(dapp.url).did
-    assert (update.app, farewell.app) == (did, did)
-    assert farewell.sub == f"did:pkh:{watched.account.address}"
+    assert (update.app, delete.app) == (did, did)
+    assert delete.sub == f"did:pkh:{watched.account.address}"
 
 
-def test_what_is_read_here_is_told_to_the_server(watched, dapp, server):
+def test_read_state_is_sent_to_a_v1_server(watched, dapp, server):
     entry = listed(watched, dapp)
-    tell(server, entry)
+    announce(server, entry)
     complete()
     for title in ("one", "two"):
-        deliver(later_notification(watched, dapp, entry, title=title))
+        deliver(v1_notification(watched, dapp, entry, title=title))
     records = NotifyMessageRecord.objects.all()
     services.mark_read(records, watched.device)
     services.mark_read(records, watched.device)
@@ -539,7 +541,7 @@ def test_what_is_read_here_is_told_to_the_server(watched, dapp, server):
     assert set(auth.ids) == set(records.values_list("notification_id", flat=True))
 
 
-def test_a_server_of_august_is_not_told_what_was_read(watched, dapp, server):
+def test_read_state_is_not_sent_to_a_v0_server(watched, dapp, server):
     subscribed(watched, dapp)
     deliver(dapp.notification(watched.account))
     services.mark_read(NotifyMessageRecord.objects.all(), watched.device)

@@ -1,4 +1,4 @@
-"""W1 hears the answer: steps 14 to 18, and 19 and 20 on the account's other devices."""
+"""W1 receives the answer: steps 14 to 18, and 19 and 20 on the account's other devices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runlog.models import StepRecord
 from subscriptions.models import SubscribeAttempt, Subscription
 from syncstore.models import DeviceCursor, Store, StoreEntry, StoreUpdate
 from tests.subscriptions.conftest import requested, subscribed
-from tests.subscriptions.world import deliver, say, sent
+from tests.subscriptions.world import deliver, send_as_peer, sent
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
@@ -28,7 +28,7 @@ from walletconnect.relay.rpc import parse
 State = SubscribeAttempt.State
 
 
-def test_the_subscription_mirrors_what_was_asked_for(alice, dapp):
+def test_the_subscription_mirrors_the_request(alice, dapp):
     attempt = requested(alice, dapp, types={"news"})
     deliver(dapp.answer())
     attempt.refresh_from_db()
@@ -53,7 +53,7 @@ def test_key_p_is_kept_and_s_and_y_are_forgotten(alice, dapp):
     assert not key_pairs(Holder.WALLET, [attempt.topic_of_key_pair_y])
 
 
-def test_the_notify_topic_is_wanted_and_the_response_topic_left(alice, dapp):
+def test_the_notify_topic_is_wanted_and_the_response_topic_unwanted(alice, dapp):
     attempt = requested(alice, dapp)
     deliver(dapp.answer())
     states = dict(TopicSubscription.objects.values_list("topic", "state"))
@@ -96,7 +96,7 @@ def test_the_settled_run_has_all_steps_of_w1(alice, dapp):
 # --- refusals -------------------------------------------------------------------------
 
 
-def test_the_dapps_refusal_ends_the_attempt_with_its_words(alice, dapp):
+def test_the_dapps_refusal_ends_the_attempt_with_its_message(alice, dapp):
     attempt = requested(alice, dapp)
     error = RemoteProtocolError(ErrorCode.UNAUTHORIZED, "not on the guest list")
     (row,) = deliver(dapp.refusal(error))
@@ -108,7 +108,7 @@ def test_the_dapps_refusal_ends_the_attempt_with_its_words(alice, dapp):
 
 
 def forged(attempt, dapp, key=None, **changes) -> dict:
-    """The answer of a dapp, each time with one thing wrong."""
+    """A dapp's answer, with the given members changed."""
     key = key or dapp.key
     claims = SubscriptionResponseAuth(
         iat=clock.now_s(),
@@ -126,9 +126,9 @@ def key_s(attempt):
     return sym_keys(Holder.WALLET, [attempt.response_topic])[attempt.response_topic]
 
 
-def test_the_forgers_answer_would_be_good_without_its_fault(alice, dapp):
+def test_the_forged_answer_without_a_fault_settles(alice, dapp):
     attempt = requested(alice, dapp)
-    say(key_s(attempt), forged(attempt, dapp), 4001)
+    send_as_peer(key_s(attempt), forged(attempt, dapp), 4001)
     attempt.refresh_from_db()
     assert attempt.state == State.SETTLED
 
@@ -150,7 +150,7 @@ STRANGER = IdentityKey.from_seed(b"s" * 32)
 )
 def test_an_answer_with_one_fault_makes_no_subscription(fault, alice, dapp):
     attempt = requested(alice, dapp)
-    (row,) = say(key_s(attempt), forged(attempt, dapp, **fault), 4001)
+    (row,) = send_as_peer(key_s(attempt), forged(attempt, dapp, **fault), 4001)
     attempt.refresh_from_db()
     assert attempt.state in {State.REJECTED, State.EXPIRED}
     assert attempt.reason
@@ -160,7 +160,7 @@ def test_an_answer_with_one_fault_makes_no_subscription(fault, alice, dapp):
 
 def test_an_answer_signed_by_a_stranger_makes_no_subscription(alice, dapp):
     attempt = requested(alice, dapp)
-    say(key_s(attempt), forged(attempt, dapp, key=STRANGER), 4001)
+    send_as_peer(key_s(attempt), forged(attempt, dapp, key=STRANGER), 4001)
     attempt.refresh_from_db()
     assert attempt.state == State.REJECTED
     assert not Subscription.objects.exists()
@@ -175,11 +175,9 @@ def test_an_answer_signed_by_a_stranger_makes_no_subscription(alice, dapp):
         "{}",
     ],
 )
-def test_what_answers_nothing_that_was_asked_leaves_the_attempt_waiting(
-    payload, alice, dapp
-):
+def test_an_unrelated_answer_leaves_the_attempt_waiting(payload, alice, dapp):
     attempt = requested(alice, dapp)
-    (row,) = say(key_s(attempt), payload, 4001)
+    (row,) = send_as_peer(key_s(attempt), payload, 4001)
     attempt.refresh_from_db()
     assert (attempt.state, row.state) == (State.REQUESTED, "refused")
     deliver(dapp.answer())
@@ -242,7 +240,9 @@ def test_the_subscription_goes_into_the_shared_store(synced_alice, dapp):
     assert "gm_hourly" in note.note
 
 
-def test_every_other_device_of_the_account_has_it_at_once(synced_alice, bob, dapp):
+def test_every_other_device_of_the_account_has_it_in_the_same_transaction(
+    synced_alice, bob, dapp
+):
     row = subscribed(synced_alice, dapp)
     run = row.attempts.get().response_topic
     other = synced_alice.devices[1]
@@ -258,14 +258,14 @@ def test_every_other_device_of_the_account_has_it_at_once(synced_alice, bob, dap
     assert not DeviceCursor.objects.filter(device=bob.device).exists()
 
 
-def test_a_signed_out_device_is_no_wx(synced_alice, dapp):
+def test_a_signed_out_device_gets_no_steps_as_wx(synced_alice, dapp):
     synced_alice.devices[1].revoked_at = clock.now()
     synced_alice.devices[1].save()
     subscribed(synced_alice, dapp)
     assert not StepRecord.objects.filter(step=19).exists()
 
 
-def test_if_the_answer_cannot_be_kept_whole_nothing_of_it_is(
+def test_a_failure_while_settling_rolls_everything_back(
     synced_alice, dapp, monkeypatch
 ):
     from subscriptions.services.subscribe import settle

@@ -1,4 +1,4 @@
-"""A person with two accounts: each has its own store and subscriptions, both one inbox."""
+"""A user with two accounts: each has its own store and subscriptions, both share an inbox."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def test_each_account_has_a_store_of_its_own(alice, second, dapp):
     assert row.account == second.account
 
 
-def test_a_device_without_an_own_key_signs_with_the_accounts_newest(
+def test_a_device_without_its_own_key_signs_with_the_accounts_newest(
     alice, second, dapp
 ):
-    """The second account was added on one device; the other may use it all the same."""
+    """The second account was added on one device; the other may use it, too."""
     attempt = services.subscribe(second.account, dapp.url, device=alice.devices[1])
     services.resolve_due()
     deliver(dapp.answer())

@@ -1,4 +1,4 @@
-"""W1 subscribes: what is sent, what is kept, what is refused. Steps 1 to 7."""
+"""W1 subscribes, steps 1 to 7: requests, stored rows, refusals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ State = SubscribeAttempt.State
 NO_SESSION = 2**31 - 1
 
 
-def test_the_request_says_who_wants_which_types_of_which_dapp(alice, dapp):
+def test_the_request_names_account_dapp_and_types(alice, dapp):
     attempt = requested(alice, dapp, types={"alerts", "news"})
     (row,) = dapp.requests()
     auth = dapp.claims(row)
@@ -34,7 +34,7 @@ def test_the_request_says_who_wants_which_types_of_which_dapp(alice, dapp):
     assert auth.app == dapp.url
     assert auth.scp == ("alerts", "news")
     assert auth.ksu == django_settings.KEYS_SERVER_URL
-    assert auth.mjv is None, "the August form"
+    assert auth.mjv is None, "protocol v0"
     assert attempt.state == State.REQUESTED
     assert attempt.identity_did == auth.iss
 
@@ -111,7 +111,7 @@ def test_a_device_that_was_signed_out_cannot_subscribe(alice, dapp):
         "https://" + "a" * 300 + ".example",
     ],
 )
-def test_what_is_no_website_of_a_dapp_is_refused(url, alice):
+def test_an_invalid_dapp_url_is_refused(url, alice):
     with pytest.raises(services.DappUnusable):
         services.subscribe(alice.account, url, device=alice.device)
     assert not SubscribeAttempt.objects.exists()
@@ -126,12 +126,12 @@ def test_what_is_no_website_of_a_dapp_is_refused(url, alice):
         "https://DAPP.example.",
     ],
 )
-def test_a_dapp_is_subscribed_to_in_its_one_spelling(url, alice):
+def test_the_dapp_url_is_normalized(url, alice):
     attempt = services.subscribe(alice.account, url, device=alice.device)
     assert attempt.dapp_url == "https://dapp.example"
 
 
-def test_a_name_of_the_inner_network_is_not_reached(alice, monkeypatch):
+def test_a_name_of_the_private_network_is_not_reached(alice, monkeypatch):
     inner = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 443))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: inner)
     attempt = services.subscribe(
@@ -153,7 +153,7 @@ def test_a_type_that_the_dapp_does_not_offer_is_refused(alice, dapp):
         )
 
 
-def test_no_type_at_all_is_a_choice(alice, dapp):
+def test_a_request_for_no_types_is_allowed(alice, dapp):
     requested(alice, dapp, types=set())
     assert dapp.claims(dapp.requests()[0]).scp == ()
 
@@ -197,7 +197,7 @@ def test_a_dapp_without_did_json_is_rejected_at_once(alice, dapp):
         (b"[" * 100_000, "longer than"),
     ],
 )
-def test_a_document_that_cannot_be_used_is_rejected(body, said, alice, dapp):
+def test_an_invalid_did_document_is_rejected(body, said, alice, dapp):
     dapp.body = body
     state, reason = outcome(requested(alice, dapp))
     assert state == State.REJECTED
@@ -214,14 +214,14 @@ def test_a_document_that_cannot_be_used_is_rejected(body, said, alice, dapp):
         {"types": [{"description": "no name"}]},
     ],
 )
-def test_a_list_of_types_that_cannot_be_used_is_rejected(config, alice, dapp):
+def test_an_invalid_list_of_types_is_rejected(config, alice, dapp):
     dapp.config = config
     state, reason = outcome(requested(alice, dapp))
     assert state == State.REJECTED
     assert reason.startswith("wc-notify-config.json")
 
 
-def test_the_later_form_of_the_type_list_is_read_too(alice, dapp):
+def test_the_v1_form_of_the_type_list_is_read(alice, dapp):
     dapp.config = {
         "schemaVersion": 1,
         "name": "Acme DAO",
@@ -238,7 +238,7 @@ def test_the_later_form_of_the_type_list_is_read_too(alice, dapp):
     ]
 
 
-def test_a_dapp_that_is_away_is_asked_again(alice, dapp):
+def test_an_unreachable_dapp_is_retried(alice, dapp):
     dapp.status = 503
     attempt = requested(alice, dapp)
     assert outcome(attempt) == (State.RESOLVING, "did.json: the answer is 503")
@@ -250,7 +250,7 @@ def test_a_dapp_that_is_away_is_asked_again(alice, dapp):
     assert outcome(attempt) == (State.REQUESTED, "")
 
 
-def test_a_good_document_is_kept_and_a_bad_one_soon_forgotten(alice, dapp):
+def test_a_valid_document_is_cached_longer_than_an_invalid_one(alice, dapp):
     requested(alice, dapp)
     good = DappDocument.objects.get(url=dapp.url)
     assert (good.expires_at - good.checked_at).total_seconds() >= 3600 * 0.9
@@ -259,10 +259,10 @@ def test_a_good_document_is_kept_and_a_bad_one_soon_forgotten(alice, dapp):
     services.look_up_dapp(dapp.url)
     bad = DappDocument.objects.get(url=dapp.url)
     assert 100 <= (bad.expires_at - bad.checked_at).total_seconds() <= 140
-    assert bad.public_key_x == good.public_key_x, "the last good one stays"
+    assert bad.public_key_x == good.public_key_x, "the last valid one stays"
 
 
-def test_a_dapp_that_cannot_be_reached_is_asked_again_ever_later(alice, dapp):
+def test_retries_of_an_unreachable_dapp_back_off(alice, dapp):
     dapp.status = 503
     at, waits = clock.now(), []
     for _ in range(7):
@@ -280,7 +280,7 @@ def test_a_dapp_that_cannot_be_reached_is_asked_again_ever_later(alice, dapp):
     assert DappDocument.objects.get(url=dapp.url).public_key_x
 
 
-def test_changed_keys_wait_for_a_persons_word(alice, bob, dapp):
+def test_changed_keys_wait_until_a_person_accepts_them(alice, bob, dapp):
     from walletconnect.crypto.keys import KeyPair
 
     subscribed(alice, dapp)
@@ -302,7 +302,7 @@ def test_changed_keys_wait_for_a_persons_word(alice, bob, dapp):
     assert len(dapp.requests()) == 1, "sealed for the new key"
 
 
-def test_an_attempt_of_a_worker_that_died_is_taken_up_at_once(alice, dapp):
+def test_an_attempt_of_a_dead_worker_is_claimed_at_once(alice, dapp):
     attempt = services.subscribe(alice.account, dapp.url, device=alice.device)
     in_a_minute = clock.now() + timedelta(seconds=60)
     leased = SubscribeAttempt.objects.filter(pk=attempt.pk)
@@ -320,7 +320,7 @@ def expire(attempt: SubscribeAttempt) -> None:
     SubscribeAttempt.objects.filter(pk=attempt.pk).update(expires_at=clock.now())
 
 
-def test_an_attempt_that_nobody_answers_expires_and_may_be_tried_again(alice, dapp):
+def test_an_unanswered_attempt_expires_and_can_be_repeated(alice, dapp):
     attempt = requested(alice, dapp)
     late_answer = dapp.answer()
     expire(attempt)

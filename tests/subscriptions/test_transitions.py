@@ -1,4 +1,4 @@
-"""The table of an attempt's states: what is not in it changes nothing."""
+"""The table of an attempt's states: moves that it lacks change nothing."""
 
 from __future__ import annotations
 

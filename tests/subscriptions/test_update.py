@@ -1,4 +1,4 @@
-"""Changing types, renewing, and what becomes of it without an answer."""
+"""Changing types, renewal, expiry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from subscriptions import services
 from subscriptions.models import DappDocument, Subscription
 from syncstore.models import Store, StoreUpdate
 from tests.subscriptions.conftest import subscribed
-from tests.subscriptions.world import deliver, say, sent
+from tests.subscriptions.world import deliver, send_as_peer, sent
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.values import NotifySubscription
@@ -29,7 +29,7 @@ def claims_of_last_update(dapp, account):
     return DidJwt.parse(request.params["updateAuth"]).claims
 
 
-def test_the_new_types_hold_once_the_dapp_has_answered(alice, dapp, subscription):
+def test_the_new_types_apply_once_the_dapp_has_answered(alice, dapp, subscription):
     services.update(subscription, {"news"}, alice.devices[1])
     assert claims_of_last_update(dapp, alice.account)["scp"] == "news"
     assert enabled(subscription) == {"alerts", "news", "gm_hourly"}, "not yet"
@@ -44,7 +44,7 @@ def test_no_type_at_all_is_allowed(alice, dapp, subscription):
     assert enabled(subscription) == set()
 
 
-def test_an_update_gives_a_new_life(alice, dapp, subscription):
+def test_an_update_extends_the_expiry(alice, dapp, subscription):
     Subscription.objects.update(expiry=clock.now_s() + DAY)
     services.update(subscription, {"news"}, alice.device)
     deliver(dapp.answer_update(alice.account))
@@ -77,7 +77,7 @@ def test_charlie_cannot_change_it(alice, charlie, dapp, subscription):
     assert not sent(4008)
 
 
-def test_the_second_of_two_wishes_holds(alice, dapp, subscription):
+def test_the_second_of_two_updates_applies(alice, dapp, subscription):
     services.update(subscription, {"news"}, alice.device)
     first = dapp.answer_update(alice.account)
     services.update(subscription, {"alerts"}, alice.devices[1])
@@ -87,7 +87,7 @@ def test_the_second_of_two_wishes_holds(alice, dapp, subscription):
     assert enabled(subscription) == {"alerts"}
 
 
-def test_the_answer_delivered_twice_counts_once(synced_alice, dapp):
+def test_an_answer_delivered_twice_applies_once(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     services.update(row, {"news"}, synced_alice.device)
     answer = dapp.answer_update(synced_alice.account)
@@ -105,11 +105,11 @@ def test_a_device_that_did_not_ask_ignores_the_answer(alice, dapp, subscription)
     assert enabled(subscription) == {"alerts", "news", "gm_hourly"}
 
 
-def test_a_refusal_is_kept_with_its_words(alice, dapp, subscription):
+def test_a_refusal_is_stored_with_its_message(alice, dapp, subscription):
     services.update(subscription, {"news"}, alice.device)
     subscription.refresh_from_db()
     error = {"code": -1, "message": "too often"}
-    say(
+    send_as_peer(
         dapp.key_of(alice.account),
         {
             "id": subscription.pending_update["rpcId"],
@@ -123,7 +123,7 @@ def test_a_refusal_is_kept_with_its_words(alice, dapp, subscription):
     assert "too often" in subscription.update_reason
 
 
-def test_an_answer_that_is_not_genuine_changes_nothing(alice, dapp, subscription):
+def test_a_forged_answer_changes_nothing(alice, dapp, subscription):
     from walletconnect.crypto.signing import IdentityKey
 
     services.update(subscription, {"news"}, alice.device)
@@ -140,7 +140,7 @@ def test_an_answer_that_is_not_genuine_changes_nothing(alice, dapp, subscription
         sub="0" * 64,
         app=dapp.url,
     ).sign(dapp.key)
-    say(
+    send_as_peer(
         dapp.key_of(alice.account),
         {
             "id": subscription.pending_update["rpcId"],
@@ -150,10 +150,10 @@ def test_an_answer_that_is_not_genuine_changes_nothing(alice, dapp, subscription
         4009,
     )
     assert enabled(subscription) == {"alerts", "news", "gm_hourly"}
-    assert subscription.pending_update is not None, "the dapp may answer yet"
+    assert subscription.pending_update is not None, "the dapp may still answer"
 
 
-def test_without_an_answer_the_old_types_go_on(alice, dapp, subscription):
+def test_without_an_answer_the_old_types_stay(alice, dapp, subscription):
     services.update(subscription, {"news"}, alice.device)
     subscription.refresh_from_db()
     subscription.pending_update["expiresAt"] = clock.now_s() - 1
@@ -165,7 +165,7 @@ def test_without_an_answer_the_old_types_go_on(alice, dapp, subscription):
     assert subscription.update_reason
 
 
-def test_the_other_devices_learn_the_new_types_from_the_store(synced_alice, dapp):
+def test_the_other_devices_receive_the_new_types_from_the_store(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     services.update(row, {"news"}, synced_alice.device)
     deliver(dapp.answer_update(synced_alice.account))
@@ -186,7 +186,7 @@ def test_a_subscription_is_renewed_a_week_before_its_end(alice, dapp, subscripti
     assert services.renew_subscriptions() == 0
     Subscription.objects.update(expiry=clock.now_s() + 6 * DAY)
     assert services.renew_subscriptions() == 1
-    assert services.renew_subscriptions() == 0, "it waits for the answer"
+    assert services.renew_subscriptions() == 0, "already requested"
     scp = set(claims_of_last_update(dapp, alice.account)["scp"].split())
     assert scp == {"alerts", "news", "gm_hourly"}
     deliver(dapp.answer_update(alice.account))
@@ -195,7 +195,7 @@ def test_a_subscription_is_renewed_a_week_before_its_end(alice, dapp, subscripti
     assert enabled(subscription) == {"alerts", "news", "gm_hourly"}
 
 
-def test_nobody_renews_for_an_account_that_is_signed_out_everywhere(
+def test_an_account_that_is_signed_out_everywhere_is_not_renewed(
     alice, dapp, subscription
 ):
     from accounts.services import revoke_devices
@@ -206,7 +206,7 @@ def test_nobody_renews_for_an_account_that_is_signed_out_everywhere(
     assert not sent(4008)
 
 
-def test_a_subscription_past_its_end_ends_here_but_not_in_the_store(synced_alice, dapp):
+def test_an_expired_subscription_ends_here_but_not_in_the_store(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     Subscription.objects.update(expiry=clock.now_s() - 1)
     assert services.expire_subscriptions() == 1

@@ -1,4 +1,4 @@
-"""Asking the Cast Server to be told: who asks, when again, and what is believed."""
+"""Watching at the Cast Server: who asks, when again, and which lists are applied."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from subscriptions.models.watches import AccountWatch, WatchedServer
 from tests.cacaos import LIMITED_STATEMENT
 from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, listed
-from tests.subscriptions.world import deliver, say, sent, sign_in
+from tests.subscriptions.world import deliver, send_as_peer, sent, sign_in
 from walletconnect.crypto.envelope import Envelope
 from walletconnect.crypto.keys import SymKey
 from walletconnect.crypto.signing import IdentityKey as SecretKey
@@ -46,7 +46,7 @@ def server(settings):
 
 @pytest.fixture
 def watched(alice, server):
-    """Alice's account, watching, told that it has no subscription yet."""
+    """Alice's account, watching, with an empty list."""
     services.watch_accounts()
     deliver(server.answer())
     return alice
@@ -64,7 +64,7 @@ def everything():
     return rows_of(*APPS, without=NOTED)
 
 
-# --- asking ---------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------
 
 
 def test_an_account_asks_for_all_its_apps(alice, server):
@@ -98,7 +98,7 @@ def test_many_accounts_ask_in_one_go_with_one_reading_of_the_document(server):
     assert server.hits == ["/.well-known/did.json"]
 
 
-def test_an_account_asks_once_however_often_the_clock_says(alice, server):
+def test_an_account_asks_once_per_due_time(alice, server):
     services.watch_accounts()
     services.watch_accounts()
     assert len(server.requests()) == 1
@@ -114,7 +114,7 @@ def test_an_identity_that_may_see_one_app_only_does_not_ask(alice, server):
     assert "all apps" in watch().reason
 
 
-def test_what_nobody_answered_is_asked_anew_after_its_life(alice, server):
+def test_an_unanswered_request_is_replaced_after_it_expires(alice, server):
     services.watch_accounts()
     with later(minutes=4 * 0.79):
         services.watch_accounts()
@@ -156,7 +156,7 @@ def test_a_retired_identity_is_replaced_by_another_of_the_account(watched, serve
     assert server.claims().iss != used.did
 
 
-def test_an_account_that_nobody_may_speak_for_hears_nothing_more(watched, server):
+def test_an_account_without_an_identity_stops_watching(watched, server):
     topic = watch().response_topic
     for device in watched.devices:
         revoke_device(device, by=device)
@@ -167,7 +167,7 @@ def test_an_account_that_nobody_may_speak_for_hears_nothing_more(watched, server
     assert not sym_keys(Holder.WALLET, [topic])
 
 
-def test_a_removed_account_is_no_longer_heard(watched, server):
+def test_a_removed_account_stops_watching(watched, server):
     topic = watch().response_topic
     remove_account(watched.account, by=watched.device)
     assert TopicSubscription.objects.get(topic=topic).state == "unwanted"
@@ -177,7 +177,7 @@ def test_a_removed_account_is_no_longer_heard(watched, server):
 # --- the server's document ------------------------------------------------------------
 
 
-def test_a_server_that_does_not_answer_is_asked_again_soon(alice, server):
+def test_an_unreachable_server_is_retried_soon(alice, server):
     server.status = 503
     services.watch_accounts()
     assert not sent(4010)
@@ -188,21 +188,21 @@ def test_a_server_that_does_not_answer_is_asked_again_soon(alice, server):
     assert len(server.requests()) == 1
 
 
-def test_a_document_that_is_none_is_told(alice, server, settings):
+def test_an_invalid_document_is_reported(alice, server, settings):
     settings.CAST_SERVER_URL = f"{server.url}/elsewhere"
     services.watch_accounts()
     assert "404" in WatchedServer.objects.get(url=settings.CAST_SERVER_URL).reason
     assert not sent(4010)
 
 
-def test_a_bad_reading_leaves_the_good_document_in_place(watched, server):
+def test_a_failed_reading_keeps_the_last_valid_document(watched, server):
     server.status = 500
     with later(hours=23):
         services.watch_accounts()
     assert len(server.requests()) == 2
 
 
-def test_new_keys_of_the_server_are_audited_and_asked(watched, server):
+def test_new_keys_of_the_server_are_audited_and_used(watched, server):
     old = watch().response_topic
     server.key = SecretKey.from_seed(b"n" * 32)
     server.key_pair = type(server.key_pair).from_private(b"m" * 32)
@@ -228,14 +228,14 @@ def test_another_server_takes_the_place_of_the_first(watched, server, settings):
     assert not key_pairs(Holder.WALLET, [old.topic_of_key_pair])
 
 
-# --- what is believed -----------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------
 
 
 def states(rows: list[InboxMessage]) -> list[str]:
     return [row.state for row in rows]
 
 
-def test_the_answer_is_believed_once(alice, dapp, server):
+def test_the_answer_is_applied_once(alice, dapp, server):
     services.watch_accounts()
     answer = server.answer(listed(alice, dapp))
     assert states(deliver(answer)) == ["handled"]
@@ -246,7 +246,7 @@ def test_the_answer_is_believed_once(alice, dapp, server):
 
 
 def stranger(server):
-    return NotifyServer(STRANGER, server.key_pair, server.voice.allowed_keys_servers)
+    return NotifyServer(STRANGER, server.key_pair, server.identity.allowed_keys_servers)
 
 
 def answer_of_a_stranger(server, entry):
@@ -271,13 +271,13 @@ def answer_of_a_stranger(server, entry):
 
 
 def hostile(server, person, dapp, bob):
-    """By name, what a liar who holds the topic's key could say: not one of it is true."""
+    """Forged lists, by name, from an attacker who has the topic's key."""
     mine, theirs = listed(person, dapp), listed(bob, dapp)
     watcher = server.watcher
     somebody = dataclasses.replace(watcher, identity_did=STRANGER.did)
     of_bob = dataclasses.replace(watcher, account=AccountId.parse(bob.account.address))
     return {
-        "signed by a stranger": server.announcement(mine, voice=stranger(server)),
+        "signed by a stranger": server.announcement(mine, signer=stranger(server)),
         "for another identity": server.announcement(mine, watcher=somebody),
         "of another account": server.announcement(mine, watcher=of_bob),
         "names another account": server.announcement(mine, theirs),
@@ -319,13 +319,13 @@ def test_a_hostile_list_is_refused_and_changes_nothing(watched, bob, dapp, serve
     ],
 )
 @pytest.mark.parametrize("tag", [4011, 4012])
-def test_what_is_no_list_changes_nothing(watched, server, payload, tag):
+def test_a_payload_without_a_list_changes_nothing(watched, server, payload, tag):
     before = everything()
-    assert states(say(server.watcher.sym_key, payload, tag)) == ["refused"]
+    assert states(send_as_peer(server.watcher.sym_key, payload, tag)) == ["refused"]
     assert everything() == before
 
 
-def test_a_list_with_a_broken_element_is_refused_whole(watched, dapp, server):
+def test_a_list_with_an_invalid_element_is_refused_whole(watched, dapp, server):
     good = listed(watched, dapp)
     bad = dataclasses.replace(good, sym_key=SymKey(b"q" * 32), scope=("two words",))
     before = everything()
@@ -333,7 +333,7 @@ def test_a_list_with_a_broken_element_is_refused_whole(watched, dapp, server):
     assert everything() == before
 
 
-def test_the_answer_to_an_earlier_request_is_not_taken(alice, dapp, server):
+def test_the_answer_to_an_earlier_request_is_refused(alice, dapp, server):
     services.watch_accounts()
     with later(minutes=7):
         services.watch_accounts()
@@ -344,7 +344,7 @@ def test_the_answer_to_an_earlier_request_is_not_taken(alice, dapp, server):
     assert not Subscription.objects.exists()
 
 
-def test_the_servers_no_is_told_and_asked_again(alice, server):
+def test_a_refusal_by_the_server_is_stored_and_retried(alice, server):
     services.watch_accounts()
     deliver(server.refusal("too many watchers"))
     assert watch().reason == "The Cast Server refused: too many watchers"
@@ -353,7 +353,7 @@ def test_the_servers_no_is_told_and_asked_again(alice, server):
     assert len(server.requests()) == 2
 
 
-def test_of_several_lists_at_once_the_last_counts(watched, dapp, server):
+def test_of_several_lists_at_once_the_last_is_applied(watched, dapp, server):
     one, two = listed(watched, dapp, "p"), listed(watched, dapp, "q")
     deliver(server.announcement(one), server.announcement(two))
     active = Subscription.objects.active()

@@ -1,6 +1,6 @@
 """A dapp with its own Cast Server, made of the protocol core: real documents over HTTP,
-real keys, real answers. Only the relay between it and our wallet side is missing: what
-our outbox holds is handed to it, and what it says goes into our inbox.
+real keys, real answers. Only the relay is missing: the dapp reads the wallet's outbox rows,
+and its messages are stored in the wallet's inbox.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from walletconnect.sync.derivation import sync_message
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who has signed in with a wallet in some browsers."""
+    """A user who has signed in with a wallet in some browsers."""
 
     user: User
     account: Account
@@ -77,17 +77,17 @@ def _sign_in(private_key: bytes, session_key: str) -> Device:
     )
 
 
-# --- the way of messages --------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------
 
 
 def sent(tag: int | None = None) -> list[OutboxMessage]:
-    """What the wallet side has put into its outbox."""
+    """The rows of the wallet's outbox."""
     rows = OutboxMessage.objects.filter(party=Party.WALLET).order_by("pk")
     return list(rows if tag is None else rows.filter(tag=tag))
 
 
 def deliver(*messages: tuple[str, str, int]) -> list[InboxMessage]:
-    """Have the relay bring (topic, message, tag) to the wallet side; handle them."""
+    """Store (topic, message, tag) in the wallet's inbox, as the gateway does; handle them."""
     pks = messaging.receive(
         Party.WALLET,
         [
@@ -99,8 +99,8 @@ def deliver(*messages: tuple[str, str, int]) -> list[InboxMessage]:
     return list(InboxMessage.objects.filter(pk__in=pks).order_by("pk"))
 
 
-def say(sym_key: SymKey, payload: dict | str, tag: int) -> list[InboxMessage]:
-    """Have anybody who holds a key say something on its topic."""
+def send_as_peer(sym_key: SymKey, payload: dict | str, tag: int) -> list[InboxMessage]:
+    """Deliver a payload that is sealed with a topic's key, as any peer may send it."""
     text = payload if isinstance(payload, str) else json.dumps(payload)
     return deliver((sym_key.topic, seal(text, sym_key, iv=entropy.iv()), tag))
 
@@ -115,7 +115,7 @@ TYPES = [
 
 
 class Dapp:
-    """A dapp on a port of its own. Change ``config``, ``key_pair_x``… as you like."""
+    """A dapp on its own port. Tests change ``config``, ``key_pair_x`` and so on."""
 
     def __init__(self, name: str = "dapp") -> None:
         self.key_pair_x = KeyPair.from_private(name.encode().ljust(32, b"x"))
@@ -126,7 +126,7 @@ class Dapp:
         self.hits: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(
-            # Quick to notice that it is to stop.
+            # A short poll interval, so that closing is quick.
             target=self._server.serve_forever,
             args=(0.02,),
             daemon=True,
@@ -167,7 +167,7 @@ class Dapp:
 
         return Handler
 
-    # What the Cast Server of the dapp does.
+    # The dapp's Cast Server.
 
     @property
     def identity(self) -> DappIdentity:
@@ -179,7 +179,7 @@ class Dapp:
         )
 
     def requests(self) -> list[OutboxMessage]:
-        """The subscribe requests that came to it."""
+        """The subscribe requests to it."""
         return [
             row
             for row in sent(methods.SUBSCRIBE.tag)
@@ -198,7 +198,7 @@ class Dapp:
         )
 
     def answer(self, **changes) -> tuple[str, str, int]:
-        """Its answer to the last request, as a message to deliver; P is remembered."""
+        """Its answer to the last request, as a message to deliver; keeps P."""
         row = self.requests()[-1]
         request, public_key_y, _ = self.opened(row)
         did = DidJwt.parse(token_of_request(request, methods.SUBSCRIBE)).iss
