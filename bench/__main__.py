@@ -14,6 +14,7 @@ from bench.report import Report
 MODULES = {
     "sync": "bench.sync",
     "relay": "bench.relay",
+    "append": "bench.append",
     "pipeline": "bench.pipeline",
     "notify": "bench.notify",
 }

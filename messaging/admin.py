@@ -1,7 +1,4 @@
-"""Admin pages of our relay clients: read-only rows, sizes instead of texts.
-
-Envelopes are sealed, but what is not shown cannot be copied: the pages show sizes only.
-"""
+"""Admin pages of our relay clients: read-only rows, sizes instead of envelopes."""
 
 from __future__ import annotations
 
@@ -85,7 +82,7 @@ class TopicSubscriptionAdmin(ReadOnlyAdmin):
     list_display = ("topic", "party", "state", "changed_at", "confirmed_at")
     list_filter = ("party", "state")
     search_fields = ("=topic",)
-    hidden = ("steps",)
+    hidden = ("callbacks",)
 
 
 @admin.register(PartyClient)

@@ -1,4 +1,4 @@
-"""Found at start, not at midnight: what the relay's clients cannot work with."""
+"""System checks of the messaging package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @register(Tags.compatibility)
 def check_lease(**_: Any) -> Sequence[CheckMessage]:
-    """A worker has to be gone before its lease is (reliability.md, item 5)."""
+    """A worker must be gone before its lease ends, or two workers handle one row."""
     if BUDGET_S < TIME_LIMIT_S < LEASE.total_seconds():
         return []
     return [

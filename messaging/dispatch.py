@@ -1,27 +1,24 @@
-"""Who handles which message: handlers register here by party and relay tag.
+"""The registry of message handlers, by party and relay tag.
 
-The relay knows no method by name and imports no app above it. Every app has a
-``handlers.py`` that is imported at start (``RelayConfig.ready``) and registers::
+This package imports no app above it. Every app has a ``handlers.py`` that is imported at
+start (``MessagingConfig.ready``) and registers::
 
     @handles(Party.CAST, Tag.NOTIFY_SUBSCRIBE, prepare=resolve_identities)
     def on_notify_subscribe(messages: list[Inbound]) -> Declined | None: ...
 
 A handler takes a run of messages of one tag, in order per topic, in ONE transaction that
-also marks them handled; so it either happened with all its rows or not at all, and a
-message that comes again finds the mark. ``prepare`` runs before that, outside any
+also marks them handled, so a message that is delivered again finds the mark. ``prepare`` runs before that, outside any
 transaction, and may use the network.
 
-Of some messages a handler says no: it returns ``{message.pk: Refused(...)}`` for them,
-or raises. After a raise everything of the run is rolled back and the run is repeated
-message by message, each in a savepoint, so that only the one that raises is affected:
+For messages that it declines, a handler returns ``{message.pk: Refused(...)}`` or raises.
+After an exception the whole run is rolled back and repeated message by message, each in a
+savepoint, so that only the one that raises is affected:
 
 ========================  =========================================================
-``Refused(reason)``       for good: state ``refused``; nobody is told
-``TryLater(reason)``      not yet: due again after a back-off, for a day
-any other exception       a defect of ours: counted, retried, then state ``failed``
+``Refused(reason)``       permanent: state ``refused``; no reply is sent
+``TryLater(reason)``      temporary: due again after a back-off, for a day
+any other exception       a defect: counted, retried, then state ``failed``
 ========================  =========================================================
-
-``messaging.inbox`` does the work; here is only what handlers see.
 """
 
 from __future__ import annotations
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A message that was opened: what a handler gets.
+    """An opened message, as handlers receive it.
 
     ``sym_key`` is the key that opened it: of the topic for a type 0 envelope, derived
     from our key pair and ``sender_public_key`` for type 1.
@@ -69,11 +66,11 @@ class NotHandled(Exception):
 
 
 class Refused(NotHandled):
-    """This message will never be handled; nothing came of it."""
+    """This message will never be handled."""
 
 
 class TryLater(NotHandled):
-    """Something outside is missing now; the same message comes again."""
+    """Something outside is missing now; the message is due again later."""
 
 
 Declined: TypeAlias = Mapping[int, NotHandled]
@@ -82,7 +79,7 @@ Handler: TypeAlias = Callable[[list[Inbound]], Declined | None]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a (party, tag) is handled by."""
+    """How a (party, tag) is handled."""
 
     handler: Handler
     prepare: Handler | None
@@ -112,5 +109,5 @@ def route_of(party: Party, tag: int) -> Route | None:
 
 
 def routes() -> Mapping[tuple[Party, int], Route]:
-    """All that is registered, for checks and for people."""
+    """All registered routes, for checks and tests."""
     return dict(_routes)

@@ -1,6 +1,6 @@
-"""Counts of what is dropped, logged as one line per second at most.
+"""Counts dropped messages and logs at most one line per second.
 
-reliability.md, item 11 and F36: a flood of garbage must not become a flood of log lines.
+Anyone may publish garbage on our topics; it must not fill the log as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUIET_S: Final = 1.0
 
 
 class DropCounter:
-    """Collects (reason, place) pairs between two lines. Safe to share by threads."""
+    """Counts by reason between two log lines. Thread-safe."""
 
     def __init__(self, logger: logging.Logger, text: str) -> None:
         self._logger = logger
@@ -30,10 +30,10 @@ class DropCounter:
     def count(self, reason: str, number: int = 1) -> None:
         with self._lock:
             self._counts[reason] += number
-        self.say()
+        self.flush()
 
-    def say(self) -> None:
-        """Log what has come together, unless a line was logged just now."""
+    def flush(self) -> None:
+        """Log the counts, unless a line was logged within ``QUIET_S``."""
         with self._lock:
             now = clock.monotonic()
             if not self._counts or now < self._quiet_until:

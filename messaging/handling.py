@@ -1,9 +1,9 @@
-"""What is done with a claimed batch of the inbox: opened, grouped, handled, settled.
+"""Handles a claimed batch of the inbox: opens, groups, calls handlers, settles.
 
-A run is what one call of a handler gets: messages of one party and tag. Within a topic
-messages keep their order; across topics there is none to keep, so runs are made as long
-as that allows. A run is one transaction; if its handler raises, it is repeated message
-by message in savepoints, and only the poison fails (reliability.md, item 11 and F24).
+A run is the messages of one handler call: one party, one tag. Order is kept within a
+topic only, so runs are as long as that allows. A run is one transaction; if its handler
+raises, it is repeated message by message in savepoints, so that only the message that
+causes the exception fails.
 """
 
 from __future__ import annotations
@@ -41,18 +41,20 @@ refusals = DropCounter(logger, "refused")
 State = InboxMessage.State
 
 BACKOFF: Final = Backoff(first_s=2.0, max_s=300.0, max_attempts=MAX_ATTEMPTS)
-# For what only time brings, say a Keys Server that is away: no attempts are counted.
+# `TryLater` counts no attempts: a Keys Server may be unreachable for hours.
 MAX_WAIT_S: Final = 300.0
-# The first wait for what a task is about to bring, say an answer of a Keys Server.
+# The first wait of `TryLater`: what is missing is often a task that runs just now.
 MIN_WAIT_S: Final = 0.3
-SWEPT_AFTER_S: Final = 30.0
+# `messaging.sweep` runs this often; only earlier attempts need a wake-up of their own.
+SWEEP_INTERVAL_S: Final = 30.0
 TRY_FOR: Final = timedelta(days=1)
-# A run is begun only while this much of the lease is left.
+# A run starts only with this much of the lease left, because its `prepare` may wait for
+# the network. 60 s of lease less 25 s exceed the 20 s that a task works.
 MIN_LEASE: Final = timedelta(seconds=25)
 
 
 class Crashed(NotHandled):
-    """A handler raised what it should not; the reason names the exception only."""
+    """A handler raised an unexpected exception; the reason is the name of its class."""
 
 
 @dataclass(slots=True)
@@ -74,9 +76,9 @@ def group(messages: Iterable[Inbound]) -> list[Run]:
     kinds: dict[tuple[Party, int], list[int]] = {}
     last_of_topic: dict[tuple[Party, str], int] = {}
     for message in messages:
-        place = last_of_topic.get((message.party, message.topic), 0)
+        earliest = last_of_topic.get((message.party, message.topic), 0)
         same_kind = kinds.setdefault((message.party, message.tag), [])
-        found = next((index for index in same_kind if index >= place), None)
+        found = next((index for index in same_kind if index >= earliest), None)
         if found is None:
             found = len(runs)
             runs.append(Run(message.party, message.tag))
@@ -87,9 +89,13 @@ def group(messages: Iterable[Inbound]) -> list[Run]:
 
 
 def handle(batch: Batch) -> None:
-    """Handle a claimed batch; what there is no time for is given back."""
+    """Handle a claimed batch; runs that the lease leaves no time for are released."""
     rows = {row.pk: row for row in batch.rows}
-    dead = {row.pk: _died(row) for row in batch.rows if row.attempts >= MAX_ATTEMPTS}
+    dead = {
+        row.pk: Crashed(f"the worker died {row.attempts} times")
+        for row in batch.rows
+        if row.attempts >= MAX_ATTEMPTS
+    }
     opened, refused = open_all([row for row in batch.rows if row.pk not in dead])
     _settle(rows, {**dead, **refused}, batch.lease)
     runs = group(opened)
@@ -98,26 +104,20 @@ def handle(batch: Batch) -> None:
             late = [message.pk for rest in runs[index:] for message in rest.messages]
             inbox.release(late, batch.lease)
             break
-        _handle_run(run, rows, batch.lease)
-    refusals.say()
-
-
-def _died(row: Row) -> Crashed:
-    return Crashed(f"the worker died {row.attempts} times")
-
-
-def _handle_run(run: Run, rows: Mapping[int, Row], lease: datetime) -> None:
-    route = route_of(run.party, run.tag)
-    if route is None:  # open_all lets none of these through
-        raise LookupError(f"no handler for {run.party} {run.tag}")
-    declined = _prepare(route, run.messages)
-    _settle(rows, declined, lease)
-    ready = [message for message in run.messages if message.pk not in declined]
-    if not ready:
-        return
-    if len(ready) == 1 or not _all_at_once(route.handler, ready, rows, lease=lease):
-        _one_by_one(route.handler, ready, rows, lease=lease)
-    failpoint("inbox.after_commit")
+        route = route_of(run.party, run.tag)
+        if route is None:  # `open_all` refuses these
+            raise LookupError(f"no handler for {run.party} {run.tag}")
+        declined = _prepare(route, run.messages)
+        _settle(rows, declined, batch.lease)
+        ready = [message for message in run.messages if message.pk not in declined]
+        if not ready:
+            continue
+        if len(ready) == 1 or not _all_at_once(
+            route.handler, ready, rows, lease=batch.lease
+        ):
+            _one_by_one(route.handler, ready, rows, lease=batch.lease)
+        failpoint("inbox.after_commit")
+    refusals.flush()
 
 
 def _prepare(route: Route, messages: list[Inbound]) -> dict[int, NotHandled]:
@@ -127,7 +127,7 @@ def _prepare(route: Route, messages: list[Inbound]) -> dict[int, NotHandled]:
         return dict(route.prepare(messages) or {})
     except Exception as error:
         if not isinstance(error, NotHandled):
-            _raise_if_nobody_can_go_on(error)
+            _raise_if_fatal(error)
     declined: dict[int, NotHandled] = {}
     for message in messages:
         try:
@@ -144,7 +144,7 @@ def _all_at_once(
     *,
     lease: datetime,
 ) -> bool:
-    """Whether it went well; if not, nothing of it happened."""
+    """Whether the run was committed."""
     try:
         with atomic():
             ours = inbox.lock([message.pk for message in messages], lease)
@@ -153,7 +153,7 @@ def _all_at_once(
             _finish(taken, declined, rows, lease=lease)
             failpoint("inbox.before_commit")
     except Exception as error:
-        _raise_if_nobody_can_go_on(error)
+        _raise_if_fatal(error)
         logger.info(
             "run of %d messages is repeated one by one: %s",
             len(messages),
@@ -195,17 +195,17 @@ def _finish(
     _settle(rows, declined, lease)
 
 
-# --- what becomes of a message that was not handled -------------------------------------
+# --- messages that were not handled -----------------------------------------------------
 
 
 def _reason_of(error: Exception, message: Inbound) -> NotHandled:
-    """What an exception means for the one message it came from."""
-    _raise_if_nobody_can_go_on(error)
+    """Translate an exception to the outcome of the message that raised it."""
+    _raise_if_fatal(error)
     if isinstance(error, NotHandled):
         return error
     name = type(error).__name__
     if isinstance(error, OperationalError):
-        # A deadlock, a lock or statement that took too long: not the message's fault.
+        # A deadlock or a time-out is no fault of the message.
         return TryLater(f"database: {name}")
     # Neither the exception's text nor its locals are logged: both may hold content.
     logger.error(
@@ -220,17 +220,14 @@ def _reason_of(error: Exception, message: Inbound) -> NotHandled:
     return Crashed(name)
 
 
-def _raise_if_nobody_can_go_on(error: Exception) -> None:
-    """Give up the batch if no time is left, or no database; its lease runs out."""
+def _raise_if_fatal(error: Exception) -> None:
+    """Abandon the batch if its time or the database is gone; its lease expires."""
     if isinstance(error, SoftTimeLimitExceeded):
         raise error
-    if isinstance(error, InterfaceError | OperationalError) and _is_lost():
-        raise error
-
-
-def _is_lost() -> bool:
-    lower = connection.connection
-    return lower is None or bool(lower.closed)
+    if isinstance(error, InterfaceError | OperationalError):
+        driver_connection = connection.connection
+        if driver_connection is None or driver_connection.closed:
+            raise error
 
 
 def _settle(
@@ -238,19 +235,14 @@ def _settle(
 ) -> None:
     settlements = [_settlement(rows[pk], reason) for pk, reason in declined.items()]
     inbox.settle(settlements, lease)
-    _wake_for_retries(settlements)
+    now = clock.now()
     for settlement in settlements:
         if settlement.state is State.REFUSED:
             refusals.count(settlement.reason)
-
-
-def _wake_for_retries(settlements: Sequence[Settlement]) -> None:
-    """What is due again before the next sweep needs a wake-up of its own."""
-    due = [each.next_attempt_at for each in settlements if each.state is State.DUE]
-    waits = {(at - clock.now()).total_seconds() for at in due}
-    for wait in waits:
-        if wait < SWEPT_AFTER_S:
-            enqueue_on_commit(inbox.HANDLE_TASK, delay_s=max(wait, 0.1))
+        elif settlement.state is State.DUE:
+            wait_s = (settlement.next_attempt_at - now).total_seconds()
+            if wait_s < SWEEP_INTERVAL_S:
+                enqueue_on_commit(inbox.HANDLE_TASK, delay_s=max(wait_s, 0.1))
 
 
 def _settlement(row: Row, reason: NotHandled) -> Settlement:
@@ -260,7 +252,7 @@ def _settlement(row: Row, reason: NotHandled) -> Settlement:
     if isinstance(reason, TryLater):
         age = now - row.received_at
         state = State.DUE if age < TRY_FOR else State.FAILED
-        # As long again as it has waited: the back-off grows by itself.
+        # Half of its age: the delay grows without a counter.
         delay = timedelta(
             seconds=entropy.jitter(
                 min(MAX_WAIT_S, max(MIN_WAIT_S, age.total_seconds() / 2))

@@ -1,14 +1,16 @@
-"""The rows of the inbox: received once, claimed in batches, settled for good.
+"""The rows of the inbox: inserted once, claimed in batches, settled.
 
-reliability.md, items 4, 7 and 9. The statements are here, because the gateway uses the
-first of them without Django; what is done with a claimed batch is ``messaging.handling``.
+``messaging.handling`` handles claimed batches; the gateway uses ``INSERT`` without Django.
+The queue has SQL of its own (see docs/queues.md) because claims are ordered by topic:
 
-A claim is a lease. While one worker has rows of a topic, no other takes a row of that
-topic, so that the order within a topic holds across workers. A row that waits for its
-next attempt holds nobody back. A lease that ran out, or whose database session is gone,
-belonged to a worker that died: its rows are taken one by one from then on, so that a
-message which ends its worker takes no other with it. Taking a row from a worker that
-lives after all does no harm: what it writes stands only if its lease does (``lock``).
+* A claim is a lease. While a worker has rows of a topic, no other worker takes a row of
+  that topic, so that the order within a topic holds across workers. A row that waits for
+  its next attempt does not block later rows.
+* A lease that expired, or whose database session is gone, belonged to a worker that died.
+  Its rows are claimed one at a time from then on, so that a message which kills its worker
+  affects no other.
+* Claiming a row of a worker that is still alive is safe: the worker commits only if its
+  lease is still in the row (``lock``).
 """
 
 from __future__ import annotations
@@ -35,15 +37,14 @@ BATCH: Final = 500
 MAX_ATTEMPTS: Final = 8
 MAX_REASON_LENGTH: Final = 200
 
-# Any two numbers, the same in every process: claims follow each other, so that each
-# sees the leases of the one before.
+# Serializes claims, so that each sees the leases of the one before. Arbitrary numbers.
 _CLAIM_LOCK: Final = (7_319, 1)
 
 _TOPIC = re.compile(r"[0-9a-f]{64}")
 _MAX_TAG: Final = 2**31 - 1
 _MAX_TIME: Final = 2**53 - 1
 
-# The first attempt is due in the past, also for a worker whose clock is behind.
+# Due an hour ago, so that a worker whose clock is behind claims it at once, too.
 INSERT: Final = """
 INSERT INTO messaging_inboxmessage
     (party, topic, message_id, message, tag, published_at, received_at,
@@ -130,7 +131,7 @@ WHERE settled.id = fresh.id AND settled.state = 'due'
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as a relay, or a History Server, handed it to us."""
+    """A message as received from a relay or a History Server."""
 
     topic: str
     message: str
@@ -138,7 +139,7 @@ class Received:
     published_at: int
 
     def is_storable(self) -> bool:
-        """Whether it could be a message at all; what is not is dropped where it came."""
+        """Whether the columns accept it; callers drop what is not storable."""
         return (
             bool(_TOPIC.fullmatch(self.topic))
             and len(self.message) <= settings.LIMITS.relay_message_bytes
@@ -158,19 +159,17 @@ def insert_parameters(
         "party": Party(party).value,
         "now": now,
         "topics": [each.topic for each in received],
-        "message_ids": [_digest(each.message) for each in received],
+        "message_ids": [
+            hashlib.sha256(each.message.encode()).hexdigest() for each in received
+        ],
         "messages": [each.message for each in received],
         "tags": [each.tag for each in received],
         "published": [each.published_at for each in received],
     }
 
 
-def _digest(message: str) -> str:
-    return hashlib.sha256(message.encode()).hexdigest()
-
-
 def insert(party: Party, received: Iterable[Received]) -> list[int]:
-    """Store what is new, in this order; the answer is the keys of the new rows."""
+    """Insert new messages in this order; returns the primary keys of the new rows."""
     storable = [each for each in received if each.is_storable()]
     if not storable:
         return []
@@ -199,14 +198,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that this worker may handle until ``lease``, in the order they came."""
+    """Rows that this worker may handle until ``lease``, in order of arrival."""
 
     rows: list[Row]
     lease: datetime
 
 
 def claim(limit: int = BATCH) -> Batch:
-    """Lease due rows, whoever was told of them: hints may be lost, rows are not."""
+    """Lease up to ``limit`` due rows."""
     now = clock.now()
     lease = now + LEASE
     parameters: dict[str, Any] = {"now": now, "lease": lease, "limit": limit}
@@ -225,9 +224,9 @@ def claim(limit: int = BATCH) -> Batch:
 
 
 def lock(ids: Sequence[int], lease: datetime) -> set[int]:
-    """Which of ``ids`` are still ours, locked until the transaction ends.
+    """Lock the rows of ``ids`` that still have our lease; returns their keys.
 
-    Fewer than were claimed means that the lease ran out and another worker has them.
+    Missing ones were claimed by another worker after the lease expired.
     """
     with column_cursor() as cursor:
         cursor.execute(_LOCK, {"ids": list(ids), "lease": lease})
@@ -239,7 +238,7 @@ def lock(ids: Sequence[int], lease: datetime) -> set[int]:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What becomes of a row that was not handled."""
+    """The new state of a row that was not handled."""
 
     pk: int
     state: InboxMessage.State
@@ -249,7 +248,7 @@ class Settlement:
 
 
 def mark_handled(ids: Sequence[int]) -> None:
-    """In the transaction of the effect. The envelope has done its work and goes."""
+    """To be called in the transaction of the handler. Deletes the envelope."""
     if not ids:
         return
     with column_cursor() as cursor:
@@ -274,14 +273,14 @@ def settle(settlements: Sequence[Settlement], lease: datetime) -> None:
 
 
 def release(ids: Sequence[int], lease: datetime) -> None:
-    """Give rows back that there was no time for."""
+    """End the lease of rows that there was no time for."""
     InboxMessage.objects.filter(
         pk__in=ids, state=InboxMessage.State.DUE, leased_until=lease
     ).update(leased_until=None)
 
 
 def is_anything_due() -> bool:
-    """Leased rows count: who has them may be gone, and a claim will find out."""
+    """Counts leased rows: their worker may have died, which only a claim finds out."""
     return InboxMessage.objects.filter(
         state=InboxMessage.State.DUE, next_attempt_at__lte=clock.now()
     ).exists()

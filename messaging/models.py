@@ -15,7 +15,7 @@ DIGEST_LENGTH = 64
 
 
 class Party(models.TextChoices):
-    """Which side of the protocol one of our relay clients speaks for."""
+    """The side of the protocol that a relay client acts for."""
 
     WALLET = "wallet"
     CAST = "cast"
@@ -24,8 +24,9 @@ class Party(models.TextChoices):
 class PartyClient(models.Model):
     """A relay-client identity of a party; its key is in the keychain.
 
-    A relay bounds the topics of one client. A party with more has several clients, each
-    with a connection of its own, numbered by ``lane``; lane 0 is there always.
+    A relay limits the topics of one client (the embedded one to 5,000). A party with more
+    has several clients, each with its own connection, numbered by ``lane``; lane 0 always
+    exists.
     """
 
     party = models.CharField(max_length=8, choices=Party.choices)
@@ -46,7 +47,7 @@ class PartyClient(models.Model):
 
 
 class TopicSubscription(models.Model):
-    """A topic that a party wants to hear (or no longer wants); the gateway makes it so."""
+    """A topic that a party wants to be subscribed, or unsubscribed, by the gateway."""
 
     class State(models.TextChoices):
         WANTED = "wanted"
@@ -55,13 +56,14 @@ class TopicSubscription(models.Model):
     party = models.CharField(max_length=8, choices=Party.choices)
     topic = models.CharField(max_length=TOPIC_LENGTH)
     state = models.CharField(max_length=8, choices=State.choices, default=State.WANTED)
-    # Which client of the party hears it; the gateway decides.
+    # Which client of the party subscribes it; assigned by the gateway.
     lane = models.PositiveSmallIntegerField(null=True, blank=True)
-    # Steps of the twenty (7, 17, 20) that are done once the relay has confirmed this
-    # topic, as values of runlog.services.StepDraft. Several runs may wait for one topic.
-    steps = models.JSONField(default=list, blank=True)
+    # [{"callback": name, "context": object}]: called once the relay has confirmed the
+    # topic. Several subscribers may wait for one topic. The column has the name of the
+    # first release, so that a gateway of either release works during an upgrade.
+    callbacks = models.JSONField(default=list, blank=True, db_column="steps")
     changed_at = models.DateTimeField()
-    # When the relay last confirmed it; empty: the gateway still has to ask.
+    # When the relay last confirmed it; empty while the gateway has to send the request.
     confirmed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -88,10 +90,10 @@ class TopicSubscription(models.Model):
 
 
 class InboxMessage(models.Model):
-    """A message that a party received: written before the relay is told that we have it.
+    """A received message, committed before it is acknowledged to the relay.
 
-    ``leased_until`` marks a due row that a worker is at; until then, or until the
-    worker's session ends, no other worker takes it, or a later row of its topic.
+    ``leased_until`` marks a due row that a worker has claimed; until then, or until the
+    worker's database session ends, no other worker takes it or a later row of its topic.
     """
 
     class State(models.TextChoices):
@@ -149,7 +151,7 @@ class InboxMessage(models.Model):
 
 
 class OutboxMessage(models.Model):
-    """A message that a party has to publish: the exact bytes, sent until acknowledged."""
+    """A message to publish: the exact bytes, sent until the relay acknowledges them."""
 
     class State(models.TextChoices):
         DUE = "due"

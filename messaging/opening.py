@@ -1,8 +1,8 @@
-"""From claimed rows to opened messages: keys in bulk, then decryption, then JSON-RPC.
+"""Opens claimed rows: loads keys in bulk, decrypts, parses JSON-RPC.
 
-Spec: protocol.md, section 2; reliability.md, items 10 and 11. Whatever does not open is
-refused without a reply and without a log line of its own: topics are no secret, so anyone
-may send us anything.
+Spec: WalletConnect clients/core/crypto/crypto-envelopes.md. What does not open is refused
+without a reply and without a log line of its own: topics are not secret, so anyone may
+publish anything on them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NO_RPC: Final = "not a JSON-RPC message"
 
 
 class Keys:
-    """The keys of a batch, fetched with one query per party and kind."""
+    """The keys of a batch, loaded with one query per party and kind."""
 
     def __init__(self, closed: Sequence[tuple[Row, Envelope]]) -> None:
         wanted: dict[tuple[Party, EnvelopeType], set[str]] = defaultdict(set)
@@ -70,7 +70,7 @@ class Keys:
 
 
 def open_all(rows: Sequence[Row]) -> tuple[list[Inbound], dict[int, Refused]]:
-    """What opened, in the order of ``rows``, and why the others did not."""
+    """Opened messages in the order of ``rows``, and the refusals of the others by key."""
     closed: list[tuple[Row, Envelope]] = []
     refused: dict[int, Refused] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""What the relay's clients do with their rows: receive, handle, sweep, prune, replay."""
+"""Services on inbox, outbox and topic rows: receive, handle, sweep, prune, replay."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["Received", "receive"]
 
 MAX_TTL: Final = timedelta(days=30)
-# Marks of what was handled outlive every copy that a relay may still hold.
+# Rows of handled messages outlive every copy that a relay may still deliver.
 KEEP_FOR: Final = MAX_TTL + timedelta(days=1)
-# A refused envelope may be replayed for so long, say after an upgrade.
+# Refused envelopes can be replayed for this long, for example after an upgrade.
 KEEP_REFUSED_TEXT_FOR: Final = timedelta(days=1)
 PRUNE_BATCH: Final = 1_000
 REPLAYABLE: Final = (InboxMessage.State.FAILED, InboxMessage.State.REFUSED)
 
 
 def receive(party: Party, received: Iterable[Received]) -> list[int]:
-    """Take messages in, each once; the answer is the keys of the new rows.
+    """Insert messages of a History Server, each once; returns the keys of the new rows.
 
-    For messages from a History Server; the gateway does the same without Django.
+    The gateway inserts what a relay delivers without Django.
     """
     with transaction.atomic():
         fresh = inbox.insert(party, received)
@@ -43,12 +43,12 @@ def receive(party: Party, received: Iterable[Received]) -> list[int]:
 
 
 def start_handling() -> None:
-    """Start a worker on the inbox after commit. It takes whatever is due."""
+    """Start a worker on the inbox after commit. It claims all that is due."""
     enqueue_on_commit(HANDLE_TASK)
 
 
 def handle_due(budget_s: float) -> bool:
-    """Handle what is due; whether anything was left when the time was over."""
+    """Handle due messages for ``budget_s``; returns whether any may be left."""
     until = clock.monotonic() + budget_s
     while clock.monotonic() < until:
         batch = inbox.claim()
@@ -71,7 +71,7 @@ class Swept:
 
 
 def sweep() -> Swept:
-    """Wake whoever has work: every wake-up may have been lost, with all of Redis."""
+    """Resend wake-ups for all that is due; Redis may have lost them."""
     now = clock.now()
     due = OutboxMessage.objects.filter(
         state=OutboxMessage.State.DUE, next_attempt_at__lte=now
@@ -126,7 +126,7 @@ _PRUNE: Final = (
 
 
 def prune() -> int:
-    """Delete what nobody can need any more, a batch at a time; how many rows it was."""
+    """Delete old rows in batches; returns their number."""
     pruned = 0
     for statement, age in _PRUNE:
         before = clock.now() - age
@@ -139,18 +139,18 @@ def prune() -> int:
     return pruned
 
 
-# --- what a person may do ---------------------------------------------------------------
+# --- actions of operators ---------------------------------------------------------------
 
 
 def replay(
     state: InboxMessage.State, *, topic: str = "", pks: Iterable[int] = ()
 ) -> int:
-    """Put failed or refused messages back to due; how many there were.
+    """Make failed or refused messages due again; returns their number.
 
-    A handled message is not replayed: its envelope is gone, its effect is there.
+    Handled messages cannot be replayed: their envelopes are deleted.
     """
     if state not in REPLAYABLE:
-        raise ValueError(f"a message that is {state} is not replayed")
+        raise ValueError(f"messages in state {state} cannot be replayed")
     rows = InboxMessage.objects.filter(state=state).exclude(message="")
     if topic:
         rows = rows.filter(topic=topic)
@@ -159,7 +159,7 @@ def replay(
         rows = rows.filter(pk__in=chosen)
     with transaction.atomic():
         now = clock.now()
-        # The hours of trying begin anew, so `received_at` does too.
+        # `TryLater` is limited by the age of the row, so the age starts again.
         count = rows.update(
             state=InboxMessage.State.DUE,
             attempts=0,
@@ -174,7 +174,7 @@ def replay(
 
 
 def publish_again(pks: Iterable[int]) -> int:
-    """Put failed messages of the outbox back to due; how many there were."""
+    """Make failed messages of the outbox due again; returns their number."""
     rows = OutboxMessage.objects.filter(
         pk__in=list(pks), state=OutboxMessage.State.FAILED
     )
@@ -190,7 +190,7 @@ def publish_again(pks: Iterable[int]) -> int:
 
 
 def cancel(pks: Iterable[int]) -> int:
-    """Give up messages that are still to be published; how many there were."""
+    """Cancel messages that are not published yet; returns their number."""
     return OutboxMessage.objects.filter(
         pk__in=list(pks), state=OutboxMessage.State.DUE
     ).update(state=OutboxMessage.State.FAILED, reason="cancelled")
@@ -201,7 +201,7 @@ def cancel(pks: Iterable[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits in one direction, and since when."""
+    """Counts of waiting and failed rows, and the age of the oldest due one."""
 
     due: int
     failed: int

@@ -1,5 +1,5 @@
-"""Tasks of the relay's clients. They take no rows as arguments: the database says what
-is due, so a task that is lost, late or doubled changes nothing.
+"""Celery tasks. They have no arguments: the rows determine what is due, so that a lost,
+late or repeated task changes nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ BUDGET_S = 20.0
     ignore_result=True,
 )
 def handle_inbox() -> None:
-    """Handle what is due in the inbox."""
+    """Handle the due rows of the inbox."""
     if services.handle_due(BUDGET_S):
         services.start_handling()
 
 
 @shared_task(name="messaging.sweep", ignore_result=True, time_limit=TIME_LIMIT_S)
 def sweep() -> None:
-    """Find what is due although nobody was told of it."""
+    """Resend wake-ups for all that is due."""
     services.sweep()
 
 

@@ -1,1 +1,1 @@
-"""The embedded relay: the server of ``irn_*`` over WebSocket, with its mailbox and archive."""
+"""The embedded relay: the server of ``irn_*`` over WebSocket, with mailbox and archive."""

@@ -1,5 +1,7 @@
-"""Admin pages of the embedded relay. ``MailboxCursor`` and ``Acknowledgement`` have composite
-keys, which Django's admin does not show.
+"""Admin pages of the embedded relay.
+
+Django's admin does not support the composite keys of ``MailboxCursor`` and
+``Acknowledgement``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the relay has done since it started, as plain numbers, and their exposition.
+"""Counters of the relay and their Prometheus collector.
 
-A metric object takes a lock for every increment; the hot path adds to an attribute and
-`RelayCollector` reads it when somebody asks.
+A Prometheus metric takes a lock for every increment; the hot path adds to an attribute
+instead, and `RelayCollector` reads it when `/metrics` is requested.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Counts:
-    """Only ever added to. The field names are the names of the metrics."""
+    """Counters; the field names are the names of the metrics."""
 
     connections_opened: int = 0
     connections_refused: int = 0
@@ -44,18 +44,18 @@ class Counts:
 
 DESCRIPTIONS = {
     "kept": "Messages written to the log",
-    "repeated": "Publications of a text that was kept already",
+    "repeated": "Publications of a message that was stored already",
     "ticks": "Commits of published messages",
-    "refused_ticks": "Ticks that the database did not take in time",
+    "refused_ticks": "Ticks that could not be committed in time",
     "delivered": "Messages sent to subscribers",
-    "fetched": "Messages handed out by fetch",
+    "fetched": "Messages returned by fetch",
     "acknowledged": "Deliveries that clients acknowledged",
     "catch_ups": "Times the log was read because another node's tick did not arrive",
 }
 
 
 class RelayCollector:
-    """Metrics of the relay, collected from `Counts` and from the present state."""
+    """Metrics of the relay: `Counts` as counters, the present state as gauges."""
 
     def __init__(
         self, counts: Counts, present: Callable[[], Mapping[str, float]]

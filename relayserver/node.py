@@ -1,4 +1,4 @@
-"""A relay node from start to stop."""
+"""Runs a relay node from start to stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class RelayBroken(Exception):
-    """The node ended because a part of it did."""
+    """A background task of the node ended."""
 
 
 async def run_node(
@@ -33,13 +33,15 @@ async def run_node(
     redis_url: str,
     limits: Limits,
     listening: Callable[[int], None],
-    handed: socket.socket | None = None,
+    inherited: socket.socket | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. ``listening`` is told the port.
+    """Serve until SIGTERM or SIGINT. ``listening`` is called with the port.
 
-    With ``handed``, a socket that listens already, ``host`` and ``port`` do not count.
+    With ``inherited``, a listening socket, ``host`` and ``port`` are ignored.
     """
-    _allow_many_connections()
+    # Every connection is an open file; the usual soft limit of 1,024 is too low.
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     hub = Hub(database=database, redis_url=redis_url, limits=limits)
     listener = Listener(hub)
     stop = asyncio.Event()
@@ -47,25 +49,15 @@ async def run_node(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await hub.open()
-    listening(await listener.open(host, port, handed=handed))
-    await _either(stop, hub.broken)
+    listening(await listener.open(host, port, inherited=inherited))
+    waits = [asyncio.create_task(event.wait()) for event in (stop, hub.broken)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
     listener.stop_accepting()
-    # Clients are answered before they are told to go elsewhere.
+    # Pending requests are answered before connections are closed.
     await hub.finish()
     await listener.close()
     await hub.close()
     if hub.broken.is_set():
         raise RelayBroken
-
-
-async def _either(*events: asyncio.Event) -> None:
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-
-
-def _allow_many_connections() -> None:
-    """Every connection is an open file; what is usual is enough for a thousand."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,7 +1,7 @@
-"""What the parts of the relay hand to each other.
+"""Values that the parts of the relay exchange.
 
-Values of the hot path are made by the thousand and second, so they are named tuples and
-slotted classes, not frozen dataclasses, which cost four times as much to make.
+The hot path creates thousands of them per second, so they are named tuples and slotted
+classes: a frozen dataclass takes four times as long to create.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import orjson
 
 
 class Draft(NamedTuple):
-    """A publication that was checked and waits to be written."""
+    """A valid publication that waits to be written."""
 
     topic: str
     message_id: str
@@ -25,7 +25,7 @@ class Draft(NamedTuple):
 
 
 class KeptMessage:
-    """A message of the log. Its JSON is made once, when the first reader needs it."""
+    """A message of the log. Its JSON is made once, for the first subscriber."""
 
     __slots__ = ("_json", "id", "publisher", "topic")
 
@@ -37,7 +37,7 @@ class KeptMessage:
 
     @property
     def json(self) -> bytes:
-        """The ``data`` member of ``irn_subscription``, the element of a fetch answer."""
+        """The ``data`` member of ``irn_subscription``, an element of a fetch result."""
         if isinstance(self._json, Draft):
             draft = self._json
             self._json = message_json(
@@ -58,7 +58,7 @@ def message_json(
     tag: int,
     attestation: str | None,
 ) -> bytes:
-    # Formatting copies what orjson made, which would otherwise pin 8 KB per message.
+    # Formatting copies the output of orjson, whose buffer has at least 8 KB.
     json = b'{"topic":"%b","message":%b,"publishedAt":%d,"tag":%d' % (
         topic.encode(),
         orjson.dumps(message),
@@ -71,10 +71,9 @@ def message_json(
 
 
 class Tick(NamedTuple):
-    """What one commit added to the log: numbers ``first`` to ``last``.
+    """One commit of the log: numbers ``first`` to ``last``.
 
-    ``messages`` are the new ones among them: a repeated text uses up its number and is no
-    message.
+    ``messages`` are the new ones: a repeated message uses up a number but is not stored.
     """
 
     first: int
@@ -82,7 +81,7 @@ class Tick(NamedTuple):
     messages: list[KeptMessage]
 
 
-# As `Wanted.joined_at`: acknowledgements count for every message.
+# As `Wanted.joined_at`: acknowledgements apply to every message.
 NEVER_JOINED = 2**63 - 1
 
 
@@ -90,7 +89,7 @@ class Wanted(NamedTuple):
     """A topic to read for a client, and the message after which to begin.
 
     `joined_at` is the last message of the log when the connection subscribed. Later ones
-    are for that connection, also if the client acknowledged them on another.
+    are delivered even if the client has acknowledged them on another connection.
     """
 
     topic: str
@@ -106,11 +105,11 @@ class Page(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a client has of a topic: everything up to ``through``, and ``beyond``."""
+    """What a client has acknowledged of a topic: all up to ``through``, and ``beyond``."""
 
     topic: str
     client: str
     through: int
     beyond: tuple[int, ...]
-    # Some acknowledgements at or below `through` are in the database one by one.
+    # Single acknowledgements at or below `through` are in the database.
     tidy: bool

@@ -46,29 +46,6 @@ class StepDraft:
     account_id: int | None = None
     actor_key: str = ""
 
-    def to_value(self) -> dict[str, Any]:
-        """The draft as JSON, for a step that is recorded later; without its time."""
-        return {
-            "run": self.run,
-            "step": self.step,
-            "actor": self.actor,
-            "wire": self.wire,
-            "accountId": self.account_id,
-            "actorKey": self.actor_key,
-        }
-
-    @classmethod
-    def from_value(cls, value: dict[str, Any], *, at: datetime) -> StepDraft:
-        return cls(
-            run=value["run"],
-            step=value["step"],
-            actor=value["actor"],
-            wire=value["wire"],
-            at=at,
-            account_id=value["accountId"],
-            actor_key=value["actorKey"],
-        )
-
 
 def record(
     run: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from messaging.confirmations import Confirmed, on_confirmed
 from messaging.dispatch import Declined, Inbound, Refused, handles
 from messaging.models import Party
 from subscriptions import services
@@ -61,6 +62,11 @@ def on_notify_watch_subscriptions_response(messages: list[Inbound]) -> Declined:
 @handles(Party.WALLET, Tag.NOTIFY_SUBSCRIPTIONS_CHANGED)
 def on_notify_subscriptions_changed(messages: list[Inbound]) -> Declined:
     return services.receive_lists(messages)
+
+
+@on_confirmed(services.RECORD_TOPIC_STEP)
+def on_topic_confirmed(confirmed: list[Confirmed]) -> None:
+    services.record_topic_steps(confirmed)
 
 
 @on_applied(NOTIFY_SUBSCRIPTION_STORE)

@@ -1,9 +1,10 @@
-"""Our client of a relay: one process, one authenticated connection per party.
+"""The relay client: one process, one or more authenticated connections per party.
 
-Plain asyncio. In: frames are stored, committed, then acknowledged. Out: rows of the
-outbox are published and marked. Topics: rows of wanted topics are made so. Each of the
-three is a loop over the database; Redis only shortens its waits.
+Plain asyncio, with three loops over the database per connection; Redis only shortens
+their waits. Deliveries are stored, committed, then acknowledged. Outbox rows are published,
+then marked. Topic rows are subscribed or unsubscribed, then marked.
 
-A session is given up at the first trouble (socket, relay or database) and begun anew:
-what was not acknowledged comes again, what was not marked is sent again, byte for byte.
+A session ends at the first error of the socket, the relay or the database, and a new one
+starts: unacknowledged messages are delivered again, unmarked rows are sent again, byte for
+byte.
 """

@@ -1,6 +1,6 @@
-"""One authenticated connection to a relay: requests with answers, deliveries in.
+"""One authenticated connection to a relay.
 
-Spec: servers/relay/relay-server-rpc.md and relay-client-auth.md; protocol.md, section 8.
+Spec: WalletConnect servers/relay/relay-server-rpc.md and relay-client-auth.md.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from walletconnect.crypto.signing import IdentityKey
     from walletconnect.json_values import JsonObject, JsonValue
-    from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, RpcId
+    from walletconnect.relay.rpc import JsonRpcRequest, RpcId
 
 logger = logging.getLogger(__name__)
-unexpected_frames = DropCounter(logger, "frames of the relay not understood")
+unexpected_frames = DropCounter(logger, "unexpected frames from the relay")
 
-# The library logs request lines, and ours hold a token.
+# The library logs request lines, which contain our token.
 _wire_logger = logging.getLogger(f"{__name__}.wire")
 _wire_logger.setLevel(logging.WARNING)
 
@@ -63,26 +63,26 @@ class RelayRefused(Exception):
 
 
 class RelayTimeout(Exception):
-    """The relay left a request without answer: the connection is as good as dead."""
+    """The relay did not answer a request in time; the connection is considered dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayAddress:
-    """Where a relay is, and as whose customer we come."""
+    """The URL of a relay and our project id there."""
 
     url: str
     project_id: str
 
 
 class _Connect(connect):
-    """Follows no redirect: the address holds a token for one relay only."""
+    """Follows no redirect, because the URL holds a token for one relay only."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class RelayConnection:
-    """Requests are pipelined; the relay answers them in its order, we match by id."""
+    """Requests are pipelined and their answers matched by id."""
 
     def __init__(self, websocket: ClientConnection, key: IdentityKey) -> None:
         self.client_id = key.did
@@ -90,7 +90,10 @@ class RelayConnection:
         self._waiting: dict[RpcId, asyncio.Future[JsonValue]] = {}
 
     async def request(self, method: str, params: JsonObject) -> JsonValue:
-        """The result; raises ``RelayRefused``, ``RelayTimeout`` or ``ConnectionClosed``."""
+        """Send a request and return its result.
+
+        Raises ``RelayRefused``, ``RelayTimeout`` or ``ConnectionClosed``.
+        """
         request = rpc.JsonRpcRequest(clock.payload_id(), method, params)
         answer: asyncio.Future[JsonValue] = asyncio.get_running_loop().create_future()
         self._waiting[request.id] = answer
@@ -104,7 +107,7 @@ class RelayConnection:
             self._waiting.pop(request.id, None)
 
     async def acknowledge(self, request_ids: list[RpcId]) -> None:
-        """Answer deliveries, many frames to one write."""
+        """Answer deliveries, up to ``ACKS_PER_WRITE`` frames per write."""
         for start in range(0, len(request_ids), ACKS_PER_WRITE):
             async with self._websocket.send_context():
                 for request_id in request_ids[start : start + ACKS_PER_WRITE]:
@@ -114,7 +117,7 @@ class RelayConnection:
     async def read(
         self, on_request: Callable[[JsonRpcRequest], Awaitable[None]]
     ) -> None:
-        """Hand out frames until the connection ends, which raises."""
+        """Read frames until the connection ends, which raises."""
         while True:
             frame = await self._websocket.recv()
             try:
@@ -124,11 +127,17 @@ class RelayConnection:
                 continue
             if isinstance(payload, rpc.JsonRpcRequest):
                 await on_request(payload)
+                continue
+            answer = None if payload.id is None else self._waiting.get(payload.id)
+            if answer is None or answer.done():
+                unexpected_frames.count("answer without a request")
+            elif isinstance(payload, rpc.JsonRpcError):
+                answer.set_exception(RelayRefused(payload.code, payload.message))
             else:
-                self._settle(payload)
+                answer.set_result(payload.result)
 
     async def refuse(self, request: JsonRpcRequest) -> None:
-        """Answer a request that a relay has no business to make."""
+        """Answer a request with "unknown method"."""
         unexpected_frames.count("unknown request")
         error = rpc.JsonRpcError(
             request.id, int(RelayErrorCode.UNKNOWN_METHOD), "unknown method"
@@ -138,23 +147,30 @@ class RelayConnection:
     async def close(self) -> None:
         await self._websocket.close(GOING_AWAY, "going away")
 
-    def _settle(self, payload: rpc.JsonRpcResult | JsonRpcError) -> None:
-        answer = None if payload.id is None else self._waiting.get(payload.id)
-        if answer is None or answer.done():
-            unexpected_frames.count("answer to nothing")
-        elif isinstance(payload, rpc.JsonRpcError):
-            answer.set_exception(RelayRefused(payload.code, payload.message))
-        else:
-            answer.set_result(payload.result)
-
 
 @asynccontextmanager
 async def open_connection(
     address: RelayAddress, key: IdentityKey, *, largest_frame: int
 ) -> AsyncIterator[RelayConnection]:
-    """Connect with a fresh token. Pings find a peer that vanished without a word."""
+    """Connect with a new token. Pings detect a peer that vanished without closing."""
+    token = make_client_auth(
+        key,
+        aud=address.url,
+        now=clock.now_s(),
+        nonce=bytes.fromhex(entropy.token_hex(NONCE_BYTES)),
+    )
+    query = urlencode(
+        {
+            "auth": token,
+            "projectId": address.project_id,
+            "ua": USER_AGENT,
+            # Errors come as close code 3000 with a reason instead of a bare HTTP status.
+            "useOnCloseEvent": "true",
+        }
+    )
+    separator = "&" if "?" in address.url else "?"
     async with _Connect(
-        _address_with_token(address, key),
+        f"{address.url}{separator}{query}",
         user_agent_header=USER_AGENT,
         compression=None,
         proxy=None,
@@ -167,23 +183,3 @@ async def open_connection(
         ping_timeout=PING_TIMEOUT_S,
     ) as websocket:
         yield RelayConnection(websocket, key)
-
-
-def _address_with_token(address: RelayAddress, key: IdentityKey) -> str:
-    token = make_client_auth(
-        key,
-        aud=address.url,
-        now=clock.now_s(),
-        nonce=bytes.fromhex(entropy.token_hex(NONCE_BYTES)),
-    )
-    query = urlencode(
-        {
-            "auth": token,
-            "projectId": address.project_id,
-            "ua": USER_AGENT,
-            # Refusals come as close code 3000 with a reason, not as a bare status.
-            "useOnCloseEvent": "true",
-        }
-    )
-    separator = "&" if "?" in address.url else "?"
-    return f"{address.url}{separator}{query}"

@@ -1,7 +1,7 @@
-"""The gateway's way to PostgreSQL: a small pool, and one lock per party.
+"""PostgreSQL for the gateway: a small pool, and one lock per party.
 
-No ORM in the hot path. What is rare (keys, step records, starting tasks) runs as
-ordinary Django code in one thread of its own (``DjangoThread``).
+The hot path does without the ORM. Rare work (keys, callbacks, starting tasks) runs as
+ordinary Django code in a thread (``DjangoThread``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POOL_SIZE: Final = 6
 POOL_WAIT_S: Final = 5.0
 STATEMENT_TIMEOUT_MS: Final = 10_000
 LOCK_POLL_S: Final = 1.0
-# The first number says what is locked, the second for which party.
+# The first number is the kind of lock, the second the party.
 GATEWAY_LOCK: Final = 7_320
 PARTY_NUMBERS: Final = {Party.WALLET: 1, Party.CAST: 2}
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 def connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
-    """Django's description of a database, as libpq takes it."""
+    """Django's database settings as arguments for libpq."""
     options = database.get("OPTIONS", {})
     return {
         "dbname": database["NAME"],
@@ -50,7 +50,7 @@ def connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
         "connect_timeout": 5,
         "application_name": "notifyweb gateway",
         "autocommit": True,
-        # A database that vanished without closing is noticed within seconds.
+        # Detects a database host that vanished within about ten seconds.
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
@@ -59,12 +59,12 @@ def connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    # Not as startup options: a pooler in between refuses or ignores those.
+    # Not as a startup option, which connection poolers refuse or ignore.
     await connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS:d}")
 
 
 class Database:
-    """Statements of one round trip each, every one committed by itself."""
+    """Runs single statements, each committed by itself."""
 
     def __init__(self, database: Mapping[str, Any]) -> None:
         self._arguments = connection_arguments(database)
@@ -73,8 +73,8 @@ class Database:
             min_size=1,
             max_size=POOL_SIZE,
             timeout=POOL_WAIT_S,
-            # The pool's own attempts grow ever rarer. Given up early, they are made
-            # again by whoever needs a connection next.
+            # The pool doubles the delay between its attempts. After one second it gives
+            # up, and the next request for a connection starts again.
             reconnect_timeout=1.0,
             open=False,
             configure=_configure,
@@ -91,10 +91,10 @@ class Database:
         await self._pool.close()
 
     async def forget_broken(self) -> None:
-        """Replace connections that did not survive; called when a session ended."""
+        """Replace broken connections; called when a session ended."""
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._pool.check())
-        # A check that is cancelled would lose the connections that it holds.
+        # A cancelled check would lose the connections that it has taken.
         await asyncio.shield(self._checking)
 
     async def fetch(
@@ -105,17 +105,17 @@ class Database:
             return await cursor.fetchall()
 
     async def execute(self, statement: LiteralString, parameters: Params) -> int:
-        """How many rows it touched."""
+        """Returns the number of affected rows."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(statement, parameters)
             return cursor.rowcount
 
     @asynccontextmanager
     async def party_lock(self, party: Party) -> AsyncIterator[PartyLock]:
-        """Wait until no other gateway speaks for ``party``.
+        """Wait until no other gateway process has the lock of ``party``.
 
-        The lock lives and dies with a connection of its own, so a killed gateway gives
-        way at once.
+        An advisory lock on a connection of its own, so that PostgreSQL releases it as
+        soon as the gateway is killed.
         """
         connection = await psycopg.AsyncConnection.connect(**self._arguments)
         try:
@@ -128,7 +128,7 @@ class Database:
 
 
 class PartyLock:
-    """The right to speak for a party, and the connection that it hangs on."""
+    """The lock of a party, and the connection that holds it."""
 
     def __init__(
         self, party: Party, connection: psycopg.AsyncConnection[TupleRow]
@@ -138,27 +138,26 @@ class PartyLock:
 
     async def acquire(self) -> None:
         waited = False
-        while not await self._try():
+        while True:
+            cursor = await self._connection.execute(
+                "SELECT pg_try_advisory_lock(%s, %s)",
+                (GATEWAY_LOCK, PARTY_NUMBERS[self.party]),
+            )
+            row = await cursor.fetchone()
+            if row and row[0]:
+                return
             if not waited:
-                logger.info("another gateway speaks for %s; waiting", self.party.value)
+                logger.info("another gateway runs for %s; waiting", self.party.value)
                 waited = True
             await asyncio.sleep(LOCK_POLL_S)
 
-    async def _try(self) -> bool:
-        cursor = await self._connection.execute(
-            "SELECT pg_try_advisory_lock(%s, %s)",
-            (GATEWAY_LOCK, PARTY_NUMBERS[self.party]),
-        )
-        row = await cursor.fetchone()
-        return bool(row and row[0])
-
     async def execute(self, statement: LiteralString, parameters: Params) -> None:
-        """Run on the connection of the lock: that it works proves that we hold it."""
+        """Run on the connection of the lock; if that works, the lock is still held."""
         await self._connection.execute(statement, parameters)
 
 
 class DjangoThread:
-    """One thread in which ordinary, synchronous Django code runs."""
+    """One thread for synchronous Django code."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="django")

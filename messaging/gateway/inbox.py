@@ -1,14 +1,13 @@
-"""In: deliveries are collected, stored with one statement, then acknowledged.
+"""Collects deliveries, stores them with one statement, then acknowledges them.
 
-reliability.md, item 7: the relay hears that we have a message after the commit, never
-before. Whatever happens in between, the message comes again and finds its row.
+Never acknowledged before the commit: after a crash in between, the relay delivers the
+message again, and the unique constraint of the inbox drops it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from django.db import Error as DatabaseError
@@ -30,19 +29,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 dropped = DropCounter(logger, "deliveries dropped")
 
-# What may wait for one statement. Beyond it, reading stops until the database is done.
+# Collected for one statement; beyond it, reading stops until the database is done.
 MAX_MESSAGES: Final = 2_000
 MAX_CHARACTERS: Final = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Delivered:
-    request_id: RpcId
-    received: Received | None
-
-
 class TaskStarter:
-    """Starts workers on the inbox, one start at a time however many batches come."""
+    """Starts workers on the inbox; requests during a start are combined."""
 
     def __init__(self, django: DjangoThread) -> None:
         self._django = django
@@ -76,7 +69,8 @@ class InboxWriter:
         self._database = database
         self._connection = connection
         self._starter = starter
-        self._collected: list[_Delivered] = []
+        # Request ids, with None for deliveries that are acknowledged and dropped.
+        self._collected: list[tuple[RpcId, Received | None]] = []
         self._characters = 0
         self._storing = asyncio.Lock()
         self._some = asyncio.Event()
@@ -84,7 +78,7 @@ class InboxWriter:
         self._room.set()
 
     async def on_request(self, request: JsonRpcRequest) -> None:
-        """Take a request of the relay; waits while too much waits already."""
+        """Collect a delivery; waits while ``MAX_MESSAGES`` are collected already."""
         try:
             _, method = split_method(request.method)
         except ProtocolError:
@@ -93,7 +87,7 @@ class InboxWriter:
             await self._connection.refuse(request)
             return
         received = _read(request)
-        self._collected.append(_Delivered(request.id, received))
+        self._collected.append((request.id, received))
         self._characters += len(received.message) if received else 0
         self._some.set()
         if len(self._collected) >= MAX_MESSAGES or self._characters >= MAX_CHARACTERS:
@@ -101,36 +95,32 @@ class InboxWriter:
             await self._room.wait()
 
     async def run(self) -> None:
-        """Store what has come; while one statement runs, the next batch collects."""
+        """Store batch after batch; the next one is collected while a statement runs."""
         while True:
             await self._some.wait()
             await self.store_collected()
 
     async def store_collected(self) -> None:
         async with self._storing:
-            await self._store()
-
-    async def _store(self) -> None:
-        delivered, self._collected, self._characters = self._collected, [], 0
-        self._some.clear()
-        self._room.set()
-        if not delivered:
-            return
-        storable = [each.received for each in delivered if each.received is not None]
-        fresh = await self._insert(storable) if storable else 0
-        failpoint("gateway.inbox.after_commit")
-        await self._connection.acknowledge([each.request_id for each in delivered])
-        if fresh:
-            self._starter.start()
-
-    async def _insert(self, received: list[Received]) -> int:
-        failpoint("gateway.inbox.before_commit")
-        parameters = insert_parameters(self._party, received, now=clock.now())
-        return len(await self._database.fetch(INSERT, parameters))
+            delivered, self._collected, self._characters = self._collected, [], 0
+            self._some.clear()
+            self._room.set()
+            if not delivered:
+                return
+            storable = [received for _, received in delivered if received is not None]
+            fresh = []
+            if storable:
+                failpoint("gateway.inbox.before_commit")
+                parameters = insert_parameters(self._party, storable, now=clock.now())
+                fresh = await self._database.fetch(INSERT, parameters)
+            failpoint("gateway.inbox.after_commit")
+            await self._connection.acknowledge([id_ for id_, _ in delivered])
+            if fresh:
+                self._starter.start()
 
 
 def _read(request: JsonRpcRequest) -> Received | None:
-    """The message of a delivery, or None: acknowledged, counted and forgotten."""
+    """The message of a delivery, or None if it is malformed."""
     try:
         published = Delivery.from_params(request.params).published
     except ProtocolError:

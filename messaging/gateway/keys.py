@@ -1,4 +1,4 @@
-"""The relay-client keys of a party: an Ed25519 key for each lane, made once."""
+"""The relay-client keys of a party: an Ed25519 key per lane, generated once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from walletconnect.crypto.signing import IdentityKey
 
 
 def client_key(party: Party) -> IdentityKey:
-    """The key of the party's first lane, by which other servers know it, too."""
+    """The key of lane 0, which also identifies the party at other servers."""
     return client_keys(party)[0]
 
 
 def client_keys(party: Party) -> dict[int, IdentityKey]:
-    """The keys of all lanes that there are: at least one."""
+    """The keys of all lanes, generating that of lane 0 if there is none."""
     clients = PartyClient.objects.filter(party=party).order_by("lane")
     dids = {client.lane: client.did for client in clients}
     if not dids:
@@ -28,7 +28,7 @@ def client_keys(party: Party) -> dict[int, IdentityKey]:
 
 
 def add_client(party: Party, lane: int) -> IdentityKey:
-    """A key for a lane; if somebody else was quicker, that one's key."""
+    """Generate the key of a lane; returns the stored one if another process was first."""
     key = IdentityKey.from_seed(entropy.key_bytes())
     with transaction.atomic():
         client, is_new = PartyClient.objects.get_or_create(
@@ -41,7 +41,7 @@ def add_client(party: Party, lane: int) -> IdentityKey:
 
 
 def remove_client(party: Party, lane: int) -> None:
-    """Delete the client of a lane that is closed, and its key."""
+    """Delete the client and the key of a closed lane."""
     with transaction.atomic():
         client = PartyClient.objects.select_for_update().get(party=party, lane=lane)
         keychain.forget(keychain.Holder.RELAY, [client.did])

@@ -1,7 +1,7 @@
 """A lane: one relay client of a party, its connection, and the work of a session.
 
-A relay bounds the topics of one client, so a party with many has several lanes, each
-with a key and a connection of its own.
+A relay limits the topics of one client, so a party with many topics has several lanes,
+each with its own key and connection.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCAN_S: Final = 2.0
-# A session that lived so long was a good one: the next trouble starts small again.
+# A session that lasted this long resets the back-off.
 STEADY_S: Final = 10.0
 REFUSED: Final = 3000
 REFUSALS: Final = frozenset({400, 401, 403, 404})
 
-# What ends a session or the wait for one, and is followed by another try.
-TROUBLE: Final = (
+# Errors that end a session and are followed by another attempt.
+SESSION_ERRORS: Final = (
     ConnectionClosed,
     InvalidHandshake,
     OSError,
@@ -58,24 +58,24 @@ TROUBLE: Final = (
 
 
 class BackOff:
-    """Pauses between tries: doubling, capped, and never in step with others."""
+    """Pauses between attempts: doubling, capped, with jitter."""
 
-    def __init__(self, first_s: float, longest_s: float) -> None:
+    def __init__(self, first_s: float, max_s: float) -> None:
         self._first_s = first_s
-        self._longest_s = longest_s
+        self._max_s = max_s
         self._next_s = first_s
 
     def reset(self) -> None:
         self._next_s = self._first_s
 
     async def wait(self) -> None:
-        pause, self._next_s = self._next_s, min(self._longest_s, self._next_s * 2)
+        pause, self._next_s = self._next_s, min(self._max_s, self._next_s * 2)
         await asyncio.sleep(entropy.jitter(pause, share=0.5))
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayContext:
-    """What the parties of one gateway share."""
+    """Shared by the parties of one gateway process."""
 
     address: RelayAddress
     largest_frame: int
@@ -89,16 +89,16 @@ class GatewayContext:
 
 @dataclass(frozen=True, slots=True)
 class PartyContext:
-    """What a lane knows of its party."""
+    """Shared by the lanes of one party."""
 
     party: Party
     lanes: Callable[[], int]
-    # Called whenever the lane connected or lost its connection.
+    # Called when the lane has connected or lost its connection.
     changed: Callable[[], None]
 
 
 class Lane:
-    """Stays connected to the relay as one client, and works while it is."""
+    """Stays connected to the relay as one client."""
 
     def __init__(
         self,
@@ -114,16 +114,16 @@ class Lane:
         self._key = key
         self._of = of
         self._context = context
-        self._outbox = context.wakes.waker(outbox_channel(of.party))
-        self._topics = context.wakes.waker(topics_channel(of.party))
+        self._outbox = context.wakes.event(outbox_channel(of.party))
+        self._topics = context.wakes.event(topics_channel(of.party))
 
     def wake(self) -> None:
-        """Let no loop sleep on: there is something new, or we are to stop."""
+        """End the waits of all loops, because of new rows or a stop."""
         self._outbox.set()
         self._topics.set()
 
     async def stay_connected(self) -> None:
-        """Connect, work, and begin again, until we are to stop."""
+        """Connect, work and reconnect until the gateway stops."""
         context = self._context
         back_off, refused = BackOff(0.5, 30.0), BackOff(5.0, 300.0)
         while not context.stopping.is_set():
@@ -134,8 +134,13 @@ class Lane:
                     context.address, self._key, largest_frame=context.largest_frame
                 ) as connection:
                     await self._session(connection)
-            except TROUBLE as error:
-                self._log_end(error)
+            except SESSION_ERRORS as error:
+                text = type(error).__name__
+                if isinstance(error, ConnectionClosed) and error.rcvd is not None:
+                    text = f"closed with {error.rcvd.code} {error.rcvd.reason[:100]!r}"
+                if not context.stopping.is_set():
+                    logger.warning("%s lost the relay: %s", self._name, text)
+                # A relay that rejects our key or project will do so again in a second.
                 pause = refused if _is_refusal(error) else back_off
             finally:
                 self.connected_since = None
@@ -149,7 +154,7 @@ class Lane:
             await pause.wait()
 
     async def _session(self, connection: RelayConnection) -> None:
-        """Work over one connection until it fails, or until we are to stop."""
+        """Work over one connection until it fails or the gateway stops."""
         party, database = self._of.party, self._context.database
         inbox = InboxWriter(
             party, database, connection=connection, starter=self._context.starter
@@ -194,23 +199,14 @@ class Lane:
 
     async def _maintain_topics(self, topics: TopicSubscriber) -> None:
         count = await topics.subscribe_all()
-        logger.info("%s hears %d topics", self._name, count)
+        logger.info("%s subscribed %d topics", self._name, count)
         while not self._context.stopping.is_set():
             self._topics.clear()
             if not await topics.settle_pending():
                 await self._topics.wait(SCAN_S)
 
-    def _log_end(self, error: Exception) -> None:
-        if self._context.stopping.is_set():
-            return
-        text = type(error).__name__
-        if isinstance(error, ConnectionClosed) and error.rcvd is not None:
-            text = f"closed with {error.rcvd.code} {error.rcvd.reason[:100]!r}"
-        logger.warning("%s lost the relay: %s", self._name, text)
-
 
 def _is_refusal(error: Exception) -> bool:
-    """The relay does not want us: not worth asking every second."""
     if isinstance(error, ConnectionClosed):
         return error.rcvd is not None and error.rcvd.code == REFUSED
     return isinstance(error, InvalidStatus) and error.response.status_code in REFUSALS

@@ -1,4 +1,4 @@
-"""A party's life at the relay: hold its lock, spread its topics over lanes, run them."""
+"""One party of the gateway: holds its lock, assigns its topics to lanes, runs the lanes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from common import clock
 from messaging.gateway.keys import add_client, client_keys, remove_client
-from messaging.gateway.lane import SCAN_S, TROUBLE, BackOff, Lane, PartyContext
+from messaging.gateway.lane import SCAN_S, SESSION_ERRORS, BackOff, Lane, PartyContext
 from messaging.gateway.running import cancel, first_to_end
 from messaging.gateway.wakes import WakeEvent
 from messaging.outbox import topics_channel
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 5.0
-# How often the last lane is looked at; counting the topics of lanes reads all of them.
+# Checked once a minute: counting the topics per lane reads all of them, and a spare lane
+# costs one connection only.
 CLOSE_CHECK_S: Final = 60.0
 
 _SEEN = """
@@ -57,7 +58,7 @@ WHERE id IN (
 )
 """
 
-# The topics of a lane that closes: another lane subscribes to them anew.
+# The topics of a lane that closes are subscribed by another lane.
 _RELEASE = """
 UPDATE messaging_topicsubscription
 SET lane = NULL, confirmed_at = CASE WHEN state <> 'wanted' THEN confirmed_at END
@@ -66,13 +67,13 @@ WHERE party = %(party)s AND lane = %(lane)s
 
 
 class PartyGateway:
-    """Speaks for one party until it is stopped."""
+    """Runs the lanes of one party until it is stopped."""
 
     def __init__(self, party: Party, context: GatewayContext) -> None:
         self.party = party
         self._context = context
         self._lanes: dict[int, Lane] = {}
-        self._topics = context.wakes.waker(topics_channel(party))
+        self._topics = context.wakes.event(topics_channel(party))
         self._changed = WakeEvent()
         self._close_check_at = clock.monotonic() + CLOSE_CHECK_S
 
@@ -81,7 +82,7 @@ class PartyGateway:
         return any(lane.connected_since is not None for lane in self._lanes.values())
 
     def wake(self) -> None:
-        """Let no loop sleep on: there is something new, or we are to stop."""
+        """End the waits of all loops, because of new rows or a stop."""
         self._topics.set()
         for lane in self._lanes.values():
             lane.wake()
@@ -92,18 +93,20 @@ class PartyGateway:
             try:
                 async with self._context.database.party_lock(self.party) as lock:
                     back_off.reset()
-                    await self._load_lanes()
+                    keys = await self._context.django.run(client_keys, self.party)
+                    for number, key in keys.items():
+                        self._add_lane(number, key)
                     await first_to_end(
                         self._keep_lock(lock), self._find_overdue(), self._run_lanes()
                     )
-            except TROUBLE as error:
+            except SESSION_ERRORS as error:
                 logger.warning(
                     "%s lost its lock: %s", self.party.value, type(error).__name__
                 )
                 await back_off.wait()
 
     async def _keep_lock(self, lock: PartyLock) -> NoReturn:
-        """Say that we live, on the lock's own connection; fails when the lock is lost."""
+        """Write the heartbeat on the lock's connection; fails when the lock is lost."""
         while True:
             self._changed.clear()
             await lock.execute(
@@ -118,7 +121,7 @@ class PartyGateway:
             await self._changed.wait(HEARTBEAT_S)
 
     async def _find_overdue(self) -> NoReturn:
-        """Start workers on what nobody was told of, or what waited for its next try."""
+        """Start workers on rows whose wake-up was lost or whose next attempt is due."""
         while True:
             await asyncio.sleep(SCAN_S)
             parameters = {"party": self.party.value, "now": clock.now()}
@@ -127,18 +130,13 @@ class PartyGateway:
 
     # --- lanes ------------------------------------------------------------------------
 
-    async def _load_lanes(self) -> None:
-        keys = await self._context.django.run(client_keys, self.party)
-        for number, key in keys.items():
-            self._add_lane(number, key)
-
     def _add_lane(self, number: int, key: IdentityKey) -> None:
         if number not in self._lanes:
             of = PartyContext(self.party, lambda: len(self._lanes), self._changed.set)
             self._lanes[number] = Lane(number, key, of=of, context=self._context)
 
     async def _run_lanes(self) -> None:
-        """Keep every lane connected, and every topic in a lane, until we are to stop."""
+        """Keep every lane connected and every topic in a lane until the gateway stops."""
         running: dict[int, asyncio.Task[None]] = {}
         try:
             while not self._context.stopping.is_set():
@@ -149,22 +147,20 @@ class PartyGateway:
                     if lane.number not in running:
                         task = asyncio.create_task(lane.stay_connected())
                         running[lane.number] = task
-                await self._wait(running)
+                waiting = asyncio.create_task(self._topics.wait(SCAN_S))
+                try:
+                    # A lane ends before the gateway stops only with an exception.
+                    done, _ = await asyncio.wait(
+                        [waiting, *running.values()],
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                    for ended in done:
+                        ended.result()
+                finally:
+                    await cancel([waiting])
             await asyncio.gather(*running.values())
         finally:
             await cancel(running.values())
-
-    async def _wait(self, running: dict[int, asyncio.Task[None]]) -> None:
-        """Until a topic may have changed; a lane does not end before we are to stop."""
-        waiting = asyncio.create_task(self._topics.wait(SCAN_S))
-        try:
-            done, _ = await asyncio.wait(
-                [waiting, *running.values()], return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
-        finally:
-            await cancel([waiting])
 
     async def _topics_of_lanes(self) -> dict[int, int]:
         counts = dict.fromkeys(self._lanes, 0)
@@ -174,10 +170,10 @@ class PartyGateway:
         return counts | dict(rows)
 
     async def _assign_topics(self) -> None:
-        """Put new topics into lanes with room; open a lane only when none has any.
+        """Assign new topics to lanes with room; open a lane only when all are full.
 
-        Topics may be inserted at any moment, so those that are left after a round do not
-        show that the lanes are full: the counts of the next round do.
+        Topics may be inserted at any time, so topics that are left after a round do not
+        mean that the lanes are full; the counts of the next round do.
         """
         database, party = self._context.database, self.party.value
         while await database.fetch(_LANELESS, {"party": party}):
@@ -202,7 +198,7 @@ class PartyGateway:
         """Close the last lane once its topics fill at most half of the others' room.
 
         Half, so that a few topics more or less do not open and close a lane in turns.
-        The next lane to take a topic finds its kept messages in the mailbox, and the
+        The lane that takes over a topic receives its messages from the mailbox, and the
         inbox drops those that arrived already, so nothing is lost or handled twice.
         """
         number, now = max(self._lanes), clock.monotonic()

@@ -1,9 +1,9 @@
-"""Out: due rows of the outbox, published as stored, in order per topic.
+"""Publishes due rows of the outbox as stored, in order per topic.
 
-A round takes due rows in the order of their ids, cuts them into chunks and sends the
+A round reads due rows in the order of their ids, splits them into chunks and sends the
 chunks pipelined. All messages of a topic are in one chunk, so that a topic never has
-two requests under way; what does not fit waits for the next round. A message that the
-relay does not take now holds back its own topic and no other.
+two concurrent requests; what does not fit waits for the next round. A message that the
+relay rejects for now delays its own topic only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROUND_ROWS: Final = 1_000
 CHUNK_MESSAGES: Final = 200
 CHUNK_CHARACTERS: Final = 256 * 1024
 BACKOFF: Final = Backoff(first_s=1.0, max_s=300.0)
-# A message is tried for its TTL, but at least for as long as a relay's restart takes.
+# Attempts end with the TTL of a message, but not before a relay had time to restart.
 MIN_TIMEOUT_S: Final = 120
 MAX_REASON_LENGTH: Final = 200
 
@@ -72,8 +72,8 @@ WHERE party = %(party)s AND state = 'due'
         SELECT 1 FROM held WHERE held.topic = due.topic AND held.first < due.id
     )
     AND (NOT %(several)s OR %(lane)s = coalesce((
-        SELECT lane FROM messaging_topicsubscription AS heard
-        WHERE heard.party = %(party)s AND heard.topic = due.topic
+        SELECT lane FROM messaging_topicsubscription AS subscribed
+        WHERE subscribed.party = %(party)s AND subscribed.topic = due.topic
     ), 0))
 ORDER BY id LIMIT %(limit)s
 """
@@ -98,7 +98,7 @@ WHERE kept.id = fresh.id AND kept.state = 'due'
 
 @dataclass(frozen=True, slots=True)
 class LaneContext:
-    """Which lane of how many."""
+    """The number of a lane, and how many lanes its party has."""
 
     number: int
     count: Callable[[], int]
@@ -125,7 +125,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A row that the relay did not take, and what it said."""
+    """A row that the relay rejected, with the error."""
 
     row: Row
     code: int
@@ -134,20 +134,20 @@ class Rejection:
     def is_final(self, now: datetime) -> bool:
         if self.code in NEVER or ABOUT_TTL.search(self.text):
             return True
-        patience = timedelta(seconds=max(self.row.ttl, MIN_TIMEOUT_S))
-        return now >= self.row.created_at + patience
+        timeout = timedelta(seconds=max(self.row.ttl, MIN_TIMEOUT_S))
+        return now >= self.row.created_at + timeout
 
 
 @dataclass(slots=True)
 class Round:
-    """What came of the rows of one round. Rows in neither list stay as they are."""
+    """The results of one round. Rows in neither list are sent again."""
 
     sent: list[int]
     rejected: list[Rejection]
 
 
 def plan(rows: Iterable[Row]) -> list[list[Row]]:
-    """Chunks of one request each; a row whose topic's chunk is full is left out."""
+    """Split rows into chunks, one request each; leaves out rows whose chunk is full."""
     chunks: list[list[Row]] = []
     characters: list[int] = []
     place_of_topic: dict[str, int] = {}
@@ -176,8 +176,8 @@ def plan(rows: Iterable[Row]) -> list[list[Row]]:
 class Publisher:
     """Publishes the outbox of one party over the connection of one lane.
 
-    A relay hands a message to every client but its publisher. So what goes to a topic
-    that a lane hears, that lane publishes; lane 0 publishes the rest.
+    A relay delivers a message to every client except its publisher. So the lane that has
+    subscribed a topic also publishes on it; lane 0 publishes on all other topics.
     """
 
     def __init__(
@@ -192,11 +192,11 @@ class Publisher:
         self._lanes = lanes
         self._database = database
         self._connection = connection
-        # Until the relay says that it has no such method.
+        # Until the relay answers that it has no such method.
         self._in_batches = True
 
     async def publish_due(self) -> bool:
-        """One round; whether there was anything to publish."""
+        """Publish one round; returns whether there were due rows."""
         found = await self._database.fetch(
             _DUE,
             {
@@ -215,7 +215,7 @@ class Publisher:
         try:
             await all_of(self._publish(chunk, round_) for chunk in chunks)
         finally:
-            # Also when the line was cut: what was taken is not sent again.
+            # Also when the connection was lost, so that accepted rows are not sent again.
             failpoint("gateway.outbox.before_mark")
             await self._mark(round_)
         failpoint("gateway.outbox.after_mark")
@@ -230,11 +230,13 @@ class Publisher:
             await self._call(RelayMethod.BATCH_PUBLISH, batch.to_params())
         except RelayRefused as refusal:
             if refusal.code in NOT_NOW:
-                round_.rejected += [_rejection(row, refusal) for row in chunk]
+                round_.rejected += [
+                    Rejection(row, refusal.code, refusal.message) for row in chunk
+                ]
                 return
             if refusal.is_unknown_method:
                 self._in_batches = False
-            # Which of them was it? The others are taken, or known already.
+            # Find the rejected one; repeating the others is harmless.
             await self._publish_singly(chunk, round_)
         else:
             round_.sent += [row.pk for row in chunk]
@@ -250,7 +252,7 @@ class Publisher:
             try:
                 await self._call(RelayMethod.PUBLISH, row.to_publication().to_params())
             except RelayRefused as refusal:
-                rejection = _rejection(row, refusal)
+                rejection = Rejection(row, refusal.code, refusal.message)
                 round_.rejected.append(rejection)
                 if not rejection.is_final(clock.now()):
                     return
@@ -266,37 +268,29 @@ class Publisher:
         if round_.sent:
             await self._database.execute(_SENT, {"ids": round_.sent, "now": now})
         if round_.rejected:
-            parameters = _not_sent_parameters(round_.rejected, now=now)
-            await self._database.execute(_NOT_SENT, parameters)
+            states = [
+                State.FAILED if each.is_final(now) else State.DUE
+                for each in round_.rejected
+            ]
+            attempts = [each.row.attempts + 1 for each in round_.rejected]
+            reasons = [f"{each.code}: {each.text}" for each in round_.rejected]
+            await self._database.execute(
+                _NOT_SENT,
+                {
+                    "ids": [each.row.pk for each in round_.rejected],
+                    "states": [state.value for state in states],
+                    # PostgreSQL accepts no NUL in a text.
+                    "reasons": [
+                        reason.replace("\0", "")[:MAX_REASON_LENGTH]
+                        for reason in reasons
+                    ],
+                    "attempts": attempts,
+                    "next_attempts": [now + BACKOFF.delay(n) for n in attempts],
+                },
+            )
             logger.warning(
-                "relay did not take %d messages of %s, the first because: %.100r",
+                "relay rejected %d messages of %s, the first because: %.100r",
                 len(round_.rejected),
                 self._party.value,
                 round_.rejected[0].text,
             )
-
-
-def _rejection(row: Row, refusal: RelayRefused) -> Rejection:
-    return Rejection(row, refusal.code, refusal.message)
-
-
-def _not_sent_parameters(
-    rejected: Sequence[Rejection], *, now: datetime
-) -> dict[str, object]:
-    states, next_attempts = [], []
-    for rejection in rejected:
-        final = rejection.is_final(now)
-        states.append((State.FAILED if final else State.DUE).value)
-        next_attempts.append(now + BACKOFF.delay(rejection.row.attempts + 1))
-    return {
-        "ids": [rejection.row.pk for rejection in rejected],
-        "states": states,
-        "reasons": [_reason(rejection) for rejection in rejected],
-        "attempts": [rejection.row.attempts + 1 for rejection in rejected],
-        "next_attempts": next_attempts,
-    }
-
-
-def _reason(rejection: Rejection) -> str:
-    text = f"{rejection.code}: {rejection.text}".replace("\0", "")
-    return text[:MAX_REASON_LENGTH]

@@ -1,4 +1,4 @@
-"""The gateway process: all parties, their shared surroundings, and a clean end."""
+"""The gateway process: starts all parties and stops them on SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import signal
 from typing import TYPE_CHECKING, Final
 
-import uvloop
 from django.conf import settings
 
 from common.heartbeat import beat
@@ -31,12 +30,12 @@ HEARTBEAT_NAME: Final = "gateway"
 # The embedded relay takes any project; a foreign one needs PROJECT_ID.
 PROJECT_NAME: Final = "notifyweb"
 DRAIN_S: Final = 8.0
-# Room for the JSON context the largest message that a relay of ours would take.
+# Frames of a relay may be larger than those it accepts: a delivery adds to the message.
 FRAME_ALLOWANCE: Final = 2
 
 
 class Gateway:
-    """Speaks for ``parties`` at the relay of the settings."""
+    """Connects ``parties`` to the relay of the settings."""
 
     def __init__(self, parties: Sequence[Party]) -> None:
         self._stopping = asyncio.Event()
@@ -62,15 +61,15 @@ class Gateway:
         self._parties = [PartyGateway(party, context) for party in parties]
 
     def stop(self) -> None:
-        """Finish what is under way and end."""
+        """Finish the current work and end ``run``."""
         self._stopping.set()
         for party in self._parties:
             party.wake()
 
     async def run(self) -> None:
-        """Work until ``stop`` is called."""
+        """Run until ``stop`` is called."""
         await self._database.open()
-        speaking = {
+        running = {
             party: asyncio.create_task(party.run(), name=party.party.value)
             for party in self._parties
         }
@@ -80,29 +79,22 @@ class Gateway:
             asyncio.create_task(self._beat(), name="heartbeat"),
         ]
         try:
-            await self._until_stopped([*speaking.values(), *background])
-            await self._drain(speaking)
-        finally:
-            await cancel([*speaking.values(), *background])
-            await self._database.close()
-            self._django.close()
-
-    async def _until_stopped(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Nothing here ends by itself: if something does, the process ends with it."""
-        stopped = asyncio.create_task(self._stopping.wait())
-        try:
+            # None of these ends by itself: if one does, its exception ends the process.
+            stopped = asyncio.create_task(self._stopping.wait())
             done, _ = await asyncio.wait(
-                [stopped, *tasks], return_when=asyncio.FIRST_COMPLETED
+                [stopped, *running.values(), *background],
+                return_when=asyncio.FIRST_COMPLETED,
             )
+            stopped.cancel()
             for task in done - {stopped}:
                 task.result()
+            ending = [task for party, task in running.items() if party.is_connected]
+            if ending:
+                await asyncio.wait(ending, timeout=DRAIN_S)
         finally:
-            stopped.cancel()
-
-    async def _drain(self, speaking: dict[PartyGateway, asyncio.Task[None]]) -> None:
-        ending = [task for party, task in speaking.items() if party.is_connected]
-        if ending:
-            await asyncio.wait(ending, timeout=DRAIN_S)
+            await cancel([*running.values(), *background])
+            await self._database.close()
+            self._django.close()
 
     async def _beat(self) -> None:
         while True:
@@ -110,7 +102,8 @@ class Gateway:
             await asyncio.sleep(HEARTBEAT_S)
 
 
-async def _run(parties: Sequence[Party]) -> None:
+async def run_gateway(parties: Sequence[Party]) -> None:
+    """Run until SIGTERM or Ctrl-C."""
     gateway = Gateway(parties)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -118,9 +111,3 @@ async def _run(parties: Sequence[Party]) -> None:
     logger.info("gateway started for %s", ", ".join(party.value for party in parties))
     await gateway.run()
     logger.info("gateway stopped")
-
-
-def run(parties: Sequence[Party]) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(parties))

@@ -1,4 +1,4 @@
-"""Ways to run coroutines together. A failure is raised as itself, and nothing runs on."""
+"""Runs coroutines concurrently. An exception is raised unchanged and cancels the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CANCEL_AGAIN_S: Final = 2.0
 
 
 async def all_of(coroutines: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """All results, in order; the first failure ends the others."""
+    """All results, in order; the first exception cancels the others."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)
@@ -22,7 +22,7 @@ async def all_of(coroutines: Iterable[Coroutine[None, None, T]]) -> list[T]:
 
 
 async def first_to_end(*coroutines: Coroutine[None, None, None]) -> None:
-    """Run together; the first that ends, by itself or by an exception, ends all."""
+    """Run concurrently; the first that ends, normally or not, cancels the others."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -35,7 +35,7 @@ async def first_to_end(*coroutines: Coroutine[None, None, None]) -> None:
 async def until_done(
     tasks: Sequence[asyncio.Task[None]], companions: Sequence[asyncio.Task[None]]
 ) -> None:
-    """Wait until ``tasks`` are done; a failure of any, or of a companion, is raised."""
+    """Wait until ``tasks`` are done; an exception of any, or of a companion, is raised."""
     pending = {*tasks, *companions}
     while not all(task.done() for task in tasks):
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -44,10 +44,10 @@ async def until_done(
 
 
 async def cancel(tasks: Iterable[asyncio.Task[T]]) -> None:
-    """Cancel and wait until each has really ended. How it ended is of no interest.
+    """Cancel and wait until each has ended; their results are dropped.
 
-    Once is not enough: on Python 3.11 ``asyncio.wait_for``, which the pool of psycopg
-    uses, can lose a cancellation. The task would go on for ever, and we would wait.
+    Repeats the cancellation, because ``asyncio.wait_for`` on Python 3.11, which the pool
+    of psycopg uses, can lose one.
     """
     found = list(tasks)
     running = set(found)

@@ -1,7 +1,7 @@
-"""Topics: what the rows want is what the relay hears, after every connect and change.
+"""Topics: keeps the relay subscriptions of a connection equal to the rows.
 
-Calls of one connection are made one after the other, so the relay ends where the rows
-ended. A confirmation counts only if the row has not changed since it was read.
+Calls of one connection are made one after the other, so the relay ends in the state of
+the rows. A row is marked confirmed only if it has not changed since it was read.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeAlias
 
 from common import clock
 from common.failpoints import failpoint
+from messaging.confirmations import Confirmed, call_all
 from messaging.gateway.connection import RelayRefused
 from messaging.gateway.running import all_of
-from runlog import services as runlog
-from runlog.services import StepDraft
 from walletconnect.relay.frames import (
     MAX_BATCH,
     BatchSubscribe,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How many calls are under way at once, at a relay that knows no batches.
+# Concurrent calls at a relay without batch methods.
 WINDOW: Final = 50
 
 _WANTED = """
@@ -60,19 +59,19 @@ WHERE party = %(party)s AND topic = ANY(%(topics)s)
 
 _CONFIRM = """
 UPDATE messaging_topicsubscription AS kept SET confirmed_at = %(now)s, steps = '[]'
-FROM unnest(%(topics)b::text[], %(changed)b::timestamptz[]) AS heard (topic, changed_at)
-WHERE kept.party = %(party)s AND kept.topic = heard.topic
-    AND kept.changed_at = heard.changed_at AND kept.confirmed_at IS NULL
+FROM unnest(%(topics)b::text[], %(changed)b::timestamptz[]) AS confirmed (topic, changed_at)
+WHERE kept.party = %(party)s AND kept.topic = confirmed.topic
+    AND kept.changed_at = confirmed.changed_at AND kept.confirmed_at IS NULL
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A topic as it was when we read it."""
+    """A topic's row as it was read."""
 
     topic: Topic
     state: str
-    steps: list[dict[str, Any]]
+    callbacks: list[dict[str, Any]]
     changed_at: datetime
     confirmed_at: datetime | None
 
@@ -85,7 +84,7 @@ Single: TypeAlias = "tuple[Row, RelayMethod, JsonObject]"
 
 
 class TopicSubscriber:
-    """Keeps the relay subscriptions of one connection as the rows want them."""
+    """Subscribes and unsubscribes the topics of one lane on its connection."""
 
     def __init__(
         self,
@@ -104,7 +103,7 @@ class TopicSubscriber:
         self._in_batches = True
 
     async def subscribe_all(self) -> int:
-        """After a connect: every wanted topic again, also those that were confirmed."""
+        """After a connect: subscribe every wanted topic, confirmed before or not."""
         after, count = "", 0
         while True:
             rows = await self._rows(_WANTED, after)
@@ -114,7 +113,7 @@ class TopicSubscriber:
             after, count = rows[-1].topic, count + len(rows)
 
     async def settle_pending(self) -> bool:
-        """Make a batch of changes so; whether there may be more."""
+        """Send one batch of pending changes; returns whether there may be more."""
         rows = await self._rows(_PENDING, "")
         wanted = [row for row in rows if row.is_wanted]
         unwanted = [row for row in rows if not row.is_wanted]
@@ -138,7 +137,7 @@ class TopicSubscriber:
 
     async def _subscribe(self, rows: Sequence[Row]) -> None:
         topics = tuple(row.topic for row in rows)
-        heard = await self._call(
+        done = await self._call(
             RelayMethod.BATCH_SUBSCRIBE,
             BatchSubscribe(topics).to_params(),
             singles=[
@@ -146,13 +145,26 @@ class TopicSubscriber:
                 for row in rows
             ],
         )
-        await self._confirm(heard)
-        done = {row.topic for row in heard}
-        await self._mark_stale([row for row in rows if row.topic not in done])
+        await self._confirm(done)
+        confirmed = {row.topic for row in done}
+        # Confirmed on an earlier connection, refused on this one: to be sent again.
+        stale = [
+            row.topic
+            for row in rows
+            if row.topic not in confirmed and row.confirmed_at is not None
+        ]
+        if stale:
+            await self._database.execute(
+                _MARK_STALE, {"party": self._party.value, "topics": stale}
+            )
 
     async def _unsubscribe(self, rows: Sequence[Row]) -> None:
-        calls = [self._unsubscription(row) for row in rows]
-        heard = await self._call(
+        client_id = self._connection.client_id
+        calls = [
+            Unsubscribe(row.topic, subscription_id(row.topic, client_id))
+            for row in rows
+        ]
+        done = await self._call(
             RelayMethod.BATCH_UNSUBSCRIBE,
             BatchUnsubscribe(tuple(calls)).to_params(),
             singles=[
@@ -160,18 +172,15 @@ class TopicSubscriber:
                 for row, call in zip(rows, calls, strict=True)
             ],
         )
-        await self._confirm(heard)
-
-    def _unsubscription(self, row: Row) -> Unsubscribe:
-        return Unsubscribe(
-            row.topic, subscription_id(row.topic, self._connection.client_id)
-        )
+        await self._confirm(done)
 
     async def _call(
         self, method: RelayMethod, params: JsonObject, *, singles: list[Single]
     ) -> list[Row]:
-        """Call for all rows at once, or one by one if the relay cannot do that;
-        the answer is the rows that it did."""
+        """Call for all rows at once, or one by one if the relay has no batch method.
+
+        Returns the rows that the relay accepted.
+        """
         if self._in_batches:
             try:
                 await self._connection.request(method.wire, params)
@@ -200,37 +209,25 @@ class TopicSubscriber:
 
     async def _confirm(self, rows: Sequence[Row]) -> None:
         failpoint("gateway.topics.before_confirm")
-        # First the record of the steps, which may be written twice, then the mark.
-        await self._record_steps(rows)
         fresh = [row for row in rows if row.confirmed_at is None]
-        if fresh:
-            await self._database.execute(
-                _CONFIRM,
-                {
-                    "party": self._party.value,
-                    "now": clock.now(),
-                    "topics": [row.topic for row in fresh],
-                    "changed": [row.changed_at for row in fresh],
-                },
-            )
-
-    async def _mark_stale(self, rows: Sequence[Row]) -> None:
-        """What the relay did not take now is asked for again."""
-        doubted = [row.topic for row in rows if row.confirmed_at is not None]
-        if doubted:
-            await self._database.execute(
-                _MARK_STALE, {"party": self._party.value, "topics": doubted}
-            )
-
-    async def _record_steps(self, rows: Sequence[Row]) -> None:
+        if not fresh:
+            return
         now = clock.now()
-        drafts = [
-            StepDraft.from_value(
-                value | {"wire": value["wire"] | {"topic": row.topic}}, at=now
-            )
-            for row in rows
-            for value in row.steps
-            if row.confirmed_at is None
+        waiting = [
+            (each["callback"], Confirmed(row.topic, each["context"], now))
+            for row in fresh
+            for each in row.callbacks
         ]
-        if drafts:
-            await self._django.run(runlog.record_all, drafts)
+        # Before the mark: a callback that runs twice does no harm, one that never runs
+        # is lost.
+        if waiting:
+            await self._django.run(call_all, waiting)
+        await self._database.execute(
+            _CONFIRM,
+            {
+                "party": self._party.value,
+                "now": now,
+                "topics": [row.topic for row in fresh],
+                "changed": [row.changed_at for row in fresh],
+            },
+        )

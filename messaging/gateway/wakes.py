@@ -1,4 +1,4 @@
-"""Wake-ups: a loop waits for a hint on Redis, but never longer than the next scan."""
+"""Wake-ups by Redis, for loops that would otherwise wait until their next scan."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READ_S: Final = 20.0
 
 
 class WakeEvent:
-    """One loop's alarm: set by a hint, or by nobody and the scan comes anyway."""
+    """Wakes one loop. Loops wait with a time limit, so a lost wake-up only delays them."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -29,39 +29,39 @@ class WakeEvent:
     def set(self) -> None:
         self._event.set()
 
-    async def wait(self, at_most: float) -> None:
+    async def wait(self, timeout_s: float) -> None:
         try:
-            async with asyncio.timeout(at_most):
+            async with asyncio.timeout(timeout_s):
                 await self._event.wait()
         except TimeoutError:
             pass
 
     def clear(self) -> None:
-        """Before the database is read, so that a hint during the reading counts."""
+        """To be called before the database is read, so that a wake-up meanwhile is kept."""
         self._event.clear()
 
 
 class WakeListener:
-    """Hears the hints for all loops on one Redis connection."""
+    """Receives the wake-ups of all loops on one Redis connection."""
 
     def __init__(self, redis_url: str, channels: Iterable[str]) -> None:
         self._redis_url = redis_url
-        self._wakers: dict[bytes, list[WakeEvent]] = {
+        self._events: dict[bytes, list[WakeEvent]] = {
             channel_name(channel).encode(): [] for channel in channels
         }
 
-    def waker(self, channel: str) -> WakeEvent:
-        """A new alarm for ``common.wake.wake(channel)``."""
-        waker = WakeEvent()
-        self._wakers[channel_name(channel).encode()].append(waker)
-        return waker
+    def event(self, channel: str) -> WakeEvent:
+        """A new event that ``common.wake.wake(channel)`` sets."""
+        event = WakeEvent()
+        self._events[channel_name(channel).encode()].append(event)
+        return event
 
     async def run(self) -> None:
         while True:
             try:
                 await self._listen()
             except (RedisError, OSError) as error:
-                logger.warning("wake-ups not heard: %s", type(error).__name__)
+                logger.warning("no wake-ups from Redis: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_S)
 
     async def _listen(self) -> None:
@@ -69,9 +69,9 @@ class WakeListener:
             self._redis_url, socket_connect_timeout=RETRY_S, socket_timeout=2 * READ_S
         )
         async with client, client.pubsub() as pubsub:
-            await pubsub.subscribe(*self._wakers)
-            # What was announced while nobody listened is found by a scan, now.
-            self._wake(self._wakers)
+            await pubsub.subscribe(*self._events)
+            # Scan once: wake-ups before the subscription are lost.
+            self._wake(self._events)
             while True:
                 message = await pubsub.get_message(
                     ignore_subscribe_messages=True, timeout=READ_S
@@ -81,5 +81,5 @@ class WakeListener:
 
     def _wake(self, channels: Iterable[bytes]) -> None:
         for channel in channels:
-            for waker in self._wakers.get(channel, ()):
-                waker.set()
+            for event in self._events.get(channel, ()):
+                event.set()

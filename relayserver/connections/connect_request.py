@@ -1,9 +1,9 @@
-"""Who may connect, and how one who may not is told.
+"""Authenticates connecting clients.
 
-Spec: servers/relay/relay-client-auth.md; protocol.md, 8.1.
+Spec: WalletConnect servers/relay/relay-client-auth.md.
 
-Only what the client cannot cure by trying again is refused here: a refusal may reach it
-as close code 3000, which ends current clients for good.
+Only permanent errors are refused here: a refusal may be sent as close code 3000, after
+which current clients do not reconnect.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class ConnectRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What a client says of itself when it connects."""
+    """Token, project and options of a client that connects."""
 
     auth: str | None
     project_id: str | None
-    # The client wants to be refused by a close frame after the handshake.
+    # Refuse by a close frame after the handshake instead of an HTTP status.
     use_on_close_event: bool
 
     @classmethod
     def read(cls, target: str, authorization: str | None) -> ConnectRequest:
-        """From the request's path with its query, and its Authorization header."""
+        """Parse the request's path with its query, and its Authorization header."""
         try:
             query = parse_qs(
                 urlsplit(target[:MAX_TARGET_LENGTH]).query, max_num_fields=32
@@ -61,7 +61,7 @@ class ConnectRequest:
         )
 
     def admit(self) -> str:
-        """The client id that the token proves, or `ConnectRefused`."""
+        """Returns the client id that the token proves, or raises `ConnectRefused`."""
         if not self.auth:
             raise ConnectRefused(HTTPStatus.UNAUTHORIZED, "JWT is missing")
         try:

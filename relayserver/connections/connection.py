@@ -1,13 +1,12 @@
-"""A client's WebSocket: the bounded list of what is to be written, and the reading loop.
+"""A client's WebSocket: a bounded list of frames to write, and the reading loop.
 
-There is one writer per connection. It writes a burst of frames at once and stops while
-the peer does not read; a list that grows over its bound ends the connection, because the
-mailbox has the messages.
+Frames are written in bursts, and not while the peer does not read. A list that exceeds its
+limit closes the connection; the messages stay in the mailbox.
 
-`websockets` does the protocol. Two of its ways are shortened, because together they would
-cost as much as everything that the relay does with a message: a whole frame that came in
-goes to the session at once, not through a queue and a task, and the header of a frame
-that goes out (unmasked, not fragmented, not compressed) is written here.
+`websockets` implements the protocol. Two of its paths are shortened, because together they
+cost as much CPU time as the rest of the relay's work on a message: an unfragmented frame is
+passed to the session directly instead of through a queue and a task, and the header of an
+outgoing frame (unmasked, unfragmented, uncompressed) is written here.
 """
 
 from __future__ import annotations
@@ -38,9 +37,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_LIST_BYTES = 8 * 1024 * 1024
-# What goes to the socket in one go, before it is seen whether the peer reads.
+# Written to the socket at once, before checking whether the peer reads.
 BURST_BYTES = 128 * 1024
-
 
 END_OF_HEAD = b"\r\n\r\n"
 MAX_HEAD_BYTES = 64 * 1024
@@ -66,23 +64,22 @@ def is_handshake(request: Request) -> bool:
 
 
 class ClientConnection(ServerConnection):
-    """Knows whose it is, and tells its outlet when the peer reads again."""
+    """Passes whole frames to its session and resumes its transport when the peer reads."""
 
     client: str | None = None
     refusal: str = ""
-    outlet: WebSocketTransport | None = None
-    # Takes whole frames. Fragments queue for `recv`, and so does what comes before this
-    # is set; whatever comes behind something queued queues, too, and stays in order.
+    frames: WebSocketTransport | None = None
+    # Receives unfragmented frames. Fragments, and frames before this is set, queue for
+    # `recv`; so do all frames behind a queued one, to stay in order.
     take: Callable[[bytes], None] | None = None
     _queues = False
     _head = b""
 
     def data_received(self, data: bytes) -> None:
-        """Let plain HTTP requests with a body through to the handshake.
+        """Pass plain HTTP requests with a body to the handshake without the body.
 
-        The library drops the connection on a body; a caller that posts by mistake
-        should see a status instead. So the head is passed on without the fields that
-        announce a body, and the body is dropped.
+        The library drops the connection on a body; a client that posts by mistake should
+        get a status instead. So the headers that announce a body are removed.
         """
         if self.request is not None:
             if is_handshake(self.request):
@@ -107,12 +104,12 @@ class ClientConnection(ServerConnection):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.outlet is not None:
-            self.outlet.write_soon()
+        if self.frames is not None:
+            self.frames.write_soon()
 
 
 class WebSocketTransport:
-    """An `Transport` over a WebSocket."""
+    """A `Transport` over a WebSocket."""
 
     def __init__(self, connection: ClientConnection, counts: Counts) -> None:
         self._connection = connection
@@ -151,7 +148,7 @@ class WebSocketTransport:
             self.forget()
 
     def forget(self) -> None:
-        """The connection is over: nobody needs to wait for it."""
+        """The connection is closed: drop its frames and end all waits."""
         self._frames.clear()
         self._sent.clear()
         self._bytes = 0
@@ -179,13 +176,10 @@ class WebSocketTransport:
             self._bytes -= size
             connection.transport.write(b"".join(burst))
         self._counts.frames_sent += written
-        if written == len(frames):
-            frames.clear()
-            self._all_written()
-        else:
+        if written < len(frames):
             del frames[:written]
-
-    def _all_written(self) -> None:
+            return
+        frames.clear()
         self._drained.set()
         sent, self._sent = self._sent, []
         for callback in sent:
@@ -193,7 +187,7 @@ class WebSocketTransport:
 
 
 class RateLimiter:
-    """A token bucket of one connection; the limit per client IP is a proxy's work."""
+    """A token bucket of one connection."""
 
     __slots__ = ("_at", "_bucket", "_tokens")
 
@@ -214,18 +208,18 @@ class RateLimiter:
 
 
 class Reader:
-    """Hands the frames of one connection to its session."""
+    """Passes the frames of one connection to its session."""
 
     def __init__(
         self, connection: ClientConnection, session: Session, bucket: Bucket
     ) -> None:
         self._connection = connection
         self._session = session
-        self._allowance = RateLimiter(bucket)
+        self._limiter = RateLimiter(bucket)
         self._is_over = False
 
     async def read(self) -> None:
-        """Until the connection ends."""
+        """Read until the connection ends."""
         self._connection.take = self._take
         try:
             while True:
@@ -243,10 +237,10 @@ class Reader:
             logger.exception("a frame could not be handled")
             self._end(INTERNAL_ERROR, "internal error")
             return
-        if is_request and not self._allowance.take():
+        if is_request and not self._limiter.take():
             session.hub.counts.connections_throttled += 1
             self._end(TRY_AGAIN_LATER, "too many requests")
 
     def _end(self, code: int, reason: str) -> None:
         self._is_over = True
-        self._session.outlet.close(code, reason)
+        self._session.transport.close(code, reason)

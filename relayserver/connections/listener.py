@@ -1,7 +1,4 @@
-"""The relay's port: WebSockets on any path, and GET /health, /hello and /metrics.
-
-Spec: protocol.md, 8.1 and 8.6.
-"""
+"""The relay's port: WebSockets on any path, and GET /health, /hello and /metrics."""
 
 from __future__ import annotations
 
@@ -38,11 +35,11 @@ logger = logging.getLogger(__name__)
 METHODS = ("GET", "HEAD")
 REFUSED = 3000
 MAX_REASON_LENGTH = 120
-# Old clients end a connection that is silent for 31 seconds.
+# Clients of 2023 close a connection without traffic after 31 seconds.
 PING_INTERVAL_S = 24
 PING_TIMEOUT_S = 30
 CLOSE_TIMEOUT_S = 5
-# A peer that vanished while we were writing to it answers no ping either.
+# A host that vanished during a write gets no ping; the kernel gives up after this.
 SILENT_PEER_MS = 60_000
 WRITE_BUFFER_BYTES = 256 * 1024
 
@@ -57,17 +54,17 @@ class Listener:
         self._server: Server | None = None
 
     async def open(
-        self, host: str, port: int, *, handed: socket.socket | None = None
+        self, host: str, port: int, *, inherited: socket.socket | None = None
     ) -> int:
-        """Listen, or take over a socket that does; the port."""
-        where: dict[str, Any] = {"host": host, "port": port}
-        if handed is not None:
-            where = {"sock": handed}
-        # The library reports every handshake that a port scanner breaks off.
+        """Listen, or use an inherited listening socket; returns the port."""
+        address: dict[str, Any] = {"host": host, "port": port}
+        if inherited is not None:
+            address = {"sock": inherited}
+        # The library logs an error for every handshake that a port scanner aborts.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         self._server = await serve(
             self._serve,
-            **where,
+            **address,
             create_connection=ClientConnection,
             process_request=self._admit,
             compression=None,
@@ -94,10 +91,10 @@ class Listener:
             await self._server.wait_closed()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Before the handshake: answer plain HTTP, find out who it is."""
+        """Before the handshake: answer plain HTTP, authenticate the client."""
         if request.method not in METHODS:
             response = connection.respond(
-                HTTPStatus.METHOD_NOT_ALLOWED, "The relay takes WebSockets and GET.\n"
+                HTTPStatus.METHOD_NOT_ALLOWED, "The relay accepts WebSockets and GET.\n"
             )
             response.headers["Allow"] = ", ".join(METHODS)
             return response
@@ -106,27 +103,27 @@ class Listener:
             if request.method == "HEAD":
                 page.body = b""
             return page
-        hello = ConnectRequest.read(request.path, request.headers.get("Authorization"))
+        connect = ConnectRequest.read(
+            request.path, request.headers.get("Authorization")
+        )
         try:
-            _ours(connection).client = hello.admit()
+            _ours(connection).client = connect.admit()
         except ConnectRefused as refusal:
             self._hub.counts.connections_refused += 1
-            if not hello.use_on_close_event:
+            if not connect.use_on_close_event:
                 return connection.respond(refusal.status, f"{refusal.reason}\n")
             _ours(connection).refusal = refusal.reason[:MAX_REASON_LENGTH]
         return None
 
     def _page(self, connection: ServerConnection, request: Request) -> Response | None:
-        """The answer to a request that is no WebSocket handshake."""
+        """The response to a request that is not a WebSocket handshake."""
         path = urlsplit(request.path).path
         if path == "/health":
             return self._health(connection)
         if path == "/metrics":
             return self._metrics(connection)
         if path == "/hello":
-            return connection.respond(
-                HTTPStatus.OK, "ConnectRequest, this is the relay.\n"
-            )
+            return connection.respond(HTTPStatus.OK, "Hello, this is the relay.\n")
         if is_handshake(request) or (path in {"", "/"} and request.method == "GET"):
             return None
         return connection.respond(
@@ -138,15 +135,17 @@ class Listener:
         if connection.client is None:
             await connection.close(REFUSED, connection.refusal)
             return
-        _notice_silent_peer(connection)
-        outlet = WebSocketTransport(connection, self._hub.counts)
-        connection.outlet = outlet
-        session = self._hub.connect(connection.client, outlet)
+        tcp = connection.transport.get_extra_info("socket")
+        if tcp is not None and tcp.family in {socket.AF_INET, socket.AF_INET6}:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
+        transport = WebSocketTransport(connection, self._hub.counts)
+        connection.frames = transport
+        session = self._hub.connect(connection.client, transport)
         try:
             await Reader(connection, session, self._hub.limits.relay_frames).read()
         finally:
             self._hub.disconnect(session)
-            outlet.forget()
+            transport.forget()
 
     def _health(self, connection: ServerConnection) -> Response:
         ready = self._hub.is_ready
@@ -164,7 +163,7 @@ class Listener:
 
 def _ours(connection: ServerConnection) -> ClientConnection:
     if not isinstance(connection, ClientConnection):
-        raise TypeError("a connection that this server did not make")
+        raise TypeError("not a connection of this server")
     return connection
 
 
@@ -172,9 +171,3 @@ def _typed(response: Response, content_type: str) -> Response:
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = content_type
     return response
-
-
-def _notice_silent_peer(connection: ClientConnection) -> None:
-    plain = connection.transport.get_extra_info("socket")
-    if plain is not None and plain.family in {socket.AF_INET, socket.AF_INET6}:
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)

@@ -1,6 +1,6 @@
 """The relay's methods, one function each.
 
-Spec: servers/relay/relay-server-rpc.md; protocol.md, 8.2. Names and parameters are read by
+Spec: WalletConnect servers/relay/relay-server-rpc.md. Names and parameters are parsed by
 `walletconnect.relay.frames` and `walletconnect.relay.session_calls`.
 """
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from relayserver.connections.responses import Answer
     from relayserver.connections.session import Session
     from relayserver.delivery.topics import TopicLink
-    from relayserver.values import Page
     from walletconnect.crypto.keys import Topic
     from walletconnect.json_values import JsonObject, JsonValue
     from walletconnect.relay.rpc import JsonRpcRequest
@@ -60,7 +59,7 @@ MAX_ATTESTATION_LENGTH = 8 * 1024
 
 
 def execute_call(session: Session, request: JsonRpcRequest) -> None:
-    """Answer the request: at once, or when what it needs is done."""
+    """Execute a request; it is answered now or when its work is done."""
     answer = session.answers.expect(request.id)
     try:
         known = METHODS_BY_NAME.get(request.method)
@@ -134,20 +133,21 @@ def _published(session: Session, answer: Answer, error: RelayError | None) -> No
         refuse(session, answer, error)
 
 
-# Subscribe. The "blocking" forms are those of rust clients: they differ in the answer.
+# Subscribe. The "blocking" methods of Rust clients differ in the format of the result.
 
 
 def subscribe(session: Session, answer: Answer, params: JsonObject) -> None:
     topic = Subscribe.from_params(params).topic
     _check_room(session, [topic])
-    _listen(session, answer, [topic], orjson.dumps(_id_of(session, topic)))
+    links = session.subscribe([topic])
+    _answer_subscribed(session, answer, links, orjson.dumps(_id_of(session, topic)))
 
 
 def batch_subscribe(session: Session, answer: Answer, params: JsonObject) -> None:
     topics = list(BatchSubscribe.from_params(params).topics)
     _check_room(session, topics)
     ids = [_id_of(session, topic) for topic in topics]
-    _listen(session, answer, topics, orjson.dumps(ids))
+    _answer_subscribed(session, answer, session.subscribe(topics), orjson.dumps(ids))
 
 
 def batch_subscribe_blocking(
@@ -156,7 +156,7 @@ def batch_subscribe_blocking(
     topics = list(BatchSubscribe.from_params(params).topics)
     _check_room(session, topics)
     ids = [{"id": _id_of(session, topic)} for topic in topics]
-    _listen(session, answer, topics, orjson.dumps(ids))
+    _answer_subscribed(session, answer, session.subscribe(topics), orjson.dumps(ids))
 
 
 def _id_of(session: Session, topic: Topic) -> str:
@@ -174,12 +174,6 @@ def _check_room(session: Session, topics: Sequence[Topic]) -> None:
         )
 
 
-def _listen(
-    session: Session, answer: Answer, topics: list[Topic], result: bytes
-) -> None:
-    _answer_subscribed(session, answer, session.subscribe(topics), result)
-
-
 def _answer_subscribed(
     session: Session, answer: Answer, links: list[TopicLink], result: bytes
 ) -> None:
@@ -192,8 +186,8 @@ def _answer_subscribed(
 async def _answer_at_head(
     session: Session, answer: Answer, links: list[TopicLink], result: bytes
 ) -> None:
-    """Before the answer, find out where the log ends: other nodes write to it, too."""
-    # Without the database, clients may get again what they have acknowledged.
+    """Read the head of the log before answering, because other nodes write to it, too."""
+    # Without the database, clients may receive acknowledged messages again.
     with contextlib.suppress(StoreUnavailable):
         head = await session.hub.store.head()
         for link in links:
@@ -221,7 +215,7 @@ def _publish_and_subscribe(
 ) -> None:
     _check_room(session, [call.subscribes_to])
     drafts = [_draft(session, each, attestation) for each in call.publications]
-    # Taken before the commit, so that the limit holds and a later unsubscribe counts.
+    # Reserved before the commit, so that the limit holds and a later unsubscribe applies.
     link = session.reserve(call.subscribes_to)
 
     def stored(error: RelayError | None) -> None:
@@ -246,7 +240,7 @@ def batch_unsubscribe(session: Session, answer: Answer, params: JsonObject) -> N
     answer.result(TRUE)
 
 
-# Fetch and receive: what needs the database before it can be answered.
+# Fetch and receive: answered after a query.
 
 
 def fetch(session: Session, answer: Answer, params: JsonObject) -> None:
@@ -261,7 +255,7 @@ def batch_fetch(session: Session, answer: Answer, params: JsonObject) -> None:
 
 async def _fetch(session: Session, answer: Answer, topics: Sequence[Topic]) -> None:
     hub = session.hub
-    # One at a time: the next page begins where this one has ended.
+    # One at a time: the next page begins where this one ends.
     async with session.fetching:
         try:
             page, through = await hub.mailbox.fetch(session.client, topics)
@@ -270,16 +264,13 @@ async def _fetch(session: Session, answer: Answer, topics: Sequence[Topic]) -> N
             return
         hub.counts.fetched += len(page.messages)
         sent = asyncio.Event()
-        answer.result(_page_json(page), sent.set)
+        result = b'{"messages":[%b],"hasMore":%b}' % (
+            b",".join([message.json for message in page.messages]),
+            b"true" if page.cut else b"false",
+        )
+        answer.result(result, sent.set)
         await sent.wait()
         hub.acknowledgements.fetched(session.client, through)
-
-
-def _page_json(page: Page) -> bytes:
-    return b'{"messages":[%b],"hasMore":%b}' % (
-        b",".join([message.json for message in page.messages]),
-        b"true" if page.cut else b"false",
-    )
 
 
 def batch_receive(session: Session, answer: Answer, params: JsonObject) -> None:

@@ -1,7 +1,7 @@
 """JSON-RPC frames of the relay, and answers in the order of their requests.
 
-Spec: protocol.md, 8.2 to 8.5. core 2.10 waits for the next answer and hangs if that is
-another request's, so an answer that is ready early waits for those before it.
+`@walletconnect/core` 2.10 takes the next frame for the answer to its request and hangs if
+it belongs to another one, so an answer that is ready early waits for those before it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RelayError(Exception):
-    """Why a request was refused, as the client is told. ``tag`` is for machines."""
+    """The error of a refused request; ``tag`` is its machine-readable ``data`` member."""
 
     def __init__(self, code: RelayErrorCode, message: str, tag: str) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ def error_frame(request_id: RpcId | None, error: RelayError) -> bytes:
 
 
 class Answer:
-    """The place of one request's answer among those of its connection."""
+    """The answer of one request, in the order of its connection."""
 
     __slots__ = ("_answers", "frame", "request_id", "sent")
 
@@ -66,7 +66,7 @@ class Answer:
         self.sent: Callable[[], None] | None = None
 
     def result(self, result: bytes, sent: Callable[[], None] | None = None) -> None:
-        """Answer with JSON; ``sent`` is called when it has gone to the socket."""
+        """Answer with JSON; ``sent`` is called when it was written to the socket."""
         self.frame = result_frame(self.request_id, result)
         self.sent = sent
         self._answers.flush()
@@ -77,18 +77,18 @@ class Answer:
 
 
 class Answers:
-    __slots__ = ("_open", "_outlet")
+    __slots__ = ("_open", "_transport")
 
-    def __init__(self, outlet: Transport) -> None:
-        self._outlet = outlet
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
         self._open: deque[Answer] = deque()
 
     def expect(self, request_id: RpcId | None) -> Answer:
-        """``request_id`` is None for a frame whose id could not be read."""
+        """``request_id`` is None for a frame without a readable id."""
         answer = Answer(self, request_id)
         self._open.append(answer)
         return answer
 
     def flush(self) -> None:
         while self._open and (frame := self._open[0].frame) is not None:
-            self._outlet.send(frame, self._open.popleft().sent)
+            self._transport.send(frame, self._open.popleft().sent)

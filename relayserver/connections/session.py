@@ -1,8 +1,4 @@
-"""One client's connection, as the relay sees it; what carries the frames is behind
-`Transport`.
-
-Spec: protocol.md, 8.2 to 8.5.
-"""
+"""One client's connection, independent of what carries the frames (`Transport`)."""
 
 from __future__ import annotations
 
@@ -35,8 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Deliveries that a client may leave unacknowledged on one connection.
-MAX_SILENCE = 50_000
+# Unacknowledged deliveries per connection; each takes about 0.2 KB.
+MAX_UNACKNOWLEDGED = 50_000
 
 
 class Sent(NamedTuple):
@@ -45,18 +41,18 @@ class Sent(NamedTuple):
 
 
 class Session:
-    """Made by `Hub.connect`, which also ends it."""
+    """Created by `Hub.connect`, ended by `Hub.disconnect`."""
 
-    def __init__(self, hub: Hub, client: str, outlet: Transport) -> None:
+    def __init__(self, hub: Hub, client: str, transport: Transport) -> None:
         self.hub = hub
         self.client = client
-        self.outlet = outlet
-        self.answers = Answers(outlet)
+        self.transport = transport
+        self.answers = Answers(transport)
         self.is_open = True
         self.links: dict[str, TopicLink] = {}
-        # Links that the mailbox has not been delivered to yet.
+        # Links whose mailbox has not been delivered yet.
         self.unserved: list[TopicLink] = []
-        # Deliveries are named as the client names its requests.
+        # Deliveries use the prefix of the client's requests.
         self.method_prefix = PREFIXES[0]
         self.fetching = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,7 +61,7 @@ class Session:
         self._next_delivery = clock.payload_id()
 
     def receive(self, frame: bytes) -> bool:
-        """Take one frame; whether it was a request (and counts against the rate)."""
+        """Handle one frame; returns whether it was a request, which the rate limit counts."""
         self.hub.counts.frames_received += 1
         try:
             payload = parse(frame)
@@ -84,7 +80,7 @@ class Session:
         return self.links.get(link.topic) is link
 
     def subscribe(self, topics: list[Topic]) -> list[TopicLink]:
-        """The links that are new: what is subscribed already needs no second mailbox."""
+        """Returns the new links only: subscribed topics need no second mailbox read."""
         fresh = []
         for topic in topics:
             link = self.links.get(topic) or self._add_link(topic)
@@ -94,7 +90,7 @@ class Session:
         return fresh
 
     def reserve(self, topic: Topic) -> TopicLink:
-        """A subscription that counts once `confirm` is called, and ends with `release`.
+        """A subscription that `confirm` makes final and `release` may end.
 
         Several calls may wait for one link: it stays if any of them is confirmed.
         """
@@ -103,7 +99,7 @@ class Session:
         return link
 
     def confirm(self, link: TopicLink) -> bool:
-        """Whether the subscription is new. One that was ended meanwhile stays ended."""
+        """Returns whether the subscription is new; one that was ended stays ended."""
         link.reservations -= 1
         if link.is_confirmed or not self.holds(link):
             return False
@@ -123,13 +119,13 @@ class Session:
         return link
 
     def unsubscribe(self, topic: str) -> None:
-        # Deliveries on their way can still be acknowledged: `_sent` knows the link.
+        # Outstanding deliveries can still be acknowledged: `_sent` refers to the link.
         link = self.links.pop(topic, None)
         if link is not None:
             self.hub.remove_link(self.client, link)
 
     def start(self, work: Coroutine[None, None, None]) -> None:
-        """Do what a request needs beside reading on; ends with the session."""
+        """Run the work of a request in a task that ends with the session."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -138,10 +134,10 @@ class Session:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a request failed", exc_info=error)
-            self.outlet.close(TRY_AGAIN_LATER, "try again")
+            self.transport.close(TRY_AGAIN_LATER, "try again")
 
     def received(self, topic: str, message_id: int) -> None:
-        """The client acknowledged a message by its name, not by its delivery."""
+        """The client acknowledged a message by its id (`irn_batchReceive`)."""
         link = self.links.get(topic)
         if link is not None:
             link.acknowledge(message_id)
@@ -152,9 +148,9 @@ class Session:
         self._next_delivery = delivery + 1
         self._sent[delivery] = Sent(link, message.id)
         self.hub.counts.delivered += 1
-        self.outlet.send(b'{"id":%d,%b%b}}' % (delivery, link.prefix, message.json))
-        if len(self._sent) > MAX_SILENCE:
-            self.outlet.close(TRY_AGAIN_LATER, "acknowledge deliveries")
+        self.transport.send(b'{"id":%d,%b%b}}' % (delivery, link.prefix, message.json))
+        if len(self._sent) > MAX_UNACKNOWLEDGED:
+            self.transport.close(TRY_AGAIN_LATER, "acknowledge deliveries")
 
     def _acknowledge(self, delivery: RpcId) -> None:
         delivery = acknowledged_id(delivery)

@@ -1,4 +1,4 @@
-"""What the relay needs of a connection, whatever carries it."""
+"""The interface between sessions and the connections that carry their frames."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Close codes, protocol.md 8.1. All of these make clients connect again; 3000 never
-# appears here, because current clients take it for the end.
+# Close codes after which clients reconnect. Not 3000, after which they do not.
 GOING_AWAY = 1001
 INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013
 
 
 class Transport(Protocol):
-    """Frames go out in the order of ``send``, which never waits and never raises.
+    """Sends frames in the order of ``send``, which never waits and never raises.
 
-    An outlet that cannot keep up closes its connection: the mailbox has the messages.
+    A transport that cannot keep up closes its connection; the messages stay in the mailbox.
     """
 
     def send(self, frame: bytes, sent: Callable[[], None] | None = None, /) -> None:
-        """Write a frame soon; ``sent`` is called once it has gone to the socket."""
+        """Queue a frame; ``sent`` is called once it was written to the socket."""
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close; nothing more is sent."""
+        """Start closing; later frames are dropped."""
 
     async def drained(self) -> None:
         """Wait until everything was written, or the connection is closed."""

@@ -1,7 +1,6 @@
-"""One relay node, without the transport: what its parts share, and their background work.
+"""One relay node without its front end: owns the parts and their background tasks.
 
-Spec: protocol.md, section 8. Bytes come in through `Session.receive` and go out through
-an `Transport`, so that another front end would change nothing here.
+Frames come in through `Session.receive` and go out through a `Transport`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from relayserver.metrics import Counts
 from relayserver.storage.store import Store, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from common.limits import Limits
@@ -67,10 +66,10 @@ class Hub:
         self._links_held: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_closing = False
-        # Something that must not end has ended: whoever runs this node should end it.
+        # A background task has ended, so the process must.
         self.broken = asyncio.Event()
 
-    # Life
+    # Start and stop
 
     async def open(self) -> None:
         await self.store.open()
@@ -80,12 +79,14 @@ class Hub:
             self.acknowledgements.run(),
             self.depth.run(),
             self.nodes.listen(),
-            self.nodes.tell(),
+            self.nodes.publish(),
         ):
-            self._start(work)
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
 
     async def finish(self) -> None:
-        """Take nothing more in; write and answer what was taken in."""
+        """Accept nothing more; write and answer pending requests."""
         self.is_closing = True
         try:
             async with asyncio.timeout(LAST_WRITE_S):
@@ -95,8 +96,8 @@ class Hub:
             logger.warning("stopped without the last write")
 
     async def close(self) -> None:
-        # Once is not enough: on Python 3.11 `asyncio.wait_for`, which redis-py uses, can
-        # lose a cancellation.
+        # Repeated, because `asyncio.wait_for` on Python 3.11, which redis-py uses, can lose
+        # a cancellation.
         while self._tasks:
             for task in self._tasks:
                 task.cancel()
@@ -104,13 +105,8 @@ class Hub:
         await self.nodes.close()
         await self.store.close()
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Background work never ends by itself; a relay without it must not go on."""
+        """Background tasks never end by themselves; without one the relay must stop."""
         self._tasks.discard(task)
         if not task.cancelled():
             logger.critical("background work ended", exc_info=task.exception())
@@ -118,8 +114,8 @@ class Hub:
 
     # Sessions
 
-    def connect(self, client: str, outlet: Transport) -> Session:
-        session = Session(self, client, outlet)
+    def connect(self, client: str, transport: Transport) -> Session:
+        session = Session(self, client, transport)
         self._sessions.setdefault(client, set()).add(session)
         self.counts.connections_opened += 1
         return session
@@ -147,7 +143,7 @@ class Hub:
         return self._links_held[client]
 
     def received(self, client: str, messages: Iterable[tuple[str, int]]) -> None:
-        """The client acknowledged these by their names."""
+        """The client acknowledged messages by their ids."""
         for topic, message_id in messages:
             for session in self._sessions.get(client, ()):
                 session.received(topic, message_id)
@@ -156,9 +152,9 @@ class Hub:
 
     @property
     def knows_head(self) -> bool:
-        """Whether `log.seen` is the end of the log: nothing else writes to it.
+        """Whether `log.seen` is the end of the log because no other node writes to it.
 
-        While the database is away it is the best that can be known.
+        Also while the database is unavailable, which would have to be asked otherwise.
         """
         is_alone = bool(self.log.seen) and not self.nodes.others
         return is_alone or not self.log.database_is_up
@@ -172,7 +168,7 @@ class Hub:
         return self.log.database_is_up
 
     def present(self) -> dict[str, float]:
-        """What is so at this moment; gauges of `/metrics` and members of `/health`."""
+        """The present state, for the gauges of `/metrics` and for `/health`."""
         return {
             "clients": len(self._sessions),
             "connections": sum(map(len, self._sessions.values())),
@@ -185,6 +181,6 @@ class Hub:
 
 
 def _channel(database: Mapping[str, Any]) -> str:
-    """Nodes on one database hear each other; others on the same Redis do not."""
-    place = f"{database['HOST']}|{database['PORT']}|{database['NAME']}"
-    return f"relay:ticks:{hashlib.sha256(place.encode()).hexdigest()[:16]}"
+    """One channel per database, as several systems may share a Redis."""
+    name = f"{database['HOST']}|{database['PORT']}|{database['NAME']}"
+    return f"relay:ticks:{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -1,8 +1,8 @@
-"""Relay nodes on one database act as one relay: each tells the others of its ticks.
+"""Relay nodes on one database act as one relay: each publishes its ticks to the others.
 
-A Redis PUBLISH carries the messages as ready JSON, of one tick or of all that were
-committed while the last one was on its way. Nothing depends on it arriving: numbers
-without gaps tell a node what it missed, and the table has it (`relayserver.delivery.publish_log`).
+A Redis PUBLISH carries the messages as JSON, of one tick or of all that were committed
+during the last PUBLISH. It may be lost: numbers have no gaps, so a node detects what it
+missed and reads it from the table (`relayserver.delivery.publish_log`).
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 2.0
-# A silent link is asked for a sign of life after this, and given up after twice that.
+# A subscription without traffic is pinged after this, and closed after twice that.
 SILENCE_S = 5.0
 RETRY_S = 0.5
-# A lone node only says now and then that there is something: who joins reads the table.
-ALONE_S = 0.1
-# With more than this to tell, the others are told to read the table instead.
+# A lone node sends at most one notice per interval, in case another node has started;
+# that one reads the table.
+ALONE_INTERVAL_S = 0.1
+# With more than this queued, the others get a notice to read the table instead.
 MAX_QUEUE_LENGTH = 200
 MAX_TEXT_LENGTH = 4 * 1024 * 1024
 
 
 class Nodes:
-    """``channel`` is that of all nodes on one database, and of no others."""
+    """``channel`` is common to the nodes of one database."""
 
     def __init__(
         self, redis_url: str, channel: str, *, log: PublishLog, counts: Counts
@@ -56,58 +57,60 @@ class Nodes:
             socket_connect_timeout=TIMEOUT_S,
             max_connections=4,
         )
-        # Reading blocks for as long as there is nothing: no time-out of the socket's.
-        self._listening = redis.asyncio.Redis.from_url(
+        # Without a socket time-out, because reads wait for messages.
+        self._subscriber_redis = redis.asyncio.Redis.from_url(
             redis_url,
             socket_timeout=None,
             socket_connect_timeout=TIMEOUT_S,
             max_connections=2,
         )
-        self._untold: list[Tick] = []
+        self._unpublished: list[Tick] = []
         self._something = asyncio.Event()
         self.is_up = False
         self.others = 0
 
     async def close(self) -> None:
-        for client in (self._redis, self._listening):
+        for client in (self._redis, self._subscriber_redis):
             with contextlib.suppress(RedisError, OSError):
                 await client.aclose()
 
-    # Telling
+    # Publishing
 
     def announce(self, tick: Tick) -> None:
-        if self.others and len(self._untold) < MAX_QUEUE_LENGTH:
-            self._untold.append(tick)
+        if self.others and len(self._unpublished) < MAX_QUEUE_LENGTH:
+            self._unpublished.append(tick)
         self._something.set()
 
-    async def tell(self) -> None:
-        """Publish ticks in their order; a single task, so that they stay in it."""
+    async def publish(self) -> None:
+        """Publish ticks; a single task, so that they stay in order."""
         while True:
             await self._something.wait()
             if not self.others:
-                await asyncio.sleep(ALONE_S)
+                await asyncio.sleep(ALONE_INTERVAL_S)
             self._something.clear()
-            ticks, self._untold = self._untold, []
+            ticks, self._unpublished = self._unpublished, []
             try:
-                heard = await self._redis.publish(self._channel, self._encode(ticks))
-                self.others = max(0, int(heard) - 1)
+                receivers = await self._redis.publish(
+                    self._channel, self._encode(ticks)
+                )
+                self.others = max(0, int(receivers) - 1)
             except Exception as error:
-                # Whatever goes wrong with Redis, this node serves its own clients.
+                # Without Redis this node still serves its own clients.
                 self._counts.node_ticks_lost += len(ticks)
-                logger.info("the other nodes were not told: %r", error)
+                logger.info("ticks not published to other nodes: %r", error)
                 await asyncio.sleep(RETRY_S)
 
     def _encode(self, ticks: list[Tick]) -> bytes:
-        """Who speaks; the ticks as a line of JSON; their messages' own JSON behind it.
+        """The node's id, the ticks as a line of JSON, then the JSON of their messages.
 
-        Nothing behind the name means: look into the table.
+        The id alone means: read the table.
         """
         if len(ticks) >= MAX_QUEUE_LENGTH:
             return self._id
         bodies = [message.json for tick in ticks for message in tick.messages]
         if not ticks or sum(map(len, bodies)) > MAX_TEXT_LENGTH:
             return self._id
-        told = [
+        heads = [
             (
                 tick.first,
                 tick.last,
@@ -118,47 +121,47 @@ class Nodes:
             )
             for tick in ticks
         ]
-        return b"%b %b\n%b" % (self._id, orjson.dumps(told), b"".join(bodies))
+        return b"%b %b\n%b" % (self._id, orjson.dumps(heads), b"".join(bodies))
 
-    # Listening
+    # Receiving
 
     async def listen(self) -> None:
-        """Hear the others, and compare with the table whenever the link was new."""
+        """Receive ticks of others; compare with the table after each new subscription."""
         while True:
             try:
-                async with self._listening.pubsub() as link:
+                async with self._subscriber_redis.pubsub() as link:
                     await link.subscribe(self._channel)
-                    await self._hear(link)
+                    await self._receive(link)
             except Exception as error:
-                # As above; and what was missed is read from the table.
+                # As above; missed ticks are read from the table.
                 if self.is_up:
-                    logger.warning("the other nodes are out of hearing: %r", error)
+                    logger.warning("no ticks from other nodes: %r", error)
             self.is_up = False
             await asyncio.sleep(RETRY_S)
 
-    async def _hear(self, link: PubSub) -> None:
+    async def _receive(self, link: PubSub) -> None:
         silent = False
         while True:
-            heard = await link.get_message(timeout=SILENCE_S)
-            if heard is None:
+            message = await link.get_message(timeout=SILENCE_S)
+            if message is None:
                 if silent:
-                    raise TimeoutError("no sign of life")
+                    raise TimeoutError("no answer to a ping")
                 silent = True
                 await link.ping()
                 continue
             silent = False
-            if heard["type"] == "subscribe":
+            if message["type"] == "subscribe":
                 self.is_up = True
-                self._log.look()
-            elif heard["type"] == "message":
-                self._take(heard["data"])
+                self._log.compare_soon()
+            elif message["type"] == "message":
+                self._take(message["data"])
 
     def _take(self, text: bytes) -> None:
         node, _, rest = text.partition(b" ")
         if node == self._id:
             return
         if not rest:
-            self._log.look()
+            self._log.compare_soon()
         for tick in _decode(rest):
             self._counts.node_ticks_received += 1
             self._log.offer(tick)
@@ -167,9 +170,9 @@ class Nodes:
 def _decode(text: bytes) -> Iterator[Tick]:
     head, _, bodies = text.partition(b"\n")
     start = 0
-    for first, last, places in orjson.loads(head) if head else ():
+    for first, last, members in orjson.loads(head) if head else ():
         messages = []
-        for id_, topic, publisher, length in places:
+        for id_, topic, publisher, length in members:
             body = bodies[start : start + length]
             messages.append(KeptMessage(id_, topic, publisher, body))
             start += length

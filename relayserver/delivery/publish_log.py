@@ -1,8 +1,8 @@
-"""Every node delivers the log in its order and without gaps.
+"""Delivers the log in order and without gaps on every node.
 
-Numbers have no gaps and become visible in order (`messaging.models.RelayLog`), so a node
-knows what it has not heard of: a tick of another node that is still on its way, or that
-Redis lost. For the first it waits a moment, then it reads the table.
+Numbers have no gaps and become visible in order (`relayserver.models.RelayLog`), so a node
+detects a missing tick of another node. It may still arrive, so the node waits `GRACE_S`,
+then reads the table.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How long another node's tick may be on its way through Redis.
-PATIENCE_S = 0.05
-# How often the head is compared, for a last tick that got lost and had no follower.
-WATCH_S = 2.0
+# How long another node's tick may take through Redis before the table is read.
+GRACE_S = 0.05
+# Interval of comparing the head: a lost last tick shows no gap.
+COMPARE_INTERVAL_S = 2.0
 RETRY_S = 0.2
-# With more than this in hand, what is missing is read, not waited for.
+# With more early ticks than this, the table is read at once.
 MAX_QUEUE_LENGTH = 1_000
 
 
@@ -35,7 +35,7 @@ class PublishLog:
         self._store = store
         self._topics = topics
         self._counts = counts
-        # Everything up to here was delivered; None until the database told the head.
+        # The last delivered number; None until the head was read from the database.
         self._seen: int | None = None
         self._early: dict[int, Tick] = {}
         self._missing = asyncio.Event()
@@ -48,13 +48,13 @@ class PublishLog:
         return self._seen or 0
 
     async def begun(self) -> None:
-        """Wait until every later tick is sure to be delivered."""
+        """Wait until the head is known, from which on every tick is delivered."""
         await self._begun.wait()
 
     def offer(self, tick: Tick) -> None:
-        """A committed tick, of this node or another, as soon as it is known."""
+        """Deliver a committed tick of this or another node, in order."""
         if self._seen is None or tick.last <= self._seen:
-            return  # served from the table already, or before this node began
+            return  # delivered from the table already, or before this node started
         if tick.first == self._seen + 1:
             self._deliver(tick)
             self._deliver_early()
@@ -62,15 +62,15 @@ class PublishLog:
             self._early[tick.first] = tick
             self._missing.set()
 
-    def look(self) -> None:
-        """Something may have been missed: compare with the table soon."""
+    def compare_soon(self) -> None:
+        """Compare with the table soon, because ticks may be missing."""
         self._missing.set()
 
     async def run(self) -> None:
-        """Read from the table what did not arrive."""
+        """Read missing ticks from the table."""
         while True:
             try:
-                async with asyncio.timeout(WATCH_S):
+                async with asyncio.timeout(COMPARE_INTERVAL_S):
                     await self._missing.wait()
             except TimeoutError:
                 pass
@@ -94,29 +94,29 @@ class PublishLog:
         if up is self.database_is_up:
             return
         if not up:
-            logger.warning("the database is away", extra={"reason": reason})
+            logger.warning("the database is unavailable", extra={"reason": reason})
         elif self._begun.is_set():
-            logger.warning("the database is back")
+            logger.warning("the database is available again")
         self.database_is_up = up
 
     def _begin_at(self, head: int) -> None:
         if self._seen is not None:
-            logger.warning("the log begins anew", extra={"head": head})
+            logger.warning("the log starts anew", extra={"head": head})
         self._seen = head
         self._early.clear()
         self._begun.set()
 
     async def _is_still_missing(self, head: int) -> bool:
         if len(self._early) < MAX_QUEUE_LENGTH:
-            await asyncio.sleep(PATIENCE_S)
+            await asyncio.sleep(GRACE_S)
         return self.seen < head
 
     async def _catch_up(self, head: int) -> None:
-        """Serve (seen, head] from the table. What is offered meanwhile queues behind."""
+        """Deliver (seen, head] from the table. Ticks offered meanwhile queue behind."""
         self._counts.catch_ups += 1
         while True:
             page = await self._store.between(self.seen, head, self._topics.topics())
-            # What was missing may have arrived meanwhile.
+            # Missing ticks may have arrived meanwhile.
             self._topics.deliver(each for each in page.messages if each.id > self.seen)
             if not page.cut:
                 break
@@ -129,7 +129,7 @@ class PublishLog:
         self._topics.deliver(tick.messages)
 
     def _deliver_early(self) -> None:
-        """Serve the ticks that waited, as far as they now follow."""
+        """Deliver early ticks that now follow without a gap."""
         if not self._early:
             return
         for first in sorted(self._early):

@@ -1,8 +1,8 @@
-"""The tick: publications of all connections, one statement, one commit.
+"""Ticks: publications of all connections, written by one statement and commit.
 
-While one tick is being committed the next one gathers, so that ticks grow with the load
-and a lone message waits for nobody. Only after the commit are publishers answered and
-subscribers served: what was acknowledged survives any crash.
+While one tick is committed, publications collect for the next one, so that ticks grow with
+the load and a lone message does not wait. Publishers are answered and subscribers served
+after the commit only, so that acknowledged messages survive a crash.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ logger = logging.getLogger(__name__)
 
 TICK_MESSAGES = 2_000
 TICK_BYTES = 8 * 1024 * 1024
-# Publications that wait for their tick; more are refused at once.
+# Queued publications; more are refused at once.
 MAX_QUEUE_BYTES = 64 * 1024 * 1024
-# Until then a database that is away is tried again. Clients wait ten seconds.
-PATIENCE_S = 4.0
+# Attempts while the database is unavailable. Clients give a publish up after ten seconds.
+RETRY_FOR_S = 4.0
 RETRY_S = 0.1
 
 
 class Submission:
-    """What one request publishes; all of it or nothing."""
+    """The publications of one request; all or none are written."""
 
     __slots__ = ("done", "drafts", "size")
 
@@ -91,11 +91,12 @@ class Publishing:
             try:
                 await self._tick(batch)
             except StoreUnavailable as error:
-                # What gathered meanwhile has waited long enough, too.
-                self._refuse([*batch, *self._take_all()])
-                logger.warning("nothing can be stored", extra={"reason": str(error)})
+                # What queued meanwhile has waited for as long.
+                queued, self._waiting, self._waiting_bytes = self._waiting, [], 0
+                self._refuse([*batch, *queued])
+                logger.warning("publications refused", extra={"reason": str(error)})
             except Exception:
-                # One bad tick must not end publishing for everybody.
+                # One failed tick must not end publishing.
                 self._refuse(batch)
                 logger.exception("a tick failed")
             if not self._waiting:
@@ -103,7 +104,7 @@ class Publishing:
                 self._idle.set()
 
     def _take(self) -> list[Submission]:
-        """What fits into a tick, but at least one."""
+        """The submissions of the next tick: as many as fit, but at least one."""
         taken = messages = size = 0
         for submission in self._waiting:
             messages += len(submission.drafts)
@@ -117,11 +118,6 @@ class Publishing:
         del self._waiting[:taken]
         return batch
 
-    def _take_all(self) -> list[Submission]:
-        batch, self._waiting = self._waiting, []
-        self._waiting_bytes = 0
-        return batch
-
     async def _tick(self, batch: list[Submission]) -> None:
         accepted = await self._admit(batch)
         drafts = _without_repeats(accepted)
@@ -131,7 +127,7 @@ class Publishing:
             _done(accepted)
 
     async def _admit(self, batch: list[Submission]) -> list[Submission]:
-        """Without those whose topics have too much unread; these are answered."""
+        """Answers and removes submissions to topics with too many unread messages."""
         full = await self._depth.full_topics(
             {draft.topic for submission in batch for draft in submission.drafts}
         )
@@ -146,8 +142,8 @@ class Publishing:
         return accepted
 
     async def _append(self, drafts: list[Draft]) -> Appended:
-        """Repeating is safe: what an earlier attempt wrote counts as a repeated text."""
-        give_up_at = clock.monotonic() + PATIENCE_S
+        """Repeating is safe: what an earlier attempt wrote counts as a repeated message."""
+        give_up_at = clock.monotonic() + RETRY_FOR_S
         while True:
             failpoint("relay.tick.before_commit")
             try:
@@ -192,7 +188,7 @@ def mailbox_full() -> RelayError:
 
 
 def _without_repeats(batch: list[Submission]) -> list[Draft]:
-    """The first of each text per topic: one statement cannot write a row twice."""
+    """The first of each message per topic: one statement cannot insert a row twice."""
     drafts: dict[tuple[str, str], Draft] = {}
     for submission in batch:
         for draft in submission.drafts:

@@ -1,9 +1,8 @@
-"""The limit on what waits unread in a topic (reliability.md, limits).
+"""The limit on unread messages of a topic (`relay_queue_messages`, `relay_queue_bytes`).
 
-Unread is what lies beyond the farthest acknowledgement of any client: a topic that
-somebody reads never fills, whatever its messages' TTL. Counting is left to the database,
-and rarely done: this process only adds up what it writes, and asks when that sum says
-"full" or when it does not know the topic.
+Unread are messages beyond the farthest acknowledgement of any client, so a topic with a
+reader never fills, whatever the TTL. Counting in the database is rare: this process adds up
+what it writes, and counts when that sum reaches the limit or the topic is new to it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_TOPICS = 100_000
+MAX_TOPICS = 100_000
 COUNT_BATCH_SIZE = 1_000
 COUNT_EVERY_S = 0.25
 
@@ -40,21 +39,21 @@ class QueueDepth:
     ) -> None:
         self._store = store
         self._acknowledgements = acknowledgements
-        self._most_messages = messages
-        self._most_bytes = size
+        self._max_messages = messages
+        self._max_bytes = size
         self._unread: OrderedDict[str, Unread] = OrderedDict()
         self._unknown: set[str] = set()
         self._something = asyncio.Event()
 
     async def full_topics(self, topics: Set[str]) -> Set[str]:
-        """Those that take no more. Asks the database only about those that look full."""
+        """The full ones of ``topics``; counts only those that seem to be full."""
         suspects = {topic for topic in topics if self._is_full(topic)}
         if suspects:
             await self._count(suspects)
         return {topic for topic in suspects if self._is_full(topic)}
 
     def grew(self, drafts: Iterable[Draft]) -> None:
-        """These were written (or were there already, which the next count puts right)."""
+        """Add written drafts. Repeats are added, too; the next count corrects that."""
         for draft in drafts:
             known = self._unread.get(draft.topic)
             if known is None:
@@ -67,7 +66,7 @@ class QueueDepth:
             self._something.set()
 
     async def run(self) -> None:
-        """Learn how full the topics are that were unknown when they were written to."""
+        """Count the topics that were unknown when they were written to."""
         while True:
             await self._something.wait()
             await asyncio.sleep(COUNT_EVERY_S)
@@ -80,15 +79,15 @@ class QueueDepth:
     def _is_full(self, topic: str) -> bool:
         unread = self._unread.get(topic)
         return unread is not None and (
-            unread.messages >= self._most_messages or unread.bytes >= self._most_bytes
+            unread.messages >= self._max_messages or unread.bytes >= self._max_bytes
         )
 
     async def _count(self, topics: Set[str]) -> None:
         try:
             await self._acknowledgements.settle()
-            counted = await self._store.unread(topics, most=self._most_messages)
+            counted = await self._store.unread(topics, limit=self._max_messages)
         except StoreUnavailable as error:
-            # The limit protects the service; it must not be what breaks it.
+            # Uncounted topics are open: the limit must not stop publishing.
             logger.warning("topics not counted", extra={"reason": str(error)})
             counted = {topic: Unread(0, 0) for topic in topics}
         for topic, unread in counted.items():
@@ -97,5 +96,5 @@ class QueueDepth:
     def _remember(self, topic: str, unread: Unread) -> None:
         self._unread[topic] = unread
         self._unread.move_to_end(topic)
-        if len(self._unread) > REMEMBERED_TOPICS:
+        if len(self._unread) > MAX_TOPICS:
             self._unread.popitem(last=False)

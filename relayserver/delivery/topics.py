@@ -1,7 +1,7 @@
-"""Which session listens to which topic, and how far each has been served.
+"""Subscriptions of sessions to topics, and the last message delivered to each.
 
 A message reaches a session either from the mailbox or live, never both: a `TopicLink`
-remembers the last number it delivered, and numbers only grow.
+keeps the last number that it delivered, and numbers only grow.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ MAX_WAITING = 1_000
 
 
 class LinkState(Enum):
-    WAITING = auto()  # the mailbox will be read, and will have what arrives meanwhile
-    READING = auto()  # the mailbox is being read; what arrives now queues behind it
-    OPENING = (
-        auto()
-    )  # the mailbox was empty: one message may pass before the pause ends
+    # The mailbox will be read, including messages that arrive until then.
+    WAITING = auto()
+    # The mailbox is being read; live messages queue behind it.
+    READING = auto()
+    # The mailbox was empty: one live message may pass before the pause ends.
+    OPENING = auto()
     LIVE = auto()
 
 
@@ -56,7 +57,7 @@ class TopicLink:
     ) -> None:
         self._session = session
         self.topic = topic
-        # False while only calls that have not been carried out yet subscribe the topic.
+        # False while all calls that subscribe the topic wait for their commit.
         self.is_confirmed = False
         self.reservations = 0
         self.state = LinkState.WAITING
@@ -94,7 +95,7 @@ class TopicLink:
         self.state = LinkState.READING
 
     def stop_reading(self) -> None:
-        """What arrives from now on is left to the next page."""
+        """Leave later messages to the next page."""
         self.state = LinkState.WAITING
         self._behind.clear()
 
@@ -102,10 +103,10 @@ class TopicLink:
         self._deliver(message)
 
     def open(self, published: Iterable[KeptMessage] = ()) -> None:
-        """The mailbox was empty, but the pause behind the answer is not over.
+        """The mailbox was empty, but the pause after the answer is not over.
 
-        Clients may hand on late what they read together with the answer. One message
-        cannot overtake itself, so it need not wait; those behind it do, until `go_live`.
+        Clients may reorder messages that they read together with the answer. A single
+        message cannot be reordered, so it need not wait; later ones do, until `go_live`.
         `published` was found in the mailbox, but is later than the subscription.
         """
         self._pass_over_older()
@@ -115,7 +116,7 @@ class TopicLink:
             self.offer(message)
 
     def go_live(self) -> bool:
-        """The mailbox is served; False if too much came in while it was read."""
+        """The mailbox was delivered; False if too many messages arrived meanwhile."""
         if len(self._behind) > MAX_WAITING:
             self.stop_reading()
             return False
@@ -127,19 +128,19 @@ class TopicLink:
         return True
 
     def _pass_over_older(self) -> None:
-        """The mailbox had all that was published before the connection subscribed.
+        """Skip messages from before the subscription, which the mailbox has covered.
 
-        A tick of another node may still be on its way here; what it carries may have
-        been acknowledged, which is known from the mailbox only.
+        A tick of another node may still arrive with messages that the client has
+        acknowledged; only the mailbox query excludes those.
         """
         self.last = max(self.last, self.joined_at)
 
     def _deliver(self, message: KeptMessage) -> bool:
-        """Whether it was sent to the client."""
+        """Returns whether it was sent to the client."""
         if message.id <= self.last:
             return False
         self.last = message.id
-        # A client does not get what it published itself, from whichever connection.
+        # A client does not receive its own messages, on any of its connections.
         if message.publisher == self._session.client:
             return False
         self._unacknowledged[message.id] = None
@@ -154,7 +155,7 @@ class TopicLink:
             self._acknowledged.add(message_id)
 
     def progress(self) -> Progress:
-        """What the client has of this topic, and was not in an earlier `progress`."""
+        """What the client acknowledged since the last call."""
         through = next(iter(self._unacknowledged), self.last + 1) - 1
         beyond = {id_ for id_ in self._acknowledged if id_ > through}
         fresh = beyond - self._recorded
@@ -190,7 +191,7 @@ class TopicTable:
                 del self._links[link.topic]
 
     def deliver(self, messages: Iterable[KeptMessage]) -> None:
-        """Messages of the log, in its order, to everybody who listens."""
+        """Deliver messages of the log, in its order, to all their subscribers."""
         for message in messages:
             for link in self._links.get(message.topic, ()):
                 link.offer(message)

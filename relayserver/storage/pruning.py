@@ -1,4 +1,4 @@
-"""Forgetting how far clients have read, where nothing is kept that it could be about."""
+"""Deletes cursors and acknowledgements without stored messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DELETE FROM relay_acknowledgement acknowledged WHERE NOT EXISTS (
 
 
 def prune_mailboxes() -> None:
-    """Walk over all cursors once, a batch at a time, each batch committed."""
+    """Walk over all cursors once, in committed batches."""
     now = clock.now_ms()
     place = ("", "")
     while True:

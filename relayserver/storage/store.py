@@ -1,6 +1,6 @@
-"""PostgreSQL, as the relay uses it: few connections, whole batches, bounded waits.
+"""PostgreSQL for the relay: few connections, whole batches, bounded waits.
 
-Not the ORM: it would cost more per message than everything else together.
+Without the ORM, which would cost more CPU time per message than the rest of the relay.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from common import clock
-from relayserver.storage import packed_arrays, sql
-from relayserver.storage.libpq_statement import DirectStatement
+from relayserver.storage import sql
 from relayserver.values import Draft, KeptMessage, Page, Progress, Wanted, message_json
 
 if TYPE_CHECKING:
@@ -35,15 +34,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A statement that takes longer than this has met a database in trouble. All of it must
-# fit into the ten seconds after which clients give a publish up.
+# Statements take milliseconds; a longer one means a database in trouble. All waits of a
+# publish must fit into the ten seconds after which clients give it up.
 STATEMENT_TIMEOUT_MS = 3_000
 CONNECTION_WAIT_S = 2.0
 MAX_CALL_S = 4.0
 LAST_CALL_S = 1.0
-# Beside the connection that writes ticks: one for acknowledgements, one for the log, the
-# others read mailboxes.
-POOL_SIZE = 6
+# One connection for ticks, one for acknowledgements, one for the log, one for counting,
+# three to read mailboxes (`delivery.mailbox.READERS`).
+POOL_SIZE = 7
 PAGE_ROWS = 1_000
 LOG_BYTES = 4 * 1024 * 1024
 
@@ -53,7 +52,7 @@ R = TypeVar("R")
 
 
 class StoreUnavailable(Exception):
-    """The database did not do it in time. It may have done it nevertheless."""
+    """No answer from the database in time. The statement may have been executed."""
 
 
 def _bounded(
@@ -61,9 +60,9 @@ def _bounded(
 ) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, R]]:
     """Wait for a call no longer than `MAX_CALL_S`, also on a server that hangs.
 
-    A cancelled psycopg call waits for the server to confirm, so that a time-out would not
-    help, and closes its connection if it is not left to do so. Therefore a call is left to
-    itself, both when it takes too long and when nobody waits for it any more.
+    A cancelled psycopg call waits for the server to confirm the cancellation, or else
+    closes its connection. So calls are never cancelled: one that takes too long, or whose
+    caller is cancelled, runs on by itself.
     """
 
     @functools.wraps(call)
@@ -79,8 +78,10 @@ def _bounded(
 
 
 class Appended(NamedTuple):
-    """Draft n got number ``base + n`` (from 1). ``new`` are the numbers that are no
-    repeats, None if that is all of them."""
+    """Draft n (from 1) got number ``base + n``.
+
+    ``new`` are the numbers that are no repeats; None if none is a repeat.
+    """
 
     base: int
     new: frozenset[int] | None
@@ -93,20 +94,13 @@ class Unread(NamedTuple):
 
 class Store:
     def __init__(self, database: Mapping[str, Any]) -> None:
-        arguments = _connection_arguments(database)
-        self._appending = DirectStatement(
-            arguments,
-            sql.APPEND,
-            connect_s=CONNECTION_WAIT_S,
-            answer_s=MAX_CALL_S,
-        )
         self._pool = AsyncConnectionPool(
-            kwargs=arguments,
+            kwargs=connection_arguments(database),
             min_size=2,
             max_size=POOL_SIZE,
             timeout=CONNECTION_WAIT_S,
-            # The pool's own attempts grow ever rarer. Given up early, they are made
-            # again by whoever needs a connection next.
+            # The pool doubles the delay between its attempts. After one second it gives
+            # up, and the next request for a connection starts again.
             reconnect_timeout=1.0,
             open=False,
             configure=_configure,
@@ -122,22 +116,21 @@ class Store:
             await asyncio.wait(self._under_way, timeout=LAST_CALL_S)
         for task in self._under_way:
             task.cancel()
-        self._appending.close()
         await self._pool.close()
 
     def note(self, call: asyncio.Task[Any]) -> None:
-        """A call under way holds a connection, though nobody may wait for it any more."""
+        """Keep a call, which holds a connection even if its caller is gone."""
         self._under_way.add(call)
         call.add_done_callback(self._ended)
 
     def _ended(self, call: asyncio.Task[Any]) -> None:
         self._under_way.discard(call)
         if not call.cancelled():
-            call.exception()  # seen: whoever still waits for it gets it, too
+            call.exception()  # marks it as retrieved; a caller gets it as well
 
     @_bounded
     async def head(self) -> int:
-        """The last number given out; begins the log if there is none yet."""
+        """The last assigned number; starts the log if there is none."""
         async with self._connection() as connection:
             row = await _one(connection, sql.HEAD, {})
             if row is None:
@@ -145,45 +138,30 @@ class Store:
                 row = await _one(connection, sql.BEGIN_LOG, genesis)
         return row[0] if row else 0
 
+    @_bounded
     async def append(self, drafts: Sequence[Draft]) -> Appended:
         """Write and commit; no two drafts may have the same topic and message id.
 
         For one caller at a time.
         """
-        columns = list(zip(*drafts, strict=True))
-        parameters = [
-            packed_arrays.bigint(_genesis()),
-            packed_arrays.bigint(len(drafts)),
-            packed_arrays.bigint(clock.now_ms()),
-            packed_arrays.texts(columns[0]),
-            packed_arrays.texts(columns[1]),
-            packed_arrays.texts(columns[2]),
-            packed_arrays.bigints(columns[3]),
-            packed_arrays.optional_texts(columns[4]),
-            packed_arrays.texts(columns[5]),
-            packed_arrays.bigints(columns[6]),
-            packed_arrays.bigints(columns[7]),
-        ]
-        with _our_errors():
-            result = await self._appending.run(parameters)
-        base, new = result.get_value(0, 0), result.get_value(0, 1)
-        return Appended(
-            int(base or 0),
-            None if new is None else frozenset(map(int, new.split())),
-        )
+        async with self._connection() as connection:
+            row = await _one(connection, sql.APPEND, append_arguments(drafts))
+        if row is None:
+            raise StoreUnavailable("the log returned no number")
+        return Appended(row[0], None if row[1] is None else frozenset(row[1]))
 
     @_bounded
     async def page(self, client: str, wanted: Sequence[Wanted], *, budget: int) -> Page:
         """The oldest messages of these topics that a connection of the client needs.
 
-        Topic after topic: if the page is cut, those before the topic of its last message
-        are complete, and that one is up to there.
+        Topic after topic: of a page that is cut, the topics before that of its last
+        message are complete.
         """
         arguments = {
             "client": client,
-            "topics": packed_arrays.texts(each.topic for each in wanted),
-            "after": packed_arrays.bigints([each.after for each in wanted]),
-            "joined_at": packed_arrays.bigints([each.joined_at for each in wanted]),
+            "topics": [each.topic for each in wanted],
+            "after": [each.after for each in wanted],
+            "joined_at": [each.joined_at for each in wanted],
             "now": clock.now_ms(),
             "rows": PAGE_ROWS,
             "budget": budget,
@@ -197,7 +175,7 @@ class Store:
         arguments = {
             "after": after,
             "upto": upto,
-            "topics": packed_arrays.texts(topics),
+            "topics": list(topics),
             "now": clock.now_ms(),
             "rows": PAGE_ROWS,
             "budget": LOG_BYTES,
@@ -215,9 +193,9 @@ class Store:
             await _run(connection, sql.MOVE_CURSORS, cursors)
             if beyond:
                 arguments = {
-                    "topics": packed_arrays.texts(entry.topic for entry, _ in beyond),
-                    "clients": packed_arrays.texts(entry.client for entry, _ in beyond),
-                    "ids": packed_arrays.bigints([id_ for _, id_ in beyond]),
+                    "topics": [entry.topic for entry, _ in beyond],
+                    "clients": [entry.client for entry, _ in beyond],
+                    "ids": [id_ for _, id_ in beyond],
                 }
                 await _run(connection, sql.ACKNOWLEDGE, arguments)
             await _run(connection, sql.TIDY, tidy)
@@ -226,25 +204,23 @@ class Store:
     async def receive(
         self, client: str, receipts: Sequence[tuple[str, str]]
     ) -> list[tuple[str, int]]:
-        """Acknowledge by (topic, message id); the messages that were found."""
+        """Acknowledge by (topic, message id); returns the messages that were found."""
         arguments = {
             "client": client,
-            "topics": packed_arrays.texts(topic for topic, _ in receipts),
-            "message_ids": packed_arrays.texts(
-                message_id for _, message_id in receipts
-            ),
+            "topics": [topic for topic, _ in receipts],
+            "message_ids": [message_id for _, message_id in receipts],
         }
         async with self._connection() as connection:
             rows = await _all(connection, sql.RECEIVE, arguments)
         return [(topic, id_) for topic, id_ in rows]
 
     @_bounded
-    async def unread(self, topics: Iterable[str], *, most: int) -> dict[str, Unread]:
-        """How much of each topic nobody has acknowledged; counting stops at ``most``."""
+    async def unread(self, topics: Iterable[str], *, limit: int) -> dict[str, Unread]:
+        """Count the unread messages of each topic, each up to ``limit``."""
         arguments = {
-            "topics": packed_arrays.texts(topics),
+            "topics": list(topics),
             "now": clock.now_ms(),
-            "rows": most,
+            "rows": limit,
         }
         async with self._connection() as connection:
             rows = await _all(connection, sql.UNREAD, arguments)
@@ -264,8 +240,7 @@ def _our_errors() -> Iterator[None]:
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailable(type(error).__name__) from error
     except psycopg.Error as error:
-        # Not an outage: a statement that this database does not understand, or a
-        # database that only reads after a failover.
+        # Not an outage, but for example a database that is read-only after a failover.
         logger.exception("a statement failed")
         raise StoreUnavailable(type(error).__name__) from error
 
@@ -274,8 +249,17 @@ def _genesis() -> int:
     return clock.now_ms() * 1000
 
 
-def _connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
-    """Django's description of a database, as libpq takes it."""
+def append_arguments(drafts: Sequence[Draft]) -> dict[str, Any]:
+    columns = map(list, zip(*drafts, strict=True))
+    return dict(zip(Draft._fields, columns, strict=True)) | {
+        "genesis": _genesis(),
+        "count": len(drafts),
+        "now": clock.now_ms(),
+    }
+
+
+def connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
+    """Django's database settings as arguments for libpq."""
     given = database.get("OPTIONS", {})
     return {
         "dbname": database["NAME"],
@@ -286,7 +270,7 @@ def _connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
         "connect_timeout": 2,
         "application_name": "notifyweb relay",
         "autocommit": True,
-        # Notices a server that vanished without closing the connection.
+        # Detects a database host that vanished within about ten seconds.
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
@@ -295,8 +279,7 @@ def _connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _configure(connection: AsyncConnection[TupleRow]) -> None:
-    packed_arrays.register(connection)
-    # Not as startup options: a pooler in between refuses or ignores those.
+    # Not as a startup option, which connection poolers refuse or ignore.
     await connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS:d}")
 
 
@@ -311,13 +294,11 @@ def _kept(row: TupleRow) -> KeptMessage:
     return KeptMessage(row[0], row[1], row[2], json)
 
 
-def _cursor_columns(
-    progress: Sequence[Progress],
-) -> dict[str, packed_arrays.PackedArray]:
+def _cursor_columns(progress: Sequence[Progress]) -> dict[str, list[Any]]:
     return {
-        "topics": packed_arrays.texts(entry.topic for entry in progress),
-        "clients": packed_arrays.texts(entry.client for entry in progress),
-        "through": packed_arrays.bigints([entry.through for entry in progress]),
+        "topics": [entry.topic for entry in progress],
+        "clients": [entry.client for entry in progress],
+        "through": [entry.through for entry in progress],
     }
 
 

@@ -42,6 +42,10 @@ from subscriptions.services.subscribe.adoption import adopt, announce_missing
 from subscriptions.services.subscribe.attempts import expire_attempts
 from subscriptions.services.subscribe.settle import settle_attempts
 from subscriptions.services.subscribe.subscribe import resolve_due, subscribe
+from subscriptions.services.subscribe.topic_steps import (
+    RECORD_TOPIC_STEP,
+    record_topic_steps,
+)
 from subscriptions.services.updates import (
     expire_updates,
     renew_subscriptions,
@@ -50,6 +54,7 @@ from subscriptions.services.updates import (
 )
 
 __all__ = [
+    "RECORD_TOPIC_STEP",
     "AlreadySubscribed",
     "DappUnusable",
     "NotReady",
@@ -76,6 +81,7 @@ __all__ = [
     "receive_messages",
     "receive_pages",
     "recheck_documents",
+    "record_topic_steps",
     "renew_subscriptions",
     "replay_due",
     "resolve_due",

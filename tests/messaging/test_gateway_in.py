@@ -1,4 +1,4 @@
-"""A message's way in: stored, committed, acknowledged, in this order, whatever dies."""
+"""Deliveries are stored, committed, then acknowledged, also across crashes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from messaging.models import (
     PartyClient,
     TopicSubscription,
 )
+from runlog import services as runlog
+from subscriptions.services import RECORD_TOPIC_STEP
+from subscriptions.services.subscribe.topic_steps import topic_step
 from tests.messaging.conftest import (
     TAG,
     envelope,
@@ -28,6 +31,7 @@ from tests.messaging.conftest import (
     wait_for,
 )
 from walletconnect.crypto.keys import SymKey
+from walletconnect.notify.steps import Step
 from walletconnect.relay.messages import Publication
 
 QUEUE = f"celery:{settings.CELERY_TASK_DEFAULT_QUEUE}"
@@ -460,21 +464,24 @@ def test_new_messages_start_a_worker(start_gateway, recording_relay, redis_clien
     assert received(key, envelope(key)).topic not in json.dumps(task)
 
 
-def test_a_topic_of_a_run_records_its_step_when_the_relay_confirmed_it(
+def test_a_step_is_recorded_by_its_callback_when_the_relay_confirmed_the_topic(
     start_gateway, recording_relay
 ):
-    from runlog import services as runlog
-
     key = make_key()
     run = key.topic
-    outbox.subscribe(Party.WALLET, [key.topic], run=run, step=7)
+    outbox.subscribe(
+        Party.WALLET,
+        [key.topic],
+        callback=RECORD_TOPIC_STEP,
+        context=topic_step(run, Step.SUBSCRIBE_RESPONSE_TOPIC),
+    )
     assert runlog.of_run(run) == []
     start_gateway(recording_relay.url)
     [step] = wait_for(lambda: runlog.of_run(run))
     assert (step.step, step.actor) == (7, "W1")
     assert step.wire == {"method": "irn_subscribe", "topic": key.topic}
     wait_for(all_confirmed)
-    assert TopicSubscription.objects.get().steps == []
+    assert TopicSubscription.objects.get().callbacks == []
 
 
 def test_a_database_that_drops_all_connections_costs_no_message(

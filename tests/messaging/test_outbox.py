@@ -1,20 +1,32 @@
-"""What services put into the outbox, and what the topics are that a party wants."""
+"""Rows for the gateway: messages to publish, topics to subscribe."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 
 import pytest
 import redis
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
-from common import entropy
+from common import clock, entropy
 from messaging import outbox
+from messaging.confirmations import Confirmed, call_all, on_confirmed
 from messaging.models import OutboxMessage, Party, TopicSubscription
+from runlog import services as runlog
+from subscriptions.services import RECORD_TOPIC_STEP
 from tests.messaging.conftest import digest, make_key, publication, publish
 from walletconnect.crypto.keys import SymKey
 from walletconnect.relay.messages import Publication
+
+CALLBACK = "tests.messaging.test_outbox"
+
+
+@on_confirmed(CALLBACK)
+def ignore(confirmed):
+    pass
+
 
 pytestmark = pytest.mark.usefixtures("canary")
 
@@ -130,22 +142,51 @@ def test_a_topic_that_was_given_up_can_be_wanted_again():
     assert (row.state, row.confirmed_at) == ("wanted", None)
 
 
-def test_a_step_waits_with_its_topic_and_is_not_kept_twice():
-    run = SymKey(entropy.key_bytes()).topic
+def test_a_callback_is_stored_with_its_topic_once():
+    context = {"run": SymKey(entropy.key_bytes()).topic}
     for _ in range(2):
-        outbox.subscribe(Party.WALLET, [TOPIC], run=run, step=7)
-    [draft] = TopicSubscription.objects.get().steps
-    assert (draft["run"], draft["step"], draft["actor"]) == (run, 7, "W1")
+        outbox.subscribe(Party.WALLET, [TOPIC], callback=CALLBACK, context=context)
+    [stored] = TopicSubscription.objects.get().callbacks
+    assert stored == {"callback": CALLBACK, "context": context}
 
 
-def test_a_step_for_a_topic_that_is_heard_already_asks_the_relay_again():
+def test_a_callback_on_a_confirmed_topic_has_the_topic_confirmed_again():
     outbox.subscribe(Party.WALLET, [TOPIC])
     row = TopicSubscription.objects.get()
     TopicSubscription.objects.update(confirmed_at=row.changed_at)
-    outbox.subscribe(Party.WALLET, [TOPIC], run=OTHER, step=20, actor_key="device-2")
+    context = {"device": "device-2"}
+    outbox.subscribe(Party.WALLET, [TOPIC], callback=CALLBACK, context=context)
     row.refresh_from_db()
     assert row.confirmed_at is None
-    assert row.steps[0]["actorKey"] == "device-2"
+    assert row.callbacks[0]["context"] == context
+
+
+def test_the_migration_turns_waiting_steps_into_callbacks():
+    migration = importlib.import_module("messaging.migrations.0002_callbacks_of_topics")
+    forward = migration.Migration.operations[0]
+    outbox.subscribe(Party.WALLET, [TOPIC, OTHER])
+    step = {"run": TOPIC, "step": 20, "actor": "Wx", "wire": {}, "accountId": 1}
+    step["actorKey"] = "device-2"
+    rows = TopicSubscription.objects
+    rows.filter(topic=TOPIC).update(callbacks=[step])
+    with connection.cursor() as cursor:
+        cursor.execute(forward.sql)
+    assert rows.get(topic=OTHER).callbacks == []
+    [stored] = rows.get(topic=TOPIC).callbacks
+    assert stored == {"callback": RECORD_TOPIC_STEP, "context": step}
+    confirmed = Confirmed(TOPIC, stored["context"], clock.now())
+    call_all([(stored["callback"], confirmed)])
+    [record] = runlog.of_run(TOPIC)
+    assert (record.step, record.actor, record.actor_key) == (20, "Wx", "device-2")
+    with connection.cursor() as cursor:
+        cursor.execute(forward.reverse_sql)
+    assert rows.get(topic=TOPIC).callbacks == [step]
+
+
+def test_an_unregistered_callback_is_rejected():
+    with pytest.raises(ValueError, match=r"no callback unknown\.name"):
+        outbox.subscribe(Party.WALLET, [TOPIC], callback="unknown.name")
+    assert not TopicSubscription.objects.exists()
 
 
 @pytest.mark.parametrize("topics", [TOPIC, ["short"], [TOPIC.upper()]])

@@ -250,7 +250,7 @@ def failing_append(relay, monkeypatch):
         raise StoreUnavailable("for this test")
 
     monkeypatch.setattr(relay.hub.store, "append", append)
-    monkeypatch.setattr("relayserver.delivery.publishing.PATIENCE_S", 0)
+    monkeypatch.setattr("relayserver.delivery.publishing.RETRY_FOR_S", 0)
     return release
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.client import ClientConnection
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 
 
 class Refused(Exception):
@@ -152,12 +152,12 @@ class WireClient:
 
     async def closed(self) -> tuple[int, str]:
         """Close code and reason, once the relay has closed the connection."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             await self.socket.wait_closed()
         return self.socket.close_code or 0, self.socket.close_reason or ""
 
     async def until(self, condition: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(PATIENCE_S), self._changed:
+        async with asyncio.timeout(TIMEOUT_S), self._changed:
             await self._changed.wait_for(lambda: condition() or self._reader.done())
         found = condition()
         assert found, f"the connection ended: {self.socket.close_code}"

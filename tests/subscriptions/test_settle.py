@@ -90,7 +90,7 @@ def test_the_settled_run_has_all_steps_of_w1(alice, dapp):
     found = [record.step for record in runlog.of_run(attempt.response_topic)]
     assert found == [1, 2, 3, 4, 5, 6, 14, 15, 16]
     wanted = TopicSubscription.objects.get(topic=dapp.key_of(alice.account).topic)
-    assert [each["step"] for each in wanted.steps] == [17]
+    assert [each["context"]["step"] for each in wanted.callbacks] == [17]
 
 
 # --- refusals -------------------------------------------------------------------------
@@ -251,7 +251,10 @@ def test_every_other_device_of_the_account_has_it_in_the_same_transaction(
     stored = StepRecord.objects.get(run=run, step=19)
     assert (stored.actor, stored.actor_key) == ("Wx", str(other.pk))
     wanted = TopicSubscription.objects.get(topic=row.topic)
-    assert [(each["step"], each["actorKey"]) for each in wanted.steps] == [
+    assert [
+        (each["context"]["step"], each["context"]["actorKey"])
+        for each in wanted.callbacks
+    ] == [
         (17, ""),
         (20, str(other.pk)),
     ]

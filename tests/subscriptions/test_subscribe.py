@@ -49,7 +49,7 @@ def test_the_response_topic_is_wanted_and_its_keys_are_kept(alice, dapp):
     attempt = requested(alice, dapp)
     wanted = TopicSubscription.objects.get(topic=attempt.response_topic)
     assert (wanted.party, wanted.state) == ("wallet", "wanted")
-    assert [step["step"] for step in wanted.steps] == [7]
+    assert [each["context"]["step"] for each in wanted.callbacks] == [7]
     assert sym_keys(Holder.WALLET, [attempt.response_topic])
     assert key_pairs(Holder.WALLET, [attempt.topic_of_key_pair_y])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import uvloop
 from django.core.management.base import BaseCommand
 
-from messaging.gateway.run import run
+from messaging.gateway.run import run_gateway
 from messaging.models import Party
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ class Command(BaseCommand):
             "--party",
             action="append",
             choices=Party.values,
-            help="speak for this party only (may be repeated; default: all)",
+            help="connect as this party only (may be repeated; default: all)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = options["party"] or Party.values
-        run([Party(name) for name in names])
+        uvloop.run(run_gateway([Party(name) for name in names]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    help = "Run a node of the embedded relay until it is told to stop."
+    help = "Run a node of the embedded relay until SIGTERM or Ctrl-C."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default=settings.BIND)
@@ -34,11 +34,13 @@ class Command(BaseCommand):
                     redis_url=settings.REDIS_URL,
                     limits=settings.LIMITS,
                     listening=self._write_port,
-                    handed=inherited_socket(),
+                    inherited=inherited_socket(),
                 )
             )
         except RelayBroken:
-            raise CommandError("the relay ended by itself; see its log") from None
+            raise CommandError(
+                "a background task of the relay ended; see the log"
+            ) from None
 
     def _write_port(self, port: int) -> None:
         self.stdout.write(f"relay listening on port {port}")

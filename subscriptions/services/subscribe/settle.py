@@ -32,6 +32,7 @@ from subscriptions.services.subscribe.attempts import (
     end_attempt,
     move,
 )
+from subscriptions.services.subscribe.topic_steps import RECORD_TOPIC_STEP, topic_step
 from subscriptions.services.wallet import (
     attempt_event,
     describe,
@@ -182,9 +183,12 @@ def _keep_subscription(
     outbox.subscribe(
         Party.WALLET,
         [settlement.notify_topic],
-        run=attempt.response_topic,
-        step=Step.SUBSCRIBE_NOTIFY_TOPIC,
-        account_id=attempt.account_id,
+        callback=RECORD_TOPIC_STEP,
+        context=topic_step(
+            attempt.response_topic,
+            Step.SUBSCRIBE_NOTIFY_TOPIC,
+            account_id=attempt.account_id,
+        ),
     )
     audit(
         "subscription.added",
@@ -236,10 +240,13 @@ def _sync(
         outbox.subscribe(
             Party.WALLET,
             [settlement.notify_topic],
-            run=run,
-            step=Step.PEER_SUBSCRIBE_NOTIFY_TOPIC,
-            account_id=attempt.account_id,
-            actor_key=str(device.pk),
+            callback=RECORD_TOPIC_STEP,
+            context=topic_step(
+                run,
+                Step.PEER_SUBSCRIBE_NOTIFY_TOPIC,
+                account_id=attempt.account_id,
+                actor_key=str(device.pk),
+            ),
         )
     return events
 

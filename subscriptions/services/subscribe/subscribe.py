@@ -37,6 +37,7 @@ from subscriptions.services.errors import (
     UnknownTypes,
 )
 from subscriptions.services.subscribe.attempts import State, end_attempt, move
+from subscriptions.services.subscribe.topic_steps import RECORD_TOPIC_STEP, topic_step
 from subscriptions.services.wallet import (
     attempt_event,
     publish,
@@ -265,9 +266,12 @@ def _request(
     outbox.subscribe(
         Party.WALLET,
         [request.response_topic],
-        run=request.response_topic,
-        step=Step.SUBSCRIBE_RESPONSE_TOPIC,
-        account_id=attempt.account_id,
+        callback=RECORD_TOPIC_STEP,
+        context=topic_step(
+            request.response_topic,
+            Step.SUBSCRIBE_RESPONSE_TOPIC,
+            account_id=attempt.account_id,
+        ),
     )
     runlog.record_all(_drafts(attempt, document, request, key_pair_y))
     record_events([attempt_event(attempt)])
