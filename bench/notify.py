@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.environment import GatewayContext
     from bench.report import Report
     from castserver.models import Project
-    from castserver.services import NotificationDraft
+    from walletconnect.notify.values import NotifyMessage
 
 ACCOUNTS = 10_000
 ONE_CALL = 500
@@ -202,10 +202,10 @@ def _send_chunks(notification_id: str) -> None:
         pass
 
 
-def _draft() -> NotificationDraft:
-    from castserver.services import NotificationDraft
+def _draft() -> NotifyMessage:
+    from walletconnect.notify.values import NotifyMessage
 
-    return NotificationDraft(
+    return NotifyMessage(
         type="alerts",
         title="A proposal is open",
         body="x" * 200,

@@ -1,7 +1,6 @@
-"""The dapp side in the admin: looked at, never changed by hand. No secret is shown.
+"""Read-only admin pages, except that a webhook event can be sent again.
 
-Sealed columns, digests and the texts of answers are left out. What an administrator may do
-is send a webhook event once more.
+Sealed columns, digests and the bytes of answers are hidden.
 """
 
 from __future__ import annotations

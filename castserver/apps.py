@@ -1,4 +1,4 @@
-"""Tells Django that ``castserver`` is an app."""
+"""App configuration: registers the sealed column."""
 
 from __future__ import annotations
 

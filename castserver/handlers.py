@@ -1,9 +1,8 @@
-"""What the Cast Server does with messages from the relay, one function per tag.
+"""Handlers of the Cast Server for messages from the relay, one function per tag.
 
-protocol.md, sections 5.1, 5.6 and 10.1. Identities are looked up before the transaction,
-because a Keys Server may be far away; the rest is one service call. What else is heard on
-notify topics (answers of other wallets to a delete, and the like) has no handler here and
-is dropped unopened.
+Identities are looked up before the transaction, because a Keys Server may take seconds; the
+rest is one service call. Other tags on notify topics (such as wallets' responses to a
+delete) have no handler and are dropped unopened.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def on_notify_delete(messages: list[Inbound]) -> Declined:
 
 @handles(Party.CAST, Tag.NOTIFY_MESSAGE_RESPONSE, prepare=receipts.look_up)
 def on_notify_message_response(messages: list[Inbound]) -> Declined:
-    return receipts.take_all(messages)
+    return receipts.store_receipts(messages)
 
 
 @handles(

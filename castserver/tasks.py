@@ -1,4 +1,4 @@
-"""What the Cast Server does by task: each finds due rows by itself, so repeats are harmless."""
+"""Celery tasks. Each finds its due rows itself, so a lost or repeated run is harmless."""
 
 from __future__ import annotations
 

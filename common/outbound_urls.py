@@ -21,6 +21,16 @@ USUAL_PORTS = {"https": HTTPS_PORT, "http": 80}
 MAX_URL = 2048
 # RFC 3986 allows none of these anywhere, and parsers differ about what they mean.
 FORBIDDEN = ' \\"<>'
+# Names that no public DNS server answers: RFC 6761, 6762, 7686, 8375, and ICANN's
+# reservation of `internal`. `example` and `test` are not here: tests and docs use them.
+PRIVATE_SUFFIXES = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".invalid",
+    ".onion",
+    ".home.arpa",
+)
 
 
 class OutboundError(Exception):
@@ -105,8 +115,8 @@ def _check_public(host: str) -> None:
     try:
         public = is_public(ipaddress.ip_address(host))
     except ValueError:
-        # A name without a dot is one of an inner network.
-        public = "." in host
+        # A name without a dot belongs to an inner network, as do the special-use names.
+        public = "." in host and not host.endswith(PRIVATE_SUFFIXES)
     if not public:
         raise OutboundRefused("the host is not on the public Internet")
 

@@ -28,6 +28,7 @@ from syncstore.models import ColdStart
 from syncstore.services import enable_sync, message_to_sign
 from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.notify.steps import Actor, Step
+from walletconnect.notify.values import NotifyMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,11 +213,11 @@ class Demonstration:
         self, project: Project, subscription: Subscription
     ) -> NotifyMessageRecord:
         types = [name for name, each in subscription.scope.items() if each["enabled"]]
-        draft = cast.NotificationDraft(
-            type=types[0], title=TITLE, body=BODY, icon="", url=self.dapp_url
+        message = NotifyMessage(
+            type=types[0], title=TITLE, body=BODY, url=self.dapp_url
         )
         address = self._known_account.address
-        outcome = cast.notify(project, draft, [address])
+        outcome = cast.notify(project, message, [address])
         if address not in outcome.sent:
             reasons = [each.reason for each in outcome.failed] or ["not found"]
             raise DemoFailed(f"the notification was not sent: {'; '.join(reasons)}")

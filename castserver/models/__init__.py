@@ -1,7 +1,7 @@
-"""The dapp side's rows: projects, who subscribed, what was sent, who has to be told.
+"""Models of the Cast Server: projects, subscribers, notifications, webhooks.
 
-Spec: servers/notify ("Cast Server" in the seed). Keys X, Z, P and the authentication
-keys are in the keychain; API secrets are kept as keyed digests only.
+Spec: servers/notify. Private keys (X, P, authentication) are in the keychain; API secrets
+are stored as keyed digests.
 """
 
 from __future__ import annotations

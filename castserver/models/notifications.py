@@ -1,4 +1,4 @@
-"""What dapps asked us to send, and what became of it."""
+"""Notifications of dapps, their deliveries to subscribers, and accounts left out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from django.db import models
 
 from castserver.models.projects import Project
 from castserver.models.subscribers import ACCOUNT_LENGTH, Subscriber
+from common import clock
+from walletconnect.notify.values import NotifyMessage
 
 
 class Notification(models.Model):
-    """What a dapp asked us to send, once per call."""
+    """The content of one call of ``notify``; its deliveries name the receivers."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(
         Project, on_delete=models.CASCADE, related_name="notifications"
     )
-    # The dapp's own `notification_id`: the first content of an id stays.
+    # The dapp's own `notification_id`. Calls that repeat it add receivers and do not
+    # change the content: a notification that was received cannot be edited.
     idempotency_key = models.CharField(max_length=255, blank=True)
     type = models.CharField(max_length=64)
     title = models.CharField(max_length=64)
@@ -44,12 +47,39 @@ class Notification(models.Model):
     def __str__(self) -> str:
         return self.title
 
+    @classmethod
+    def of(
+        cls, project: Project, message: NotifyMessage, *, notification_id: str = ""
+    ) -> Notification:
+        """An unsaved row."""
+        return cls(
+            project=project,
+            idempotency_key=notification_id,
+            type=message.type,
+            title=message.title,
+            body=message.body,
+            icon=message.icon,
+            url=message.url,
+            created_at=clock.now(),
+        )
+
+    @property
+    def message(self) -> NotifyMessage:
+        return NotifyMessage(
+            type=self.type,
+            title=self.title,
+            body=self.body,
+            icon=self.icon,
+            url=self.url,
+        )
+
 
 class Delivery(models.Model):
-    """A notification on its way to one subscriber; ends in a receipt.
+    """One notification for one subscriber.
 
-    Ids are ordered by time: newest first is the order of the later generation's pages.
-    Ten thousand rows at a time are usual, so no index repeats what another begins with.
+    Ids are ordered by time: pages of ``wc_notifyGetNotifications`` are newest first.
+    A call may insert ten thousand rows, so the foreign keys have no index of their own
+    where a constraint begins with the same column.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -64,7 +94,7 @@ class Delivery(models.Model):
     )
     rpc_id = models.BigIntegerField("JSON-RPC id")
     created_at = models.DateTimeField()
-    # Empty: its message still has to be built and put in the outbox.
+    # Null until the message is in the outbox.
     sent_at = models.DateTimeField(null=True, blank=True)
     receipt_at = models.DateTimeField(null=True, blank=True)
     read_at = models.DateTimeField(null=True, blank=True)
@@ -95,7 +125,7 @@ class Delivery(models.Model):
 
 
 class Undelivered(models.Model):
-    """An account that a notification was meant for and did not go to, and why."""
+    """An account named by a call that got no delivery, and the reason."""
 
     notification = models.ForeignKey(
         Notification,

@@ -8,6 +8,7 @@ from django.db import models
 from django.urls import reverse
 
 from common.work_queue import Leased
+from walletconnect.notify.values import NotifyMessage
 
 PROJECT_ID_LENGTH = 32
 DIGEST_LENGTH = 64
@@ -23,11 +24,11 @@ class Project(models.Model):
     slug = models.SlugField(max_length=64, unique=True)
     description = models.CharField(max_length=255, blank=True)
     icon = models.CharField(max_length=255, blank=True)
-    # Without a domain of its own a dapp lives at <public url>/dapps/<slug>.
+    # A hosted dapp has no domain of its own: <public url>/dapps/<slug>.
     url = models.CharField(max_length=512, unique=True)
     is_hosted = models.BooleanField(default=False)
     is_demo = models.BooleanField(default=False)
-    # Links in notifications lead through /cast/v1/notification/<id>, which counts.
+    # Links in notifications go through /cast/v1/notification/<id>, which counts them.
     counts_clicks = models.BooleanField(default=False)
     # accounts.User is below this app, but a project may outlive its owner.
     owner = models.ForeignKey(
@@ -47,12 +48,12 @@ class Project(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        """Where the document of a hosted dapp is, below our own public URL."""
+        """Path of the dapp's did.json below our own public URL."""
         return reverse("castserver:did-document", args=[self.slug])
 
 
 class ProjectSecret(models.Model):
-    """A bearer secret of a project, as keyed digest; shown once, when made."""
+    """A bearer secret of a project, stored as a keyed digest; shown once, when made."""
 
     project = models.ForeignKey(
         Project, on_delete=models.CASCADE, related_name="secrets"
@@ -68,10 +69,9 @@ class ProjectSecret(models.Model):
 
 
 class NotificationType(models.Model):
-    """A kind of notification that a person can allow or refuse.
+    """A kind of notification that a subscriber can allow or refuse.
 
-    ``type_id`` is what scopes and notifications carry, often a UUID; ``name`` is what
-    people read.
+    Scopes and notifications carry ``type_id``, often a UUID; ``name`` is for people.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="types")
@@ -94,7 +94,7 @@ class NotificationType(models.Model):
 
 
 class WelcomeNotification(models.Model):
-    """What every new subscriber of a project is sent once."""
+    """The notification that every new subscriber of a project gets once."""
 
     project = models.OneToOneField(
         Project, on_delete=models.CASCADE, primary_key=True, related_name="welcome"
@@ -104,8 +104,7 @@ class WelcomeNotification(models.Model):
     title = models.CharField(max_length=64)
     body = models.CharField(max_length=255)
     url = models.CharField(max_length=255, blank=True)
-    # The notification that deliveries of this content belong to; empty until the
-    # first is sent, and again after the content changed.
+    # Null until the first delivery of this content, and again after it changed.
     notification = models.ForeignKey(
         "castserver.Notification",
         null=True,
@@ -117,20 +116,27 @@ class WelcomeNotification(models.Model):
     def __str__(self) -> str:
         return self.title
 
+    @property
+    def message(self) -> NotifyMessage:
+        return NotifyMessage(
+            type=self.type, title=self.title, body=self.body, url=self.url
+        )
+
 
 class IdempotentCall(Leased):
-    """A REST call that carried an ``Idempotency-Key``, and the answer it got.
+    """A REST call with an ``Idempotency-Key``, and its response.
 
-    Written before the work begins; the answer is written in the transaction of the
-    work. A row without answer is a call that is running, or one that was cut off: then
-    its lease is void and a repeat takes over.
+    Committed before the work begins; the response is written in the transaction of the
+    work. A row without a response is a call that is running, or one whose process died:
+    then its lease is void and a repeat takes over.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
     request_digest = models.CharField(max_length=DIGEST_LENGTH)
     status = models.PositiveSmallIntegerField(null=True, blank=True)
-    # Sealed: an answer may show a secret that is shown once. Empty while it runs.
+    # Sealed, because the response to a registration contains the webhook's secret.
+    # Empty while the call runs.
     answer = models.BinaryField(default=b"")
     created_at = models.DateTimeField(db_index=True)
 
@@ -146,9 +152,9 @@ class IdempotentCall(Leased):
 
 
 class ServerKeys(models.Model):
-    """The Cast Server's own public keys, which watchers address. One row.
+    """The Cast Server's own public keys, published in ``/.well-known/did.json``. One row.
 
-    The later generation of clients finds them in ``/.well-known/did.json``.
+    Clients send ``wc_notifyWatchSubscriptions`` to them.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True)

@@ -1,4 +1,4 @@
-"""Who subscribed, who watches, and the answers that they were given."""
+"""Subscribers, watchers, and the answers to their requests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
 class Subscriber(models.Model):
     """An account that subscribed: one row per notify topic.
 
-    An account may have several, because every subscribe of an August client makes a
-    new key P, and the topics it got before stay alive.
+    An account may have several: every subscribe of a v0 client makes a new key P, and
+    the earlier topics stay live because other devices may use them.
     """
 
     project = models.ForeignKey(
@@ -39,18 +39,19 @@ class Subscriber(models.Model):
     account = models.CharField(
         "CAIP-10", max_length=ACCOUNT_LENGTH, help_text="as the wallet spells it"
     )
-    # What accounts are compared by: of eip155 the address alone, in lower case.
+    # Accounts are compared by this: of eip155 the address alone, in lower case.
     account_key = models.CharField(max_length=ACCOUNT_LENGTH)
     topic = models.CharField("notify topic", max_length=64, unique=True)
     scope = models.JSONField(help_text="enabled type names")
-    # The app claim of the wallet, repeated to it: a URL, or a did:web.
+    # The claim `app` of the wallet: a URL (v0) or a did:web (v1). Messages repeat it,
+    # because clients compare the text.
     app = models.CharField(max_length=300)
     expires_at = models.DateTimeField()
     subscription_hash = models.CharField(
         max_length=64, help_text="sha256 of the last subscriptionAuth or updateAuth"
     )
-    # The account's last accepted word: as the wallet's clock dates it, as ours does,
-    # and whose it was.
+    # The last accepted request: its `iat` by the wallet's clock, the time by ours, and
+    # the identity key that signed it.
     last_iat = models.BigIntegerField(help_text="seconds")
     last_word_at = models.DateTimeField()
     identity_did = models.CharField("did:key", max_length=64)
@@ -58,16 +59,16 @@ class Subscriber(models.Model):
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
     delete_reason = models.CharField(max_length=200, blank=True)
-    # When the account said it leaves, seconds; a subscribe signed before is refused.
+    # `iat` of the delete, seconds; a subscribe that was signed earlier is refused.
     delete_iat = models.BigIntegerField(null=True, blank=True)
-    # The row outlives its key P: it remembers the account's last word.
+    # Key P is deleted after 31 days; the row stays because of `delete_iat`.
     keys_forgotten = models.BooleanField(default=False)
 
     objects = SubscriberQuerySet.as_manager()
 
     class Meta:
         indexes: ClassVar = [
-            # Deleted rows too: the last delete of an account outlives it.
+            # Includes deleted rows: a subscribe needs the last delete of its account.
             models.Index(
                 fields=["project", "account_key"], name="subscriber_by_account"
             ),
@@ -90,10 +91,10 @@ class Subscriber(models.Model):
         return self.deleted_at is None and now < self.expires_at
 
     def last_iat_for(self, identity_did: str) -> int:
-        """What a further word of ``identity_did`` must not be older than.
+        """The oldest ``iat`` that a further request of ``identity_did`` may have.
 
-        One device has one clock, right or wrong. Another one must not be locked out by
-        it, so for that the last word is no later than when we heard it.
+        A device orders its own requests by its clock, right or wrong. For another device
+        a clock that is ahead does not count: otherwise it would be locked out until then.
         """
         if identity_did == self.identity_did:
             return self.last_iat
@@ -101,22 +102,22 @@ class Subscriber(models.Model):
 
 
 class Answer(models.Model):
-    """The stored answer to a request: the same request always gets the same bytes."""
+    """The answer to a request; a repeat of the request gets the same bytes."""
 
-    # Empty for an answer of the Cast Server itself (to a watcher).
+    # Null for answers to watchers, which are of the Cast Server itself.
     project = models.ForeignKey(
         Project, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
     )
     request_topic = models.CharField(max_length=64)
     request_message_id = models.CharField(max_length=64)
-    # With a fresh key Y the response topic names the wallet's attempt, so that a
-    # request that was sealed twice is still one request.
+    # Key Y is fresh for every attempt, so the response topic identifies the attempt: a
+    # request that was sealed twice is found by it.
     response_topic = models.CharField(max_length=64)
     rpc_id = models.CharField(max_length=64)
     message = models.TextField()
     tag = models.IntegerField()
     ttl = models.PositiveIntegerField()
-    # What the request made; an answer for something deleted is not sent again.
+    # The answer is not sent again once this has ended.
     subscriber = models.ForeignKey(
         Subscriber, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
     )
@@ -144,7 +145,7 @@ class WatcherQuerySet(models.QuerySet["Watcher"]):
 
 
 class Watcher(models.Model):
-    """A client of the later generation that wants to hear of an account's changes."""
+    """A v1 client that receives changes of an account's subscriptions."""
 
     account = models.CharField("CAIP-10", max_length=ACCOUNT_LENGTH)
     account_key = models.CharField(max_length=ACCOUNT_LENGTH, db_index=True)
@@ -152,7 +153,7 @@ class Watcher(models.Model):
     # The only app it may see; empty: all apps.
     app_domain = models.CharField(max_length=512, blank=True)
     response_topic = models.CharField(max_length=64, db_index=True)
-    # The client's major version; empty in those that do not say.
+    # The client's major version; empty if the claim is absent.
     mjv = models.CharField(max_length=16, blank=True)
     expires_at = models.DateTimeField(db_index=True)
     created_at = models.DateTimeField()
@@ -164,14 +165,14 @@ class Watcher(models.Model):
 
 
 class ChangedSubscriptions(models.Model):
-    """The subscriptions of an account changed: its watchers have to be told.
+    """A change of an account's subscriptions that its watchers have not received yet.
 
-    Rows wait a moment, so that changes close together make one announcement.
+    Rows wait 100 ms, so that changes close together make one announcement.
     """
 
     account_key = models.CharField(max_length=ACCOUNT_LENGTH)
     app_domain = models.CharField(max_length=512)
-    # Who made the change and learns of it from the answer.
+    # The identity key that made the change and receives it in the answer.
     source_did = models.CharField(max_length=64, blank=True)
     due_at = models.DateTimeField(db_index=True)
 

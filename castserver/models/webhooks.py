@@ -1,4 +1,4 @@
-"""Where dapps want to hear of subscribers, and every attempt to tell them."""
+"""Webhooks, their queued events and every attempt to deliver one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from common.work_queue import WorkItem
 
 
 class Webhook(models.Model):
-    """Where a dapp wants to hear of subscribers coming and going.
+    """An address of a dapp that receives ``subscribed`` and ``unsubscribed`` events.
 
-    Its secret is in the keychain, as is the one before it until
-    ``previous_secret_until``: meanwhile events are signed with both.
+    Its secret is in the keychain. Until ``previous_secret_until`` the previous one is
+    too, and events are signed with both.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -35,9 +35,10 @@ class Webhook(models.Model):
 
 
 class WebhookDelivery(WorkItem):
-    """One event for one webhook: signed, retried on a schedule, visible.
+    """One event for one webhook, retried on a schedule.
 
-    ``id`` is the ``webhook-id`` that the receiver sees, the same at every attempt.
+    ``id`` is the header ``webhook-id``: the same at every attempt, so that receivers can
+    drop repeats.
     """
 
     class State(models.TextChoices):
@@ -71,7 +72,7 @@ class WebhookDelivery(WorkItem):
 
 
 class WebhookAttempt(models.Model):
-    """One try of a delivery, as a dapp owner sees it in the log."""
+    """One attempt of a delivery, for the log that the dapp's owner sees."""
 
     delivery = models.ForeignKey(
         WebhookDelivery, on_delete=models.CASCADE, related_name="tries"

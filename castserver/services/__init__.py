@@ -1,4 +1,4 @@
-"""What the dapp side offers to pages and commands; the protocol's doors are in the modules."""
+"""The services that pages and commands use. Handlers import the modules directly."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMa
 from castserver.services.notifications.notify import (
     Audience,
     Failure,
-    NotificationDraft,
     NotifyOutcome,
     audience,
     notify,
     notify_everyone,
 )
 from castserver.services.notifications.welcome import (
-    WelcomeDraft,
     set_welcome,
     welcome_of,
 )
@@ -47,12 +45,10 @@ __all__ = [
     "Failure",
     "Invalid",
     "Missing",
-    "NotificationDraft",
     "NotifyOutcome",
     "Taken",
     "TooMany",
     "TypeDraft",
-    "WelcomeDraft",
     "accounts_of",
     "add_secret",
     "audience",

@@ -1,10 +1,10 @@
-"""Why a service of the dapp side said no. The REST API and the console show it."""
+"""Errors of the Cast Server's services, shown by the REST API and the console."""
 
 from __future__ import annotations
 
 
 class CastError(Exception):
-    """The caller's fault. ``field`` names the value to blame, if one is."""
+    """The caller's fault. ``field`` is the name of the wrong value, if it is one value."""
 
     def __init__(self, reason: str, *, field: str | None = None) -> None:
         super().__init__(reason)
@@ -13,19 +13,19 @@ class CastError(Exception):
 
 
 class Invalid(CastError):
-    """A value that can never be right."""
+    """A value that is never accepted."""
 
 
 class Taken(CastError):
-    """A value that is somebody else's already."""
+    """A value that another project has already."""
 
 
 class Missing(CastError):
-    """There is no such thing, or it is not the caller's: both look the same."""
+    """It does not exist, or is not the caller's: the two are not distinguished."""
 
 
 class NotNow(CastError):
-    """``retry_after`` seconds from now the same call may succeed."""
+    """The same call may succeed in ``retry_after`` seconds."""
 
     def __init__(
         self,
@@ -43,4 +43,4 @@ class TooMany(NotNow):
 
 
 class StillRunning(NotNow):
-    """An earlier call that is the same has not ended."""
+    """The first call with the same ``Idempotency-Key`` has not ended."""

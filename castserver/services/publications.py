@@ -1,4 +1,4 @@
-"""From the core's messages to the outbox of the Cast Server."""
+"""The outbox of the Cast Server."""
 
 from __future__ import annotations
 

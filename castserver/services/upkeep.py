@@ -1,4 +1,4 @@
-"""What time does to the rows of the dapp side."""
+"""Periodic upkeep: expired subscribers, and rows and keys past their retention."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from keychain.services import Holder, forget
 from messaging import outbox
 from messaging.models import Party
 
-BATCH: Final = 500
+BATCH_SIZE: Final = 500
 EXPIRED: Final = "expired"
-# Longer than any message that could still ask for them again.
+# A request lives 30 days on the relay at most, and may arrive again until then.
 KEEP_ANSWERS: Final = timedelta(days=31)
 KEEP_WEBHOOK_LOG: Final = timedelta(days=30)
 
 
 def expire_subscribers() -> int:
-    """End subscriptions past their expiry, tell the dapps, leave their topics."""
+    """End expired subscriptions, queue webhook events and unsubscribe from the topics."""
     return repeat(_expire_batch)
 
 
@@ -44,7 +44,7 @@ def _expire_batch() -> int:
             Subscriber.objects.select_for_update(skip_locked=True, of=("self",))
             .select_related("project")
             .filter(deleted_at=None, expires_at__lte=now)
-            .order_by("expires_at")[:BATCH]
+            .order_by("expires_at")[:BATCH_SIZE]
         )
         if not ended:
             return 0
@@ -52,14 +52,14 @@ def _expire_batch() -> int:
             deleted_at=now, delete_reason=EXPIRED
         )
         drop_topics([each.topic for each in ended])
-        queue_events(gone_events(ended))
+        queue_events(unsubscribed_events(ended))
     return len(ended)
 
 
-def gone_events(ended: list[Subscriber]) -> list[SubscriberEvent]:
-    """``unsubscribed`` for each account that has no topic left, once."""
+def unsubscribed_events(ended: list[Subscriber]) -> list[SubscriberEvent]:
+    """One ``unsubscribed`` event for each account that has no topic left at the dapp."""
     keys = {(each.project_id, each.account_key): each for each in ended}
-    staying = set(
+    remaining = set(
         Subscriber.objects.live(clock.now())
         .filter(
             project_id__in={project_id for project_id, _ in keys},
@@ -75,21 +75,20 @@ def gone_events(ended: list[Subscriber]) -> list[SubscriberEvent]:
             account=each.account,
         )
         for key, each in keys.items()
-        if key not in staying
+        if key not in remaining
     ]
 
 
 def drop_topics(topics: list[str]) -> None:
-    """Stop listening to notify topics. Their keys stay until ``prune``.
+    """Unsubscribe from notify topics; their keys stay until ``prune``.
 
-    A message that is still on its way can then be recognised, and an answer that is in
-    the outbox does not need them.
+    With its key a late message is recognised as one of an ended subscription.
     """
     outbox.unsubscribe(Party.CAST, topics)
 
 
 def prune() -> int:
-    """Drop what nothing can ask for any more; how many rows went."""
+    """Delete rows past their retention; returns how many."""
     now = clock.now()
     counts = [
         Answer.objects.filter(created_at__lte=now - KEEP_ANSWERS).delete()[0],
@@ -107,7 +106,7 @@ def _prune_watchers() -> int:
     gone = list(
         Watcher.objects.filter(expires_at__lte=clock.now()).values_list(
             "pk", "response_topic"
-        )[:BATCH]
+        )[:BATCH_SIZE]
     )
     if not gone:
         return 0
@@ -118,12 +117,12 @@ def _prune_watchers() -> int:
 
 
 def _forget_keys_of_deleted() -> int:
-    """Delete the keys P of topics that were left long ago; the rows stay as tombstones."""
+    """Delete the keys P of topics that ended 31 days ago; the rows stay as tombstones."""
     before = clock.now() - KEEP_ANSWERS
     topics = list(
         Subscriber.objects.filter(deleted_at__lte=before, keys_forgotten=False)
         .order_by("deleted_at")
-        .values_list("topic", flat=True)[:BATCH]
+        .values_list("topic", flat=True)[:BATCH_SIZE]
     )
     if not topics:
         return 0

@@ -1,6 +1,6 @@
-"""Sending over REST, welcoming, and what dapps may ask about their subscribers.
+"""REST calls that send notifications and read subscribers.
 
-Spec: servers/notify/notify-server-api.md, "Notify"; protocol.md, sections 6 and 10.5.
+Spec: servers/notify/notify-server-api.md, "Notify".
 """
 
 from __future__ import annotations
@@ -15,11 +15,7 @@ from pydantic import Field
 from castserver.services.errors import Invalid, Missing
 from castserver.services.idempotency import Outcome
 from castserver.services.notifications import read_state, welcome
-from castserver.services.notifications.notify import (
-    NotificationDraft,
-    NotifyOutcome,
-    notify,
-)
+from castserver.services.notifications.notify import NotifyOutcome, notify
 from castserver.services.subscribers import queries
 from castserver.views import schemas
 from castserver.views.api import api, project_of, served
@@ -63,7 +59,7 @@ def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
     tags=["Notifications"],
 )
 def post_notify(request: HttpRequest, call: schemas.NotifyIn) -> Any:
-    """Every account ends in one list of the answer, spelled as it was given."""
+    """Every account is in one list of the answer, as it was given."""
     project = project_of(request)
     return _notify(request, project, [call])
 
@@ -93,10 +89,18 @@ def _notify(
     rate: dict[str, str] = {}
 
     def work() -> Outcome:
-        # In here, because a repeat spends no quota.
+        # Inside, because a repeat with the same Idempotency-Key uses up no quota.
         rate.update(enforce_rate("notify_project", project.pk).headers())
-        outcomes = [notify(project, _draft(call), call.accounts) for call in calls]
-        return Outcome(200, _told(outcomes))
+        outcomes = [
+            notify(
+                project,
+                call.notification.message(),
+                call.accounts,
+                notification_id=call.notification_id or "",
+            )
+            for call in calls
+        ]
+        return Outcome(200, _response_value(outcomes))
 
     response = answer_once(request, project, work=work)
     for name, value in rate.items():
@@ -104,18 +108,7 @@ def _notify(
     return response
 
 
-def _draft(call: schemas.NotifyIn) -> NotificationDraft:
-    return NotificationDraft(
-        type=call.notification.type,
-        title=call.notification.title,
-        body=call.notification.body,
-        icon=call.notification.icon or "",
-        url=call.notification.url or "",
-        notification_id=call.notification_id or "",
-    )
-
-
-def _told(outcomes: list[NotifyOutcome]) -> dict[str, object]:
+def _response_value(outcomes: list[NotifyOutcome]) -> dict[str, object]:
     not_found = [text for each in outcomes for text in each.not_found]
     return {
         "sent": [text for each in outcomes for text in each.sent],
@@ -188,16 +181,7 @@ def get_welcome_notification(request: HttpRequest) -> Any:
     tags=["Notifications"],
 )
 def post_welcome_notification(request: HttpRequest, value: schemas.WelcomeValue) -> Any:
-    welcome.set_welcome(
-        project_of(request),
-        welcome.WelcomeDraft(
-            enabled=value.enabled,
-            type=value.type,
-            title=value.title,
-            body=value.body,
-            url=value.url or "",
-        ),
-    )
+    welcome.set_welcome(project_of(request), value.message(), enabled=value.enabled)
     return HttpResponse(status=204)
 
 

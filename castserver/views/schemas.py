@@ -1,7 +1,7 @@
-"""What travels over the Cast API, as its OpenAPI description shows it.
+"""Requests and responses of the Cast API, as its OpenAPI description shows them.
 
-Spec: servers/notify/notify-server-api.md; protocol.md, sections 6 and 10.5. Where callers
-of different generations know a member by different names, answers carry all of them.
+Spec: servers/notify/notify-server-api.md. Servers of different years named some members
+differently; responses carry all names.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from django.conf import settings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from common.dapp_urls import MAX_DAPP_URL, parse_dapp_url
+from common.links import check_link
 from common.outbound import OutboundRefused, check_url
 from common.outbound_urls import MAX_URL
+from walletconnect.notify.values import NotifyMessage
 
 LIMITS = settings.LIMITS
 
@@ -22,8 +24,8 @@ LIMITS = settings.LIMITS
 LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 TYPE_NAME = r"^[A-Za-z0-9_./-]{1,36}$"
-# Addresses are checked by ``common``; the patterns only describe what passes there to
-# readers of the API description, which has no better word for it.
+# Addresses are validated by ``common``. The patterns only describe to readers of the API
+# description what it accepts: OpenAPI has no format for "https address of a public host".
 HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
 HOST = rf"({HOST_LABEL}\.){{1,6}}[A-Za-z]([A-Za-z0-9-]{{0,30}}[A-Za-z0-9])?"
 PORT = r"(:(6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
@@ -31,6 +33,7 @@ PATH = r"(/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9_.~!$&'()*+,;=:@-]*)*/?"
 QUERY = r"(\?[A-Za-z0-9_.~!$&'()*+,;=:@/?%-]*)?"
 WEB_URL = rf"^https?://{HOST}{PORT}{PATH}{QUERY}$"
 DOMAIN = rf"^{HOST}{PORT}{PATH}$"
+LINK_URL = rf"https://{HOST}{PORT}{PATH}{QUERY}"
 
 
 def _dapp_address(text: str) -> str:
@@ -46,10 +49,46 @@ def _outside_address(text: str) -> str:
     return text
 
 
+def _link(text: str) -> str:
+    check_link(text)
+    return text
+
+
 def _described(pattern: str, max_length: int) -> Any:
     return Field(json_schema_extra={"pattern": pattern, "maxLength": max_length})
 
 
+def _optional_link(text: str) -> str:
+    return _link(text) if text else text
+
+
+_LINK_PATTERN = Field(json_schema_extra={"pattern": f"^{LINK_URL}$"})
+_MAYBE_PATTERN = Field(json_schema_extra={"pattern": f"^({LINK_URL})?$"})
+
+Link = Annotated[
+    str,
+    Field(min_length=1, max_length=LIMITS.url_chars),
+    AfterValidator(_link),
+    _LINK_PATTERN,
+]
+Icon = Annotated[
+    str,
+    Field(min_length=1, max_length=LIMITS.icon_chars),
+    AfterValidator(_link),
+    _LINK_PATTERN,
+]
+MaybeLink = Annotated[
+    str,
+    Field(max_length=LIMITS.url_chars),
+    AfterValidator(_optional_link),
+    _MAYBE_PATTERN,
+]
+MaybeIcon = Annotated[
+    str,
+    Field(max_length=LIMITS.icon_chars),
+    AfterValidator(_optional_link),
+    _MAYBE_PATTERN,
+]
 Line = Annotated[str, Field(pattern=LINE)]
 TypeName = Annotated[str, Field(pattern=TYPE_NAME, examples=["alerts"])]
 Account = Annotated[
@@ -64,7 +103,7 @@ Account = Annotated[
 
 
 class Value(BaseModel):
-    """Types are taken as they are: a number is no text, a text no number."""
+    """Strict types: a number is not accepted as text, nor text as a number."""
 
     model_config = ConfigDict(strict=True)
 
@@ -72,7 +111,7 @@ class Value(BaseModel):
 class Problem(BaseModel):
     """RFC 9457, with the members ``reason`` and ``error`` of the earlier servers.
 
-    An answer of 503 comes without those two.
+    Responses with 503 have neither.
     """
 
     type: str
@@ -132,24 +171,19 @@ class NotificationIn(Value):
     body: Annotated[
         str, Field(min_length=1, max_length=LIMITS.body_chars, pattern=TEXT)
     ]
-    # May be empty: so they come from dapps of 2023, and from the tests of notify-client.
-    icon: Annotated[str, Field(max_length=LIMITS.icon_chars, pattern=LINE)] | None = (
-        None
-    )
-    url: Annotated[str, Field(max_length=LIMITS.url_chars, pattern=LINE)] | None = None
+    # May be empty: dapps of 2023 and the tests of notify-client send them so.
+    icon: MaybeIcon | None = None
+    url: MaybeLink | None = None
+
+    def message(self) -> NotifyMessage:
+        return NotifyMessage(**self.model_dump(exclude_none=True))
 
 
 class NotificationV1In(NotificationIn):
-    """Icon and link are present or absent, never empty: as the server of 2024 has it."""
+    """Icon and link are present or absent, never empty, as on the server of 2024."""
 
-    icon: (
-        Annotated[str, Field(min_length=1, max_length=LIMITS.icon_chars, pattern=LINE)]
-        | None
-    ) = None
-    url: (
-        Annotated[str, Field(min_length=1, max_length=LIMITS.url_chars, pattern=LINE)]
-        | None
-    ) = None
+    icon: Icon | None = None
+    url: Link | None = None
 
 
 Accounts = Annotated[list[Account], Field(max_length=LIMITS.notify_accounts)]
@@ -189,10 +223,11 @@ class WelcomeValue(Value):
     body: Annotated[
         str, Field(min_length=1, max_length=LIMITS.body_chars, pattern=TEXT)
     ]
-    url: (
-        Annotated[str, Field(min_length=1, max_length=LIMITS.url_chars, pattern=LINE)]
-        | None
-    ) = None
+    url: Link | None = None
+
+    def message(self) -> NotifyMessage:
+        members = self.model_dump(exclude_none=True, exclude={"enabled"})
+        return NotifyMessage(**members)
 
 
 # --- subscribers ----------------------------------------------------------------------
@@ -210,12 +245,12 @@ class SubscriberOut(BaseModel):
 
 
 class TypeIn(Value):
-    """``id`` is what scopes and notifications carry; ``name`` (else the id) is shown."""
+    """Scopes and notifications carry ``id``; ``name`` (default: the id) is shown."""
 
     id: TypeName
     name: Annotated[str, Field(max_length=64, pattern=LINE)] | None = None
     description: Annotated[str, Field(max_length=255, pattern=LINE)] | None = None
-    icon: Annotated[str, Field(max_length=255, pattern=LINE)] | None = None
+    icon: MaybeIcon | None = None
 
 
 class TypeOut(BaseModel):
@@ -246,14 +281,14 @@ WebhookUrl = Annotated[
 
 
 class WebhookIn(Value):
-    """``url`` is the specification's word for ``webhook``; either will do."""
+    """``url`` is the specification's name for ``webhook``; either is accepted."""
 
     events: Annotated[list[EventName], Field(min_length=1, max_length=2)]
     webhook: WebhookUrl
 
     @model_validator(mode="before")
     @classmethod
-    def _know_both_words(cls, value: Any) -> Any:
+    def _accept_both_names(cls, value: Any) -> Any:
         if isinstance(value, dict) and "webhook" not in value and "url" in value:
             return {**value, "webhook": value["url"]}
         return value

@@ -19,7 +19,6 @@ from accounts.models import account_key
 from castserver.models import WebhookDelivery
 from castserver.services.errors import CastError
 from castserver.services.notifications.notify import (
-    NotificationDraft,
     audience,
     notify,
     notify_everyone,
@@ -39,6 +38,7 @@ from dashboard.submissions import (
 from dashboard.views.console import SECTION, explain_refusal, of_project, project_page
 from dashboard.views.responses import Confirmation, confirmation
 from walletconnect.identity.did import AccountId
+from walletconnect.notify.values import NotifyMessage
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -100,19 +100,17 @@ def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOut
             retry_after=verdict.retry_after,
         )
     entered = form.cleaned_data
-    draft = NotificationDraft(
-        type=entered["type"],
-        title=entered["title"],
-        body=entered["body"],
-        icon=entered["icon"],
-        url=entered["url"],
-        notification_id=f"console-{request.user.pk}-{_send_key(request)}",
+    message = NotifyMessage(
+        **{name: entered[name] for name in ("type", "title", "body", "icon", "url")}
     )
+    notification_id = f"console-{request.user.pk}-{_send_key(request)}"
     if entered["audience"] == "everyone":
-        return notify_everyone(project, draft)
+        return notify_everyone(project, message, notification_id=notification_id)
     if entered["audience"] == "list":
-        return notify(project, draft, entered["accounts"])
-    return notify(project, draft, pages.own_subscribed(request.user, project))
+        accounts = entered["accounts"]
+    else:
+        accounts = pages.own_subscribed(request.user, project)
+    return notify(project, message, accounts, notification_id=notification_id)
 
 
 def _send_key(request: MemberRequest) -> str:

@@ -15,7 +15,7 @@ from castserver.models import (
     Subscriber,
     WebhookDelivery,
 )
-from castserver.services import NotificationDraft, audience, notify, notify_everyone
+from castserver.services import audience, notify, notify_everyone
 from castserver.services.projects.documents import server_did_document
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock
@@ -23,9 +23,10 @@ from common.limits import Bucket
 from tests.castserver.test_later_generation import told, watch
 from tests.castserver.world import Wallet, claims_of, open_last, sent
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
+from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import JsonRpcError, parse
 
-DRAFT = NotificationDraft(type="alerts", title="ConnectRequest", body="World")
+DRAFT = NotifyMessage(type="alerts", title="ConnectRequest", body="World")
 
 
 @pytest.fixture

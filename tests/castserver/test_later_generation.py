@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from castserver.models import ChangedSubscriptions, Delivery, Subscriber, Watcher
-from castserver.services import NotificationDraft, notify
+from castserver.services import notify
 from castserver.services.notifications.read_state import mark_all_as_read
 from castserver.services.projects.documents import server_did_document
 from castserver.services.projects.projects import TypeDraft, create_project
@@ -33,12 +33,13 @@ from walletconnect.identity.did import AppUrl, DidWebDocument
 from walletconnect.notify.answers import publish_request
 from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
+from walletconnect.notify.values import NotifyMessage
 from walletconnect.notify.watch import read_subscriptions, request_watch
 from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, parse
 
 DID = "did:web:dapp.example.org"
-DRAFT = NotificationDraft(type="alerts", title="ConnectRequest", body="World")
+DRAFT = NotifyMessage(type="alerts", title="ConnectRequest", body="World")
 
 
 def later_wallet(device="phone", *, statement=ALL_APPS_STATEMENT, domain=None):

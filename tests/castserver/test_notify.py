@@ -10,7 +10,6 @@ import pytest
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
 from castserver.services import (
     Invalid,
-    NotificationDraft,
     audience,
     notify,
     notify_everyone,
@@ -36,9 +35,10 @@ from tests.castserver.world import (
 )
 from walletconnect.crypto.keys import SymKey
 from walletconnect.notify.message import make_receipt, receive_message
+from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import JsonRpcError, parse
 
-DRAFT = NotificationDraft(
+DRAFT = NotifyMessage(
     type="alerts",
     title="ConnectRequest",
     body="World é 😀",
@@ -193,10 +193,10 @@ def test_the_spam_rule_holds_per_app_and_account(project, alice, bob, settings):
 def test_a_repeated_notification_id_sends_once(project, alice, bob):
     alice.subscribe(project)
     bob.subscribe(project)
-    draft = dataclasses.replace(DRAFT, notification_id="gm-1")
-    first = notify(project, draft, [str(alice.account)])
-    other = dataclasses.replace(draft, title="Other")
-    second = notify(project, other, [str(alice.account), str(bob.account)])
+    first = notify(project, DRAFT, [str(alice.account)], notification_id="gm-1")
+    other = dataclasses.replace(DRAFT, title="Other")
+    accounts = [str(alice.account), str(bob.account)]
+    second = notify(project, other, accounts, notification_id="gm-1")
     assert first.notification_id == second.notification_id
     assert set(second.sent) == {str(alice.account), str(bob.account)}
     assert Notification.objects.get().title == "ConnectRequest"

@@ -14,7 +14,6 @@ from castserver.models import Project, ProjectSecret, ServerKeys
 from castserver.services import (
     Invalid,
     Missing,
-    NotificationDraft,
     Taken,
     TypeDraft,
     create_project,
@@ -30,6 +29,7 @@ from messaging.models import TopicSubscription
 from walletconnect.crypto.keys import topic_of
 from walletconnect.identity.did import DidWebDocument, public_key_of
 from walletconnect.notify.config import NotifyConfig
+from walletconnect.notify.values import NotifyMessage
 
 
 def test_a_project_has_its_keys_and_listens(project):
@@ -219,7 +219,7 @@ def test_a_uuid_type_is_sent_and_subscribed_by_its_id(project, alice, api):
     alice.subscribe(project)
     outcome = notify(
         project,
-        NotificationDraft(type=UUID, title="ConnectRequest", body="World"),
+        NotifyMessage(type=UUID, title="ConnectRequest", body="World"),
         [str(alice.account)],
     )
     assert outcome.sent == (str(alice.account),)

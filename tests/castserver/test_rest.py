@@ -16,13 +16,15 @@ from castserver.models import (
     Subscriber,
     Webhook,
 )
-from castserver.services.errors import StillRunning
+from castserver.services.errors import Invalid, StillRunning
 from castserver.services.projects.projects import (
     TypeDraft,
     add_secret,
     create_project,
+    describe,
     revoke_secret,
 )
+from castserver.services.webhooks.webhooks import register_webhook
 from common import clock
 from common.limits import Bucket
 from tests.castserver.conftest import Caller, notification
@@ -746,3 +748,146 @@ def test_one_malformed_account_does_not_stop_the_others(project, alice, api):
     answer = v1(api, project).post("notify", [call]).json()
     assert answer["sent"] == [str(alice.account)]
     assert [each["account"] for each in answer["failed"]] == [alice.account.address]
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        "eip155:1:0xab16",
+        f"eip155:1:0x{'g' * 40}",
+        f"eip155:1:{'a' * 42}",
+        f"eip155:1:0x{'a' * 41}",
+        # The checksum of this address ends in dEaD.
+        "eip155:1:0x000000000000000000000000000000000000dEAD",
+    ],
+)
+def test_an_invalid_address_is_failed_and_not_unknown(api, account):
+    answer = api.post("notify", {"notification": notification(), "accounts": [account]})
+    assert answer.json()["not_found"] == answer.json()["notFound"] == []
+    [failed] = answer.json()["failed"]
+    assert failed["account"] == account
+    assert "address" in failed["reason"]
+
+
+def test_a_subscriber_is_found_in_any_letter_case(api, alice, project):
+    alice.subscribe(project)
+    address = alice.account.address
+    account = f"eip155:1:0x{address[2:].swapcase()}"
+    call = {"notification": notification(), "accounts": [account]}
+    assert api.post("notify", call).json()["sent"] == [account]
+
+
+NOT_LINKS = [
+    "http://dapp.example.org/x",
+    "javascript:alert(1)",
+    "data:image/png;base64,AAAA",
+    "//dapp.example.org/x",
+    "dapp.example.org",
+    "https://",
+    "https://user:pass@dapp.example.org",
+    "https://dapp.example.org:99999",
+    "https://dapp.example.org/a b",
+    "https:\\\\dapp.example.org",
+]
+
+
+@pytest.mark.parametrize("link", NOT_LINKS)
+def test_links_and_icons_are_https(api, project, link):
+    before = counts()
+    for member in ("icon", "url"):
+        call = {"notification": notification(**{member: link}), "accounts": [STRANGER]}
+        assert api.post("notify", call).status_code == 422
+        assert v1(api, project).post("notify", [call]).status_code == 422
+    assert api.put("notification-types", [{"id": "a", "icon": link}]).status_code == 422
+    welcome = {
+        "enabled": True,
+        "type": "alerts",
+        "title": "t",
+        "body": "b",
+        "url": link,
+    }
+    assert api.post("welcome-notification", welcome).status_code == 422
+    with pytest.raises(Invalid):
+        describe(project, name="Dapp", icon=link)
+    with pytest.raises(Invalid):
+        create_project("Dapp", icon=link)
+    assert counts() == before
+
+
+@pytest.mark.parametrize(
+    ("link", "allowed"),
+    [
+        ("http://localhost:3000/a?b#c", []),
+        ("http://127.0.0.1:3000", []),
+        ("http://[::1]/", []),
+        ("http://dapp.lan/", ["dapp.lan"]),
+        ("https://dapp.example.org:8443/a?b=c#d", []),
+    ],
+)
+def test_plain_http_is_for_development_hosts(api, settings, link, allowed):
+    settings.OUTBOUND_ALLOW = allowed
+    call = {"notification": notification(url=link, icon=link), "accounts": [STRANGER]}
+    answer = api.post("notify", call)
+    assert (answer.status_code, answer.json().get("notFound")) == (200, [STRANGER])
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'"a\udc00b"', r'{"\ud800": 1}'])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "subscribe-topic"),
+        ("POST", "notify"),
+        ("POST", "register-webhook"),
+        ("POST", "welcome-notification"),
+        ("PUT", "notification-types"),
+        ("PUT", "webhooks/00000000-0000-0000-0000-000000000000"),
+    ],
+)
+def test_lone_surrogates_are_malformed_json(api, method, path, text):
+    before = counts()
+    for raw in (text, f"[{text}]", f'{{"notification": {text}, "accounts": []}}'):
+        assert api.call(method, path, raw=raw).status_code == 400
+    assert counts() == before
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "hooks.localhost",
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.10",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104  # refused here, not bound to
+        "[::1]",
+        "[fd00::1]",
+        "[::ffff:10.0.0.1]",
+        "127.1",
+        "0x7f000001",
+        "2130706433",
+        "intranet",
+        "printer.local",
+        "metadata.google.internal",
+        "router.home.arpa",
+        "hooks.invalid",
+    ],
+)
+def test_an_unreachable_webhook_address_is_refused(api, project, settings, host):
+    settings.OUTBOUND_ALLOW = []
+    body = {"events": ["subscribed"], "webhook": f"https://{host}/hook"}
+    assert api.post("register-webhook", body).status_code == 422
+    fine = {"events": ["subscribed"], "webhook": "https://hooks.example.org"}
+    webhook_id = api.post("register-webhook", fine).json()["id"]
+    assert api.put(f"webhooks/{webhook_id}", body).status_code == 422
+    with pytest.raises(Invalid):
+        register_webhook(project, body["webhook"], events=["subscribed"])
+    assert Webhook.objects.get().url == "https://hooks.example.org"
+
+
+def test_an_allowed_private_host_may_be_registered(api, settings):
+    settings.OUTBOUND_ALLOW = ["localhost", "10.1.2.3"]
+    for url in ("http://localhost:9000/hook", "http://10.1.2.3/hook"):
+        body = {"events": ["subscribed"], "webhook": url}
+        assert api.post("register-webhook", body).status_code == 201

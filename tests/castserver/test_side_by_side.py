@@ -14,7 +14,7 @@ from castserver.models import (
     Subscriber,
     WebhookDelivery,
 )
-from castserver.services import NotificationDraft, notify
+from castserver.services import notify
 from castserver.services.idempotency import Outcome, once
 from castserver.services.notifications.notify import notify_everyone
 from castserver.services.projects.server_keys import public_keys
@@ -128,10 +128,9 @@ def test_batches_of_two_workers_do_not_lock_each_other_out(project):
 def test_one_notification_id_at_two_processes_sends_once(project):
     many(project, 20)
     accounts = list(Subscriber.objects.values_list("account", flat=True))
-    draft = NotificationDraft(
-        type="alerts", title="t", body="b", notification_id="once"
+    results = at_once(
+        *[lambda: notify(project, DRAFT, accounts, notification_id="once")] * 3
     )
-    results = at_once(*[lambda: notify(project, draft, accounts)] * 3)
     assert all(set(each.sent) == set(accounts) for each in results), results
     assert Notification.objects.count() == 1
     assert Delivery.objects.count() == 20

@@ -179,7 +179,9 @@ def test_a_notification_that_breaks_a_rule_is_not_sent(alice, lumen, fields, sai
 
 
 def test_accounts_of_a_list_each_get_a_result(alice, lumen):
-    answer = send(alice, "lumen", audience="list", accounts="eip155:1:0x12, nonsense")
+    answer = send(
+        alice, "lumen", audience="list", accounts=f"eip155:1:0x{'12' * 20}, nonsense"
+    )
     page = words(alice.follow(answer))
     assert "not a subscriber" in page
     assert "not a CAIP-10 account" in page

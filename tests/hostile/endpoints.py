@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from castserver.services import NotificationDraft, notify
+from castserver.services import notify
 from castserver.services.projects.documents import server_did_document
 from common import clock, entropy
 from tests.castserver.world import open_last
@@ -22,6 +22,7 @@ from walletconnect.notify.methods import (
     UPDATE,
     WATCH,
 )
+from walletconnect.notify.values import NotifyMessage
 from walletconnect.notify.watch import request_watch
 from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.relay.rpc import parse
@@ -59,7 +60,7 @@ def _forged(method: Any) -> Callable[..., Knock]:
 
 def _receipt(project: Any, wallet: Wallet, subscription: NotifySubscription) -> Knock:
     """For a notification that is sent for it."""
-    draft = NotificationDraft(type="alerts", title="ConnectRequest", body="World")
+    draft = NotifyMessage(type="alerts", title="ConnectRequest", body="World")
     notify(project, draft, [str(wallet.account)])
     received = receive_message(
         parse(open_last(subscription.sym_key, 4002)),

@@ -28,6 +28,7 @@ from tests.messaging.conftest import (
     start_relay,
 )
 from tests.subscriptions.world import Person, sign_in
+from walletconnect.notify.values import NotifyMessage
 
 __all__ = ["local_relay", "start_gateway", "start_program", "start_relay"]
 
@@ -138,7 +139,5 @@ def network(project, local_relay, start_gateway):
 def notify(
     project, person: Person, title: str = "ConnectRequest", type_: str = "alerts"
 ):
-    draft = cast.NotificationDraft(
-        type=type_, title=title, body="World é 😀", icon="", url=""
-    )
+    draft = NotifyMessage(type=type_, title=title, body="World é 😀")
     return cast.notify(project, draft, [person.account.address])

@@ -13,11 +13,9 @@ from walletconnect.identity.did import public_key_of
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from castserver.models import Project
-
 
 class Command(BaseCommand):
-    help = "Make a project; its secret is shown now and never again."
+    help = "Create a project. Its secret is shown once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name")
@@ -45,23 +43,19 @@ class Command(BaseCommand):
             )
         except CastError as error:
             raise CommandError(error.reason) from None
-        told = _told(project, secret)
+        created = {
+            "project_id": project.pk,
+            "project_secret": secret,
+            "name": project.name,
+            "slug": project.slug,
+            "url": project.url,
+            "subscribe_key": project.public_key_x,
+            "subscribe_topic": project.subscribe_topic,
+            "authentication_key": public_key_of(project.authentication_did).hex(),
+            "types": [each.type_id for each in project.types.all()],
+        }
         if options["json"]:
-            self.stdout.write(json.dumps(told))
+            self.stdout.write(json.dumps(created))
             return
-        for name, value in told.items():
+        for name, value in created.items():
             self.stdout.write(f"{name.replace('_', ' '):20} {value}")
-
-
-def _told(project: Project, secret: str) -> dict[str, object]:
-    return {
-        "project_id": project.pk,
-        "project_secret": secret,
-        "name": project.name,
-        "slug": project.slug,
-        "url": project.url,
-        "subscribe_key": project.public_key_x,
-        "subscribe_topic": project.subscribe_topic,
-        "authentication_key": public_key_of(project.authentication_did).hex(),
-        "types": [each.type_id for each in project.types.all()],
-    }

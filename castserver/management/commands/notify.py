@@ -10,12 +10,11 @@ from django.core.management.base import BaseCommand, CommandError
 from castserver.models import Project
 from castserver.services import (
     CastError,
-    NotificationDraft,
-    NotifyOutcome,
     notify,
     notify_everyone,
 )
 from walletconnect.identity.did import with_chain
+from walletconnect.notify.values import NotifyMessage
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -45,27 +44,20 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         project = Project.objects.filter(pk=options["project_id"]).first()
         if project is None:
-            raise CommandError("there is no such project")
-        draft = NotificationDraft(
-            type=options["type"],
-            title=options["title"],
-            body=options["body"],
-            icon=options["icon"],
-            url=options["url"],
+            raise CommandError("there is no project with this id")
+        message = NotifyMessage(
+            **{name: options[name] for name in ("type", "title", "body", "icon", "url")}
         )
         try:
             if options["account"]:
                 accounts = [with_chain(text.strip()) for text in options["account"]]
-                outcome = notify(project, draft, accounts)
+                outcome = notify(project, message, accounts)
             else:
-                outcome = notify_everyone(project, draft)
+                outcome = notify_everyone(project, message)
         except CastError as error:
             raise CommandError(error.reason) from None
-        self._tell(outcome, in_json=options["json"])
-
-    def _tell(self, outcome: NotifyOutcome, *, in_json: bool) -> None:
-        if in_json:
-            told = {
+        if options["json"]:
+            value = {
                 "notification_id": str(outcome.notification_id),
                 "sent": outcome.sent,
                 "failed": [
@@ -75,7 +67,7 @@ class Command(BaseCommand):
                 "notFound": outcome.not_found,
                 "not_found": outcome.not_found,
             }
-            self.stdout.write(json.dumps(told))
+            self.stdout.write(json.dumps(value))
             return
         for account in outcome.sent:
             self.stdout.write(f"sent       {account}")

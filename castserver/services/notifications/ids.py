@@ -1,9 +1,10 @@
-"""Ids of what the Cast Server sends.
+"""JSON-RPC ids and delivery ids.
 
-protocol.md, section 5.7: clients keep what they receive by its JSON-RPC id alone, so ids
-are unique over all processes, ordered by time, and below 2**53. The second gives the
-upper digits and a database sequence of six digits that starts over the lower ones: unique
-while fewer than a million ids are taken in a second, also after a backup was restored.
+Wallets key received notifications by the JSON-RPC id alone, across dapps. So ids are unique
+over all processes, ascending in time, and below 2**53, the largest integer that
+JavaScript represents exactly. The current second is the upper part, a database sequence of
+six digits that wraps around the lower one: unique below a million ids per second, also after
+a backup was restored with an older sequence value.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def rpc_ids(count: int) -> list[int]:
 def time_ordered_ids(count: int) -> list[uuid.UUID]:
     """``count`` UUIDs of version 7 (RFC 9562): the millisecond, then random bits."""
     head = clock.now_ms() << 80 | 0x7 << 76 | 0x2 << 62
-    return [uuid.UUID(int=head | _random_bits()) for _ in range(count)]
-
-
-def _random_bits() -> int:
-    # Twelve bits beside the version, 62 beside the variant.
-    random = int.from_bytes(entropy.key_bytes()[:10])
-    return (random >> 62 & 0xFFF) << 64 | random & (1 << 62) - 1
+    found = []
+    for _ in range(count):
+        random = int.from_bytes(entropy.key_bytes()[:10])
+        # Twelve random bits follow the version, 62 the variant.
+        tail = (random >> 62 & 0xFFF) << 64 | random & (1 << 62) - 1
+        found.append(uuid.UUID(int=head | tail))
+    return found

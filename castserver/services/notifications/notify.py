@@ -1,13 +1,13 @@
-"""Sending a notification: who gets it, who does not and why, and the rows of it.
+"""``notify``: who gets a notification, who does not and why.
 
-Spec: servers/notify/notify-server-api.md, "Notify"; protocol.md, sections 6 and 10.5;
-performance.md, "Notify". A call is a handful of queries however many accounts it names.
-``sent`` means that the message is stored to be published and will be, whatever happens to
-this process; a large call is only recorded here and built by tasks.
+Spec: servers/notify/notify-server-api.md, "Notify". A call takes a fixed number of queries,
+however many accounts it names. ``sent`` is a promise: the message, or the delivery that it
+will be built from, is stored in the transaction that the call is answered in.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -15,65 +15,30 @@ from django.db import transaction
 
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
 from castserver.services.errors import Invalid
-from castserver.services.notifications.delivery import (
-    CHUNK,
-    SEND_TASK,
-    Addressee,
-    DueDelivery,
-    Recipients,
-    copy_deliveries,
-    publish_deliveries,
-)
-from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
+from castserver.services.notifications.delivery import Addressee, deliver
 from common import clock, limits
-from common.wake import enqueue_on_commit
+from common.links import NotALink, check_link
+from walletconnect.crypto.ethereum import checksum_address
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId
 from walletconnect.json_values import has_control_characters
-from walletconnect.notify.values import NotifyMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from castserver.models import Project
+    from walletconnect.notify.values import NotifyMessage
 
 
 NOT_ALLOWED: Final = "the account does not allow notifications of this type"
 TOO_MANY: Final = "the account got too many notifications from this app lately"
 MALFORMED: Final = "not a CAIP-10 account"
+BAD_ADDRESS: Final = "not an address: 0x and 40 hexadecimal digits"
+BAD_CHECKSUM: Final = "the letter case of the address is not its checksum (EIP-55)"
 NOT_FOUND: Final = "not a subscriber"
 UNREADABLE: Final = "the key of the subscription cannot be read"
-
-
-@dataclass(frozen=True, slots=True)
-class NotificationDraft:
-    """A notification as a dapp writes it.
-
-    ``notification_id`` is the dapp's own: a repeat adds accounts that did not get it, and
-    the first content stays.
-    """
-
-    type: str
-    title: str
-    body: str
-    icon: str = ""
-    url: str = ""
-    notification_id: str = ""
-
-    def checked(self) -> NotifyMessage:
-        if has_control_characters(self.notification_id):
-            raise Invalid("notification_id is one line", field="notification_id")
-        try:
-            return NotifyMessage(
-                title=self.title,
-                body=self.body,
-                type=self.type,
-                icon=self.icon,
-                url=self.url,
-            ).check_outgoing()
-        except RemoteProtocolError as error:
-            raise Invalid(error.message, field="notification") from None
+ADDRESS_DIGITS: Final = re.compile(r"[0-9a-fA-F]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +49,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class NotifyOutcome:
-    """Every account of the call is in exactly one of the lists, spelled as given."""
+    """Every account of the call is in exactly one of the lists, as the caller wrote it."""
 
     notification_id: UUID
     sent: tuple[str, ...]
@@ -94,121 +59,122 @@ class NotifyOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """How many accounts subscribed, and how many of them allow a type."""
+    """How many accounts are subscribed, and how many of them allow a type."""
 
     subscribers: int
     allowing: int
 
 
 @dataclass(slots=True)
-class _Sorting:
-    """The accounts of a call, sorted by what is to become of them."""
+class _Accounts:
+    """The accounts of a call: by account key, how the caller wrote them and their fate."""
 
-    spellings: dict[str, list[str]] = field(default_factory=dict)
+    written: dict[str, list[str]] = field(default_factory=dict)
+    eligible: dict[str, list[Addressee]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    malformed: list[str] = field(default_factory=list)
-    wanted: dict[str, list[Addressee]] = field(default_factory=dict)
-    served: set[str] = field(default_factory=set)
+    # Not by key: these have none.
+    malformed: list[Failure] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, accounts: Iterable[str]) -> _Sorting:
-        sorting = cls()
-        for text in dict.fromkeys(accounts):
-            try:
-                key = AccountId.parse(text).key
-            except RemoteProtocolError:
-                sorting.malformed.append(text)
-            else:
-                sorting.spellings.setdefault(key, []).append(text)
-        return sorting
+    def add_subscriber(self, addressee: Addressee, *, allows: bool) -> None:
+        """An account with several topics gets it on each that allows the type."""
+        key = addressee.account_key
+        if allows:
+            self.eligible.setdefault(key, []).append(addressee)
+            self.failed.pop(key, None)
+        elif key not in self.eligible:
+            self.failed[key] = NOT_ALLOWED
 
-    def take(self, found: Iterable[tuple[Addressee, bool]]) -> None:
-        """Sort those who are subscribed by whether they allow the type."""
-        for addressee, allows in found:
-            key = addressee.account_key
-            if allows:
-                self.wanted.setdefault(key, []).append(addressee)
-                self.failed.pop(key, None)
-            elif key not in self.wanted:
-                self.failed[key] = NOT_ALLOWED
-
-    def leave_out(self, delivered: Iterable[int]) -> None:
-        """Not again to whom an earlier call of the same notification served."""
-        known = set(delivered)
-        for key, subscribers in list(self.wanted.items()):
-            if any(each.pk in known for each in subscribers):
-                self.served.add(key)
-                del self.wanted[key]
-
-    def refuse(self, keys: Iterable[str], reason: str) -> None:
+    def fail(self, keys: Iterable[str], reason: str) -> None:
         for key in keys:
-            self.wanted.pop(key, None)
+            self.eligible.pop(key, None)
             self.failed[key] = reason
 
-    def outcome(self, notification_id: UUID) -> NotifyOutcome:
-        sent = [*self.wanted, *self.served]
-        known = {*sent, *self.failed}
-        failures = [
-            Failure(spelling, reason)
-            for key, reason in self.failed.items()
-            for spelling in self.spellings[key]
-        ]
-        failures += [Failure(text, MALFORMED) for text in self.malformed]
-        return NotifyOutcome(
-            notification_id=notification_id,
-            sent=tuple(text for key in sent for text in self.spellings[key]),
-            failed=tuple(failures),
-            not_found=tuple(
-                text
-                for key, texts in self.spellings.items()
-                if key not in known
-                for text in texts
-            ),
-        )
+
+def check_content(message: NotifyMessage) -> None:
+    """Raise ``Invalid`` unless a dapp may send this: limits, and https for links."""
+    try:
+        message.check_outgoing()
+        for link in (message.icon, message.url):
+            if link:
+                check_link(link)
+    except RemoteProtocolError as error:
+        raise Invalid(error.message, field="notification") from None
+    except NotALink as error:
+        raise Invalid(str(error), field="notification") from None
+
+
+def address_fault(account: AccountId) -> str:
+    """Why no ``eip155`` account can have this address; empty if one can."""
+    if account.namespace != "eip155":
+        return ""
+    digits = account.address[2:]
+    if account.address[:2].lower() != "0x" or not ADDRESS_DIGITS.fullmatch(digits):
+        return BAD_ADDRESS
+    if digits in (digits.lower(), digits.upper()):
+        return ""
+    is_checksum = checksum_address(f"0x{digits}") == f"0x{digits}"
+    return "" if is_checksum else BAD_CHECKSUM
 
 
 def notify(
-    project: Project, draft: NotificationDraft, accounts: Sequence[str]
+    project: Project,
+    message: NotifyMessage,
+    accounts: Sequence[str],
+    *,
+    notification_id: str = "",
 ) -> NotifyOutcome:
-    """Send to these accounts; each ends in one list of the outcome."""
-    draft.checked()
-    require_known_type(project, draft.type)
-    sorting = _Sorting.of(accounts)
-    sorting.take(
-        (Addressee._make(row[:-1]), draft.type in row[-1])
-        for row in Subscriber.objects.of(project.pk)
-        .live(clock.now())
-        .of_accounts(sorting.spellings)
-        .values_list(*Addressee._fields, "scope")
-    )
-    return _send(project, draft, sorting)
+    """Send to these accounts.
+
+    ``notification_id`` is the dapp's own: a repeat adds accounts that did not get it,
+    and the first content stays.
+    """
+    check_content(message)
+    if has_control_characters(notification_id):
+        raise Invalid("notification_id must be one line", field="notification_id")
+    require_known_type(project, message.type)
+    found = _Accounts()
+    for text in dict.fromkeys(accounts):
+        try:
+            account = AccountId.parse(text)
+        except RemoteProtocolError:
+            found.malformed.append(Failure(text, MALFORMED))
+            continue
+        if address_fault(account) == BAD_ADDRESS:
+            found.malformed.append(Failure(text, BAD_ADDRESS))
+        else:
+            found.written.setdefault(account.key, []).append(text)
+    rows = Subscriber.objects.of(project.pk).live(clock.now())
+    for row in rows.of_accounts(found.written).values_list(*Addressee._fields, "scope"):
+        found.add_subscriber(Addressee._make(row[:-1]), allows=message.type in row[-1])
+    return _send(project, message, found, notification_id=notification_id)
 
 
-def notify_everyone(project: Project, draft: NotificationDraft) -> NotifyOutcome:
+def notify_everyone(
+    project: Project, message: NotifyMessage, *, notification_id: str = ""
+) -> NotifyOutcome:
     """Send to every subscriber that allows the type."""
-    draft.checked()
-    require_known_type(project, draft.type)
-    allowing = [
-        Addressee._make(row)
-        for row in Subscriber.objects.of(project.pk)
+    check_content(message)
+    require_known_type(project, message.type)
+    rows = (
+        Subscriber.objects.of(project.pk)
         .live(clock.now())
-        .filter(scope__contains=[draft.type])
-        # An account with several topics is reported as it was spelled last.
+        .filter(scope__contains=[message.type])
+        # An account with several topics is reported as its newest one names it.
         .order_by("id")
         .values_list(*Addressee._fields)
-    ]
-    sorting = _Sorting()
-    for each in allowing:
-        sorting.spellings[each.account_key] = [each.account]
-    sorting.take((each, True) for each in allowing)
-    return _send(project, draft, sorting)
+    )
+    found = _Accounts()
+    for addressee in map(Addressee._make, rows):
+        found.written[addressee.account_key] = [addressee.account]
+        found.add_subscriber(addressee, allows=True)
+    return _send(project, message, found, notification_id=notification_id)
 
 
 def require_known_type(project: Project, type_id: str) -> None:
     """Refuse a type that the project does not offer and no subscriber has chosen.
 
-    A dapp with its own documents may offer types that are not listed here; subscribers
-    who chose one prove that it exists.
+    A dapp that serves its own documents may offer types that are not listed here;
+    a subscriber who chose one proves that it exists.
     """
     if project.types.filter(type_id=type_id).exists():
         return
@@ -227,93 +193,79 @@ def audience(project: Project, type_name: str) -> Audience:
 
 
 def _send(
-    project: Project, draft: NotificationDraft, sorting: _Sorting
+    project: Project,
+    message: NotifyMessage,
+    accounts: _Accounts,
+    *,
+    notification_id: str,
 ) -> NotifyOutcome:
+    eligible, written = accounts.eligible, accounts.written
+    earlier: set[str] = set()
     with transaction.atomic():
-        notification, is_new = _notification(project, draft)
-        if not is_new:
-            sorting.leave_out(
+        notification = Notification.of(
+            project, message, notification_id=notification_id
+        )
+        if notification_id:
+            Notification.objects.bulk_create([notification], ignore_conflicts=True)
+            # Locked, so that two calls with one id see each other's deliveries.
+            notification = Notification.objects.select_for_update().get(
+                project=project, idempotency_key=notification_id
+            )
+            delivered = set(
                 Delivery.objects.filter(notification=notification).values_list(
                     "subscriber_id", flat=True
                 )
             )
-        _spend_quota(project, sorting)
-        _store(project, notification, sorting=sorting)
-        outcome = sorting.outcome(notification.pk)
-        _store_undelivered(notification, outcome)
-    return outcome
-
-
-def _notification(
-    project: Project, draft: NotificationDraft
-) -> tuple[Notification, bool]:
-    fresh = Notification(
-        project=project,
-        idempotency_key=draft.notification_id,
-        type=draft.type,
-        title=draft.title,
-        body=draft.body,
-        icon=draft.icon,
-        url=draft.url,
-        created_at=clock.now(),
-    )
-    if not draft.notification_id:
-        fresh.save(force_insert=True)
-        return fresh, True
-    Notification.objects.bulk_create([fresh], ignore_conflicts=True)
-    # Locked: two calls with one id find each other's deliveries.
-    kept = Notification.objects.select_for_update().get(
-        project=project, idempotency_key=draft.notification_id
-    )
-    return kept, kept.pk == fresh.pk
-
-
-def _spend_quota(project: Project, sorting: _Sorting) -> None:
-    """The spam rule: so many notifications of one app to one account."""
-    keys = list(sorting.wanted)
-    verdicts = limits.consume_all(
-        "notify_subscriber", [f"{project.pk} {k}" for k in keys]
-    )
-    refused = [
-        key for key, verdict in zip(keys, verdicts, strict=True) if not verdict.allowed
-    ]
-    sorting.refuse(refused, TOO_MANY)
-
-
-def _store(project: Project, notification: Notification, *, sorting: _Sorting) -> None:
-    subscribers = [each for rows in sorting.wanted.values() for each in rows]
-    if not subscribers:
-        return
-    due = [
-        DueDelivery(pk, rpc_id, subscriber)
-        for pk, rpc_id, subscriber in zip(
-            time_ordered_ids(len(subscribers)),
-            rpc_ids(len(subscribers)),
-            subscribers,
-            strict=True,
+            for key, subscribers in list(eligible.items()):
+                if any(each.pk in delivered for each in subscribers):
+                    earlier.add(key)
+                    del eligible[key]
+        else:
+            notification.save(force_insert=True)
+        keys = list(eligible)
+        verdicts = limits.consume_all(
+            "notify_subscriber", [f"{project.pk} {key}" for key in keys]
         )
-    ]
-    if len(due) > CHUNK:
-        copy_deliveries(notification, due, sent_at=None)
-        enqueue_on_commit(SEND_TASK)
-        return
-    published = publish_deliveries(Recipients(project, notification, due))
-    copy_deliveries(
-        notification,
-        [each for each in due if each.pk in published],
-        sent_at=clock.now(),
-    )
-    readable = {each.subscriber.account_key for each in due if each.pk in published}
-    sorting.refuse(set(sorting.wanted) - readable, UNREADABLE)
-
-
-def _store_undelivered(notification: Notification, outcome: NotifyOutcome) -> None:
-    rows = [(each.account, each.reason) for each in outcome.failed]
-    rows += [(account, NOT_FOUND) for account in outcome.not_found]
-    Undelivered.objects.bulk_create(
-        [
-            Undelivered(notification=notification, account=account, reason=reason)
-            for account, reason in rows
-        ],
-        ignore_conflicts=True,
-    )
+        pairs = zip(keys, verdicts, strict=True)
+        accounts.fail([key for key, verdict in pairs if not verdict.allowed], TOO_MANY)
+        readable = deliver(
+            project, notification, [each for rows in eligible.values() for each in rows]
+        )
+        accounts.fail(set(eligible) - readable, UNREADABLE)
+        sent = [*eligible, *earlier]
+        failed = [
+            Failure(text, reason)
+            for key, reason in accounts.failed.items()
+            for text in written[key]
+        ]
+        failed += accounts.malformed
+        not_found = []
+        for text in (
+            text
+            for key, texts in written.items()
+            if key not in {*sent, *accounts.failed}
+            for text in texts
+        ):
+            # Subscribers are found in any letter case. Where there is none, a wrong
+            # checksum shows that the address was mistyped.
+            fault = address_fault(AccountId.parse(text))
+            if fault:
+                failed.append(Failure(text, fault))
+            else:
+                not_found.append(text)
+        outcome = NotifyOutcome(
+            notification_id=notification.pk,
+            sent=tuple(text for key in sent for text in written[key]),
+            failed=tuple(failed),
+            not_found=tuple(not_found),
+        )
+        reasons = [(each.account, each.reason) for each in outcome.failed]
+        reasons += [(account, NOT_FOUND) for account in outcome.not_found]
+        Undelivered.objects.bulk_create(
+            [
+                Undelivered(notification=notification, account=account, reason=reason)
+                for account, reason in reasons
+            ],
+            ignore_conflicts=True,
+        )
+    return outcome

@@ -1,18 +1,18 @@
-"""The later generation's read state: pages of notifications, and marking them as read.
+"""Read state: pages of notifications, marking them as read, and opened links.
 
-protocol.md, sections 10.1 to 10.3. Newest first; on request the unread before the read. A
-notification's id is that of its delivery to the subscriber. An account with several topics
-(August wallets that subscribed each by itself) got it on all of them, and has read it once.
+Pages are newest first, on request the unread before the read. A notification's id is that
+of its delivery to the subscriber. An account with several topics (v0 wallets that subscribed
+independently) received it on each of them, and has read it once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Value
+from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
 
 from castserver.models import Delivery, Project, Subscriber
@@ -29,16 +29,15 @@ from walletconnect.notify.read_state import (
     read_get_notifications,
     read_mark_read,
 )
-from walletconnect.notify.values import NotifyMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from django.db.models import QuerySet
 
     from castserver.services.subscribers.topic_requests import TopicRequest
     from messaging.dispatch import Inbound, NotHandled
-    from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
+    from walletconnect.notify.watch_claims import GetNotificationsAuth
 
 LINK_SCHEMES: Final = ("https://", "http://")
 
@@ -49,7 +48,7 @@ def answer_reads(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
     accepted, refused, declined = requests.each_of(
         messages, lambda message: _answer_read(batch.request(message))
     )
-    # Not kept: a request for a page is answered anew, with what is there now.
+    # Not stored: a repeated request gets the page as it is now.
     requests.publish_answers(accepted)
     return declined | requests.refuse(refused, messages, GET_NOTIFICATIONS)
 
@@ -57,28 +56,21 @@ def answer_reads(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
 def answer_marks(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
     """Mark as read, in the caller's transaction."""
     batch = TopicBatch.of(messages, MARK_READ, limit="notify_list")
-    sources: dict[int, tuple[Subscriber, str]] = {}
+    changes: dict[int, tuple[Subscriber, str]] = {}
 
     def decide(message: Inbound) -> Accepted:
         asked = batch.request(message)
         accepted = _answer_mark(asked)
-        sources[asked.subscriber.pk] = (asked.subscriber, asked.identity_did)
+        changes[asked.subscriber.pk] = (asked.subscriber, asked.identity_did)
         return accepted
 
     accepted, refused, declined = requests.each_of(messages, decide)
     requests.publish_answers(accepted)
-    note_changes(sources.values())
+    note_changes(changes.values())
     return declined | requests.refuse(refused, messages, MARK_READ)
 
 
 # --- pages ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    deliveries: list[Delivery]
-    more: bool
-    more_unread: bool
 
 
 def _answer_read(asked: TopicRequest) -> Accepted:
@@ -89,14 +81,30 @@ def _answer_read(asked: TopicRequest) -> Accepted:
         identity=asked.cacao,
         now=clock.now_s(),
     )
-    page = _page(_received(asked), auth)
+    topics = [each.pk for each in asked.state.live]
+    rows = Delivery.objects.filter(subscriber__in=topics).exclude(sent_at=None)
+    if len(topics) > 1:
+        # Of a notification that went to several topics, the delivery to the newest.
+        newer = rows.filter(
+            notification=OuterRef("notification"), subscriber__gt=OuterRef("subscriber")
+        )
+        rows = rows.exclude(Exists(newer))
+    deliveries, more, more_unread = _page(rows, auth)
     publish = answer_get_notifications(
         asked.request,
         auth,
         asked.dapp,
-        page=[_told(each) for each in page.deliveries],
-        more=page.more,
-        more_unread=page.more_unread,
+        page=[
+            replace(
+                each.notification.message,
+                id=str(each.pk),
+                sent_at=round((each.sent_at or each.created_at).timestamp() * 1000),
+                is_read=each.read_at is not None,
+            )
+            for each in deliveries
+        ],
+        more=more,
+        more_unread=more_unread,
         sym_key_p=asked.message.sym_key,
         iv=entropy.iv(),
         now=clock.now_s(),
@@ -104,68 +112,39 @@ def _answer_read(asked: TopicRequest) -> Accepted:
     return Accepted(asked.message, publish, asked.subscriber.project_id)
 
 
-def _received(asked: TopicRequest) -> QuerySet[Delivery]:
-    """What the account got of the dapp: each notification by its newest topic."""
-    topics = [each.pk for each in asked.standing.live]
-    rows = Delivery.objects.filter(subscriber__in=topics).exclude(sent_at=None)
-    if len(topics) == 1:
-        return rows
-    newer = rows.filter(
-        notification=OuterRef("notification"), subscriber__gt=OuterRef("subscriber")
-    )
-    return rows.exclude(Exists(newer))
+def _page(
+    rows: QuerySet[Delivery], auth: GetNotificationsAuth
+) -> tuple[list[Delivery], bool, bool]:
+    """The page, whether more follow, and whether unread ones are among those."""
+    after = None
+    older = Q()
+    if auth.aft is not None:
+        pk = _uuid(auth.aft)
+        after = rows.filter(pk=pk).first() if pk is not None else None
+        if after is None:
+            raise RemoteProtocolError(
+                ErrorCode.MISMATCH, "claim aft names no notification"
+            )
+        older = Q(pk__lt=after.pk)
+    limit = auth.lmt + 1
 
+    def newest(found: QuerySet[Delivery], count: int) -> list[Delivery]:
+        ordered = found.select_related("notification").order_by("-pk")
+        return list(ordered[: max(0, count)])
 
-def _page(rows: QuerySet[Delivery], auth: GetNotificationsAuth) -> Page:
-    after = _after(rows, auth.aft)
-    unread = _before(rows.filter(read_at=None), after)
+    unread = rows.filter(older, read_at=None)
+    read = rows.exclude(read_at=None)
     if not auth.urf:
-        found = list(_newest(_before(rows, after), auth.lmt + 1))
+        found = newest(rows.filter(older), limit)
     elif after is not None and after.read_at is not None:
-        found = list(_newest(_before(rows.exclude(read_at=None), after), auth.lmt + 1))
+        # The page before ended among the read ones.
+        found = newest(read.filter(older), limit)
     else:
-        found = list(_newest(unread, auth.lmt + 1))
-        read = rows.exclude(read_at=None)
-        found += _newest(read, auth.lmt + 1 - len(found))
+        found = newest(unread, limit)
+        found += newest(read, limit - len(found))
     page = found[: auth.lmt]
-    shown = [each.pk for each in page]
-    return Page(
-        deliveries=page,
-        more=len(found) > auth.lmt,
-        more_unread=unread.exclude(pk__in=shown).exists(),
-    )
-
-
-def _after(rows: QuerySet[Delivery], aft: str | None) -> Delivery | None:
-    if aft is None:
-        return None
-    pk = _uuid(aft)
-    found = rows.filter(pk=pk).first() if pk is not None else None
-    if found is None:
-        raise RemoteProtocolError(ErrorCode.MISMATCH, "claim aft names no notification")
-    return found
-
-
-def _before(rows: QuerySet[Delivery], after: Delivery | None) -> QuerySet[Delivery]:
-    return rows if after is None else rows.filter(pk__lt=after.pk)
-
-
-def _newest(rows: QuerySet[Delivery], most: int) -> QuerySet[Delivery]:
-    return rows.select_related("notification").order_by("-pk")[: max(0, most)]
-
-
-def _told(delivery: Delivery) -> NotifyMessage:
-    notification = delivery.notification
-    return NotifyMessage(
-        title=notification.title,
-        body=notification.body,
-        type=notification.type,
-        icon=notification.icon,
-        url=notification.url,
-        id=str(delivery.pk),
-        sent_at=round((delivery.sent_at or delivery.created_at).timestamp() * 1000),
-        is_read=delivery.read_at is not None,
-    )
+    more_unread = unread.exclude(pk__in=[each.pk for each in page]).exists()
+    return page, len(found) > auth.lmt, more_unread
 
 
 def _uuid(text: str) -> UUID | None:
@@ -186,7 +165,15 @@ def _answer_mark(asked: TopicRequest) -> Accepted:
         identity=asked.cacao,
         now=clock.now_s(),
     )
-    _mark(asked, auth)
+    received = Delivery.objects.filter(subscriber__in=asked.state.live)
+    unread = received.filter(read_at=None)
+    if not auth.all:
+        named = received.filter(
+            pk__in=[pk for text in auth.ids or () if (pk := _uuid(text)) is not None]
+        )
+        # By notification, so that its deliveries to other topics are marked too.
+        unread = unread.filter(notification__in=named.values("notification"))
+    unread.update(read_at=clock.now())
     publish = answer_mark_read(
         asked.request,
         auth,
@@ -198,16 +185,6 @@ def _answer_mark(asked: TopicRequest) -> Accepted:
     return Accepted(asked.message, publish, asked.subscriber.project_id)
 
 
-def _mark(asked: TopicRequest, auth: MarkReadAuth) -> None:
-    received = Delivery.objects.filter(subscriber__in=asked.standing.live)
-    which = received.filter(read_at=None)
-    if not auth.all:
-        ids: Iterable[UUID | None] = map(_uuid, auth.ids or ())
-        named = received.filter(pk__in=[pk for pk in ids if pk is not None])
-        which = which.filter(notification__in=named.values("notification"))
-    which.update(read_at=clock.now())
-
-
 def mark_all_as_read(project: Project) -> int:
     """Mark every notification of a project as read, for all of its subscribers."""
     unread = Delivery.objects.filter(subscriber__project=project, read_at=None)
@@ -215,9 +192,9 @@ def mark_all_as_read(project: Project) -> int:
         pk__in=unread.values("subscriber_id")
     )
     with transaction.atomic():
-        touched = [(each, "") for each in subscribers.live(clock.now())]
+        changes = [(each, "") for each in subscribers.live(clock.now())]
         count = unread.update(read_at=clock.now())
-        note_changes(touched)
+        note_changes(changes)
     return count
 
 
@@ -227,6 +204,7 @@ def open_link(delivery_id: str) -> str | None:
     if pk is None:
         return None
     delivery = Delivery.objects.select_related("notification").filter(pk=pk).first()
+    # Rows from before links were checked may hold any text.
     if delivery is None or not delivery.notification.url.startswith(LINK_SCHEMES):
         return None
     Delivery.objects.filter(pk=pk).update(

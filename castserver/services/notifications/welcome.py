@@ -1,123 +1,73 @@
 """The notification that every new subscriber gets once.
 
-protocol.md, section 10.5. The content is stored once per change; deliveries to new
-subscribers hang on that one notification. Who does not allow its type does not get it.
+Its content is stored as one ``Notification`` per change; the deliveries to new subscribers
+belong to that row. Subscribers that do not allow its type get none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
 from castserver.models import Notification, Project, WelcomeNotification
-from castserver.services.errors import Invalid
-from castserver.services.notifications.delivery import (
-    Addressee,
-    DueDelivery,
-    Recipients,
-    copy_deliveries,
-    publish_deliveries,
-)
-from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
-from castserver.services.notifications.notify import require_known_type
-from common import clock
-from walletconnect.errors import RemoteProtocolError
-from walletconnect.notify.values import NotifyMessage
+from castserver.services.notifications.delivery import Addressee, deliver
+from castserver.services.notifications.notify import check_content, require_known_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from castserver.models import Subscriber
-
-
-@dataclass(frozen=True, slots=True)
-class WelcomeDraft:
-    """A welcome as a dapp owner writes it."""
-
-    enabled: bool
-    type: str
-    title: str
-    body: str
-    url: str = ""
+    from walletconnect.notify.values import NotifyMessage
 
 
 def welcome_of(project: Project) -> WelcomeNotification | None:
     return WelcomeNotification.objects.filter(project=project).first()
 
 
-def set_welcome(project: Project, draft: WelcomeDraft) -> WelcomeNotification:
-    try:
-        NotifyMessage(
-            title=draft.title, body=draft.body, type=draft.type, url=draft.url
-        ).check_outgoing()
-    except RemoteProtocolError as error:
-        raise Invalid(error.message) from None
-    require_known_type(project, draft.type)
+def set_welcome(
+    project: Project, message: NotifyMessage, *, enabled: bool
+) -> WelcomeNotification:
+    check_content(message)
+    require_known_type(project, message.type)
     with transaction.atomic():
         welcome, _ = WelcomeNotification.objects.update_or_create(
             project=project,
             defaults={
-                "enabled": draft.enabled,
-                "type": draft.type,
-                "title": draft.title,
-                "body": draft.body,
-                "url": draft.url,
+                "enabled": enabled,
+                "type": message.type,
+                "title": message.title,
+                "body": message.body,
+                "url": message.url,
                 "notification": None,
             },
         )
     return welcome
 
 
-def send_welcome(newcomers: Sequence[Subscriber]) -> None:
-    """Welcome new subscribers, in the transaction that makes them."""
-    project_ids = {each.project_id for each in newcomers}
+def send_welcome(new: Sequence[Subscriber]) -> None:
+    """Notify new subscribers, in the transaction that creates them."""
+    project_ids = {each.project_id for each in new}
     if not project_ids:
         return
-    switched_on = WelcomeNotification.objects.select_related(
+    for welcome in WelcomeNotification.objects.select_related(
         "notification", "project"
-    ).filter(project_id__in=project_ids, enabled=True)
-    for welcome in switched_on:
-        wanting = [
-            each
-            for each in newcomers
+    ).filter(project_id__in=project_ids, enabled=True):
+        receivers = [
+            Addressee.of(each)
+            for each in new
             if each.project_id == welcome.project_id and welcome.type in each.scope
         ]
-        _send(welcome, wanting)
-
-
-def _send(welcome: WelcomeNotification, wanting: Sequence[Subscriber]) -> None:
-    if not wanting:
-        return
-    notification = welcome.notification or _store(welcome)
-    ids = zip(
-        time_ordered_ids(len(wanting)), rpc_ids(len(wanting)), wanting, strict=True
-    )
-    due = [
-        DueDelivery(pk, rpc_id, Addressee.of(subscriber))
-        for pk, rpc_id, subscriber in ids
-    ]
-    published = publish_deliveries(Recipients(welcome.project, notification, due))
-    copy_deliveries(
-        notification,
-        [each for each in due if each.pk in published],
-        sent_at=clock.now(),
-    )
+        if receivers:
+            notification = welcome.notification or _store(welcome)
+            deliver(welcome.project, notification, receivers)
 
 
 def _store(welcome: WelcomeNotification) -> Notification:
+    """The ``Notification`` of the current content; of two callers one creates it."""
     locked = WelcomeNotification.objects.select_for_update().get(pk=welcome.pk)
-    if locked.notification is not None:
-        return locked.notification
-    locked.notification = Notification.objects.create(
-        project_id=locked.project_id,
-        type=locked.type,
-        title=locked.title,
-        body=locked.body,
-        icon="",
-        url=locked.url,
-        created_at=clock.now(),
-    )
-    locked.save(update_fields=["notification"])
+    if locked.notification is None:
+        locked.notification = Notification.of(welcome.project, locked.message)
+        locked.notification.save(force_insert=True)
+        locked.save(update_fields=["notification"])
     return locked.notification

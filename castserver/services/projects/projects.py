@@ -20,6 +20,7 @@ from castserver.models import NotificationType, Project, ProjectSecret
 from castserver.services.errors import Invalid, Missing, Taken, TooMany
 from common import clock, entropy
 from common.dapp_urls import NotAnAddress, parse_dapp_url
+from common.links import NotALink, check_link
 from keychain.services import Holder, put_key_pair, put_signing_key, token_digest
 from messaging import outbox
 from messaging.models import Party
@@ -97,7 +98,7 @@ def create_project(
         name=name,
         slug=slug,
         description=_checked_text("description", description, least=0, most=255),
-        icon=_checked_text("icon", icon, least=0, most=255),
+        icon=_checked_icon(icon, field="icon"),
         url=address,
         is_hosted=url is None,
         is_demo=is_demo,
@@ -208,7 +209,7 @@ def describe(
     """Change the texts that wallets show."""
     project.name = _checked_text("name", name, least=1, most=64)
     project.description = _checked_text("description", description, least=0, most=255)
-    project.icon = _checked_text("icon", icon, least=0, most=255)
+    project.icon = _checked_icon(icon, field="icon")
     project.last_modified = clock.now()
     with transaction.atomic():
         project.save(update_fields=["name", "description", "icon", "last_modified"])
@@ -263,7 +264,8 @@ def _check_types(types: Sequence[TypeDraft]) -> None:
             raise Invalid(
                 "a type's id has up to 36 letters, digits, and . / - _", field="types"
             ) from None
-        for part, most in (("name", 64), ("description", 255), ("icon", 255)):
+        _checked_icon(draft.icon, field="types")
+        for part, most in (("name", 64), ("description", 255)):
             text = getattr(draft, part).strip()
             if len(text) > most or has_control_characters(text):
                 raise Invalid(
@@ -338,3 +340,18 @@ def _checked_text(name: str, text: str, *, least: int, most: int) -> str:
     if not text.isprintable():
         raise Invalid(f"{name} is text on one line", field=name)
     return text
+
+
+def _checked_icon(icon: str, *, field: str) -> str:
+    icon = icon.strip()
+    if len(icon) > settings.LIMITS.icon_chars:
+        raise Invalid(
+            f"an icon address has at most {settings.LIMITS.icon_chars} characters",
+            field=field,
+        )
+    if icon:
+        try:
+            check_link(icon)
+        except NotALink as error:
+            raise Invalid(f"icon: {error}", field=field) from None
+    return icon

@@ -1,9 +1,9 @@
-"""Where accounts stand with dapps, locked for the length of a transaction.
+"""The live subscriptions of accounts at dapps, locked for the length of a transaction.
 
-A subscribe comes on the dapp's topic, an update or delete on the account's own: two
-workers may hold one of each for the same account. So every change of an account's
-subscriptions at a dapp is made under a lock of the pair, taken for a whole batch in one
-query and in one order.
+A subscribe arrives on the dapp's topic, an update or delete on the account's own, so two
+workers may hold requests of one account. Every change of an account's subscriptions at a dapp
+is therefore made under an advisory lock of the pair. A batch takes its locks in one query and
+in sorted order, so that two batches cannot deadlock.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ FROM (SELECT DISTINCT unnest(%s::text[]) AS pair ORDER BY 1) AS pairs
 
 @dataclass(slots=True)
 class AccountState:
-    """The topics that an account has at a dapp, oldest first, and its last farewell.
+    """The live topics of an account at a dapp, oldest first, and its last delete.
 
-    Kept up to date within a batch, so that a second request of one batch sees the first.
+    Updated within a batch, so that a later request of the batch sees an earlier one.
     """
 
     live: list[Subscriber] = field(default_factory=list)
@@ -44,40 +44,37 @@ class AccountState:
         return self.live[-1] if self.live else None
 
     def end(self, subscriber: Subscriber, *, iat: int) -> list[Subscriber]:
-        """End a topic and those before it; the answer is what ended.
+        """End a topic and the older ones; returns the rows that ended.
 
-        A wallet that leaves its newest topic leaves the dapp: topics that it got before
-        may be of attempts it never heard an answer to. Leaving an older one, say a double
-        entry, leaves the newer alone, as on servers where only the newest lives.
+        Deleting the newest topic ends the subscription: older topics may belong to
+        attempts whose answer the wallet never received. Deleting an older one, such as a
+        duplicate, keeps the newer, as on servers that keep one topic per account.
         """
-        place = self.live.index(subscriber)
-        ended, self.live = self.live[: place + 1], self.live[place + 1 :]
+        end = self.live.index(subscriber) + 1
+        ended, self.live = self.live[:end], self.live[end:]
         if not self.live:
             self.last_delete_iat = max(iat, self.last_delete_iat or 0)
         return ended
 
 
 def lock_accounts(pairs: Iterable[Pair]) -> dict[Pair, AccountState]:
-    """The standing of every pair, locked until the transaction ends."""
-    wanted = set(pairs)
-    standings = {pair: AccountState() for pair in wanted}
-    if not wanted:
-        return standings
+    """The state of every pair, locked until the transaction ends."""
+    states = {pair: AccountState() for pair in pairs}
+    if not states:
+        return states
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [[" ".join(pair) for pair in wanted]])
+        cursor.execute(_LOCK, [[" ".join(pair) for pair in states]])
     rows = Subscriber.objects.filter(
-        Q(project_id__in={project_id for project_id, _ in wanted}),
-        Q(account_key__in={account_key for _, account_key in wanted}),
+        Q(project_id__in={project_id for project_id, _ in states}),
+        Q(account_key__in={account_key for _, account_key in states}),
     )
     now = clock.now()
     for row in rows.order_by("id"):
-        standing = standings.get((row.project_id, row.account_key))
-        if standing is None:
+        state = states.get((row.project_id, row.account_key))
+        if state is None:
             continue
         if row.is_live(now):
-            standing.live.append(row)
+            state.live.append(row)
         elif row.delete_iat is not None:
-            standing.last_delete_iat = max(
-                row.delete_iat, standing.last_delete_iat or 0
-            )
-    return standings
+            state.last_delete_iat = max(row.delete_iat, state.last_delete_iat or 0)
+    return states

@@ -1,13 +1,12 @@
-"""Telling watchers that an account's subscriptions changed.
+"""``wc_notifySubscriptionsChanged``: watchers receive an account's changed list.
 
-protocol.md, section 10.3. Clients handle announcements side by side, so of two that are
-close together the older may be kept. A change therefore waits a moment as a row; what
-came together is announced together.
+Clients handle announcements concurrently, so of two that arrive close together the older
+may win. A change therefore waits 100 ms as a row, and changes that came together are
+announced once.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +16,10 @@ from castserver.models import ChangedSubscriptions, Subscriber, Watcher
 from castserver.services.notifications.ids import rpc_ids
 from castserver.services.projects.identities import notify_server
 from castserver.services.publications import publish_all
-from castserver.services.subscribers.subscription_list import subscriptions_of
+from castserver.services.subscribers.subscription_list import (
+    subscriptions_of,
+    with_account,
+)
 from common import clock, entropy
 from common.wake import enqueue_on_commit
 from keychain.services import Holder, sym_keys
@@ -25,14 +27,11 @@ from walletconnect.identity.did import AccountId, AppUrl
 from walletconnect.notify import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from walletconnect.crypto.keys import SymKey
-    from walletconnect.notify.server_subscription import ServerSubscription
+    from collections.abc import Iterable
 
 ANNOUNCE_TASK: Final = "castserver.announce_changes"
 WAIT: Final = timedelta(milliseconds=100)
-BATCH: Final = 500
+BATCH_SIZE: Final = 500
 
 _TAKE: Final = """
 DELETE FROM castserver_changedsubscriptions WHERE id IN (
@@ -43,9 +42,9 @@ DELETE FROM castserver_changedsubscriptions WHERE id IN (
 
 
 def note_changes(changes: Iterable[tuple[Subscriber, str]]) -> None:
-    """Remember that these subscribers changed, and by which identity key.
+    """Store which subscribers changed, and by which identity key.
 
-    In the transaction of the change. Accounts that nobody watches cost one query.
+    In the transaction of the change. Accounts without watchers cost one query.
     """
     noted = {
         (each.account_key, AppUrl.parse(each.project.url).domain, source_did)
@@ -75,88 +74,62 @@ def note_changes(changes: Iterable[tuple[Subscriber, str]]) -> None:
 
 
 def announce_changes() -> int:
-    """Announce what is due; how many watchers were told."""
+    """Announce due changes; returns the number of watchers that get a message."""
     with transaction.atomic():
-        changes = _take()
+        with connection.cursor() as cursor:
+            cursor.execute(_TAKE, [clock.now(), BATCH_SIZE])
+            changes: list[tuple[str, str, str]] = cursor.fetchall()
         if not changes:
             return 0
         server = notify_server()
         if server is None:
-            raise LookupError("the keys of the Cast Server do not open")
+            raise LookupError("the keys of the Cast Server cannot be opened")
         now = clock.now_s()
         account_keys = {account_key for account_key, _, _ in changes}
-        told = subscriptions_of(account_keys)
-        watchers = _watchers_to_notify(changes, _watchers(account_keys), now=now)
+        by_account = _watchers(account_keys)
+        # A watcher gets one message, however many changes concern it.
+        notified: dict[str, watch.Watcher] = {}
+        for account_key, domain, source_did in changes:
+            for watcher in by_account.get(account_key, []):
+                for each in watch.watchers_to_notify(
+                    [watcher], watcher.account, domain, source_did=source_did, now=now
+                ):
+                    notified[each.identity_did] = each
+        lists = subscriptions_of(account_keys)
         publish_all(
             watch.announce_changes(
                 watcher,
                 server,
-                subscriptions=spelled(told[watcher.account.key], watcher.account),
+                subscriptions=with_account(lists[watcher.account.key], watcher.account),
                 request_id=request_id,
                 iv=entropy.iv(),
                 now=now,
             )
             for watcher, request_id in zip(
-                watchers, rpc_ids(len(watchers)), strict=True
+                notified.values(), rpc_ids(len(notified)), strict=True
             )
         )
-    return len(watchers)
+    return len(notified)
 
 
-def spelled(
-    told: Iterable[ServerSubscription], account: AccountId
-) -> list[ServerSubscription]:
-    """Subscriptions with the account as the device spells it: it compares the text."""
-    return [replace(each, account=account) for each in told]
-
-
-def _take() -> list[tuple[str, str, str]]:
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [clock.now(), BATCH])
-        return [(row[0], row[1], row[2]) for row in cursor.fetchall()]
-
-
-def _watchers(account_keys: Iterable[str]) -> list[watch.Watcher]:
+def _watchers(account_keys: Iterable[str]) -> dict[str, list[watch.Watcher]]:
     rows = list(
         Watcher.objects.live(clock.now())
         .filter(account_key__in=account_keys)
         .order_by("id")
     )
-    keys = {
-        str(topic): key
-        for topic, key in sym_keys(
-            Holder.CAST, [row.response_topic for row in rows]
-        ).items()
-    }
-    return [_watcher(row, keys) for row in rows if row.response_topic in keys]
-
-
-def _watcher(row: Watcher, keys: Mapping[str, SymKey]) -> watch.Watcher:
-    return watch.Watcher(
-        identity_did=row.identity_did,
-        account=AccountId.parse(row.account),
-        domain=row.app_domain or None,
-        sym_key=keys[row.response_topic],
-        mjv=row.mjv or None,
-        expires_at=int(row.expires_at.timestamp()),
-    )
-
-
-def _watchers_to_notify(
-    changes: Iterable[tuple[str, str, str]],
-    watchers: list[watch.Watcher],
-    *,
-    now: int,
-) -> list[watch.Watcher]:
-    """Every watcher that some change concerns, once."""
-    by_account: dict[str, list[watch.Watcher]] = {}
-    for watcher in watchers:
-        by_account.setdefault(watcher.account.key, []).append(watcher)
-    found: dict[str, watch.Watcher] = {}
-    for account_key, domain, source_did in changes:
-        for watcher in by_account.get(account_key, []):
-            for each in watch.watchers_to_notify(
-                [watcher], watcher.account, domain, source_did=source_did, now=now
-            ):
-                found[each.identity_did] = each
-    return list(found.values())
+    keys = sym_keys(Holder.CAST, [row.response_topic for row in rows])
+    by_topic = {str(topic): key for topic, key in keys.items()}
+    found: dict[str, list[watch.Watcher]] = {}
+    for row in rows:
+        if row.response_topic in by_topic:
+            watcher = watch.Watcher(
+                identity_did=row.identity_did,
+                account=AccountId.parse(row.account),
+                domain=row.app_domain or None,
+                sym_key=by_topic[row.response_topic],
+                mjv=row.mjv or None,
+                expires_at=int(row.expires_at.timestamp()),
+            )
+            found.setdefault(row.account_key, []).append(watcher)
+    return found

@@ -1,8 +1,8 @@
-"""Answering ``wc_notifyDelete``: the account leaves.
+"""Answering ``wc_notifyDelete``: the account unsubscribes.
 
-Spec: clients/notify/notify-delete.md; protocol.md, sections 5.3, 5.6 and 10.3. Rows stay as
-tombstones that remember when the account said so: a subscribe signed before is refused.
-Topics that end with it, because they are older, are told by a delete of the dapp's own.
+Spec: clients/notify/notify-delete.md. Rows remain as tombstones with the time of the
+delete, because a subscribe that was signed before it may arrive later and is refused.
+Older topics that end with it get a delete notification from the dapp.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from castserver.services.subscribers.announcements import note_changes
 from castserver.services.subscribers.delete_notifications import publish_deletes
 from castserver.services.subscribers.requests import Accepted
 from castserver.services.subscribers.topic_requests import TopicBatch
-from castserver.services.upkeep import drop_topics, gone_events
+from castserver.services.upkeep import drop_topics, unsubscribed_events
 from castserver.services.webhooks.webhooks import queue_events
 from common import clock, entropy
 from walletconnect.notify.claims import DELETE_REASON
@@ -25,7 +25,6 @@ from walletconnect.notify.methods import DELETE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from castserver.services.subscribers.topic_requests import TopicRequest
     from messaging.dispatch import Inbound, NotHandled
 
 ENDED_COLUMNS: Final = (
@@ -38,58 +37,44 @@ ENDED_COLUMNS: Final = (
 
 
 def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
-    """Answer a batch in the caller's transaction; what is left to say about the rest."""
+    """Answer a batch in the caller's transaction; returns what could not be handled."""
     batch = TopicBatch.of(messages, DELETE, limit="notify_delete")
-    ended: dict[int, Subscriber] = {}
-    sources: dict[int, str] = {}
+    ended: dict[int, tuple[Subscriber, str]] = {}
 
     def decide(message: Inbound) -> Accepted:
         asked = batch.request(message)
-        accepted = _answer(asked)
-        for row in _end(asked):
-            ended[row.pk] = row
-            sources[row.pk] = asked.identity_did
-        return accepted
+        row, now = asked.subscriber, clock.now()
+        answer = answer_delete(
+            asked.request,
+            asked.dapp,
+            sym_key_p=message.sym_key,
+            account=asked.account,
+            identity=asked.cacao,
+            subscription_hash=row.subscription_hash,
+            iv=entropy.iv(),
+            now=clock.now_s(),
+            last_iat=row.last_iat_for(asked.identity_did),
+            others=asked.others,
+        )
+        row.last_iat = answer.iat
+        row.last_word_at = now
+        # A wallet whose clock is ahead must not lock the account out until then.
+        iat = min(answer.iat, clock.now_s())
+        for each in asked.state.end(row, iat=iat):
+            each.deleted_at = now
+            each.delete_reason = DELETE_REASON
+            each.delete_iat = None if asked.state.live else iat
+            ended[each.pk] = (each, asked.identity_did)
+        return Accepted(message, answer.publish, row.project_id, row)
 
     accepted, refused, declined = requests.each_of(messages, decide)
-    Subscriber.objects.bulk_update(ended.values(), ENDED_COLUMNS)
-    requests.keep_answers(accepted)
+    rows = [row for row, _ in ended.values()]
+    Subscriber.objects.bulk_update(rows, ENDED_COLUMNS)
+    requests.store_answers(accepted)
     answered = {each.message.topic for each in accepted}
-    older = [row for row in ended.values() if row.topic not in answered]
+    older = [row for row in rows if row.topic not in answered]
     publish_deletes(older, batch.dapps, reason=DELETE_REASON)
-    drop_topics([row.topic for row in ended.values()])
-    queue_events(gone_events(list(ended.values())))
-    note_changes((row, sources[pk]) for pk, row in ended.items())
+    drop_topics([row.topic for row in rows])
+    queue_events(unsubscribed_events(rows))
+    note_changes(ended.values())
     return declined | requests.refuse(refused, messages, DELETE)
-
-
-def _answer(asked: TopicRequest) -> Accepted:
-    row = asked.subscriber
-    answer = answer_delete(
-        asked.request,
-        asked.dapp,
-        sym_key_p=asked.message.sym_key,
-        account=asked.account,
-        identity=asked.cacao,
-        subscription_hash=row.subscription_hash,
-        iv=entropy.iv(),
-        now=clock.now_s(),
-        last_iat=row.last_iat_for(asked.identity_did),
-        others=asked.others,
-    )
-    row.last_iat = answer.iat
-    row.last_word_at = clock.now()
-    return Accepted(asked.message, answer.publish, row.project_id, row)
-
-
-def _end(asked: TopicRequest) -> list[Subscriber]:
-    # No clock of a wallet may forbid the account to come back.
-    iat = min(asked.subscriber.last_iat, clock.now_s())
-    ended = asked.standing.end(asked.subscriber, iat=iat)
-    has_left = not asked.standing.live
-    for row in ended:
-        row.deleted_at = clock.now()
-        row.delete_reason = DELETE_REASON
-        row.delete_iat = iat if has_left else None
-        row.project = asked.subscriber.project
-    return ended

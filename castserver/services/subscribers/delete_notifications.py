@@ -1,7 +1,7 @@
-"""The dapp's own word that a topic has ended, for devices that still hold it.
+"""``wc_notifyDelete`` from the dapp: a topic ended, for devices that still use it.
 
-protocol.md, section 5.6: the clients of August 2023 take a ``wc_notifyDelete`` on the notify
-topic for the server's word, clean up and tell their peers. Later ones learn from ``sbs``.
+Clients of August 2023 accept it on the notify topic, delete the subscription and inform
+their other devices. Later clients learn it from ``sbs``.
 """
 
 from __future__ import annotations
@@ -18,30 +18,25 @@ from walletconnect.notify.claims import DeleteAuth
 from walletconnect.notify.methods import DELETE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from castserver.models import Subscriber
     from walletconnect.notify.parties import DappIdentity
-    from walletconnect.relay.messages import Publication
 
 
 def publish_deletes(
     rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity], *, reason: str
 ) -> None:
-    """In the caller's transaction; topics of later clients, or without keys, are skipped."""
-    silent = [row for row in rows if not row.is_later_generation]
-    if silent:
-        publish_all(_delete_messages(silent, dapps, reason=reason))
-
-
-def _delete_messages(
-    rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity], *, reason: str
-) -> Iterator[Publication]:
+    """In the caller's transaction; v1 topics and topics without a key are skipped."""
+    rows = [row for row in rows if not row.is_later_generation]
+    if not rows:
+        return
     keys = {
         str(topic): key
         for topic, key in sym_keys(Holder.CAST, [row.topic for row in rows]).items()
     }
     now = clock.now_s()
+    publications = []
     for row, request_id in zip(rows, rpc_ids(len(rows)), strict=True):
         dapp = dapps.get(row.project_id)
         sym_key = keys.get(row.topic)
@@ -56,6 +51,9 @@ def _delete_messages(
             ksu="",
             app=row.app,
         ).sign(dapp.key)
-        yield publish_request(
-            DELETE, token, request_id=request_id, sym_key=sym_key, iv=entropy.iv()
+        publications.append(
+            publish_request(
+                DELETE, token, request_id=request_id, sym_key=sym_key, iv=entropy.iv()
+            )
         )
+    publish_all(publications)

@@ -1,4 +1,4 @@
-"""Reads about who is subscribed, for dapps and for watchers."""
+"""Subscribed accounts and their scopes, for dapps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def accounts_of(project: Project) -> list[str]:
-    """Every subscribed account once, as its wallet spells it, in order of arrival."""
+    """Every subscribed account once, as its wallet writes it, oldest first."""
     rows = (
         Subscriber.objects.of(project.pk)
         .live(clock.now())
@@ -27,16 +27,16 @@ def accounts_of(project: Project) -> list[str]:
 
 
 def scopes_of(project: Project, accounts: Iterable[str]) -> dict[str, list[str]]:
-    """The enabled types of those of ``accounts`` that are subscribed, as spelled."""
-    spellings: dict[str, list[str]] = {}
+    """The enabled types of those ``accounts`` that are subscribed, keyed as given."""
+    written: dict[str, list[str]] = {}
     for text in dict.fromkeys(accounts):
         try:
-            spellings.setdefault(AccountId.parse(text).key, []).append(text)
+            written.setdefault(AccountId.parse(text).key, []).append(text)
         except RemoteProtocolError:
             continue
-    rows = Subscriber.objects.of(project.pk).live(clock.now()).of_accounts(spellings)
+    rows = Subscriber.objects.of(project.pk).live(clock.now()).of_accounts(written)
     scopes: dict[str, list[str]] = {}
     for row in rows.order_by("id"):
         known = scopes.setdefault(row.account_key, [])
         known.extend(name for name in row.scope if name not in known)
-    return {text: scope for key, scope in scopes.items() for text in spellings[key]}
+    return {text: scope for key, scope in scopes.items() for text in written[key]}

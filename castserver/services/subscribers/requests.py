@@ -1,8 +1,7 @@
-"""What all requests of wallets have in common: who claims to speak, and what is kept.
+"""What requests of wallets share: claimed identities, stored answers, error answers.
 
-reliability.md, items 8 and 9. A request is answered once; the answer's bytes are stored,
-and the same request gets the same bytes again. A request that is refused leaves nothing
-but its error answer.
+A request is answered once. The bytes of the answer are stored, and the same request gets
+the same bytes again. A refused request changes nothing and gets an error answer.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ if TYPE_CHECKING:
     from walletconnect.relay.methods import Method
 
 NOT_A_REQUEST = "not a request"
-KEYS_SERVER_AWAY = "a Keys Server has not answered yet"
+KEYS_SERVER_PENDING = "a Keys Server has not answered yet"
 
 
 def too_many() -> RemoteProtocolError:
-    """A limit is reached; the same wish may be granted later."""
+    """A rate limit is reached; the same request may be accepted later."""
     return RemoteProtocolError(ErrorCode.REFUSED, "too many requests, try again later")
 
 
@@ -47,7 +46,10 @@ def too_many() -> RemoteProtocolError:
 
 
 def look_up(messages: Iterable[Inbound], method: Method) -> dict[int, NotHandled]:
-    """Have the identities known that the requests claim; what has to wait for that."""
+    """Fetch the claimed identities; returns the requests that have to wait for them.
+
+    Outside the transaction, because a Keys Server may take seconds.
+    """
     claims, _ = _read_claims(messages, method)
     return look_up_claims(claims)
 
@@ -60,7 +62,7 @@ def look_up_claims(claims: Mapping[int, ClaimedIdentity]) -> dict[int, NotHandle
         resolve_identity(sorted(wanted))
     except KeysServerUnavailable as error:
         return {
-            pk: TryLater(KEYS_SERVER_AWAY)
+            pk: TryLater(KEYS_SERVER_PENDING)
             for pk, claim in claims.items()
             if claim.did in error.unresolved
         }
@@ -97,7 +99,7 @@ def request_of(message: Inbound) -> JsonRpcRequest:
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Who claims to have sent each message, and what is known of them."""
+    """The identity that each message claims, unproven, and the CACAOs of those."""
 
     claims: Mapping[int, ClaimedIdentity]
     known: Mapping[str, Cacao]
@@ -110,13 +112,18 @@ class Identities:
         return cls(claims, known_identities(dids), faults)
 
     def claim_of(self, message: Inbound) -> ClaimedIdentity:
-        """Unproven: whom the request names; raises what is wrong with it."""
+        """The identity that the request names; raises what is wrong with the request."""
         if message.pk in self.faults:
             raise self.faults[message.pk]
         return self.claims[message.pk]
 
+    def found(self, message: Inbound) -> Cacao | None:
+        """The CACAO of the claimed identity, if there is one."""
+        claim = self.claims.get(message.pk)
+        return None if claim is None else self.known.get(claim.did)
+
     def cacao_of(self, message: Inbound) -> Cacao:
-        """The CACAO of the claimed identity, as ``look_up`` found it."""
+        """As ``found``; raises if the request is malformed or the identity unknown."""
         cacao = self.known.get(self.claim_of(message).did)
         if cacao is None:
             raise RemoteProtocolError(
@@ -127,7 +134,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A request that was accepted: the answer, and what it was for."""
+    """A request that was accepted, and its answer."""
 
     message: Inbound
     publish: Publication
@@ -135,8 +142,8 @@ class Accepted:
     subscriber: Subscriber | None = None
 
 
-def keep_answers(accepted: Sequence[Accepted]) -> None:
-    """Store the answers and have them published, in the caller's transaction."""
+def store_answers(accepted: Sequence[Accepted]) -> None:
+    """Store the answers and publish them, in the caller's transaction."""
     now = clock.now()
     Answer.objects.bulk_create(
         [
@@ -167,8 +174,8 @@ def answered_before(
 ) -> dict[int, Answer]:
     """The stored answers to requests that were answered already, by message.
 
-    ``by_attempt`` also knows a request by its response topic and id: the wallet sealed
-    the same request twice.
+    ``by_attempt`` also finds a request by its response topic and id: the wallet sealed
+    the same request twice, so the bytes and the message id differ.
     """
     by_message: dict[tuple[str, str], Answer] = {}
     by_topic: dict[tuple[str, str], Answer] = {}
@@ -193,7 +200,7 @@ def answered_before(
 
 
 def send_again(answers: Iterable[Answer]) -> None:
-    """Publish stored answers once more, the same bytes; not for what ended since."""
+    """Publish stored answers again, except for subscriptions that ended since."""
     now = clock.now()
     publish_all(
         Publication(
@@ -210,7 +217,7 @@ def send_again(answers: Iterable[Answer]) -> None:
 def answer_error(
     message: Inbound, error: RemoteProtocolError, method: Method
 ) -> Publication | None:
-    """The error answer, if the id of the request could be read."""
+    """The error answer; None if the payload has no request id to answer to."""
     if not isinstance(message.payload, JsonRpcRequest):
         return None
     return publish_error(
@@ -227,7 +234,7 @@ def refuse(
     messages: Iterable[Inbound],
     method: Method,
 ) -> dict[int, NotHandled]:
-    """Answer each refused request with its error; the marks say why."""
+    """Answer refused requests with their errors; returns the reasons for the inbox."""
     answers = (
         answer_error(message, refusals[message.pk], method)
         for message in messages
@@ -241,7 +248,7 @@ def each_of(
     messages: Iterable[Inbound],
     decide: Callable[[Inbound], Accepted],
 ) -> tuple[list[Accepted], dict[int, RemoteProtocolError], dict[int, NotHandled]]:
-    """Decide message by message: accepted, answered with an error, not handled."""
+    """Decide message by message; returns accepted, refused with an error, not handled."""
     accepted: list[Accepted] = []
     refused: dict[int, RemoteProtocolError] = {}
     declined: dict[int, NotHandled] = {}

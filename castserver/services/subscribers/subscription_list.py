@@ -1,12 +1,13 @@
-"""The list ``sbs``: what the later generation's devices are told of an account.
+"""The claim ``sbs``: an account's subscriptions, as v1 clients receive them.
 
-protocol.md, section 10.2. One element per app: the account's newest topic there. Always
-the full list, so it is read from the rows each time, for many accounts in three queries.
+One element per app: the account's newest topic there. Always the whole list, read from the
+rows each time, for many accounts in three queries.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.db.models import Count
@@ -18,65 +19,72 @@ from walletconnect.identity.did import AccountId, AppUrl
 from walletconnect.notify.server_subscription import ServerSubscription
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from walletconnect.crypto.keys import SymKey
+    from collections.abc import Collection, Iterable
 
 
 def subscriptions_of(
     account_keys: Collection[str],
 ) -> dict[str, list[ServerSubscription]]:
-    """By account key, ordered by age. What has no readable key is left out."""
+    """By account key, oldest first. Subscriptions without a readable key are left out."""
+    now = clock.now()
     rows = (
-        Subscriber.objects.live(clock.now())
+        Subscriber.objects.live(now)
         .of_accounts(account_keys)
         .select_related("project")
         .order_by("id")
     )
     newest = {(row.account_key, row.project_id): row for row in rows}
-    unread = _unread(account_keys)
-    keys = sym_keys(Holder.CAST, [row.topic for row in newest.values()])
-    by_topic = {str(topic): key for topic, key in keys.items()}
-    found: dict[str, list[ServerSubscription]] = {key: [] for key in account_keys}
-    for pair, row in newest.items():
-        key = by_topic.get(row.topic)
-        if key is not None:
-            found[row.account_key].append(_told(row, key, unread=unread[pair]))
-    return found
-
-
-def _unread(account_keys: Collection[str]) -> Counter[tuple[str, str]]:
-    rows = (
+    counts = (
         Delivery.objects.filter(
             subscriber__account_key__in=account_keys,
             subscriber__deleted_at=None,
-            subscriber__expires_at__gt=clock.now(),
+            subscriber__expires_at__gt=now,
             read_at=None,
         )
         .values_list("subscriber__account_key", "subscriber__project_id")
+        # Distinct: a notification may have gone to several topics of the account.
         .annotate(count=Count("notification_id", distinct=True))
     )
-    return Counter({(account, project): count for account, project, count in rows})
+    unread = Counter({(account, project): count for account, project, count in counts})
+    keys = {
+        str(topic): key
+        for topic, key in sym_keys(
+            Holder.CAST, [row.topic for row in newest.values()]
+        ).items()
+    }
+    found: dict[str, list[ServerSubscription]] = {key: [] for key in account_keys}
+    for pair, row in newest.items():
+        if row.topic in keys:
+            found[row.account_key].append(
+                ServerSubscription(
+                    app_domain=AppUrl.parse(row.project.url).domain,
+                    app_authentication_key=row.project.authentication_did,
+                    sym_key=keys[row.topic],
+                    account=AccountId.parse(row.account),
+                    scope=tuple(row.scope),
+                    expiry=int(row.expires_at.timestamp()),
+                    unread_notification_count=unread[pair],
+                )
+            )
+    return found
 
 
-def _told(row: Subscriber, sym_key: SymKey, *, unread: int) -> ServerSubscription:
-    return ServerSubscription(
-        app_domain=AppUrl.parse(row.project.url).domain,
-        app_authentication_key=row.project.authentication_did,
-        sym_key=sym_key,
-        account=AccountId.parse(row.account),
-        scope=tuple(row.scope),
-        expiry=int(row.expires_at.timestamp()),
-        unread_notification_count=unread,
-    )
+def with_account(
+    subscriptions: Iterable[ServerSubscription], account: AccountId
+) -> list[ServerSubscription]:
+    """The list with the account written as the receiving device writes it.
+
+    Clients compare the text and drop elements with another chain or letter case.
+    """
+    return [replace(each, account=account) for each in subscriptions]
 
 
 def others_for(
     identity_dids: Collection[str], account_keys: Collection[str]
 ) -> dict[str, list[ServerSubscription]]:
-    """By identity key: what a device that watches all apps hears beside one app's own.
+    """By identity key: all subscriptions that a device watching all apps may receive.
 
-    A device that watches one app, or none, is told of that app alone.
+    A device that watches one app, or none, receives that app alone.
     """
     watching = dict(
         Watcher.objects.live(clock.now())
@@ -85,5 +93,5 @@ def others_for(
     )
     if not watching:
         return {}
-    told = subscriptions_of(set(watching.values()) & set(account_keys))
-    return {did: told.get(account_key, []) for did, account_key in watching.items()}
+    found = subscriptions_of(set(watching.values()) & set(account_keys))
+    return {did: found.get(account_key, []) for did, account_key in watching.items()}

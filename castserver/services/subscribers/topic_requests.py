@@ -1,8 +1,8 @@
-"""Requests on a notify topic: whose it is, in which standing, with which keys.
+"""Requests on a notify topic: updates, deletes, reads and marks.
 
-Spec: protocol.md, sections 5.6 and 10.3. Updates, deletes and the later generation's reads
-start alike: the subscriber by its topic, its dapp's keys, the claimed identity, and a lock
-of the account at the dapp. A topic that nobody has any more is silence.
+They begin alike: the subscriber by its topic, its dapp's keys, the claimed identity, and a
+lock of the account at the dapp. Requests on topics that have ended are dropped unanswered:
+there is no key left to sign an answer that the wallet would accept.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 from castserver.models import Subscriber
 from castserver.services.projects.identities import dapp_identities
 from castserver.services.subscribers.account_state import lock_accounts
-from castserver.services.subscribers.announcements import spelled
 from castserver.services.subscribers.requests import Identities, request_of, too_many
-from castserver.services.subscribers.subscription_list import others_for
+from castserver.services.subscribers.subscription_list import (
+    others_for,
+    with_account,
+)
 from common import limits
 from messaging.dispatch import Refused, TryLater
 from walletconnect.identity.did import AccountId
@@ -31,18 +33,18 @@ if TYPE_CHECKING:
     from walletconnect.relay.methods import Method
     from walletconnect.relay.rpc import JsonRpcRequest
 
-NOT_SUBSCRIBED: Final = "nobody is subscribed on this topic"
-KEYS_CLOSED: Final = "the keys of the project do not open"
+NOT_SUBSCRIBED: Final = "no subscription has this topic"
+KEYS_CLOSED: Final = "the keys of the project cannot be opened"
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRequest:
-    """One request, with all that is needed to judge it."""
+    """One request, with everything that the answer depends on."""
 
     message: Inbound
     request: JsonRpcRequest
     subscriber: Subscriber
-    standing: AccountState
+    state: AccountState
     dapp: DappIdentity
     cacao: Cacao
     identity_did: str
@@ -58,42 +60,42 @@ class TopicBatch:
     """What a batch of requests on notify topics reads, in a fixed number of queries."""
 
     rows: Mapping[str, Subscriber]
-    standings: Mapping[Pair, AccountState]
+    states: Mapping[Pair, AccountState]
     dapps: Mapping[str, DappIdentity]
     identities: Identities
     others: Mapping[str, list[ServerSubscription]]
-    too_often: frozenset[int]
+    limited: frozenset[int]
 
     @classmethod
     def of(
         cls, messages: Sequence[Inbound], method: Method, *, limit: str
     ) -> TopicBatch:
-        """Read and lock in the caller's transaction. ``limit`` names the topic's rate."""
+        """Read and lock in the caller's transaction; ``limit`` is the rate per topic."""
         rows = list(
             Subscriber.objects.select_related("project").filter(
                 topic__in={message.topic for message in messages}
             )
         )
-        pairs = {(row.project_id, row.account_key) for row in rows}
-        standings = lock_accounts(pairs)
+        states = lock_accounts({(row.project_id, row.account_key) for row in rows})
         projects = {row.project_id: row.project for row in rows}
+        live: dict[str, Subscriber] = {}
+        for state in states.values():
+            for row in state.live:
+                row.project = projects[row.project_id]
+                live[row.topic] = row
         identities = Identities.of(messages, method)
         verdicts = limits.consume_all(limit, [message.topic for message in messages])
         return cls(
-            # As they are under the lock, and one object per row with its project.
-            rows={
-                row.topic: _with_project(row, projects)
-                for standing in standings.values()
-                for row in standing.live
-            },
-            standings=standings,
+            # Not ``rows``: another transaction may have changed those before the lock.
+            rows=live,
+            states=states,
             dapps=dapp_identities(projects.values()),
             identities=identities,
             others=others_for(
                 {claim.did for claim in identities.claims.values()},
                 {row.account_key for row in rows},
             ),
-            too_often=frozenset(
+            limited=frozenset(
                 message.pk
                 for message, verdict in zip(messages, verdicts, strict=True)
                 if not verdict.allowed
@@ -101,17 +103,18 @@ class TopicBatch:
         )
 
     def request(self, message: Inbound) -> TopicRequest:
-        """The request in ``message``, or why there is none that could be judged."""
+        """The request in ``message``; raises the reason why it cannot be answered."""
         subscriber = self.rows.get(message.topic)
         if subscriber is None:
             raise Refused(NOT_SUBSCRIBED)
-        standing = self.standings[subscriber.project_id, subscriber.account_key]
-        if subscriber not in standing.live:
+        state = self.states[subscriber.project_id, subscriber.account_key]
+        if subscriber not in state.live:
+            # Ended by an earlier request of the same batch.
             raise Refused(NOT_SUBSCRIBED)
         dapp = self.dapps.get(subscriber.project_id)
         if dapp is None:
             raise TryLater(KEYS_CLOSED)
-        if message.pk in self.too_often:
+        if message.pk in self.limited:
             raise too_many()
         did = self.identities.claim_of(message).did
         account = AccountId.parse(subscriber.account)
@@ -124,14 +127,9 @@ class TopicBatch:
             message=message,
             request=request_of(message),
             subscriber=subscriber,
-            standing=standing,
+            state=state,
             dapp=dapp,
             cacao=self.identities.cacao_of(message),
             identity_did=did,
-            others=spelled(others, account),
+            others=with_account(others, account),
         )
-
-
-def _with_project(row: Subscriber, projects: Mapping[str, object]) -> Subscriber:
-    row.project = projects[row.project_id]  # type: ignore[assignment]  # it is its own
-    return row

