@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, OuterRef, Q, Subquery, Window
+from django.db.models.functions import RowNumber
 
 from castserver.models import Project
 from subscriptions.models import DappDocument, Subscription
@@ -78,14 +79,18 @@ def _subscribed(
 
 
 def _registered(text: str) -> QuerySet[Project]:
-    projects = Project.objects.prefetch_related("types").order_by("created_at")
+    projects = Project.objects.prefetch_related("types")
     if not settings.DEMO:
         projects = projects.filter(is_demo=False)
     if text:
         projects = projects.filter(
             Q(name__icontains=text) | Q(description__icontains=text)
         )
-    return projects[:MAX_RESULTS]
+    # In turns, so that one owner's projects cannot fill the page.
+    turn = Window(
+        RowNumber(), partition_by=F("owner"), order_by=[F("created_at"), F("pk")]
+    )
+    return projects.annotate(turn=turn).order_by("turn", "created_at")[:MAX_RESULTS]
 
 
 def _cards_of(
@@ -110,10 +115,16 @@ def _cards_of(
 
 
 def _documents(text: str) -> list[DappDocument]:
-    found = DappDocument.objects.exclude(public_key_x="").order_by("name")
+    found = DappDocument.objects.exclude(public_key_x="")
     if text:
         found = found.filter(Q(name__icontains=text) | Q(domain__icontains=text))
-    return list(found[:MAX_RESULTS])
+    # In turns between the users who were first to subscribe, so that one user's dapps
+    # cannot fill the page.
+    subscribed = Subscription.objects.filter(dapp_url=OuterRef("url")).order_by("pk")
+    first = Subquery(subscribed.values("account__user_id")[:1])
+    turn = Window(RowNumber(), partition_by=F("first"), order_by=[F("name"), F("pk")])
+    ranked = found.annotate(first=first).annotate(turn=turn)
+    return list(ranked.order_by("turn", "name", "pk")[:MAX_RESULTS])
 
 
 def _card_of(

@@ -12,11 +12,18 @@ from datetime import timedelta
 import pytest
 
 from accounts.models import AccountEvent
+from castserver.models import Project
 from castserver.services.projects.projects import TypeDraft, create_project
 from common import clock, limits
 from common.dapp_urls import NotAnAddress, parse_dapp_url
+from dashboard.pages.discover import MAX_RESULTS, directory
 from subscriptions import services
-from subscriptions.models import DappDocument, DomainCheck, SubscribeAttempt
+from subscriptions.models import (
+    DappDocument,
+    DomainCheck,
+    SubscribeAttempt,
+    Subscription,
+)
 from tests.dashboard.conftest import words
 
 
@@ -38,6 +45,40 @@ def test_dapps_of_this_server_are_listed_for_everybody(bob, lumen):
     page = bob.get("/discover")
     assert "Lumen" in words(page)
     assert lumen.url in page.text.replace("%3A", ":").replace("%2F", "/")
+
+
+def test_the_dapps_of_one_owner_do_not_fill_the_page(alice, bob, lumen):
+    Project.objects.filter(pk=lumen.pk).update(created_at=clock.now())
+    earlier = clock.now() - timedelta(days=1)
+    for number in range(MAX_RESULTS + 1):
+        project, _ = create_project(f"A {number:03}", owner=bob.user)
+        Project.objects.filter(pk=project.pk).update(created_at=earlier)
+    assert "Lumen" in [card.name for card in directory(bob.user.pk)]
+
+
+def test_the_dapps_that_one_user_subscribes_to_do_not_fill_the_page(
+    alice, bob, subscription
+):
+    now = clock.now()
+    urls = [f"https://a{number}.example.org" for number in range(MAX_RESULTS + 1)]
+    DappDocument.objects.bulk_create(
+        DappDocument(url=url, name="AAA", public_key_x="0" * 64, created_at=now)
+        for url in urls
+    )
+    Subscription.objects.bulk_create(
+        Subscription(
+            account=bob.account,
+            topic=f"{number:064x}",
+            metadata={},
+            scope={},
+            expiry=0,
+            dapp_url=url,
+            added_by="sync",
+            created_at=now,
+        )
+        for number, url in enumerate(urls)
+    )
+    assert "Acme DAO" in [card.name for card in directory(bob.user.pk)]
 
 
 def test_a_search_that_finds_nothing_says_so(bob, lumen):

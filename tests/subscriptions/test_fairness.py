@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
 
 from common import clock
 from subscriptions import services
-from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
+from subscriptions.models import (
+    AccountWatch,
+    DappDocument,
+    SubscribeAttempt,
+    Subscription,
+)
 from subscriptions.services.dapps import directory
+from subscriptions.services.server import watch
 from subscriptions.services.subscribe.subscribe import _claim
 from tests.castserver.receiver import silent_host
 from tests.subscriptions.conftest import subscribed
@@ -96,3 +103,38 @@ def test_rows_that_cannot_be_renewed_do_not_delay_others(mallory, alice, dapp):
     assert services.renew_subscriptions() == 1
     row.refresh_from_db()
     assert row.pending_update is not None
+
+
+def test_planted_entries_do_not_delay_the_key_of_another_users_dapp(
+    mallory, bob, dapp, settings, monkeypatch
+):
+    """With a batch of ten, 55 planted dapps would fill five batches."""
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, document_deadline_s=1)
+    monkeypatch.setattr(directory, "PAGE", 10)
+    monkeypatch.setattr(directory, "SLOTS", 10)
+    first: list[str] = []
+    read = directory.read_dapp
+    monkeypatch.setattr(
+        directory, "read_dapp", lambda url: first.append(url) or read(url)
+    )
+    plant(mallory, [f"http://127.0.0.1:1/{number}" for number in range(55)])
+    (row,) = plant(bob, [dapp.url])
+    assert services.learn_dapps() == 1
+    row.refresh_from_db()
+    assert row.dapp_authentication_did == dapp.key.did
+    assert dapp.url in first[:10]
+
+
+def test_every_new_account_watches_after_one_run(monkeypatch, settings):
+    """However many accounts one user adds, those that come after are not left out."""
+    monkeypatch.setattr(watch, "WATCH_BATCH_SIZE", 2)
+    people = [sign_in(f"person {number}") for number in range(5)]
+    services.watch_accounts()
+    watching = AccountWatch.objects.values_list("account_id", flat=True)
+    assert set(watching) == {each.account.pk for each in people}
+    settings.CAST_SERVER_URL = "http://127.0.0.1:1"
+    services.watch_accounts()
+    assert {each.server.url for each in AccountWatch.objects.all()} == {
+        settings.CAST_SERVER_URL
+    }
+    assert AccountWatch.objects.count() == 5

@@ -81,6 +81,9 @@ def announce_changes() -> int:
             changes: list[tuple[str, str, str]] = cursor.fetchall()
         if not changes:
             return 0
+        if len(changes) == BATCH_SIZE:
+            # One account's changes may have filled the batch: the rest follows at once.
+            enqueue_on_commit(ANNOUNCE_TASK)
         server = notify_server()
         if server is None:
             raise LookupError("the keys of the Cast Server cannot be opened")
