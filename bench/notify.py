@@ -138,8 +138,12 @@ class _Bench:
             for number, account in enumerate(self.accounts)
         ]
         began = time.perf_counter()
-        batch = MessageBatch.v0(
-            _draft().checked(), key, app=self.project.url, now=clock.now_s()
+        batch = MessageBatch.create(
+            _draft().checked(),
+            key,
+            app=self.project.url,
+            now=clock.now_s(),
+            sent_at=clock.now_ms(),
         )
         for recipient in recipients:
             batch.publication(recipient, iv=entropy.iv())

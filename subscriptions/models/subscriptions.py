@@ -15,6 +15,7 @@ from subscriptions.models.watches import WatchedServer
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId, AppUrl
+from walletconnect.notify.dialect import V0, V1
 from walletconnect.notify.scope import ScopeMap
 from walletconnect.notify.update import PendingUpdate
 from walletconnect.notify.values import Metadata, NotifySubscription
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from walletconnect.crypto.keys import SymKey
+    from walletconnect.notify.dialect import Dialect
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
@@ -144,6 +146,10 @@ class Subscription(models.Model):
     def supports_v1(self) -> bool:
         """Whether its server speaks protocol v1."""
         return self.listed_by_id is not None
+
+    @property
+    def dialect(self) -> Dialect:
+        return V1 if self.supports_v1 else V0
 
     def is_expired(self, now: datetime) -> bool:
         return self.expiry <= now.timestamp()

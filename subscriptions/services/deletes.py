@@ -106,7 +106,7 @@ def _delete_messages(
             update_id=1,
             iv=entropy.iv(),
             now=clock.now_s(),
-            later=row.supports_v1,
+            dialect=row.dialect,
         ).publish
         for row in rows
         if Topic(row.topic) in keys and row.dapp_authentication_did

@@ -137,7 +137,7 @@ def _request(
         request_id=clock.payload_id(),
         iv=entropy.iv(),
         now=now,
-        later=row.supports_v1,
+        dialect=row.dialect,
     )
     row.expect(request.pending, expires_at=now + methods.UPDATE.ttl, device=device)
     row.update_reason = ""

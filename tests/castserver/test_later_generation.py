@@ -31,6 +31,7 @@ from walletconnect.crypto.keys import KeyPair
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.identity.did import AppUrl, DidWebDocument
 from walletconnect.notify.answers import publish_request
+from walletconnect.notify.dialect import V1
 from walletconnect.notify.message import make_receipt, receive_message
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
 from walletconnect.notify.values import NotifyMessage
@@ -376,12 +377,10 @@ def test_an_update_is_answered_with_the_list(project, phone, laptop):
     assert [each.scope for each in told(made, 4012)] == [("news",)]
 
 
-def test_a_delete_is_answered_with_what_is_left(project, phone, monkeypatch):
-    from walletconnect.notify import delete
-
-    monkeypatch.setattr(delete, "DELETE_REASON", f"did:pkh:{phone.account}")
+def test_a_delete_is_answered_with_what_is_left(project, phone):
     subscription = later_subscription(phone, project)
-    phone.delete(project, subscription)
+    shared = dataclasses.replace(subscription, metadata=metadata_of(project))
+    phone.delete(project, shared, dialect=V1)
     claims = claims_of(
         parse(open_last(subscription.sym_key, 4005)).result["responseAuth"]
     )

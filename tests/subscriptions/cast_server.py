@@ -158,7 +158,7 @@ def listed(person, dapp: Dapp, letter: str = "p", **changes) -> ServerSubscripti
 def v1_notification(person, dapp: Dapp, entry: ServerSubscription, **texts):
     """A notification of protocol v1, as a message to deliver."""
     note = NotifyMessage(**({"title": "Later", "body": "on", "type": "alerts"} | texts))
-    batch = MessageBatch.v1(
+    batch = MessageBatch.create(
         note,
         dapp.key,
         app=AppUrl.parse(dapp.url).did,

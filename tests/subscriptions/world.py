@@ -24,9 +24,12 @@ from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify import methods
-from walletconnect.notify.answers import publish_error, token_of_request
-from walletconnect.notify.claims import SubscriptionAuth
-from walletconnect.notify.message import MessageBatch, Recipient
+from walletconnect.notify.answers import (
+    publish_error,
+    publish_request,
+    token_of_request,
+)
+from walletconnect.notify.claims import MessageAuth, SubscriptionAuth
 from walletconnect.notify.parties import DappIdentity
 from walletconnect.notify.subscribe import answer_subscription
 from walletconnect.notify.update import answer_update
@@ -267,14 +270,21 @@ class Dapp:
                 | texts
             )
         )
-        batch = MessageBatch.v0(
-            note, key or self.key, app=self.url, now=now or clock.now_s()
+        key, now = key or self.key, now or clock.now_s()
+        auth = MessageAuth(
+            iat=now,
+            exp=now + methods.MESSAGE.ttl,
+            iss=key.did,
+            aud=AccountId.parse(account.address).did,
+            sub="0" * 64,
+            app=self.url,
+            msg=note.to_value(),
         )
-        recipient = Recipient(
-            AccountId.parse(account.address),
-            sym_key or self.key_of(account),
-            request_id or clock.payload_id(),
-            subscription_hash="0" * 64,
+        made = publish_request(
+            methods.MESSAGE,
+            auth.sign(key),
+            request_id=request_id or clock.payload_id(),
+            sym_key=sym_key or self.key_of(account),
+            iv=entropy.iv(),
         )
-        made = batch.publication(recipient, iv=entropy.iv())
         return made.topic, made.message, made.tag

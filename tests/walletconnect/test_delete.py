@@ -19,6 +19,7 @@ from tests.walletconnect.people import (
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.notify.claims import DeleteAuth, DeleteResponseAuth
 from walletconnect.notify.delete import answer_delete, request_delete
+from walletconnect.notify.dialect import V1
 from walletconnect.notify.methods import DELETE
 from walletconnect.relay.rpc import JsonRpcRequest
 from walletconnect.sync.store import StoreDelete
@@ -73,7 +74,7 @@ def test_the_account_leaves_and_its_devices_learn_it_from_the_store():
 
 
 def test_the_account_may_leave_in_the_words_of_the_later_generation():
-    request = arrived(ask(later=True).publish, SUBSCRIPTION.sym_key)
+    request = arrived(ask(dialect=V1).publish, SUBSCRIPTION.sym_key)
     auth = DeleteAuth.read(request.params["deleteAuth"], now=NOW)
     assert (auth.app, auth.sub) == ("did:web:dapp.example.org", W1.account.did)
     answered = answer(request, identity=W1.allowing(LIMITED_STATEMENT))

@@ -17,7 +17,7 @@ from walletconnect.notify.scope import MAX_TYPES, ScopeMap, ScopeSetting
 from walletconnect.notify.server_list import (
     KnownSubscription,
     ListChanges,
-    fold_list,
+    compare_list,
     follow_scope,
     listed_app,
 )
@@ -49,11 +49,11 @@ def known(name: str, *, scope=("alerts",), **changes) -> KnownSubscription:
 
 
 def fold(listed, here, *, iat=NOW) -> ListChanges:
-    return fold_list(SubscriptionList(iat, tuple(listed)), here, now=NOW)
+    return compare_list(SubscriptionList(iat, tuple(listed)), here, now=NOW)
 
 
 def test_what_is_not_known_joins():
-    assert fold([entry("a"), entry("b")], []).joined == (entry("a"), entry("b"))
+    assert fold([entry("a"), entry("b")], []).added == (entry("a"), entry("b"))
 
 
 def test_what_is_known_and_the_same_is_no_change():
@@ -64,7 +64,7 @@ def test_what_is_known_and_the_same_is_no_change():
 
 def test_what_is_told_for_the_first_time_is_remembered_as_the_servers():
     here = known("a", is_listed=False)
-    assert fold([entry("a")], [here]) == ListChanges(met=(here.topic,))
+    assert fold([entry("a")], [here]) == ListChanges(confirmed=(here.topic,))
 
 
 def test_other_types_and_another_life_are_changes():
@@ -79,7 +79,7 @@ def test_clocks_may_differ_about_the_end_of_a_subscription():
 
 def test_what_the_server_listed_and_no_longer_lists_is_over():
     here = known("a")
-    assert fold([], [here]) == ListChanges(vanished=(here.topic,))
+    assert fold([], [here]) == ListChanges(removed=(here.topic,))
 
 
 def test_what_the_server_never_listed_is_left_alone():
@@ -91,14 +91,14 @@ def test_what_has_ended_does_not_end_again():
 
 
 def test_a_list_that_does_not_know_of_the_farewell_yet_brings_nothing_back():
-    here = known("a", is_active=False, left_at=NOW)
+    here = known("a", is_active=False, deleted_at=NOW)
     assert not fold([entry("a")], [here], iat=NOW - 1)
     assert not fold([entry("a")], [here], iat=NOW + DELETE_GRACE - 1)
-    assert fold([entry("a")], [here], iat=NOW + DELETE_GRACE).joined == (entry("a"),)
+    assert fold([entry("a")], [here], iat=NOW + DELETE_GRACE).added == (entry("a"),)
 
 
 def test_what_ended_by_the_clock_comes_back_at_once():
-    assert fold([entry("a")], [known("a", is_active=False)]).joined == (entry("a"),)
+    assert fold([entry("a")], [known("a", is_active=False)]).added == (entry("a"),)
 
 
 @pytest.mark.parametrize("expiry", [NOW, 0, NOW + 2 * SUBSCRIPTION_LIFE + 1])
@@ -108,7 +108,7 @@ def test_what_is_over_or_never_ends_does_not_join(expiry):
 
 
 def test_an_element_that_is_listed_twice_counts_once():
-    assert fold([entry("a"), entry("a", scope=())], []).joined == (entry("a"),)
+    assert fold([entry("a"), entry("a", scope=())], []).added == (entry("a"),)
 
 
 NAMES = st.sampled_from("abcdef")
@@ -123,7 +123,7 @@ HERE = st.dictionaries(
         expiry=LIVES,
         is_listed=st.booleans(),
         is_active=st.booleans(),
-        left_at=st.none() | st.integers(NOW - 2 * DELETE_GRACE, NOW),
+        deleted_at=st.none() | st.integers(NOW - 2 * DELETE_GRACE, NOW),
     ),
 )
 
@@ -131,14 +131,14 @@ HERE = st.dictionaries(
 def applied(changes: ListChanges, here: dict[str, KnownSubscription]):
     """What is known after the changes were made."""
     after = dict(here)
-    for each in (*changes.joined, *changes.changed):
+    for each in (*changes.added, *changes.changed):
         topic = each.sym_key.topic
         after[topic] = KnownSubscription(
             topic, frozenset(each.scope), each.expiry, is_listed=True
         )
-    for topic in changes.met:
+    for topic in changes.confirmed:
         after[topic] = replace(after[topic], is_listed=True)
-    for topic in changes.vanished:
+    for topic in changes.removed:
         after[topic] = replace(after[topic], is_active=False)
     return after
 
@@ -157,7 +157,7 @@ def test_a_list_that_was_applied_changes_nothing_more(listed, here):
 def test_only_what_the_server_ever_listed_ends(listed, here):
     before = [known(name, **facts) for name, facts in here.items()]
     theirs = {each.topic for each in before if each.is_listed}
-    assert set(fold(listed, before).vanished) <= theirs
+    assert set(fold(listed, before).removed) <= theirs
 
 
 # --- elements -------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from walletconnect.crypto.keys import KeyPair, SymKey, hash_text
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.identity.cacao import Cacao, build_message
-from walletconnect.identity.did import public_key_of
+from walletconnect.identity.did import did_key, public_key_of
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify import subscribe
 from walletconnect.notify.answers import publish_error
@@ -337,7 +337,7 @@ def response_with(key=DAPP.key, rpc_id=REQUEST_ID, **changes) -> JsonRpcResult:
         "exp": NOW + 86_400,
         "iss": key.did,
         "aud": W1.identity_key.did,
-        "sub": SubscriptionResponseAuth.sub_of(KEY_PAIR_Z.public_key),
+        "sub": did_key(KEY_PAIR_Z.public_key),
         "app": "https://dapp.example.org",
         **changes,
     }
@@ -364,7 +364,7 @@ def settle_refusal(response, **changes) -> ErrorCode:
             {"sub": "did:key:z6LSshzwdrRFgnhXc9D9NuSSssnWqw2W14rYs3pKg4xuQcJp"},
             ErrorCode.MALFORMED,
         ),
-        ({"sub": SubscriptionResponseAuth.sub_of(bytes(32))}, ErrorCode.MALFORMED),
+        ({"sub": did_key(bytes(32))}, ErrorCode.MALFORMED),
         ({"iat": NOW - 900, "exp": NOW - 800}, ErrorCode.EXPIRED),
     ],
 )

@@ -19,6 +19,7 @@ from tests.walletconnect.people import (
 from walletconnect.crypto.keys import hash_text
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.notify.claims import UpdateAuth, UpdateResponseAuth
+from walletconnect.notify.dialect import V1
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE, UPDATE
 from walletconnect.notify.update import answer_update, request_update, settle_update
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
@@ -135,7 +136,7 @@ def test_the_later_generation_is_told_its_subscriptions():
 
 
 def test_w1_may_ask_in_the_words_of_the_later_generation():
-    asked = ask(later=True)
+    asked = ask(dialect=V1)
     request = arrived(asked.publish, SUBSCRIPTION.sym_key)
     auth = UpdateAuth.read(request.params["updateAuth"], now=NOW)
     assert (auth.app, auth.mjv) == ("did:web:dapp.example.org", "1")

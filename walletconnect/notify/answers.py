@@ -1,6 +1,6 @@
 """Requests and answers of the Notify API as messages, ready to publish.
 
-Protocol.md, sections 2 and 5. Every one carries a single token under a name of its method.
+Every one carries a single token under a name of its method.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def publish_error(
     sym_key: SymKey,
     iv: bytes,
 ) -> Publication:
-    """The refusal of a request. Every released client gives up at once on it."""
+    """The refusal of a request. Every released client stops waiting on it."""
     answer = JsonRpcError.of(request_id, error)
     return _publish_answer(method, answer, sym_key=sym_key, iv=iv)
 

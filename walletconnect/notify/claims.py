@@ -1,11 +1,11 @@
 """The claim sets of the Notify API, one class per `act`.
 
-Spec: clients/notify/notify-authentication.md; protocol.md, section 5.3. The acts that only
-the later generation has are in `walletconnect.notify.watch_claims`; what they share is here.
+Spec: clients/notify/notify-authentication.md. The acts that only v1 has are in
+`walletconnect.notify.watch_claims`; what they share is here.
 
-Both generations are read and written. The later one is recognised by `mjv` ("1"), by a
-did:web in `app`, and by `sbs`; a claim of the other generation is None. Fields carry the
-names of the claims, in the order in which the shipped clients and servers write them.
+Both versions are read and written (`walletconnect.notify.dialect`); a claim of the other
+version is None. Fields have the names of the claims, in the order in which the released
+clients and servers write them.
 
     token = SubscriptionAuth(iat=now, exp=..., iss=..., ...).sign(key)
     auth = SubscriptionAuth.read(token, now=now, aud=dapp_key.did, ksu=allowed)
@@ -22,7 +22,6 @@ from walletconnect.errors import LocalProtocolError
 from walletconnect.identity.did import (
     AccountId,
     account_of,
-    did_key,
     public_key_of,
 )
 from walletconnect.identity.jwt import DidJwt, sign_did_jwt
@@ -49,10 +48,8 @@ if TYPE_CHECKING:
 
     from walletconnect.crypto.signing import IdentityKey
 
-# What a wallet of the August generation writes as the reason of a delete.
+# The `sub` of a v0 delete is a free text; this one is what the released wallets write.
 DELETE_REASON: Final = "User unsubscribed."
-
-LATER: Final = "1"  # `mjv` of the last released client
 
 _MAX_SUBSCRIPTIONS = 1000
 _MAX_APP_LENGTH = 263  # did:web: and a host with a path of 255 characters
@@ -152,11 +149,11 @@ def _names(claim_set: type[Claims]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What all acts share. `mjv` is None in August, "1" in the last client."""
+    """What all acts share. `mjv` is None in v0, "1" in the last released client of v1."""
 
     act: ClassVar[str]
-    # The longest life that any generation gives this token.
-    longest_life: ClassVar[int] = THIRTY_DAYS
+    # The longest that any released client or server gives this token, in seconds.
+    max_life: ClassVar[int] = THIRTY_DAYS
     # Claims that are written as null when they are None; others are left out.
     nullable: ClassVar[frozenset[str]] = frozenset()
 
@@ -212,7 +209,7 @@ class Claims:
         jwt = DidJwt.parse(token).verify(
             now=now,
             act=cls.act,
-            max_life=cls.longest_life,
+            max_life=cls.max_life,
             iss=iss,
             aud=aud,
             sub=sub,
@@ -220,10 +217,6 @@ class Claims:
             ksu=ksu,
         )
         return cls.from_claims(jwt.claims)
-
-    @property
-    def is_v1(self) -> bool:
-        return self.mjv is not None
 
 
 class FromAccount:
@@ -254,9 +247,9 @@ class SubscriptionAuth(FromAccount, Claims):
 class SubscriptionResponseAuth(Claims):
     """Server to wallet, step 13.
 
-    In August `sub` is the did:key of Z, with the Ed25519 prefix although Z is an X25519
-    key: the shipped client stops at any other. Later `sub` is the account, and the keys
-    are in `sbs`.
+    In v0 `sub` is the did:key of Z, with the Ed25519 prefix although Z is an X25519 key,
+    because the released client accepts no other. In v1 it is the account, and the keys are
+    in `sbs`.
     """
 
     act = "notify_subscription_response"
@@ -271,17 +264,13 @@ class SubscriptionResponseAuth(Claims):
     def public_key_z(self) -> bytes:
         return public_key_of(self.sub)
 
-    @staticmethod
-    def sub_of(public_key_z: bytes) -> str:
-        return did_key(public_key_z)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageAuth(Claims):
     """Server to wallet: a notification.
 
-    August: `aud` is the account and `sub` the hash of the subscriptionAuth (after an
-    update, of the updateAuth). Later: no `aud`, and `sub` is the account.
+    v0: `aud` is the account and `sub` the hash of the subscriptionAuth (after an update,
+    of the updateAuth). v1: no `aud`, and `sub` is the account.
     """
 
     act = "notify_message"
@@ -308,7 +297,7 @@ class MessageAuth(Claims):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptAuth(Claims):
-    """Wallet to server: the notification arrived. `sub` is its hash. August only."""
+    """Wallet to server: the notification arrived. `sub` is its hash. v0 only."""
 
     act = "notify_receipt"
 
@@ -320,7 +309,7 @@ class ReceiptAuth(Claims):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageResponseAuth(FromAccount, Claims):
-    """The later generation's receipt."""
+    """The receipt of v1."""
 
     act = "notify_message_response"
 
@@ -345,7 +334,7 @@ class UpdateAuth(FromAccount, Claims):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateResponseAuth(Claims):
-    """Server to wallet. `sub` is the hash of the updateAuth; later, the account."""
+    """Server to wallet. `sub` is the hash of the updateAuth; in v1 the account."""
 
     act = "notify_update_response"
 
@@ -358,9 +347,9 @@ class UpdateResponseAuth(Claims):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteAuth(Claims):
-    """Wallet to server: no more. `sub` is a free reason in August, the account later.
+    """Wallet to server: the subscription ends. `sub` is a free text in v0.
 
-    So the account is taken from the CACAO of `iss` and compared with the subscription.
+    There the account is taken from the CACAO of `iss` and compared with the subscription.
     """
 
     act = "notify_delete"

@@ -1,9 +1,9 @@
 """The list of a dapp's notification types, `/.well-known/wc-notify-config.json`.
 
-Spec: clients/notify/notify-config.md; protocol.md, section 5.4. The shape changed in
-autumn 2023: `version` became `schemaVersion`, types got an `id`, and the dapp a name. Both
-are read; what we write carries both, with `name` equal to `id` for the August client,
-which puts names into scopes. What people read is then `displayName`, a member of ours.
+Spec: clients/notify/notify-config.md. v1 renamed `version` to `schemaVersion` and gave
+types an `id` and the dapp a name. Both forms are read. What we write carries both, with
+`name` equal to `id`, because v0 clients join names into scopes with spaces between; the
+title for people is then in `displayName`, a member of ours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class NotifyConfig:
-    """What a dapp sends, and how it presents itself (later shape; else empty)."""
+    """What a dapp sends, and how it presents itself (empty in v0 documents)."""
 
     types: tuple[NotificationType, ...]
     name: str = ""
@@ -45,7 +45,7 @@ class NotifyConfig:
 
     @classmethod
     def from_value(cls, value: JsonValue) -> NotifyConfig:
-        """Types that break the rules are left out, so that the others can be had.
+        """Types that break the rules are left out, so that the others can be used.
 
         Texts that are only shown are cut and flattened, never a reason to refuse.
         """

@@ -1,16 +1,16 @@
-"""Leaving a subscription.
+"""Ending a subscription from the wallet's side.
 
-Spec: clients/notify/notify-delete.md; protocol.md, sections 5.3, 5.5 and 5.6.
+Spec: clients/notify/notify-delete.md.
 
-    W1           request_delete   the farewell on the notify topic, and the store delete
+    W1           request_delete   the delete on the notify topic, and the store delete
     Cast Server  answer_delete    the webhook, the answer
 
-W1 does not wait: the answer comes on a topic it has left. Its devices learn from the store.
-They also hear W1's request on the shared topic; the shipped client takes that for the
-server's word, ours ignores it.
+W1 does not wait for the answer, which is sent on a topic that it has unsubscribed from; its
+other devices follow the store. They also receive W1's request on the shared topic: the
+released client takes it for a delete by the server, ours ignores it.
 
-Departure: in August the token's `sub` is a free reason, so the account is the one in the
-CACAO of the signer. (The August server compared the reason with the account.)
+Departure: in v0 `sub` is a free text, so the account is the one in the CACAO of the signer.
+(The server of August 2023 compared the text with the account.)
 """
 
 from __future__ import annotations
@@ -18,14 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from walletconnect.identity.did import is_did_web
 from walletconnect.notify.answers import publish_request, publish_result
-from walletconnect.notify.claims import (
-    DELETE_REASON,
-    LATER,
-    DeleteAuth,
-    DeleteResponseAuth,
-)
+from walletconnect.notify.claims import DeleteAuth, DeleteResponseAuth
+from walletconnect.notify.dialect import V0, dialect_of
 from walletconnect.notify.methods import DELETE
 from walletconnect.notify.parties import (
     WebhookEvent,
@@ -41,6 +36,7 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.identity.cacao import Cacao
     from walletconnect.identity.did import AccountId
+    from walletconnect.notify.dialect import Dialect
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
     from walletconnect.notify.server_subscription import ServerSubscription
     from walletconnect.notify.values import NotifySubscription
@@ -50,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequest:
-    """`publish` the farewell, put `store_delete` into the store, leave the topic."""
+    """`publish` it, put `store_delete` into the store, unsubscribe from the topic."""
 
     publish: Publication
     store_delete: StoreDelete
@@ -65,18 +61,17 @@ def request_delete(
     update_id: int,
     iv: bytes,
     now: int,
-    later: bool = False,
+    dialect: Dialect = V0,
 ) -> DeleteRequest:
-    """Say farewell; `later` in the words of the later generation, as for an update."""
     delete_auth = DeleteAuth(
         iat=now,
         exp=now + DELETE.ttl,
         iss=wallet.key.did,
-        mjv=LATER if later else None,
+        mjv=dialect.mjv,
         aud=dapp_did,
-        sub=wallet.account.did if later else DELETE_REASON,
+        sub=dialect.delete_sub(wallet.account),
         ksu=wallet.keys_server_url,
-        app=subscription.app_did if later else subscription.app,
+        app=dialect.app(subscription.app),
     ).sign(wallet.key)
     publish = publish_request(
         DELETE,
@@ -90,9 +85,9 @@ def request_delete(
 
 @dataclass(frozen=True, slots=True)
 class DeleteAnswer:
-    """What the Cast Server does: forget the account (after `publish` left), tell the dapp.
+    """For the Cast Server: store `publish`, call the webhook, drop the key.
 
-    `iat` stays behind: a subscribe request signed before it is refused.
+    `iat` is kept, because a subscribe request signed before it is refused.
     """
 
     webhook: WebhookEvent
@@ -113,17 +108,17 @@ def answer_delete(
     last_iat: int | None = None,
     others: Sequence[ServerSubscription] = (),
 ) -> DeleteAnswer:
-    """Accept that `account` leaves, or raise.
+    """Accept a delete by `account`, or raise.
 
     `subscription_hash` is that of the last subscriptionAuth or updateAuth; `others` are the
-    account's remaining subscriptions, for the later generation.
+    account's remaining subscriptions, which v1 lists.
     """
     auth, signer = read_auth(
         DeleteAuth, request, DELETE, dapp=dapp, identity=identity, now=now
     )
     require_account(signer, account)
     require_newer(auth.iat, last_iat)
-    later = is_did_web(auth.app)
+    dialect = dialect_of(auth.app)
     response_auth = DeleteResponseAuth(
         iat=now,
         exp=now + DELETE.response_ttl,
@@ -131,9 +126,9 @@ def answer_delete(
         mjv=auth.mjv,
         ksu=auth.ksu,
         aud=auth.iss,
-        sub=auth.sub if later else subscription_hash,
+        sub=dialect.response_sub(auth.sub, subscription_hash),
         app=auth.app,
-        sbs=tuple(others) if later else None,
+        sbs=dialect.subscription_list(others),
     ).sign(dapp.key)
     publish = publish_result(
         DELETE,

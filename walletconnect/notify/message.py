@@ -1,7 +1,6 @@
 """Notifications and their receipts.
 
-Spec: clients/notify/notify-message.md; protocol.md, sections 5.3, 5.6, 5.7 and 10.2;
-performance.md, "Notify".
+Spec: clients/notify/notify-message.md.
 
     Cast Server  MessageBatch      one notification for many accounts
     W1, Wx       receive_message   the notification, verified
@@ -11,13 +10,9 @@ performance.md, "Notify".
 Every device of an account answers every message, again after a replay from History:
 receipts are many and late, and are matched by their JSON-RPC id.
 
-Of all claims only the receiver's differ within a batch. They come last, behind the rest,
-which is filled up with JSON spaces to a multiple of three bytes: so the rest is encoded
-once, and a token costs its signature and little more.
-
-Departure: a `MessageBatch.v0` that says when it was sent has the later `msg`, with an
-id. An account may have wallets of both generations on one topic; the later ones keep of
-all messages without an id only the first, and those of August hash what they received.
+Departure: v0 messages too carry the `id`, `sent_at` and `is_read` of v1. An account may
+have wallets of both versions on one topic; those of v1 keep only the first of all messages
+without an id, and those of v0 hash whatever they received.
 """
 
 from __future__ import annotations
@@ -32,12 +27,8 @@ from walletconnect.errors import ErrorCode, LocalProtocolError, RemoteProtocolEr
 from walletconnect.identity.jwt import DidJwt, sign_encoded
 from walletconnect.json_values import JsonObject, JsonValue, dump_json, require_object
 from walletconnect.notify.answers import publish_result, token_of_request
-from walletconnect.notify.claims import (
-    LATER,
-    MessageAuth,
-    MessageResponseAuth,
-    ReceiptAuth,
-)
+from walletconnect.notify.claims import MessageAuth, MessageResponseAuth, ReceiptAuth
+from walletconnect.notify.dialect import V1, dialect_of
 from walletconnect.notify.methods import MESSAGE
 from walletconnect.notify.parties import require_account, require_app
 from walletconnect.relay.messages import Publication
@@ -48,13 +39,13 @@ if TYPE_CHECKING:
     from walletconnect.crypto.signing import IdentityKey
     from walletconnect.identity.cacao import Cacao
     from walletconnect.identity.did import AccountId
+    from walletconnect.notify.dialect import Dialect
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
     from walletconnect.notify.values import NotifyMessage
     from walletconnect.relay.rpc import JsonRpcRequest, JsonRpcResult, RpcId
 
 _PLAIN = re.compile(r"[\w-]{0,128}", re.ASCII)
-_LATER_RESULT: Final = "responseAuth"
-_RECEIPT_ACTS: Final = (ReceiptAuth.act, MessageResponseAuth.act)
+_V1_RESULT: Final = "responseAuth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ class Recipient:
     """One account of a batch.
 
     `request_id` is unique per message and recipient: clients key what they keep by it
-    alone. `subscription_hash` is for August, `notification_id` for whatever says `sent_at`.
+    alone. `subscription_hash` is for v0.
     """
 
     account: AccountId
@@ -79,38 +70,19 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class MessageBatch:
-    """One notification on its way to many accounts, all of one generation and `app`."""
+    """One notification for many accounts that subscribed with the same claim `app`.
+
+    Only the receiver's own claims differ within a batch. They come last, behind the rest,
+    which is filled up with JSON spaces to a multiple of three bytes: so the rest is base64
+    encoded once, and each further token costs little more than its signature.
+    """
 
     _key: IdentityKey
-    _later: bool
-    _has_ids: bool
+    _dialect: Dialect
     _encoded_head: str = field(repr=False)
 
     @classmethod
-    def v0(
-        cls,
-        notification: NotifyMessage,
-        key: IdentityKey,
-        *,
-        app: str,
-        now: int,
-        sent_at: int | None = None,
-    ) -> MessageBatch:
-        """For accounts that subscribed with a URL.
-
-        With `sent_at` (milliseconds) later clients of the account can read it, too.
-        """
-        claims = _common(key, app=app, now=now)
-        if sent_at is not None:
-            head = _open_head(claims, notification, sent_at)
-            return cls(key, _later=False, _has_ids=True, _encoded_head=head)
-        head = _encode_text(
-            dump_json({**claims, "msg": notification.check_outgoing().to_value()})[:-1]
-        )
-        return cls(key, _later=False, _has_ids=False, _encoded_head=head)
-
-    @classmethod
-    def v1(
+    def create(
         cls,
         notification: NotifyMessage,
         key: IdentityKey,
@@ -119,19 +91,29 @@ class MessageBatch:
         now: int,
         sent_at: int,
     ) -> MessageBatch:
-        """For accounts that subscribed with a did:web; `sent_at` in milliseconds."""
-        claims = {**_common(key, app=app, now=now), "mjv": LATER}
-        head = _open_head(claims, notification, sent_at)
-        return cls(key, _later=True, _has_ids=True, _encoded_head=head)
+        """`sent_at` is in milliseconds."""
+        dialect = dialect_of(app)
+        claims: JsonObject = {
+            "act": MessageAuth.act,
+            "iat": now,
+            "exp": now + MESSAGE.ttl,
+            "iss": key.did,
+            "app": app,
+        }
+        if dialect.mjv is not None:
+            claims["mjv"] = dialect.mjv
+        msg = notification.check_outgoing().to_value()
+        msg = {**msg, "sent_at": sent_at, "is_read": False}
+        # Claims and `msg` are both left open: the recipient's own id closes `msg`.
+        text = dump_json(claims)[:-1] + ',"msg":' + dump_json(msg)[:-1]
+        head = text.encode()
+        return cls(key, dialect, encode_base64url(head + b" " * (-len(head) % 3)))
 
     def token(self, recipient: Recipient) -> str:
         """The messageAuth of one account."""
-        did = recipient.account.did
-        tail = f',"id":"{recipient.notification_id}"}}' if self._has_ids else ""
-        if self._later:
-            tail += f',"sub":"{did}"}}'
-        else:
-            tail += f',"aud":"{did}","sub":"{recipient.subscription_hash}"}}'
+        tail = f',"id":"{recipient.notification_id}"}}' + self._dialect.message_tail(
+            recipient.account.did, recipient.subscription_hash
+        )
         return sign_encoded(
             self._encoded_head + encode_base64url(tail.encode("ascii")), self._key
         )
@@ -150,28 +132,6 @@ class MessageBatch:
             ttl=MESSAGE.ttl,
             prompt=MESSAGE.prompt,
         )
-
-
-def _common(key: IdentityKey, *, app: str, now: int) -> JsonObject:
-    return {
-        "act": MessageAuth.act,
-        "iat": now,
-        "exp": now + MESSAGE.ttl,
-        "iss": key.did,
-        "app": app,
-    }
-
-
-def _open_head(claims: JsonObject, notification: NotifyMessage, sent_at: int) -> str:
-    """Claims and `msg`, both still open: the recipient's own id closes `msg`."""
-    msg = notification.check_outgoing().to_value()
-    msg = {**msg, "sent_at": sent_at, "is_read": False}
-    return _encode_text(dump_json(claims)[:-1] + ',"msg":' + dump_json(msg)[:-1])
-
-
-def _encode_text(text: str) -> str:
-    head = text.encode()
-    return encode_base64url(head + b" " * (-len(head) % 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +167,16 @@ def receive_message(
     for longer than their tokens live: what is `archived` may have expired.
     """
     jwt = DidJwt.parse(token_of_request(request, MESSAGE))
-    when = min(now, _expiry(jwt)) if archived else now
+    if archived:
+        exp = jwt.claims.get("exp")
+        now = min(now, exp if type(exp) is int else 0)
     jwt.verify(
-        now=when, act=MessageAuth.act, max_life=MessageAuth.longest_life, iss=dapp_did
+        now=now, act=MessageAuth.act, max_life=MessageAuth.max_life, iss=dapp_did
     )
     auth = MessageAuth.from_claims(jwt.claims)
     require_app(auth.app, app)
     if auth.aud != account.did:
-        # Another spelling, the later generation, or another account.
+        # The account in another form, v1, or another account.
         require_account(auth.account, account)
     return ReceivedMessage(
         message=auth.message,
@@ -228,11 +190,6 @@ def receive_message(
     )
 
 
-def _expiry(jwt: DidJwt) -> int:
-    exp = jwt.claims.get("exp")
-    return exp if type(exp) is int else 0
-
-
 def make_receipt(
     received: ReceivedMessage,
     wallet: WalletIdentity,
@@ -241,7 +198,7 @@ def make_receipt(
     iv: bytes,
     now: int,
 ) -> Publication:
-    """Tell the dapp that its notification arrived."""
+    """Confirm to the dapp that its notification arrived."""
     exp = now + MESSAGE.response_ttl
     result: JsonObject
     if received.is_v1:
@@ -249,13 +206,13 @@ def make_receipt(
             iat=now,
             exp=exp,
             iss=wallet.key.did,
-            mjv=LATER,
+            mjv=V1.mjv,
             aud=received.dapp_did,
             sub=wallet.account.did,
             app=received.app,
             ksu=wallet.keys_server_url,
         )
-        result = {_LATER_RESULT: response.sign(wallet.key)}
+        result = {_V1_RESULT: response.sign(wallet.key)}
     else:
         receipt = ReceiptAuth(
             iat=now,
@@ -274,7 +231,7 @@ def make_receipt(
 
 @dataclass(frozen=True, slots=True)
 class ReadReceipt:
-    """A verified receipt. `message_hash` is None in the later generation."""
+    """A verified receipt. `message_hash` is None in v1."""
 
     request_id: RpcId
     identity_did: str
@@ -295,19 +252,16 @@ def read_receipt(
     identity: Cacao,
     now: int,
 ) -> ReadReceipt:
-    """The receipt of a device of `account`, of either generation, or raise.
+    """The receipt of a device of `account`, in either version, or raise.
 
     A wallet that could not read the message answers with an error: `REFUSED`.
     """
     jwt = DidJwt.parse(_receipt_token(answer))
-    if jwt.act not in _RECEIPT_ACTS:
-        raise RemoteProtocolError(ErrorCode.MISMATCH, "claim act does not fit")
-    jwt.verify(now=now, act=None, max_life=ReceiptAuth.longest_life, aud=dapp.key.did)
-    auth = (
-        ReceiptAuth.from_claims(jwt.claims)
-        if jwt.act == ReceiptAuth.act
-        else MessageResponseAuth.from_claims(jwt.claims)
+    kind: type[ReceiptAuth | MessageResponseAuth] = (
+        ReceiptAuth if jwt.act == ReceiptAuth.act else MessageResponseAuth
     )
+    jwt.verify(now=now, act=kind.act, max_life=kind.max_life, aud=dapp.key.did)
+    auth = kind.from_claims(jwt.claims)
     require_app(auth.app, str(dapp.url))
     identity.vouch_for(auth.iss, account, now=now)
     if answer.id is None:
@@ -320,4 +274,4 @@ def _receipt_token(answer: JsonRpcResult | JsonRpcError) -> JsonValue:
     if isinstance(answer, JsonRpcError):
         raise RemoteProtocolError(ErrorCode.REFUSED, answer.message or "refused")
     result = require_object(answer.result, "result")
-    return result.get(MESSAGE.result) or result.get(_LATER_RESULT)
+    return result.get(MESSAGE.result) or result.get(_V1_RESULT)

@@ -1,9 +1,9 @@
 """Every method of the Notify API with its tag, lifetimes and names on the wire.
 
-Spec: clients/notify/rpc-methods.md; protocol.md, sections 5.1 and 10.1.
+Spec: clients/notify/rpc-methods.md.
 
-Departures: where the spec and the shipped servers differ we publish with the lifetime that
-loses less. The shipped client gives a subscribe or an update 30 seconds; we give a day,
+Departures: where the spec and the released servers differ we publish with the longer
+lifetime. The released client gives a subscribe or an update 30 seconds; we give a day,
 because a relay or a server may be restarting. Responses live 30 days as the servers did.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 
 from walletconnect.relay.methods import DAY, MINUTE, THIRTY_DAYS, Method, Tag
 
-# A subscription lives this long after it was made or updated.
+# Seconds from when a subscription was made or updated to its expiry.
 SUBSCRIPTION_LIFE: Final = THIRTY_DAYS
 
 SUBSCRIBE: Final = Method(
@@ -54,7 +54,7 @@ UPDATE: Final = Method(
     result="responseAuth",
 )
 WATCH: Final = Method(
-    # Without the plural s: that is what both released clients send.
+    # Without the plural s, as both released clients send it.
     name="wc_notifyWatchSubscription",
     tag=Tag.NOTIFY_WATCH_SUBSCRIPTIONS,
     response_tag=Tag.NOTIFY_WATCH_SUBSCRIPTIONS_RESPONSE,

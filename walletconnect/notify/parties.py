@@ -1,9 +1,8 @@
-"""Who talks in the Notify API, and how each proves it to the other.
+"""The two sides of the Notify API and how each is authenticated.
 
-Spec: clients/notify/notify-authentication.md; protocol.md, sections 3 and 3.1.
-
-A wallet signs with its identity key; a CACAO ties that key to the account. A dapp (its
-Notify server on its behalf) signs with the authentication key of its did.json.
+Spec: clients/notify/notify-authentication.md. A wallet signs with its identity key; a CACAO
+ties that key to the account. A dapp (its Notify server on its behalf) signs with the
+authentication key of its did.json.
 """
 
 from __future__ import annotations
@@ -12,14 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.authorization import authorization_of
-from walletconnect.identity.did import (
-    DID_WEB,
-    AccountId,
-    AppUrl,
-    account_of,
-    is_did_web,
-)
+from walletconnect.identity.did import DID_WEB, AccountId, AppUrl
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.json_values import malformed
 from walletconnect.notify.answers import token_of_request
@@ -28,6 +20,7 @@ from walletconnect.notify.claims import (
     SubscriptionAuth,
     UpdateAuth,
 )
+from walletconnect.notify.dialect import dialect_of
 from walletconnect.notify.server_subscription import ServerSubscription
 
 if TYPE_CHECKING:
@@ -43,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WalletIdentity:
-    """A wallet's voice: the account, its identity key here, and the key server."""
+    """What a wallet signs with; `keys_server_url` has the CACAO of `key`."""
 
     account: AccountId
     key: IdentityKey
@@ -52,9 +45,9 @@ class WalletIdentity:
 
 @dataclass(frozen=True, slots=True)
 class DappIdentity:
-    """A dapp's voice, held by its Cast Server.
+    """What a Cast Server signs and decrypts with on behalf of the dapp at `url`.
 
-    `url` is where the dapp lives, `key_pair_x` what its did.json offers for subscribing.
+    `key_pair_x` is the key agreement key of the dapp's did.json.
     """
 
     url: AppUrl
@@ -65,7 +58,7 @@ class DappIdentity:
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """What a dapp is told about an account."""
+    """A change of an account's subscription, as the dapp's webhook receives it."""
 
     event: Literal["subscribed", "unsubscribed"]
     account: AccountId
@@ -82,7 +75,7 @@ class WebhookEvent:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedIdentity:
-    """Who a token says it is from, and the key server that it says knows them.
+    """The signer that a token names, and the Keys Server to ask for its CACAO.
 
     Nothing is proven yet: this is what has to be looked up before `read_auth`.
     """
@@ -94,7 +87,7 @@ class ClaimedIdentity:
 def claimed_identity(
     request: JsonRpcRequest, method: Method, *, allowed: Collection[str]
 ) -> ClaimedIdentity:
-    """The identity to look up for `request`; a key server outside `allowed` is refused."""
+    """The identity to look up for `request`; Keys Servers outside `allowed` are refused."""
     jwt = DidJwt.parse(token_of_request(request, method))
     keys_server_url = jwt.claims.get("ksu")
     if not isinstance(keys_server_url, str):
@@ -116,10 +109,9 @@ def read_auth(
     identity: Cacao,
     now: int,
 ) -> tuple[WalletAuth, AccountId]:
-    """A wallet's token, verified to the end, and the account behind it.
+    """A wallet's token, fully verified, and the account that it acts for.
 
-    `identity` is what the key server keeps for the token's `iss`. The account comes from
-    there: in August a delete names none.
+    `identity` is the CACAO of the token's `iss`, from the Keys Server.
     """
     auth = act.read(
         token_of_request(request, method),
@@ -128,37 +120,24 @@ def read_auth(
         ksu=dapp.allowed_keys_servers,
     )
     require_app(auth.app, str(dapp.url))
-    account = identity.account
-    if not isinstance(auth, DeleteAuth):
+    dialect = dialect_of(auth.app)
+    if isinstance(auth, DeleteAuth):
+        account = dialect.deleting_account(auth.sub, identity)
+    else:
         account = auth.account
-    elif is_did_web(auth.app):
-        account = account_of(auth.sub)
     identity.vouch_for(auth.iss, account, now=now)
-    require_authorization(identity, auth.app)
+    dialect.require_authorization(identity, auth.app)
     return auth, account
 
 
 def require_app(app: str, url: str) -> None:
-    """The claim `app` means the dapp at `url`, in whichever spelling."""
+    """Raise unless the claim `app` names the dapp at `url`."""
     if app != url and not AppUrl.parse(url).is_named_by(app):
         raise RemoteProtocolError(ErrorCode.MISMATCH, "claim app does not fit")
 
 
-def require_authorization(identity: Cacao, app: str) -> None:
-    """In the later generation the account must have authorized the key for `app`.
-
-    August knows no such permission. But a key that was authorized for certain apps may
-    not get around that by August's words.
-    """
-    authorization = authorization_of(identity)
-    if is_did_web(app):
-        authorization.require(AppUrl.of_did(app).domain)
-    elif authorization.domains:
-        authorization.require(AppUrl.parse(app).domain)
-
-
 def require_account(account: AccountId, expected: AccountId) -> None:
-    """`account` may act on a subscription of `expected`."""
+    """Raise unless `account` is the `expected` one, on whichever chain."""
     if not account.same_as(expected):
         raise RemoteProtocolError(
             ErrorCode.MISMATCH, "the subscription is another account's"
@@ -166,7 +145,7 @@ def require_account(account: AccountId, expected: AccountId) -> None:
 
 
 def require_newer(iat: int, last_iat: int | None) -> None:
-    """A request must not be older than what the account said last."""
+    """Raise if the account has sent a newer request before this one arrived."""
     if last_iat is not None and iat < last_iat:
         raise RemoteProtocolError(
             ErrorCode.OUTDATED, "overtaken by a newer request of the account"
@@ -181,9 +160,9 @@ def report_subscription(
     scope: tuple[str, ...],
     expiry: int,
 ) -> ServerSubscription:
-    """A subscription as `sbs` tells it, with the domain as the client wrote it.
+    """The element of `sbs` for a subscription, with the domain as the client wrote it.
 
-    The later client looks for the element whose did:web equals the answer's `app`.
+    The client of v1 looks for the element whose did:web equals the answer's `app`.
     """
     return ServerSubscription(
         app_domain=auth.app.removeprefix(DID_WEB),

@@ -1,7 +1,7 @@
-"""The later generation's read state: a page of notifications, and marking them read.
+"""v1: a page of notifications with their read state, and marking them read.
 
 Spec: clients/notify/notify-get-notifications.md, notify-mark-notifications-as-read.md of
-2024; protocol.md, sections 10.1 to 10.3. Both travel on the notify topic.
+2024. Both travel on the notify topic.
 
     wallet         request_get_notifications
     Notify server  read_get_notifications, answer_get_notifications
@@ -22,13 +22,9 @@ from walletconnect.notify.answers import (
     token_of_answer,
     token_of_request,
 )
-from walletconnect.notify.claims import LATER
+from walletconnect.notify.dialect import V1, dialect_of
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
-from walletconnect.notify.parties import (
-    require_account,
-    require_app,
-    require_authorization,
-)
+from walletconnect.notify.parties import require_account, require_app
 from walletconnect.notify.watch_claims import (
     MAX_NOTIFICATIONS,
     GetNotificationsAuth,
@@ -51,7 +47,7 @@ if TYPE_CHECKING:
 _Auth = TypeVar("_Auth", GetNotificationsAuth, MarkReadAuth)
 
 
-def _read_later(
+def _read(
     act: type[_Auth],
     token: object,
     *,
@@ -64,7 +60,7 @@ def _read_later(
     require_app(auth.app, str(dapp.url))
     require_account(auth.account, account)
     identity.vouch_for(auth.iss, account, now=now)
-    require_authorization(identity, auth.app)
+    dialect_of(auth.app).require_authorization(identity, auth.app)
     return auth
 
 
@@ -83,7 +79,7 @@ def request_get_notifications(
         iat=now,
         exp=now + GET_NOTIFICATIONS.ttl,
         iss=wallet.key.did,
-        mjv=LATER,
+        mjv=V1.mjv,
         aud=dapp_did,
         sub=wallet.account.did,
         ksu=wallet.keys_server_url,
@@ -109,7 +105,7 @@ def read_get_notifications(
     now: int,
 ) -> GetNotificationsAuth:
     """Which page of its notifications a device of `account` asks for."""
-    return _read_later(
+    return _read(
         GetNotificationsAuth,
         token_of_request(request, GET_NOTIFICATIONS),
         dapp=dapp,
@@ -158,7 +154,7 @@ def answer_get_notifications(
 
 @dataclass(frozen=True, slots=True)
 class NotificationPage:
-    """What a device of the account, `asked_by`, was told; `more` came before."""
+    """The answer to the device `asked_by`; with `more` there are older ones."""
 
     asked_by: str
     notifications: tuple[NotifyMessage, ...]
@@ -175,8 +171,8 @@ def read_notifications(
 ) -> NotificationPage:
     """The page in an answer to any device of `account`, verified, or raise.
 
-    All of them hear it on the notify topic, and it is as true for one as for another: a
-    notification that was read stays read.
+    All of them receive it on the notify topic and may use it: read state is the account's,
+    and a notification that was read stays read.
     """
     if answer.id is None:
         raise malformed("id")
@@ -200,12 +196,12 @@ def request_mark_read(
     iv: bytes,
     now: int,
 ) -> Publication:
-    """Tell the server which notifications have been read, by the id in their `msg`."""
+    """Mark notifications as read on the server, by the id in their `msg`."""
     token = MarkReadAuth(
         iat=now,
         exp=now + MARK_READ.ttl,
         iss=wallet.key.did,
-        mjv=LATER,
+        mjv=V1.mjv,
         aud=dapp_did,
         sub=wallet.account.did,
         ksu=wallet.keys_server_url,
@@ -230,7 +226,7 @@ def read_mark_read(
     now: int,
 ) -> MarkReadAuth:
     """Which notifications a device of `account` has read."""
-    return _read_later(
+    return _read(
         MarkReadAuth,
         token_of_request(request, MARK_READ),
         dapp=dapp,

@@ -1,7 +1,6 @@
 """Notification types, and which of them an account wants.
 
-Spec: clients/notify/data-structures.md, "ScopeMap"; wc-notify-config.json; protocol.md,
-sections 5.3 and 5.4.
+Spec: clients/notify/data-structures.md, "ScopeMap"; wc-notify-config.json.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _SCOPE_NAME = re.compile(r"[\w./-]{1,36}", re.ASCII)
 
 
 def require_scope_name(value: JsonValue) -> str:
-    """A notification type's name: a word or a UUID. It must survive a space-joined list."""
+    """A notification type's name: an identifier or a UUID, without spaces."""
     if isinstance(value, str) and _SCOPE_NAME.fullmatch(value):
         return value
     raise malformed("scope name")
@@ -53,8 +52,8 @@ def split_scope(scp: str) -> tuple[str, ...]:
 class NotificationType:
     """A kind of notification that a dapp offers, from its `wc-notify-config.json`.
 
-    `id` is what subscriptions carry in the later generation (a UUID there); in August the
-    name itself is carried. `scope_name` is whichever applies.
+    Subscriptions name it by `id` (a UUID) in v1 and by `name` in v0; `scope_name` is
+    whichever applies.
     """
 
     name: str
@@ -71,7 +70,7 @@ class NotificationType:
         members = require_object(value, "notification type")
         type_id = members.get("id") or None
         scope_name = require_scope_name(type_id or members.get("name"))
-        # Where `name` repeats the id for the August client (`NotifyConfig`).
+        # Where `name` repeats the id for v0 clients (`NotifyConfig`).
         title = members.get("displayName") or members.get("name")
         title = shown_line(title, longest=MAX_NAME_LENGTH)
         return cls(

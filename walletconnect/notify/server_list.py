@@ -1,16 +1,16 @@
-"""The list of a Notify server, held against what a wallet knows.
+"""v1: the difference between a Notify server's list and what a wallet has stored.
 
-Protocol.md, sections 10.1 and 10.2. A list is always full, so what a wallet has to do is
-the difference; applied once, the same list makes no difference any more. That is what
-keeps an account on two generations, which hears of everything twice, from going in circles.
+A list is always full, so what a wallet has to do is the difference; applying the same list
+again changes nothing. That ends the exchange for an account on both versions, which
+receives every change twice.
 
-    fold_list      the list, what is known here  ->  what has to change here
+    compare_list   the list, the stored subscriptions  ->  what has to change here
     listed_app     the dapp that an element names by its domain
     follow_scope   the settings of a subscription, with the types that an element enables
 
 Departure: the released client takes every list as it comes. Here a list that is older than
-the account's own farewell brings nothing back (`_DELETE_GRACE`), and two clocks may
-differ about the end of a subscription (`_LIFE_TOLERANCE`).
+the account's own delete brings nothing back (`_DELETE_GRACE`), and two clocks may differ
+about the expiry of a subscription (`_LIFE_TOLERANCE`).
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from walletconnect.notify.server_subscription import ServerSubscription
     from walletconnect.notify.watch import SubscriptionList
 
-# Every client of August counts the thirty days of a subscription from its own clock, and
-# from when it read the answer.
+# Every v0 client counts the thirty days of a subscription from its own clock, and from when
+# it read the answer. An hour covers wrong clocks; a real renewal moves the expiry by days.
 _LIFE_TOLERANCE: Final = 60 * 60
-# A farewell takes a while to the server; lists that are written meanwhile do not know it.
+# Deletes take a while to reach the server; lists written meanwhile still have the entry.
 _DELETE_GRACE: Final = 10 * 60
 _MAX_LIFE: Final = 2 * SUBSCRIPTION_LIFE
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSubscription:
-    """What a wallet knows of a subscription: `is_listed` if the server ever told it.
+    """A stored subscription; `is_listed` if the server has ever listed it.
 
-    `left_at` is when it ended here by somebody's word, `is_active` False also when its
-    time was over.
+    `deleted_at` is when the account or the dapp ended it; one that expired is not
+    `is_active` either, but has none.
     """
 
     topic: Topic
@@ -50,60 +50,60 @@ class KnownSubscription:
     expiry: int
     is_listed: bool
     is_active: bool = True
-    left_at: int | None = None
+    deleted_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListChanges:
-    """What a list changes. `met` are known and as listed, but told for the first time."""
+    """What a list changes. `confirmed` are stored as listed, but were never listed before."""
 
-    joined: tuple[ServerSubscription, ...] = ()
+    added: tuple[ServerSubscription, ...] = ()
     changed: tuple[ServerSubscription, ...] = ()
-    met: tuple[Topic, ...] = ()
-    vanished: tuple[Topic, ...] = ()
+    confirmed: tuple[Topic, ...] = ()
+    removed: tuple[Topic, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.joined or self.changed or self.met or self.vanished)
+        return bool(self.added or self.changed or self.confirmed or self.removed)
 
 
-def fold_list(
-    told: SubscriptionList, known: Iterable[KnownSubscription], *, now: int
+def compare_list(
+    server_list: SubscriptionList, known: Iterable[KnownSubscription], *, now: int
 ) -> ListChanges:
-    """What changes if the server's list is the truth about what it ever listed.
+    """What changes here if the list is right about everything it ever contained.
 
     `known` are the account's active subscriptions, and those ended ones that the list
     names. What this server never listed may be another server's and is left alone.
     """
-    listed = {each.sym_key.topic: each for each in reversed(told.subscriptions)}
+    listed = {each.sym_key.topic: each for each in reversed(server_list.subscriptions)}
     by_topic = {each.topic: each for each in known}
-    joined: list[ServerSubscription] = []
+    added: list[ServerSubscription] = []
     changed: list[ServerSubscription] = []
-    met: list[Topic] = []
+    confirmed: list[Topic] = []
     for topic, entry in reversed(listed.items()):
         here = by_topic.get(topic)
         if here is None or not here.is_active:
-            if _is_alive(entry, now) and _may_join(here, told.iat):
-                joined.append(entry)
+            if _is_alive(entry, now) and _may_join(here, server_list.iat):
+                added.append(entry)
         elif _is_alive(entry, now) and _differs(entry, here):
             changed.append(entry)
         elif not here.is_listed:
-            met.append(topic)
-    vanished = (
+            confirmed.append(topic)
+    removed = (
         each.topic
         for each in by_topic.values()
         if each.is_active and each.is_listed and each.topic not in listed
     )
-    return ListChanges(tuple(joined), tuple(changed), tuple(met), tuple(vanished))
+    return ListChanges(tuple(added), tuple(changed), tuple(confirmed), tuple(removed))
 
 
 def _is_alive(entry: ServerSubscription, now: int) -> bool:
     return now < entry.expiry <= now + _MAX_LIFE
 
 
-def _may_join(here: KnownSubscription | None, told_at: int) -> bool:
-    if here is None or here.left_at is None:
+def _may_join(here: KnownSubscription | None, listed_at: int) -> bool:
+    if here is None or here.deleted_at is None:
         return True
-    return told_at >= here.left_at + _DELETE_GRACE
+    return listed_at >= here.deleted_at + _DELETE_GRACE
 
 
 def _differs(entry: ServerSubscription, here: KnownSubscription) -> bool:
@@ -113,7 +113,7 @@ def _differs(entry: ServerSubscription, here: KnownSubscription) -> bool:
 
 
 def same_life(expiry: int, other: int) -> bool:
-    """Whether two clocks mean the same end of a subscription."""
+    """Whether two expiries are the same, allowing for different clocks."""
     return abs(expiry - other) <= _LIFE_TOLERANCE
 
 
@@ -135,5 +135,5 @@ def follow_scope(scope: ScopeMap, enabled: Collection[str]) -> ScopeMap:
     followed = (*scope.with_enabled(enabled).settings, *new)
     if len(followed) <= MAX_TYPES:
         return ScopeMap(followed)
-    # No peer reads a longer one: types that are off can be had from the dapp again.
+    # No peer accepts a longer one; types that are off can be read from the dapp again.
     return ScopeMap(tuple(each for each in followed if each.enabled)[:MAX_TYPES])

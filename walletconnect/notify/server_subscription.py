@@ -1,7 +1,4 @@
-"""A subscription as the later generation's server tells it: an element of `sbs`.
-
-Protocol.md, section 10.2. The topic is the hash of the key, so it is not told.
-"""
+"""v1: a subscription as the server lists it. It has no topic, which is the key's hash."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _MAX_UNREAD: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class ServerSubscription:
-    """An element of `sbs`: how the later generation's server tells a subscription."""
+    """An element of the claim `sbs`."""
 
     app_domain: str
     app_authentication_key: str

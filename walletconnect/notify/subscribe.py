@@ -1,25 +1,23 @@
-"""Subscribing to a dapp: the seed's twenty steps, from top to bottom.
+"""Subscribing to a dapp: the twenty steps of `docs/protocol.md`, from top to bottom.
 
-Spec: the seed, "Notify Subscription Protocol in multiclient environment", "Cast Server";
-protocol.md, section 5.2. The waits cut the run in six:
+Spec: clients/notify/notify-subscribe.md. The waits cut the run in six:
 
      1       W1           locate_dapp              the address of the did:web document
      2 -  7  W1           request_subscription     the request, and the topic of its answer
      8 - 13  Cast Server  answer_subscription      the webhook, the key P, the answer
     14 - 17  W1           settle_subscription      the subscription
-    18       W1           announce_subscription    the word to the other devices
+    18       W1           announce_subscription    the store entry for other devices
     19 - 20  Wx           adopt_subscription       the subscription on every other device
 
-The letters are the seed's: X is the dapp's key pair, Y the wallet's, Z the server's; S the
-key of the answer, P the key of the subscription.
+X is the dapp's key pair, Y the wallet's, Z the server's; S is the key of the answer, P the
+key of the subscription.
 
 Every function is deterministic: the same request with the same Z and iv yields the same
 answer, byte for byte, which is what a message delivered twice has to get.
 
-Departures: the seed publishes (5) before it subscribes (7); the shipped client does it the
-other way round. The relay keeps messages, so both work. The later generation (a did:web in
-`app`) is answered with the account in `sub` and the subscriptions in `sbs`, and keeps key
-and topic when an account subscribes again.
+Departures: we publish (5) before we subscribe (7), the released client does it the other
+way round. The relay keeps messages, so both work. In v1 the server keeps key and topic when
+an account subscribes again.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from walletconnect.crypto.keys import (
     topic_of,
 )
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.did import AccountId, AppUrl, is_did_web
+from walletconnect.identity.did import AccountId, AppUrl, did_key, is_did_web
 from walletconnect.notify.answers import (
     publish_first_request,
     publish_result,
@@ -46,6 +44,7 @@ from walletconnect.notify.claims import (
     SubscriptionAuth,
     SubscriptionResponseAuth,
 )
+from walletconnect.notify.dialect import dialect_of
 from walletconnect.notify.methods import SUBSCRIBE, SUBSCRIPTION_LIFE
 from walletconnect.notify.parties import (
     WebhookEvent,
@@ -75,7 +74,7 @@ if TYPE_CHECKING:
         RpcId,
     )
 
-# A peer's clock may be off; its subscription may still not live for years.
+# Room for a peer whose clock is off, and an end to subscriptions that never expire.
 _MAX_EXPIRY: Final = 2 * SUBSCRIPTION_LIFE
 
 
@@ -203,14 +202,15 @@ def answer_subscription(
     known_sym_key: SymKey | None = None,
     others: Sequence[ServerSubscription] = (),
 ) -> SubscribeAnswer:
-    """Accept a subscribe request, or raise `RemoteProtocolError` (`refuse_subscription`).
+    """Accept a subscribe request, or raise `RemoteProtocolError`.
 
     `request` was opened with X and `public_key_y` of its envelope; `identity` is the CACAO
-    of its signer. `is_new` says that the account has no subscription here,
-    `last_delete_iat` when it last left. `known_sym_key` and `others` serve the later
-    generation: the key it keeps, and the account's subscriptions to list beside this one.
+    of its signer. `is_new` means that the account has no subscription here,
+    `last_delete_iat` is the `iat` of its last delete. `known_sym_key` is the key of the
+    account's subscription, `others` are its subscriptions to other dapps; v0 needs neither.
     """
-    _require_topic(topic, dapp.key_pair_x)  # step 8
+    if topic != dapp.key_pair_x.topic:  # step 8
+        raise RemoteProtocolError(ErrorCode.MISMATCH, "topic is not of this key")
     sym_key_s = derive_sym_key(dapp.key_pair_x, public_key_y)
     auth, account = read_auth(  # step 9
         SubscriptionAuth, request, SUBSCRIBE, dapp=dapp, identity=identity, now=now
@@ -218,12 +218,12 @@ def answer_subscription(
     require_newer(auth.iat, last_delete_iat)
     webhook = WebhookEvent("subscribed", account, str(dapp.url))  # step 10
     public_key_z = key_pair_z.public_key  # step 11
-    sym_key_p = derive_sym_key(key_pair_z, public_key_y)  # step 12
-    later = is_did_web(auth.app)
-    if later and known_sym_key is not None:
-        sym_key_p = known_sym_key
+    dialect = dialect_of(auth.app)
+    sym_key_p = dialect.subscription_key(  # step 12
+        derive_sym_key(key_pair_z, public_key_y), known_sym_key
+    )
     expiry = now + SUBSCRIPTION_LIFE
-    told = report_subscription(
+    made = report_subscription(
         auth, dapp, sym_key=sym_key_p, scope=auth.scp, expiry=expiry
     )
     response_auth = SubscriptionResponseAuth(
@@ -233,9 +233,9 @@ def answer_subscription(
         mjv=auth.mjv,
         ksu=auth.ksu,
         aud=auth.iss,
-        sub=auth.sub if later else SubscriptionResponseAuth.sub_of(public_key_z),
+        sub=dialect.response_sub(auth.sub, did_key(public_key_z)),
         app=auth.app,
-        sbs=(*others, told) if later else None,
+        sbs=dialect.subscription_list([*others, made]),
     ).sign(dapp.key)
     publish = publish_result(  # step 13
         SUBSCRIBE,
@@ -256,11 +256,6 @@ def answer_subscription(
         iat=auth.iat,
         app=auth.app,
     )
-
-
-def _require_topic(topic: Topic, key_pair_x: KeyPair) -> None:
-    if topic != key_pair_x.topic:
-        raise RemoteProtocolError(ErrorCode.MISMATCH, "topic is not of this key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,8 +314,8 @@ class Adoption:
 def adopt_subscription(update: StoreSet, account: AccountId, *, now: int) -> Adoption:
     """The subscription that a device of `account` has announced.
 
-    Any device of the account can write anything into the store, so the entry is believed
-    only if its key, its topic and its symmetric key belong together and it is in time.
+    Any device of the account can write anything into the store, so the entry is accepted
+    only if store key, topic and symmetric key belong together and it is in time.
     """
     subscription = NotifySubscription.from_json(update.value)  # step 19
     if update.key != subscription.topic:

@@ -1,17 +1,17 @@
 """Changing the types of a subscription.
 
-Spec: clients/notify/notify-update.md; protocol.md, sections 5.1, 5.3 and 5.5.
+Spec: clients/notify/notify-update.md.
 
     W1           request_update   the new types, on the notify topic
     Cast Server  answer_update    the stored scope, the answer
-    W1           settle_update    the subscription with its new scope and a new life
-    W1           announce_subscription (subscribe.py): the word to the other devices
+    W1           settle_update    the subscription with its new scope and a new expiry
+    W1           announce_subscription (subscribe.py): the store entry for other devices
 
-Every device of the account hears the request and the answer, for they share the topic: one
-without a pending update ignores both and learns the new scope from the store.
+Every device of the account receives request and answer, because they share the topic. A
+device without a pending update ignores both and takes the new scope from the store.
 
-Departure: the client believes any answer that carries its request's id, which nobody signs. Here
-the answer must also be the dapp's, and about this very update.
+Departure: the released client accepts any answer with its request's id, which is unsigned.
+Here the answer must also be the dapp's, and about this very update.
 """
 
 from __future__ import annotations
@@ -20,19 +20,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from walletconnect.crypto.keys import hash_text
-from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.did import account_of, is_did_web
 from walletconnect.notify.answers import (
     publish_request,
     publish_result,
     token_of_answer,
     token_of_request,
 )
-from walletconnect.notify.claims import (
-    LATER,
-    UpdateAuth,
-    UpdateResponseAuth,
-)
+from walletconnect.notify.claims import UpdateAuth, UpdateResponseAuth
+from walletconnect.notify.dialect import V0, dialect_of
 from walletconnect.notify.methods import SUBSCRIPTION_LIFE, UPDATE
 from walletconnect.notify.parties import (
     read_auth,
@@ -48,6 +43,7 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
     from walletconnect.identity.cacao import Cacao
     from walletconnect.identity.did import AccountId
+    from walletconnect.notify.dialect import Dialect
     from walletconnect.notify.parties import DappIdentity, WalletIdentity
     from walletconnect.notify.scope import ScopeMap
     from walletconnect.notify.server_subscription import ServerSubscription
@@ -87,21 +83,18 @@ def request_update(
     request_id: int,
     iv: bytes,
     now: int,
-    later: bool = False,
+    dialect: Dialect = V0,
 ) -> UpdateRequest:
-    """Ask for exactly the `enabled` types from now on; none at all is allowed.
-
-    `later` says it in the words of the later generation, for a dapp that knows them.
-    """
+    """Ask for exactly the `enabled` types from now on; none at all is allowed."""
     scope = subscription.scope.with_enabled(enabled)
     update_auth = UpdateAuth(
         iat=now,
         exp=now + UPDATE.ttl,
         iss=wallet.key.did,
-        mjv=LATER if later else None,
+        mjv=dialect.mjv,
         aud=dapp_did,
         sub=wallet.account.did,
-        app=subscription.app_did if later else subscription.app,
+        app=dialect.app(subscription.app),
         ksu=wallet.keys_server_url,
         scp=scope.enabled,
     ).sign(wallet.key)
@@ -157,8 +150,8 @@ def answer_update(
     require_newer(auth.iat, last_iat)
     update_hash = hash_text(str(token_of_request(request, UPDATE)))
     expiry = now + SUBSCRIPTION_LIFE
-    later = is_did_web(auth.app)
-    told = report_subscription(
+    dialect = dialect_of(auth.app)
+    updated = report_subscription(
         auth, dapp, sym_key=sym_key_p, scope=auth.scp, expiry=expiry
     )
     response_auth = UpdateResponseAuth(
@@ -168,9 +161,9 @@ def answer_update(
         mjv=auth.mjv,
         ksu=auth.ksu,
         aud=auth.iss,
-        sub=auth.sub if later else update_hash,
+        sub=dialect.response_sub(auth.sub, update_hash),
         app=auth.app,
-        sbs=(*others, told) if later else None,
+        sbs=dialect.subscription_list([*others, updated]),
     ).sign(dapp.key)
     publish = publish_result(
         UPDATE,
@@ -197,15 +190,8 @@ def settle_update(
         aud=pending.identity_did,
     )
     require_app(response_auth.app, subscription.app)
-    _require_same_update(response_auth, pending, subscription)
+    # The id of an answer is unsigned: an older one could be sealed again under this id.
+    dialect_of(response_auth.app).require_response_sub(
+        response_auth.sub, subscription.account, pending.update_hash
+    )
     return subscription.with_scope(pending.scope, now=now)
-
-
-def _require_same_update(
-    auth: UpdateResponseAuth, pending: PendingUpdate, subscription: NotifySubscription
-) -> None:
-    """The id of an answer is unsigned: an older answer could be sealed under a new one."""
-    if is_did_web(auth.app):
-        require_account(account_of(auth.sub), subscription.account)
-    elif auth.sub != pending.update_hash:
-        raise RemoteProtocolError(ErrorCode.MISMATCH, "claim sub does not fit")

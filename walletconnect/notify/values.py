@@ -1,10 +1,10 @@
 """What a subscription and a notification are made of.
 
-Spec: clients/notify/data-structures.md; protocol.md, sections 5.3 to 5.5.
+Spec: clients/notify/data-structures.md.
 
 `from_value` reads JSON that a hostile peer may have written: a device of the same account
 can put anything into the sync store. `to_value` gives the camelCase of the wire back, with
-the members in the order in which the shipped client writes them.
+the members in the order in which the released client writes them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _MAX_EXPIRY: Final = 10**11 - 1
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """Who the dapp is. `url` is the dapp URL exactly as the wallet was given it."""
+    """The dapp; `url` is exactly what the wallet was given."""
 
     name: str
     description: str
@@ -93,7 +93,7 @@ class Metadata:
 
 
 def read_icons(value: JsonValue) -> tuple[str, ...]:
-    """The usable icons of a list; whatever else it holds is passed over."""
+    """The usable icons of a list; whatever else it holds is left out."""
     icons = value if isinstance(value, list) else []
     return tuple(icon for icon in icons[:_MAX_ICONS] if _is_link(icon))
 
@@ -110,8 +110,8 @@ def _optional_link(value: JsonValue) -> str | None:
 class NotifySubscription:
     """One account's subscription to one dapp: what devices share through the sync store.
 
-    Departure: the shipped client believes `topic`; here it must be the hash of `symKey`,
-    or a peer could make us listen on a topic of its choice.
+    Departure: the released client accepts any `topic`; here it must be the hash of
+    `symKey`, or a peer could make us subscribe to a topic of its choice.
     """
 
     topic: Topic
@@ -133,14 +133,14 @@ class NotifySubscription:
 
     @property
     def app_did(self) -> str:
-        """The claim `app` of the later generation: the same dapp as a did:web."""
+        """The claim `app` of v1: the same dapp as a did:web."""
         return AppUrl.parse(self.app).did
 
     def is_expired(self, now: int) -> bool:
         return self.expiry <= now
 
     def with_scope(self, scope: ScopeMap, *, now: int) -> NotifySubscription:
-        """After an update: the new scope, and a new life."""
+        """After an update: the new scope, and a new expiry."""
         return replace(self, scope=scope, expiry=now + SUBSCRIPTION_LIFE)
 
     @classmethod
@@ -200,7 +200,7 @@ _CUT_BODY: Final = 4096
 class NotifyMessage:
     """A notification: the claim `msg`.
 
-    `id`, `sent_at` (milliseconds) and `is_read` exist in the later generation only.
+    `id`, `sent_at` (milliseconds) and `is_read` exist in v1 only.
     """
 
     title: str
@@ -252,7 +252,7 @@ class NotifyMessage:
         )
 
     def to_value(self) -> JsonObject:
-        """The claim `msg`: five members in August, eight in the later generation."""
+        """The claim `msg`: five members in v0, eight in v1."""
         members: JsonObject = {
             "title": self.title,
             "body": self.body,

@@ -1,8 +1,8 @@
-"""The later generation: the server holds the subscriptions and tells every device.
+"""v1: the server holds the subscriptions and sends every device the full list.
 
-Spec: clients/notify/notify-watch-subscriptions.md and following, of 2024; protocol.md,
-section 10. Sync is gone there: a device *watches* at the Notify server and is told the
-full list of subscriptions, keys included, at once and whenever it changes.
+Spec: clients/notify/notify-watch-subscriptions.md and following, of 2024. v1 has no Sync
+store: a device *watches* at the Notify server and receives the full list of subscriptions,
+keys included, at once and whenever it changes.
 
     wallet         request_watch            first contact, like a subscribe request
     Notify server  answer_watch             the watcher to remember, the list
@@ -34,7 +34,7 @@ from walletconnect.notify.answers import (
     token_of_answer,
     token_of_request,
 )
-from walletconnect.notify.claims import LATER
+from walletconnect.notify.dialect import V1
 from walletconnect.notify.methods import CHANGED, WATCH
 from walletconnect.notify.parties import require_account
 from walletconnect.notify.watch_claims import (
@@ -62,7 +62,7 @@ WATCHER_LIFE: Final = DAY
 
 @dataclass(frozen=True, slots=True)
 class NotifyServer:
-    """The voice of a Notify server itself, apart from every dapp's."""
+    """What a Notify server signs and decrypts with on its own behalf."""
 
     key: IdentityKey
     key_pair: KeyPair
@@ -71,10 +71,7 @@ class NotifyServer:
 
 @dataclass(frozen=True, slots=True)
 class PendingWatch:
-    """What the wallet keeps: whom it asked, as whom, and which request it was.
-
-    The answer and every announcement after it are read against this.
-    """
+    """What the wallet keeps to verify the answer and every announcement after it."""
 
     request_id: RpcId
     account: AccountId
@@ -100,12 +97,12 @@ def request_watch(
     request_id: int,
     iv: bytes,
     now: int,
-    mjv: str | None = LATER,
+    mjv: str | None = V1.mjv,
 ) -> WatchRequest:
-    """Ask the Notify server of `document` for the subscriptions of `app`, or of all.
+    """Ask the Notify server of `document` for the subscriptions to `app`, or for all.
 
-    Without `mjv` the server announces also what this identity has changed itself: for
-    a wallet that does not read the list in the answers to its own requests.
+    Without `mjv` the server also announces the changes of this identity itself, for a
+    wallet that does not read the list in the answers to its own requests.
     """
     token = WatchSubscriptionsAuth(
         iat=now,
@@ -138,7 +135,7 @@ def request_watch(
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """A device to be told. A new watch of the same `identity_did` replaces it."""
+    """A device that receives lists. A new watch of the same `identity_did` replaces it."""
 
     identity_did: str
     account: AccountId
@@ -151,14 +148,14 @@ class Watcher:
     def topic(self) -> Topic:
         return self.sym_key.topic
 
-    def sees(self, domain: str) -> bool:
+    def covers(self, domain: str) -> bool:
         return self.domain is None or self.domain == domain
 
     def visible(
         self, subscriptions: Iterable[ServerSubscription]
     ) -> tuple[ServerSubscription, ...]:
         """The part of the account's subscriptions that the watcher asked for."""
-        return tuple(each for each in subscriptions if self.sees(each.app_domain))
+        return tuple(each for each in subscriptions if self.covers(each.app_domain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,16 +226,16 @@ def watchers_to_notify(
     source_did: str,
     now: int,
 ) -> list[Watcher]:
-    """Who is told that a subscription of `account` to `domain` has changed.
+    """The watchers that receive a list after `account` changed its subscription to `domain`.
 
-    The device `source_did` that caused it reads the change from its answer, unless it is
-    of the first kind (no `mjv`), which does not look there.
+    The device `source_did` that caused it reads the change from its answer, except for the
+    first clients of v1 (no `mjv` or "0"), which do not look there.
     """
     return [
         watcher
         for watcher in watchers
         if watcher.account.same_as(account)
-        and watcher.sees(domain)
+        and watcher.covers(domain)
         and watcher.expires_at > now
         and (watcher.identity_did != source_did or watcher.mjv in (None, "0"))
     ]
@@ -253,7 +250,7 @@ def announce_changes(
     iv: bytes,
     now: int,
 ) -> Publication:
-    """Tell one watcher the account's subscriptions as they are now."""
+    """The account's subscriptions as they are now, for one watcher."""
     token = SubscriptionsChangedAuth(
         iat=now,
         exp=now + CHANGED.ttl,
@@ -270,7 +267,7 @@ def announce_changes(
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionList:
-    """The full list, as the server knew it at `iat` (seconds)."""
+    """The full list at `iat` (seconds)."""
 
     iat: int
     subscriptions: tuple[ServerSubscription, ...]

@@ -1,7 +1,7 @@
-"""The claim sets that only the later generation has (October 2023 to 2024).
+"""The claim sets that only v1 has (October 2023 to 2024).
 
-Spec: clients/notify/notify-authentication.md of 2024; protocol.md, section 10.2. `sub` is the
-did:pkh of the account in every one of them.
+Spec: clients/notify/notify-authentication.md of 2024. `sub` is the did:pkh of the account in
+every one of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_IDS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchSubscriptionsAuth(FromAccount, Claims):
-    """Wallet to Notify server: tell me the subscriptions of `app`, or of all (None)."""
+    """Wallet to Notify server: list the subscriptions to `app`, or all (None)."""
 
     act = "notify_watch_subscriptions"
     nullable = frozenset({"app"})
@@ -46,7 +46,7 @@ class WatchSubscriptionsResponseAuth(FromAccount, Claims):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionsChangedAuth(FromAccount, Claims):
-    """Notify server to wallet, unasked: the full list again."""
+    """Notify server to wallet after a change: the full list again."""
 
     act = "notify_subscriptions_changed"
 
@@ -107,10 +107,12 @@ class MarkReadAuth(FromAccount, Claims):
 
     def __post_init__(self) -> None:
         if self.all == (self.ids is not None):
-            raise RemoteProtocolError(ErrorCode.MALFORMED, "claims all and ids clash")
+            raise RemoteProtocolError(
+                ErrorCode.MALFORMED, "exactly one of the claims all and ids is needed"
+            )
         if self.ids is not None and not 1 <= len(self.ids) <= MAX_IDS:
             raise RemoteProtocolError(
-                ErrorCode.MALFORMED, f"claim ids must name 1 to {MAX_IDS}"
+                ErrorCode.MALFORMED, f"claim ids must have 1 to {MAX_IDS} elements"
             )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.conf import settings
@@ -135,21 +136,19 @@ def _publish(
     counts_clicks = project.counts_clicks and bool(message.url)
     messages: dict[UUID, Publication] = {}
 
-    def claims_of(each: DueDelivery) -> tuple[bool, str]:
-        # Claims that are not the receiver's own depend on these two.
-        return each.subscriber.is_later_generation, each.subscriber.app
-
+    # Claims that are not the receiver's own depend on the claim `app`.
+    app_of = attrgetter("subscriber.app")
     readable = [each for each in due if each.subscriber.topic in keys]
-    for (is_v1, app), group in groupby(sorted(readable, key=claims_of), key=claims_of):
-        # Every v0 message has an id too: its topic may have readers of both versions.
-        make_batch = MessageBatch.v1 if is_v1 else MessageBatch.v0
+    for app, group in groupby(sorted(readable, key=app_of), key=app_of):
         times = {"now": clock.now_s(), "sent_at": clock.now_ms()}
-        batch = make_batch(message, signer, app=app, **times)
+        batch = MessageBatch.create(message, signer, app=app, **times)
         for each in group:
             if counts_clicks:
                 # A link of its own for every receiver: nothing is shared in the batch.
                 link = f"{settings.CAST_API_URL}/v1/notification/{each.pk}"
-                batch = make_batch(replace(message, url=link), signer, app=app, **times)
+                batch = MessageBatch.create(
+                    replace(message, url=link), signer, app=app, **times
+                )
             recipient = Recipient(
                 account=AccountId.parse(each.subscriber.account),
                 sym_key=keys[each.subscriber.topic],

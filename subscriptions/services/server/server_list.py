@@ -40,7 +40,7 @@ from walletconnect.identity.did import AppUrl
 from walletconnect.notify.scope import ScopeMap
 from walletconnect.notify.server_list import (
     KnownSubscription,
-    fold_list,
+    compare_list,
     follow_scope,
     listed_app,
 )
@@ -121,7 +121,7 @@ def apply_server_lists(
     batch = _Batch()
     for watch, listed in lists:
         known = by_account[watch.account_id]
-        changes = fold_list(
+        changes = compare_list(
             listed,
             [
                 KnownSubscription(
@@ -130,7 +130,7 @@ def apply_server_lists(
                     expiry=row.expiry,
                     is_listed=row.listed_by_id == watch.server_id,
                     is_active=row.deleted_at is None,
-                    left_at=(
+                    deleted_at=(
                         int(row.deleted_at.timestamp())
                         if row.deleted_at and row.delete_reason not in _REVERSIBLE
                         else None
@@ -152,16 +152,16 @@ def apply_server_lists(
             if row.account_id in synced:
                 batch.incomplete.append(row)
             batch.changed.append(row)
-        for topic in changes.met:
+        for topic in changes.confirmed:
             known[topic].listed_by = watch.server
             batch.first_listed.append(known[topic])
-        batch.ended += [known[topic] for topic in changes.vanished]
+        batch.ended += [known[topic] for topic in changes.removed]
         for entry in listed.subscriptions:
             present = known.get(entry.sym_key.topic)
             if present is not None and present.deleted_at is None:
                 batch.counted.append((present, entry.unread_notification_count))
         is_synced = watch.account_id in synced
-        _join(batch, watch, changes.joined, known=known, is_synced=is_synced)
+        _join(batch, watch, changes.added, known=known, is_synced=is_synced)
     return _write(batch)
 
 
