@@ -1,4 +1,4 @@
-"""The archive in the admin: who asked it to keep what. Read-only."""
+"""Registrations in the admin, read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells Django that ``history`` is an app."""
+"""The History Server app."""
 
 from __future__ import annotations
 

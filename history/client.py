@@ -1,6 +1,6 @@
-"""Our client of a History Server: our own, in process, or another over HTTP.
+"""Client of a History Server: our own, in process, or another over HTTP.
 
-Spec: protocol.md, section 9. Uses the network: never call it inside a transaction.
+Uses the network: never call it inside a transaction.
 """
 
 from __future__ import annotations
@@ -49,16 +49,21 @@ MAX_ELEMENTS: Final = 1_000
 
 
 class HistoryUnavailable(Exception):
-    """The History Server did not answer, or not with anything usable."""
+    """The History Server did not answer, or not usefully."""
 
 
 def register(tags: Collection[int]) -> None:
-    """Ask for an archive of these tags. Any answer will do, says the spec."""
+    """Register these tags. The spec defines no answer, so any status is a success."""
     if settings.HISTORY_SERVER_IS_OURS:
         services.archive(tags)
         return
+    try:
+        seed = keychain.secret(keychain.Holder.RELAY, KEY_NAME)
+    except keychain.SecretNotFound:
+        seed = entropy.key_bytes()
+        keychain.put_secret(keychain.Holder.RELAY, KEY_NAME, seed)
     token = make_client_auth(
-        _client_key(),
+        IdentityKey.from_seed(seed),
         aud=settings.HISTORY_SERVER_URL,
         now=clock.now_s(),
         nonce=entropy.key_bytes(),
@@ -76,16 +81,6 @@ def register(tags: Collection[int]) -> None:
     )
 
 
-def _client_key() -> IdentityKey:
-    """The relay-client key under which we are known to History Servers; made once."""
-    try:
-        seed = keychain.secret(keychain.Holder.RELAY, KEY_NAME)
-    except keychain.SecretNotFound:
-        seed = entropy.key_bytes()
-        keychain.put_secret(keychain.Holder.RELAY, KEY_NAME, seed)
-    return IdentityKey.from_seed(seed)
-
-
 def messages(
     topic: str,
     *,
@@ -95,11 +90,11 @@ def messages(
 ) -> HistoryPage:
     """A page of ``count`` messages; fewer only at the end. ``origin`` is its first.
 
-    Message ids are computed here, not believed: they are what pages and duplicates go by.
+    Message ids are computed here rather than trusted: paging and deduplication use them.
     """
-    count = min(count, services.longest_page())
+    count = min(count, settings.LIMITS.history_page)
     page = _page(topic, direction=direction, count=count, origin=origin)
-    # A server may end a page early, because its messages are long.
+    # A server may end a page early if its messages are long.
     while page.next_id is not None and len(page.messages) < count:
         rest = _page(
             topic,
@@ -127,7 +122,17 @@ def _page(
     if not answer.ok:
         raise HistoryUnavailable(f"status {answer.status}")
     try:
-        return _read_page(topic, direction, answer.body)
+        members = parse_object(answer.body, "history page")
+        next_id = members.get("nextId")
+        return HistoryPage(
+            topic,
+            direction,
+            tuple(
+                _read_message(topic, each)
+                for each in take_list(members, "messages", longest=MAX_ELEMENTS)
+            ),
+            next_id if isinstance(next_id, str) and next_id else None,
+        )
     except RemoteProtocolError as error:
         raise HistoryUnavailable(error.message) from None
 
@@ -146,20 +151,6 @@ def _fetch(
         )
     except outbound.OutboundError as error:
         raise HistoryUnavailable(str(error)) from error
-
-
-def _read_page(topic: str, direction: Direction, body: bytes) -> HistoryPage:
-    members = parse_object(body, "history page")
-    next_id = members.get("nextId")
-    return HistoryPage(
-        topic,
-        direction,
-        tuple(
-            _read_message(topic, each)
-            for each in take_list(members, "messages", longest=MAX_ELEMENTS)
-        ),
-        next_id if isinstance(next_id, str) and next_id else None,
-    )
 
 
 def _read_message(topic: str, value: JsonValue) -> ArchivedMessage:

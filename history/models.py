@@ -1,7 +1,4 @@
-"""The History Server keeps no messages of its own: it reads what the relay kept.
-
-It only remembers which clients asked for which tags.
-"""
+"""Registrations at the History Server; the messages are in the relay's log."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ from django.db import models
 
 
 class HistoryRegistration(models.Model):
-    """A client asked the archive to keep these tags (history 1.0.4, ``POST /register``).
+    """The tags that a client registered (history 1.0.4, ``POST /register``).
 
-    Tags are texts, in which ``*`` may stand for a digit.
+    Tags are texts; ``*`` matches any digit.
     """
 
     client_id = models.CharField(max_length=64, unique=True, help_text="did:key")

@@ -1,16 +1,16 @@
-"""The archive: which tags are kept, what is handed out, what is thrown away.
+"""The archive: registered tags, pages of messages, pruning.
 
-Spec: servers/history; protocol.md, section 9. The archive has no copy of its own. It reads
-the log of the embedded relay (`messaging.models.PublishedMessage`), where the messages of
-archived tags outlive their TTL.
+Spec: WalletConnect specs, servers/history/history-server-api.md. The archive has no copy of
+its own: it reads the log of the embedded relay (``relayserver.models.PublishedMessage``), in
+which messages of archived tags outlive their TTL.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Length
 
@@ -22,19 +22,17 @@ from walletconnect.relay.methods import Tag
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from django.db.models import QuerySet
-
 Direction: TypeAlias = Literal["forward", "backward"]
 
-# What a registration can have kept for ever. Every client may register, so the list is
-# ours: the messages that a new device needs.
+# Tags that a registration can have archived for ever: the messages that a new device needs.
+# Any client may register, so clients cannot extend the list.
 ARCHIVABLE: Final = frozenset({Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE})
 
-# A page ends here, however many messages were asked for, but has at least one.
+# A page ends at this size whatever ``messageCount`` is, but has at least one message.
 PAGE_BYTES: Final = 16 * 1024 * 1024
-PRUNE_BATCH: Final = 5_000
-# One run of the task; the next one goes on.
-PRUNE_MOST: Final = 500_000
+PRUNE_BATCH_SIZE: Final = 5_000
+# Per run of the task; the next run continues.
+MAX_PRUNED: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a client asked for, and which tags are kept because of it."""
+    """The tags that a client registered; ``kept`` are those that are archived for it."""
 
     tags: tuple[str, ...]
     relay_url: str
@@ -70,18 +68,15 @@ class Registration:
 
 
 def archived_by(patterns: Iterable[str]) -> tuple[int, ...]:
-    """The archivable tags that one of the patterns names; ``*`` is any one digit."""
-    wanted = list(patterns)
+    """The archivable tags that match a pattern, in which ``*`` is any digit."""
+    wanted = list(patterns)  # digits and asterisks only
     return tuple(
         int(tag)
         for tag in sorted(ARCHIVABLE)
-        if any(_matches(str(int(tag)), pattern) for pattern in wanted)
-    )
-
-
-def _matches(tag: str, pattern: str) -> bool:
-    return len(tag) == len(pattern) and all(
-        expected in (digit, "*") for digit, expected in zip(tag, pattern, strict=True)
+        if any(
+            re.fullmatch(pattern.replace("*", "[0-9]"), str(int(tag)))
+            for pattern in wanted
+        )
     )
 
 
@@ -91,7 +86,7 @@ def registration_of(client_id: str) -> Registration | None:
 
 
 def register(client_id: str, *, tags: Collection[str], relay_url: str) -> Registration:
-    """A client asks for an archive; from now on it is kept for all topics."""
+    """Register a client's tags. From now on they are archived on all topics."""
     made = Registration(tuple(sorted(tags)), relay_url)
     with transaction.atomic():
         HistoryRegistration.objects.update_or_create(
@@ -130,7 +125,7 @@ def change_tags(
 
 
 def archive(tags: Iterable[int]) -> None:
-    """Keep the messages of these tags beyond their TTL, as far as they may be."""
+    """Keep the messages of these tags beyond their TTL, if they are archivable."""
     now = clock.now()
     ArchivedTag.objects.bulk_create(
         [ArchivedTag(tag=int(tag), since=now) for tag in set(tags) & ARCHIVABLE],
@@ -141,59 +136,43 @@ def archive(tags: Iterable[int]) -> None:
 def messages(
     topic: str, *, direction: Direction, count: int, origin: str | None = None
 ) -> HistoryPage:
-    """A page of what is archived on a topic; ``origin`` is the first message of it.
+    """A page of archived messages of a topic; ``origin`` is its first message.
 
     Forward begins with the oldest, backward with the newest.
     """
     archived = PublishedMessage.objects.filter(
         topic=topic, tag__in=ArchivedTag.objects.values("tag")
     )
-    rows = _from_origin(archived, direction=direction, origin=origin)
-    if rows is None:
-        return HistoryPage(topic, direction, (), None)
-    ids, follows = _one_page(rows, count)
-    found = PublishedMessage.objects.in_bulk(ids)
-    return HistoryPage(
-        topic,
-        direction,
-        tuple(_archived(found[id_]) for id_ in ids if id_ in found),
-        follows,
-    )
-
-
-def _from_origin(
-    archived: QuerySet[PublishedMessage], *, direction: Direction, origin: str | None
-) -> QuerySet[PublishedMessage] | None:
-    """The messages in their direction; None if nobody knows the origin (any more)."""
     backward = direction == "backward"
-    ordered = archived.order_by("-id" if backward else "id")
-    if origin is None:
-        return ordered
-    first = archived.filter(message_id=origin).values_list("id", flat=True).first()
-    if first is None:
-        return None
-    return ordered.filter(id__lte=first) if backward else ordered.filter(id__gte=first)
-
-
-def _one_page(
-    rows: QuerySet[PublishedMessage], count: int
-) -> tuple[list[int], str | None]:
-    """Ids of the page, and the message id that follows it."""
+    rows = archived.order_by("-id" if backward else "id")
+    if origin is not None:
+        first = archived.filter(message_id=origin).values_list("id", flat=True).first()
+        if first is None:
+            return HistoryPage(topic, direction, (), None)
+        rows = rows.filter(**{"id__lte" if backward else "id__gte": first})
+    # Lengths first: a page of long messages ends early, and is not loaded in vain.
     measured = rows.annotate(size=Length("message"))
     ids: list[int] = []
+    next_id = None
     size = 0
     for id_, message_id, length in measured.values_list("id", "message_id", "size")[
         : count + 1
     ]:
         size += length
         if len(ids) == count or (ids and size > PAGE_BYTES):
-            return ids, message_id
+            next_id = message_id
+            break
         ids.append(id_)
-    return ids, None
-
-
-def _archived(row: PublishedMessage) -> ArchivedMessage:
-    return ArchivedMessage(row.message_id, row.publisher, row.topic, row.message)
+    found = PublishedMessage.objects.in_bulk(ids)
+    return HistoryPage(
+        topic,
+        direction,
+        tuple(
+            ArchivedMessage(row.message_id, row.publisher, row.topic, row.message)
+            for row in (found[id_] for id_ in ids if id_ in found)
+        ),
+        next_id,
+    )
 
 
 _PRUNE = """
@@ -207,19 +186,14 @@ DELETE FROM relay_publishedmessage WHERE id IN (
 
 
 def prune_messages() -> int:
-    """Throw away what is past its TTL and not archived. Batch by batch, each committed."""
+    """Delete expired messages that are not archived, in batches, each committed."""
     now = clock.now_ms()
     pruned = 0
-    while pruned < PRUNE_MOST:
+    while pruned < MAX_PRUNED:
         with connection.cursor() as cursor:
-            cursor.execute(_PRUNE, [now, PRUNE_BATCH])
+            cursor.execute(_PRUNE, [now, PRUNE_BATCH_SIZE])
             batch = cursor.rowcount
         pruned += batch
-        if batch < PRUNE_BATCH:
+        if batch < PRUNE_BATCH_SIZE:
             break
     return pruned
-
-
-def longest_page() -> int:
-    most: int = settings.LIMITS.history_page
-    return most

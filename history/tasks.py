@@ -1,4 +1,4 @@
-"""Throwing away what the relay no longer has to keep."""
+"""Deletes expired messages of the relay that are not archived."""
 
 from __future__ import annotations
 

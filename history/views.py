@@ -27,12 +27,15 @@ from walletconnect.json_values import (
 from walletconnect.relay.auth import verify_client_auth
 
 if TYPE_CHECKING:
-    from history.services import Direction, HistoryPage, Registration
-    from walletconnect.crypto.keys import Topic
+    from history.services import Direction, Registration
 
 MAX_URL_LENGTH: Final = 255
 MAX_TAG: Final = 2**32 - 1
 _PATTERN = re.compile(r"[0-9*]{1,10}")
+DIRECTIONS: Final[dict[str, Direction]] = {
+    "forward": "forward",
+    "backward": "backward",
+}
 NOT_REGISTERED: Final = Problem(
     "not-found", "Not found", 404, "This client is not registered; send tags first."
 )
@@ -93,13 +96,50 @@ def register(request: HttpRequest) -> Any:
 
 @api.get("/messages", url_name="messages")
 def messages(request: HttpRequest) -> Any:
-    page = services.messages(
-        _topic(request),
-        direction=_direction(request),
-        count=_count(request),
-        origin=_origin(request),
+    query = request.GET
+    try:
+        topic = parse_topic(query.get("topic"))
+    except RemoteProtocolError as error:
+        raise ProblemError(bad_request(error.message, "topic")) from None
+    origin = query.get("originId") or None
+    if origin is not None and has_control_characters(origin):
+        raise ProblemError(bad_request("malformed originId", "originId"))
+    direction = DIRECTIONS.get(query.get("direction") or "forward")
+    if direction is None:
+        raise ProblemError(bad_request("forward or backward", "direction"))
+    most = settings.LIMITS.history_page
+    text = query.get("messageCount") or str(most)
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise ProblemError(bad_request("a positive number", "messageCount"))
+    count = min(int(text), most)
+    page = services.messages(topic, direction=direction, count=count, origin=origin)
+    found = [
+        {
+            "message_id": each.message_id,
+            "client_id": each.client_id,
+            "topic": each.topic,
+            "message": each.message,
+            "method": METHOD,
+        }
+        for each in page.messages
+    ]
+    # notify-client 0.11.3 replays a page in the order it has, and sync 0.3.8 then keeps
+    # the first key only. Paging does not depend on the order within the last page.
+    if (
+        settings.HISTORY_SHORT_PAGES_ASCENDING
+        and direction == "backward"
+        and len(found) < count
+        and page.next_id is None
+    ):
+        found.reverse()
+    return JsonResponse(
+        {
+            "topic": page.topic,
+            "direction": page.direction,
+            "nextId": page.next_id,
+            "messages": found,
+        }
     )
-    return JsonResponse(_page_value(page, _count(request)))
 
 
 # --- requests -------------------------------------------------------------------------
@@ -108,8 +148,8 @@ def messages(request: HttpRequest) -> Any:
 def _client_of(request: HttpRequest) -> str:
     """The client id that the bearer token proves.
 
-    The clients name whatever URL they call this server by, so its host is not compared;
-    but a token for a relay (``wss:``) does not open this door.
+    Clients put any URL of this server into ``aud``, so its host is not compared; but a
+    token for a relay (``wss:``) is refused.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     problem = Problem(
@@ -143,43 +183,11 @@ def _tags(body: JsonObject, name: str) -> set[str] | None:
     return tags
 
 
-def _topic(request: HttpRequest) -> Topic:
-    topic = request.GET.get("topic")
-    try:
-        return parse_topic(topic)
-    except RemoteProtocolError as error:
-        raise ProblemError(bad_request(error.message, "topic")) from None
-
-
-def _origin(request: HttpRequest) -> str | None:
-    origin = request.GET.get("originId") or None
-    if origin is not None and has_control_characters(origin):
-        raise ProblemError(bad_request("malformed originId", "originId"))
-    return origin
-
-
-def _direction(request: HttpRequest) -> Direction:
-    direction = request.GET.get("direction") or "forward"
-    if direction == "forward":
-        return "forward"
-    if direction == "backward":
-        return "backward"
-    raise ProblemError(bad_request("forward or backward", "direction"))
-
-
-def _count(request: HttpRequest) -> int:
-    most = services.longest_page()
-    text = request.GET.get("messageCount") or str(most)
-    if not text.isascii() or not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise ProblemError(bad_request("a positive number", "messageCount"))
-    return min(int(text), most)
-
-
 # --- answers --------------------------------------------------------------------------
 
 
 def _registration(registration: Registration) -> HttpResponse:
-    """``kept`` says which messages are archived of what the client asked for."""
+    """``kept`` are those of the tags that are archived."""
     return JsonResponse(
         {
             "tags": list(registration.tags),
@@ -187,31 +195,3 @@ def _registration(registration: Registration) -> HttpResponse:
             "kept": [str(tag) for tag in registration.kept],
         }
     )
-
-
-def _page_value(page: HistoryPage, count: int) -> dict[str, object]:
-    found = [
-        {
-            "message_id": each.message_id,
-            "client_id": each.client_id,
-            "topic": each.topic,
-            "message": each.message,
-            "method": METHOD,
-        }
-        for each in page.messages
-    ]
-    # notify-client 0.11.3 replays a page in the order it came, and sync 0.3.8 then keeps
-    # the first key only. Paging does not look at the order of a page that is the last.
-    if (
-        settings.HISTORY_SHORT_PAGES_ASCENDING
-        and page.direction == "backward"
-        and len(found) < count
-        and page.next_id is None
-    ):
-        found.reverse()
-    return {
-        "topic": page.topic,
-        "direction": page.direction,
-        "nextId": page.next_id,
-        "messages": found,
-    }

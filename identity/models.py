@@ -1,7 +1,6 @@
-"""Identity keys: those the Keys Server serves, those of our devices, those we looked up.
+"""Identity keys: those on our Keys Server, those of our devices, those of others.
 
-A CACAO is kept as the JSON text that came, because it has to come back field for field
-and because others verify it again.
+A CACAO is stored as the JSON text that was received, because others verify that text again.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ URL_LENGTH = 255
 
 
 class IdentityRegistration(models.Model):
-    """What the Keys Server serves: a CACAO that binds an identity key to an account.
+    """A registration on our Keys Server: a CACAO that binds an identity key to an account.
 
-    The row of an unregistered key stays, without its CACAO: it is never registered again.
+    The row of an unregistered key stays, without its CACAO: it cannot be registered again.
     """
 
-    # The key as its did:key without the "did:key:" prefix, as callers ask for it.
+    # The did:key without its "did:key:" prefix, as in the query of callers.
     public_key = models.CharField(max_length=DID_LENGTH, unique=True)
     account = models.CharField(max_length=ACCOUNT_LENGTH, db_index=True, blank=True)
     cacao = models.TextField(blank=True)
@@ -41,10 +40,10 @@ class IdentityRegistration(models.Model):
 class InviteRegistration(models.Model):
     """The key under which an account takes chat invites; for clients of the Chat API."""
 
-    # The key of the account: one row for every spelling.
+    # ``AccountId.key``: the same for every chain and letter case.
     account = models.CharField(max_length=ACCOUNT_LENGTH, unique=True)
     invite_key = models.CharField(max_length=DID_LENGTH, blank=True)
-    # ``iat`` of the newest token: an older one, sent again, changes nothing.
+    # ``iat`` of the newest token: replaying an older one changes nothing.
     issued_at = models.BigIntegerField(help_text="seconds")
 
     def __str__(self) -> str:
@@ -59,7 +58,7 @@ class IdentityKeyQuerySet(WorkQuerySet["IdentityKey"]):
         return self.filter(retired_at=None)
 
     def left_behind(self) -> IdentityKeyQuerySet:
-        """Active ones of devices whose session is over."""
+        """Active ones of devices whose session has ended."""
         return self.active().filter(device__revoked_at__isnull=False)
 
 
@@ -80,7 +79,7 @@ class IdentityKey(WorkItem):
     keys_server = models.CharField(max_length=URL_LENGTH)
     created_at = models.DateTimeField()
     registered_at = models.DateTimeField(null=True, blank=True)
-    # From then on it signs nothing; an ``IdentityUnregistration`` tells the server.
+    # From then on it signs nothing; an ``IdentityUnregistration`` unregisters it.
     retired_at = models.DateTimeField(null=True, blank=True)
 
     objects = IdentityKeyQuerySet.as_manager()  # type: ignore[misc]  # of a subclass
@@ -100,9 +99,9 @@ class IdentityKey(WorkItem):
 
 
 class IdentityUnregistration(WorkItem):
-    """A key to take off its Keys Server: the token that says so, signed beforehand.
+    """A key to unregister at its Keys Server, with the token, signed beforehand.
 
-    It outlives the device, the account and the private key, and holds none of them.
+    It outlives the device, the account and the private key, and refers to none of them.
     """
 
     did = models.CharField(max_length=DID_LENGTH, unique=True)
@@ -127,9 +126,9 @@ class KnownIdentity(WorkItem):
 
     did = models.CharField(max_length=DID_LENGTH)
     keys_server = models.CharField(max_length=URL_LENGTH)
-    # Empty: the server said that it does not know the key.
+    # Empty: unknown at the server.
     cacao = models.TextField(blank=True)
-    # Empty: it has not answered yet.
+    # Null: it has not answered yet.
     checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Other Keys Servers and our keys: registered and unregistered until they have answered."""
+"""Tasks that call other Keys Servers, and the sweep of old rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What identities offer: sign-in, the keys that sign, whom a key speaks for, the Keys Server."""
+"""Sign-in, signing keys, resolving keys to accounts, and the Keys Server."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Our client of other Keys Servers: register, unregister, resolve. HTTP, no database.
+"""Client of other Keys Servers: register, unregister, resolve. HTTP, no database.
 
-Spec: servers/keys-server; protocol.md, section 7. ``ident`` wants exactly 200, and so do we.
+Spec: WalletConnect specs, servers/keys/keys-server-api.md. Success is exactly 200, as for the
+published identity-keys package.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 128 * 1024
 DEADLINE_S: Final = 10.0
-# Answers that say nothing about the request itself.
-PASSING: Final = frozenset({408, 409, 425, 429})
+# Statuses that do not judge the request itself.
+TRANSIENT: Final = frozenset({408, 409, 425, 429})
 
 
 class Unavailable(Exception):
@@ -29,7 +30,7 @@ class Unavailable(Exception):
 
 
 class Refused(Exception):
-    """The server does not want this; trying again will not help."""
+    """The server refuses the request; trying again will not help."""
 
 
 def register(keys_server: str, cacao: Cacao) -> None:
@@ -40,13 +41,13 @@ def register(keys_server: str, cacao: Cacao) -> None:
 
 def unregister(keys_server: str, id_auth: str) -> None:
     answer = _call("DELETE", f"{keys_server}/identity", {"idAuth": id_auth})
-    # Not found: it never got there, or is gone already.
+    # 404: it never arrived there, or was removed already.
     if answer.status not in (200, 404):
         raise _fault(answer)
 
 
 def resolve(keys_server: str, did: str) -> Cacao | None:
-    """The CACAO of a key, not verified yet; None if the server does not know the key."""
+    """The CACAO of a key, not verified yet; None if it is unknown there."""
     query = urlencode({"publicKey": did.removeprefix(DID_KEY)})
     answer = _call("GET", f"{keys_server}/identity?{query}", None)
     if answer.status in (400, 404):
@@ -70,7 +71,7 @@ def _call(method: str, url: str, body: object) -> Response:
 
 
 def _fault(answer: Response) -> Exception:
-    # What the server wrote stays out: the reason is shown to people and logged.
+    # Without the server's text: the reason is shown to users and logged.
     text = f"answer {answer.status}"
-    final = 400 <= answer.status < 500 and answer.status not in PASSING
+    final = 400 <= answer.status < 500 and answer.status not in TRANSIENT
     return Refused(text) if final else Unavailable(text)

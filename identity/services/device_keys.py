@@ -1,12 +1,13 @@
-"""The identity keys of our devices: made at sign-in, registered, used, retired.
+"""The identity keys of our devices: created at sign-in, registered, used, retired.
 
-Spec: clients/core/identity/identity-keys.md; one key per device and account. Registering and
-unregistering at another Keys Server are rows that are worked off until the server has
-answered (reliability.md, items 2 and 5); at our own they happen at once.
+Spec: WalletConnect specs, clients/core/identity/identity-keys.md; one key per device and
+account. Registering and unregistering at another Keys Server are rows of a work queue; at our
+own server they happen in the same transaction.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -34,8 +35,7 @@ from walletconnect.identity.did import DID_KEY, AccountId
 from walletconnect.identity.registration import sign_unregister_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Collection, Mapping
 
     from django.db.models import QuerySet
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 REGISTER_TASK: Final = "identity.register_identity_keys"
 UNREGISTER_TASK: Final = "identity.unregister_identity_keys"
-# A registration that may be on its way has arrived, or failed, by then.
+# By then a registration that is in flight has arrived or failed.
 IN_FLIGHT: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningIdentity:
-    """What signs tokens for an account: ``ksu`` of such a token is ``keys_server``."""
+    """The key that signs tokens for an account; their ``ksu`` is ``keys_server``."""
 
     key: SecretIdentityKey
     did: str
@@ -62,9 +62,9 @@ class SigningIdentity:
 
 
 def add_identity_key(device: Device, account: Account, cacao: Cacao) -> IdentityKey:
-    """The key that ``cacao`` authorises becomes the device's for the account.
+    """Store the key that ``cacao`` authorizes as the device's key for the account.
 
-    In the caller's transaction. One that the device had before is retired.
+    In the caller's transaction. The device's former key is retired.
     """
     did = cacao.identity_key
     retire(IdentityKey.objects.active().filter(device=device, account=account))
@@ -97,8 +97,8 @@ def signing_identity(
 ) -> SigningIdentity:
     """The identity that signs for an account: the device's own, if it has one.
 
-    Without a device (renewals by the clock), or if the account was added on another
-    one, the newest of the account. ``NoIdentityKey`` if none may sign now.
+    Without a device (scheduled renewals), or if the account was added on another device,
+    the newest of the account. Raises ``NoIdentityKey`` if none is registered.
     """
     keys = IdentityKey.objects.active().filter(account=account)
     rows = list(keys.order_by("-created_at"))
@@ -128,10 +128,10 @@ def signing_identities(account_ids: Collection[int]) -> dict[int, SigningIdentit
 
 
 def watching_identities(preferred: Mapping[int, str]) -> dict[int, SigningIdentity]:
-    """For each account an identity that its owner lets see all apps.
+    """For each account an identity whose CACAO permits watching all apps.
 
-    The preferred one (account: did), as long as it may sign, because a Cast Server
-    counts watchers by their identity; else the newest. Others are left out.
+    The preferred one (account: did) as long as it is registered, because a Cast Server
+    counts watchers by their identity; else the newest. Other accounts are left out.
     """
     keys = IdentityKey.objects.active().filter(
         account_id__in=preferred, registered_at__isnull=False
@@ -160,15 +160,15 @@ def _identity(row: IdentityKey, key: SecretIdentityKey) -> SigningIdentity:
 
 
 def retire_keys_of_devices(devices: list[Device], **_: object) -> None:
-    """The devices were revoked: their keys sign nothing more and are unregistered."""
+    """Retire all keys of revoked devices."""
     retire(IdentityKey.objects.active().filter(device__in=devices))
 
 
 def retire_spare_keys_of_devices(devices: list[Device], **_: object) -> None:
-    """The devices' sessions are over: their keys go, but not the account's last one.
+    """Retire the keys of ended sessions, except the last one of each account.
 
-    The inbox goes on while its owner is away: it acknowledges and renews. What was
-    kept for that goes when somebody signs in again.
+    It acknowledges notifications and renews subscriptions until the user signs in again,
+    which retires it.
     """
     accounts = (
         IdentityKey.objects.active()
@@ -190,7 +190,7 @@ def retire_superseded(account_id: int) -> None:
 
 
 def retire_keys_of_account(account: Account, **_: object) -> None:
-    """The account is about to be removed: its keys go, and what names it here."""
+    """Retire all keys of an account that is removed, and delete what names it here."""
     keys = IdentityKey.objects.filter(account=account)
     dids = list(keys.values_list("did", flat=True))
     retire(keys.filter(retired_at=None))
@@ -205,9 +205,9 @@ def retire_keys_of_account(account: Account, **_: object) -> None:
 
 
 def retire(keys: QuerySet[IdentityKey] | IdentityKeyQuerySet) -> None:
-    """Stop signing with ``keys``: have them unregistered, forget the private parts.
+    """Stop signing with ``keys``: unregister them and delete the private keys.
 
-    The token that unregisters is signed now and kept instead of the key.
+    Tokens for other Keys Servers are signed now and stored instead of the keys.
     """
     rows = list(keys.select_related("account").select_for_update(of=("self",)))
     if not rows:
@@ -217,51 +217,31 @@ def retire(keys: QuerySet[IdentityKey] | IdentityKeyQuerySet) -> None:
     IdentityKey.objects.filter(pk__in=[row.pk for row in rows]).update(
         retired_at=now, next_attempt_at=None, leased_until=None, leased_by=None
     )
+    jobs = []
     for row in rows:
-        if _is_ours(row.keys_server):
-            _withdraw_here(row)
-    elsewhere = [row for row in rows if not _is_ours(row.keys_server)]
-    _plan_unregistrations(elsewhere, secrets, now)
-    keychain.forget(Holder.IDENTITY, [row.did for row in rows])
-
-
-def _is_ours(url: str) -> bool:
-    return settings.KEYS_SERVER_IS_OURS and url == settings.KEYS_SERVER_URL
-
-
-def _withdraw_here(row: IdentityKey) -> None:
-    try:
-        keys_server.withdraw(row.did, AccountId.parse(row.account.address))
-    except KeysServerRefusal:
-        # Nobody registered it here: the Keys Server was another one when it was made.
-        pass
-
-
-def _plan_unregistrations(
-    rows: Iterable[IdentityKey], secrets: dict[str, SecretIdentityKey], now: datetime
-) -> None:
-    jobs = [
-        IdentityUnregistration(
-            did=row.did,
-            keys_server=row.keys_server,
-            id_auth=sign_unregister_identity(
-                secrets[row.did],
-                AccountId.parse(row.account.address),
-                keys_server_url=row.keys_server,
-                now_ms=clock.now_ms(),
-            ),
-            created_at=now,
-            next_attempt_at=now if _is_settled(row) else now + IN_FLIGHT,
-        )
-        for row in rows
-        # A key that is lost cannot say so; its server drops it with its CACAO.
-        if row.did in secrets
-    ]
+        account = AccountId.parse(row.account.address)
+        if settings.KEYS_SERVER_IS_OURS and row.keys_server == settings.KEYS_SERVER_URL:
+            # Not registered here if another Keys Server was configured back then.
+            with contextlib.suppress(KeysServerRefusal):
+                keys_server.withdraw(row.did, account)
+        elif row.did in secrets:
+            # A registration that is in flight must not arrive after the unregistration.
+            is_settled = row.registered_at is not None or row.attempts == 0
+            jobs.append(
+                IdentityUnregistration(
+                    did=row.did,
+                    keys_server=row.keys_server,
+                    id_auth=sign_unregister_identity(
+                        secrets[row.did],
+                        account,
+                        keys_server_url=row.keys_server,
+                        now_ms=clock.now_ms(),
+                    ),
+                    created_at=now,
+                    next_attempt_at=now if is_settled else now + IN_FLIGHT,
+                )
+            )
     IdentityUnregistration.objects.bulk_create(jobs, ignore_conflicts=True)
     if jobs:
         enqueue_on_commit(UNREGISTER_TASK)
-
-
-def _is_settled(row: IdentityKey) -> bool:
-    # Otherwise its registration may be on its way, and must not arrive last.
-    return row.registered_at is not None or row.attempts == 0
+    keychain.forget(Holder.IDENTITY, [row.did for row in rows])

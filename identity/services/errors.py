@@ -1,18 +1,18 @@
-"""Everything that can go wrong with identities, as types that a page can explain.
+"""Errors of identities, as types that a page can explain.
 
 SignInError
 ├── UnsupportedAccount    not an Ethereum account, or mistyped
 ├── ForeignOrigin         the browser is at an address that is not ours
-├── RequestUnknown        no such message was asked to be signed
-├── RequestExpired        it was, more than ten minutes ago
-├── RequestUsed           it was, and it served its purpose
-├── OtherBrowser          it was, in another browser session
-├── MalformedSignature    this is no signature
+├── RequestUnknown        there is no such message
+├── RequestExpired        it is more than ten minutes old
+├── RequestUsed           it was used to sign in
+├── OtherBrowser          it belongs to another browser session
+├── MalformedSignature    the text is not a signature
 └── WrongSigner           signed, but by another address than expected
     └── TextDiffers       by the right one, with white space added to the text
-NoIdentityKey             the account has no identity key that may sign now
-KeysServerUnavailable     a Keys Server did not answer: try later
-KeysServerRefusal         what our Keys Server answers to a bad request
+NoIdentityKey             the account has no registered identity key
+KeysServerUnavailable     another Keys Server has not answered yet: try later
+KeysServerRefusal         an error answer of our Keys Server
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class SignInError(Exception):
-    """Why a signature did not sign anybody in. ``str`` is a sentence for the person."""
+    """A sign-in failed. ``str`` is a sentence for the user."""
 
     #: A short name for logs, audit entries and templates.
     kind = "sign-in"
@@ -123,9 +123,9 @@ class TextDiffers(WrongSigner):
 
 
 class NoIdentityKey(Exception):
-    """No device of the account has an identity key that may sign.
+    """No device of the account has a registered identity key.
 
-    ``pending``: one was made, but its Keys Server has not confirmed it yet.
+    ``pending``: one was created, but its Keys Server has not confirmed it yet.
     """
 
     def __init__(self, account: str, *, pending: bool) -> None:
@@ -135,9 +135,9 @@ class NoIdentityKey(Exception):
 
 
 class KeysServerUnavailable(Exception):
-    """Another Keys Server has not answered yet, or not sensibly.
+    """Another Keys Server has not answered yet, or not usefully.
 
-    ``unresolved`` are the did:keys that nothing is known about; ``resolved`` the rest.
+    ``unresolved`` are the did:keys without a result; ``resolved`` has the others.
     """
 
     def __init__(

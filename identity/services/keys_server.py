@@ -1,12 +1,12 @@
-"""Our Keys Server: who registered which identity key.
+"""Our Keys Server: which account registered which identity key.
 
-Spec: servers/keys-server; protocol.md, section 7. A registration is proven by its CACAO,
-an unregistration by a token of the key itself. The server is storage: whoever asks it
-verifies what it says.
+Spec: WalletConnect specs, servers/keys/keys-server-api.md. A registration is proven by its
+CACAO, an unregistration by a token of the key itself. The server only stores: its clients
+verify the CACAOs again.
 
-Departures, all stricter: a key that was unregistered stays so; an invite key is taken only
-from a registered identity key of the account, and tokens are checked whole (times, audience,
-account), where the published server looks at the signature alone.
+Departures, all stricter: an unregistered key cannot be registered again; an invite key is
+accepted only from a registered identity key of the account; and tokens are checked in full
+(times, audience, account), where the published server checks the signature alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def register(value: JsonValue) -> None:
-    """``POST /identity``: keep the CACAO of a key. The same again changes nothing."""
+    """``POST /identity``: store the CACAO of a key. Repeating it changes nothing."""
     try:
         cacao = Cacao.from_value(value)
     except RemoteProtocolError as error:
@@ -55,7 +55,7 @@ def register(value: JsonValue) -> None:
 
 @transaction.atomic
 def keep(cacao: Cacao) -> None:
-    """Keep a CACAO that the caller has just verified."""
+    """Store a CACAO that the caller has just verified."""
     row = IdentityRegistration(
         public_key=_bare(cacao.identity_key),
         account=str(cacao.account),
@@ -72,18 +72,14 @@ def keep(cacao: Cacao) -> None:
         raise KeysServerRefusal(
             400, "cacao", "this identity key belongs to another account"
         )
-    if kept.cacao != cacao.text and _is_over(kept.cacao):
-        # The account renewed its word after the first one ran out.
+    if kept.cacao == cacao.text:
+        return
+    try:
+        Cacao.from_json(kept.cacao).verify(now=clock.now_s())
+    except RemoteProtocolError:
+        # The account renewed its CACAO after the first one expired.
         kept.cacao = cacao.text
         kept.save(update_fields=["cacao"])
-
-
-def _is_over(text: str) -> bool:
-    try:
-        Cacao.from_json(text).verify(now=clock.now_s())
-    except RemoteProtocolError:
-        return True
-    return False
 
 
 def resolve(public_key: str) -> str:
@@ -103,7 +99,7 @@ def resolve(public_key: str) -> str:
 
 
 def unregister(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
-    """``DELETE /identity``: a key says that it no longer speaks for its account."""
+    """``DELETE /identity``: a key withdraws its own registration."""
     auth, account = _verified(
         id_auth, KeysServerAct.UNREGISTER_IDENTITY, audiences=audiences
     )
@@ -112,7 +108,10 @@ def unregister(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
 
 @transaction.atomic
 def withdraw(did: str, account: AccountId) -> None:
-    """Unregister a key that proved itself. Again is fine; another's key is not found."""
+    """Unregister a key that proved itself; repeating it changes nothing.
+
+    A key of another account is answered like an unknown one.
+    """
     row = (
         IdentityRegistration.objects.select_for_update()
         .filter(public_key=_bare(did))
@@ -135,19 +134,24 @@ def _is_of(row: IdentityRegistration, account: AccountId) -> bool:
 
 
 def register_invite(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
-    """``POST /invite``: the key under which an account takes chat invites."""
+    """``POST /invite``: the key under which an account receives chat invites."""
     auth, account = _verified(
         id_auth, KeysServerAct.REGISTER_INVITE, audiences=audiences
     )
     invite_key = auth.sub
-    if not isinstance(invite_key, str) or not _is_x25519(invite_key):
-        raise KeysServerRefusal(400, "jwt_verification", "sub is not an X25519 did:key")
+    refusal = KeysServerRefusal(400, "jwt_verification", "sub is not an X25519 did:key")
+    if not isinstance(invite_key, str):
+        raise refusal
+    try:
+        public_key_of(invite_key, X25519)
+    except RemoteProtocolError:
+        raise refusal from None
     _require_registered(auth.did, account)
     _set_invite(account, auth.issued_at, invite_key)
 
 
 def unregister_invite(id_auth: JsonValue, *, audiences: Collection[str]) -> None:
-    """``DELETE /invite``: the account takes no more chat invites."""
+    """``DELETE /invite``: the account receives no more chat invites."""
     auth, account = _verified(
         id_auth, KeysServerAct.UNREGISTER_INVITE, audiences=audiences
     )
@@ -176,7 +180,7 @@ def _set_invite(account: AccountId, issued_at: int, invite_key: str) -> None:
     newer = InviteRegistration.objects.filter(
         account=account.key, issued_at__lte=issued_at
     )
-    # A token that was overtaken by a newer one is answered like a repeat.
+    # A token older than the stored one is answered like a repeat.
     newer.update(invite_key=invite_key, issued_at=issued_at)
 
 
@@ -186,14 +190,6 @@ def _require_registered(did: str, account: AccountId) -> None:
     ).first()
     if row is None or not _is_of(row, account):
         raise not_found("Account", str(account))
-
-
-def _is_x25519(did: str) -> bool:
-    try:
-        public_key_of(did, X25519)
-    except RemoteProtocolError:
-        return False
-    return True
 
 
 # --- tokens ---------------------------------------------------------------------------

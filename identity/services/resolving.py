@@ -1,10 +1,9 @@
-"""Whom an identity key speaks for: asked at Keys Servers, verified here, remembered.
+"""Resolves identity keys to CACAOs: asks Keys Servers, verifies, caches.
 
-``ksu`` comes from a peer's token, so it is taken from an allow-list or not at all. Our own
-Keys Server is asked in process: what it answers is always fresh, an unregistered key is
-unknown at once. Others are asked by a task of their own, so that a slow server delays no
-protocol message but those that name it. Their answers are remembered for a short while, so
-a key that was unregistered there is refused soon.
+``ksu`` comes from a peer's token, so only allowed servers are asked. Our own Keys Server is
+read in process, so its answers are always current. A task asks other servers, so that a
+slow one delays only the messages that name it. Their answers are cached for minutes, so a
+key that is unregistered there is refused soon.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from walletconnect.identity.did import DID_KEY, is_did_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from datetime import datetime
 
 logger = logging.getLogger(__name__)
 
@@ -46,34 +44,41 @@ USED_WITHIN: Final = timedelta(minutes=10)
 LOOK_UP_TASK: Final = "identity.look_up_identities"
 BACKOFF: Final = Backoff(first_s=1.0, max_s=60.0, max_attempts=8)
 SLOTS: Final = 16
-VERIFIED_KEPT: Final = 4096
+VERIFIED_CACHE_SIZE: Final = 4096
 MINUTE: Final = 60
 
 
 def resolve_identity(asked: Collection[Asked]) -> dict[str, Cacao]:
-    """The verified CACAO of every did:key that its Keys Server knows.
+    """The verified CACAO of every did:key that is registered at its Keys Server.
 
-    Outside transactions. Keys that are unknown, unregistered, named at a server that we
-    do not ask, or with a CACAO that does not hold are left out. Raises
-    ``KeysServerUnavailable`` if another server has to answer first; it is asked soon, and
-    what is known is in ``error.resolved``.
+    Call it outside transactions. Keys that are unknown, unregistered, at a server that is
+    not allowed, or with an invalid CACAO are left out. Raises ``KeysServerUnavailable`` if
+    another server has to answer first; a task asks it, and ``error.resolved`` has the rest.
     """
     asked = {(did, ksu.rstrip("/")) for did, ksu in asked if is_did_key(did)}
-    ours = {did for did, ksu in asked if ksu in own_keys_servers()}
-    resolved = _registered_here(ours)
+    own = own_keys_servers()
+    resolved = _registered_here({did for did, ksu in asked if ksu in own})
+    allowed = {url.rstrip("/") for url in settings.ALLOWED_KEYS_SERVERS} - own
     elsewhere = {
-        (did, ksu)
-        for did, ksu in asked
-        if ksu in _allowed() - own_keys_servers() and did not in resolved
+        (did, ksu) for did, ksu in asked if ksu in allowed and did not in resolved
     }
     if not elsewhere:
         return resolved
-    remembered = _remembered(elsewhere, clock.now())
-    for (did, _), text in remembered.items():
+    now = clock.now()
+    cached = {
+        (row.did, row.keys_server): row.cacao
+        for row in KnownIdentity.objects.filter(
+            did__in={did for did, _ in elsewhere}, checked_at__gt=now - KNOWN_TTL
+        )
+        if row.cacao or (row.checked_at or now) > now - UNKNOWN_TTL
+    }
+    for did, text in (
+        (did, text) for (did, ksu), text in cached.items() if (did, ksu) in elsewhere
+    ):
         cacao = _checked(did, text) if text else None
         if cacao is not None:
             resolved[did] = cacao
-    unknown = elsewhere - remembered.keys()
+    unknown = elsewhere - cached.keys()
     if unknown:
         _look_up_soon(unknown)
     unanswered = {did for did, _ in unknown} - set(resolved)
@@ -83,7 +88,7 @@ def resolve_identity(asked: Collection[Asked]) -> dict[str, Cacao]:
 
 
 def known_identities(dids: Collection[str]) -> dict[str, Cacao]:
-    """What ``resolve_identity`` has found lately; two queries, no network."""
+    """What ``resolve_identity`` found in the last minutes; two queries, no network."""
     found = _registered_here(dids)
     rows = KnownIdentity.objects.filter(
         did__in=set(dids) - set(found), checked_at__gt=clock.now() - USED_WITHIN
@@ -96,21 +101,17 @@ def known_identities(dids: Collection[str]) -> dict[str, Cacao]:
 
 
 def known_identity(did: str) -> Cacao | None:
-    """What is known of one key, for use inside transactions."""
+    """As ``known_identities``, of one key; for use inside transactions."""
     return known_identities([did]).get(did)
 
 
 def own_keys_servers() -> frozenset[str]:
-    """The base URLs that mean our own Keys Server."""
+    """The base URLs of our own Keys Server."""
     scheme = settings.PUBLIC_URL.partition("://")[0]
     bases = {f"{scheme}://{domain}" for domain in own_domains()}
     if settings.KEYS_SERVER_IS_OURS:
         bases.add(settings.KEYS_SERVER_URL)
     return frozenset(bases)
-
-
-def _allowed() -> frozenset[str]:
-    return frozenset(url.rstrip("/") for url in settings.ALLOWED_KEYS_SERVERS)
 
 
 # --- here -----------------------------------------------------------------------------
@@ -128,7 +129,7 @@ def _registered_here(dids: Collection[str]) -> dict[str, Cacao]:
 
 
 def _checked(did: str, text: str) -> Cacao | None:
-    """The CACAO if it holds now and is about this key."""
+    """The CACAO if it is valid now and authorizes this key."""
     try:
         cacao = _verified(text, clock.now_s() // MINUTE)
     except RemoteProtocolError as error:
@@ -137,28 +138,16 @@ def _checked(did: str, text: str) -> Cacao | None:
     return cacao if cacao.identity_key == did else None
 
 
-@functools.lru_cache(maxsize=VERIFIED_KEPT)
+@functools.lru_cache(maxsize=VERIFIED_CACHE_SIZE)
 def _verified(text: str, minute: int) -> Cacao:
-    # Recovering a signer costs more than all the rest of a token's check. Within a
-    # minute, well inside the leeway of its times, the answer is the same.
+    # Recovering a signer costs more than the rest of a token's check together. Within a
+    # minute, well inside the leeway of its times, the result is the same.
     cacao = Cacao.from_json(text)
     cacao.verify(now=minute * MINUTE)
     return cacao
 
 
 # --- elsewhere ------------------------------------------------------------------------
-
-
-def _remembered(asked: set[Asked], now: datetime) -> dict[Asked, str]:
-    rows = KnownIdentity.objects.filter(
-        did__in={did for did, _ in asked}, checked_at__gt=now - KNOWN_TTL
-    )
-    return {
-        (row.did, row.keys_server): row.cacao
-        for row in rows
-        if (row.did, row.keys_server) in asked
-        and (row.cacao or (row.checked_at or now) > now - UNKNOWN_TTL)
-    }
 
 
 @transaction.atomic
@@ -182,7 +171,7 @@ def _look_up_soon(asked: set[Asked]) -> None:
 
 
 def look_up_identities() -> int:
-    """Ask other Keys Servers for the keys that messages wait for; how many were due."""
+    """Ask other Keys Servers for the keys that messages wait for; returns how many."""
     return drain(_claim, _ask, _record, slots=SLOTS)
 
 
@@ -195,7 +184,7 @@ def _claim(limit: int) -> list[KnownIdentity]:
 
 
 def _ask(row: KnownIdentity) -> tuple[KnownIdentity, str, str]:
-    """The text of its CACAO, empty if it is not known there; or why there is no answer."""
+    """The text of its CACAO, empty if it is unknown there; or why there is no answer."""
     try:
         cacao = client.resolve(row.keys_server, row.did)
     except Unavailable as error:
@@ -206,11 +195,11 @@ def _ask(row: KnownIdentity) -> tuple[KnownIdentity, str, str]:
 def _record(answers: list[tuple[KnownIdentity, str, str]]) -> None:
     for row, text, fault in answers:
         if not fault:
-            # One that does not hold is remembered like one that is unknown.
+            # An invalid one is cached like an unknown one.
             cacao = text if text and _checked(row.did, text) else ""
             row.finish(cacao=cacao, checked_at=clock.now())
         elif BACKOFF.is_over(row.attempts):
-            # A message that still waits for it has it asked again.
+            # A message that still waits for the key adds the row again.
             KnownIdentity.objects.held(row).delete()
         else:
             row.retry_later(BACKOFF, fault)

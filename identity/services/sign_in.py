@@ -1,22 +1,22 @@
-"""Signing in: one signature is the login and the identity authorisation of the device.
+"""Signing in: one signature is the login and the authorization of an identity key.
 
-Spec: CAIP-122 / EIP-4361; protocol.md, section 7; ux.md, 3.6; reliability.md, items 13 and 16.
+Spec: CAIP-122 and EIP-4361.
 
-    begin_sign_in     a fresh identity key, and the text that authorises it: domain = the
+    begin_sign_in     creates an identity key and the text that authorizes it: domain = the
                       host that the browser shows, URI = the Keys Server, the key as its
-                      only resource, a nonce of ours, tied to this browser session
+                      only resource, a nonce bound to this browser session
     (the wallet signs)
-    complete_sign_in  the signer recovered and compared, the request used up; then user,
+    complete_sign_in  compares the signer and marks the request as used; then creates user,
                       account, device, identity key and registration in one transaction
 
-The same pair adds an account to the user who is signed in, and proves one again. The
-statement is the one of the later generation ("all apps"), so that one CACAO serves both.
+The same pair adds an account to the user who is signed in, and proves an account again. The
+statement ("all apps") is that of the 2024 protocol, so that one CACAO serves both versions.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -62,9 +62,6 @@ from walletconnect.identity.cacao import (
 )
 from walletconnect.identity.did import AccountId
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 NONCE_BYTES: Final = 32
 
 
@@ -74,13 +71,19 @@ NONCE_BYTES: Final = 32
 def begin_sign_in(
     session_key: str, *, account: str, origin: str, user: User | None = None
 ) -> SignInRequest:
-    """Make the message for a wallet to sign; ``request.message`` is the text.
+    """Create the message for a wallet to sign; ``request.message`` is the text.
 
     ``account`` is CAIP-10, ``origin`` scheme, host and port that the browser shows.
     With ``user``, who is signed in in this session, the account is added to that user.
     """
     account_id = ethereum_account(account)
-    domain = _own_domain(origin)
+    try:
+        parts = urlsplit(origin)
+        domain = parts.netloc.lower()
+    except ValueError:
+        raise ForeignOrigin(origin, settings.PUBLIC_URL) from None
+    if domain not in own_domains() or parts.scheme not in ("http", "https"):
+        raise ForeignOrigin(origin, settings.PUBLIC_URL)
     now = clock.now()
     key = SecretIdentityKey.from_seed(entropy.key_bytes())
     payload = CacaoPayload(
@@ -109,7 +112,7 @@ def begin_sign_in(
 
 
 def ethereum_account(text: str) -> AccountId:
-    """The account in EIP-55 spelling; a mixed-case address must already be spelled so."""
+    """The account in EIP-55 form; a mixed-case address must have a valid checksum."""
     try:
         account = AccountId.parse(text)
     except RemoteProtocolError:
@@ -117,8 +120,8 @@ def ethereum_account(text: str) -> AccountId:
     if not account.is_ethereum or not account.reference.isdecimal():
         raise UnsupportedAccount
     digits = account.address[2:]
-    is_spelled = digits not in (digits.lower(), digits.upper())
-    if is_spelled and account.checksummed != account:
+    has_checksum = digits not in (digits.lower(), digits.upper())
+    if has_checksum and account.checksummed != account:
         raise UnsupportedAccount
     return account.checksummed
 
@@ -132,18 +135,7 @@ def own_domains() -> list[str]:
     return [public, *(name for name in loopback if name != public)]
 
 
-def _own_domain(origin: str) -> str:
-    try:
-        parts = urlsplit(origin)
-        domain = parts.netloc.lower()
-    except ValueError:
-        domain = ""
-    if domain not in own_domains() or parts.scheme not in ("http", "https"):
-        raise ForeignOrigin(origin, settings.PUBLIC_URL)
-    return domain
-
-
-# --- the answer -----------------------------------------------------------------------
+# --- the signature --------------------------------------------------------------------
 
 
 def complete_sign_in(
@@ -154,22 +146,24 @@ def complete_sign_in(
     user_agent: str,
     device: Device | None = None,
 ) -> Device:
-    """Sign in with what the wallet signed; the device that is signed in from now on.
+    """Sign in with the wallet's signature; returns the device that is signed in now.
 
-    ``session_key`` is the session in which the message was made. ``device`` is the one
-    that is signed in in it, if any: then the account is added (or proved again) there.
-    Otherwise the device is new: the view does Django's ``login`` with ``device.user``,
-    which gives the session a new key, and then ``accounts.services.bind_session``.
+    ``session_key`` is the session in which the message was created. ``device`` is its
+    device, if it is signed in: then the account is added to the user, or proved again.
+    Otherwise the device is new: the view calls Django's ``login`` with ``device.user``,
+    which changes the session key, and then ``accounts.services.bind_session``.
 
     Raises ``SignInError`` (wrong signer, expired, used, other browser…) or
-    ``accounts.services.AccountTaken``, and then nothing has changed but the audit log.
+    ``accounts.services.AccountTaken``; then only the audit log has changed.
     """
     try:
         request = _open_request(session_key, nonce, device)
         cacao = _checked_cacao(request, signature)
         return _sign_in(request, cacao, user_agent=user_agent, device=device)
     except SignInError as error:
-        _audit_failure(nonce, error, device)
+        failed = SignInRequest.objects.filter(nonce=nonce).first()
+        account = None if failed is None else find_account(failed.address)
+        audit("sign-in.failed", device=device, account=account, detail=error.kind)
         raise
 
 
@@ -193,7 +187,11 @@ def _checked_cacao(request: SignInRequest, signature: str) -> Cacao:
     canonical = canonical_signature(signature)
     payload = CacaoPayload.from_value(request.payload)
     expected = AccountId.parse(request.address)
-    signer = _signer(request.message, canonical)
+    try:
+        signer = recover_eip191(request.message, canonical)
+    except RemoteProtocolError:
+        # Well-formed, but not a point of the curve.
+        raise MalformedSignature from None
     if signer.lower() != expected.address.lower():
         added = added_white_space(request.message, expected.address, canonical)
         if added:
@@ -209,40 +207,22 @@ def _checked_cacao(request: SignInRequest, signature: str) -> Cacao:
     return cacao
 
 
-def _signer(message: str, signature: str) -> str:
-    try:
-        return recover_eip191(message, signature)
-    except RemoteProtocolError:
-        # Well-formed, but no point of the curve: nobody signed this.
-        raise MalformedSignature from None
-
-
 @transaction.atomic
 def _sign_in(
     request: SignInRequest, cacao: Cacao, *, user_agent: str, device: Device | None
 ) -> Device:
-    _use_up(request, clock.now())
+    # Of two requests with the same signature at the same moment, one changes the row.
+    unused = SignInRequest.objects.filter(pk=request.pk, used_at=None)
+    if not unused.update(used_at=clock.now()):
+        raise RequestUsed(request.address)
     account = proven_account(request.address, user=request.user)
     if device is None:
         device = add_device(account.user, user_agent=user_agent)
     elif account.created_at < request.created_at:
-        # An account that is only being added proves nothing about this person: whoever
-        # holds the session could have signed with a wallet of their own.
+        # An account that is only being added does not prove who uses the session: a
+        # thief of the session could sign with a wallet of their own.
         prove_device(device)
     add_identity_key(device, account, cacao)
     account_proven.send(Account, account=account)
     audit("sign-in", device=device, account=account)
     return device
-
-
-def _use_up(request: SignInRequest, now: datetime) -> None:
-    # Of two that bring the same signature at once, one changes the row.
-    used = SignInRequest.objects.filter(pk=request.pk, used_at=None)
-    if not used.update(used_at=now):
-        raise RequestUsed(request.address)
-
-
-def _audit_failure(nonce: str, error: SignInError, device: Device | None) -> None:
-    request = SignInRequest.objects.filter(nonce=nonce).first()
-    account = None if request is None else find_account(request.address)
-    audit("sign-in.failed", device=device, account=account, detail=error.kind)

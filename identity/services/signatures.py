@@ -1,20 +1,20 @@
-"""Signatures as people bring them, in the one form that everything else expects.
+"""Signatures as users paste them, in canonical form.
 
 With or without ``0x``, v as 0/1 or 27/28, 64 bytes (EIP-2098), or the JSON that some
-wallets copy; wrapped by a terminal, in quotes, with a line break behind it. Canonical is
-``0x`` and 130 lower-case hex digits with v 27 or 28, because the sync key is derived from
+wallets copy; wrapped by a terminal, in quotes, with a line break at the end. The canonical
+form is ``0x`` and 130 lower-case hex digits with v 27 or 28; the sync key is derived from
 that very text.
 
-The *text* that was signed is another matter: with a line break at its end it is another
-text. A CACAO must verify by exactly the text that everybody rebuilds from its payload, and
-the sync key must come out the same on every device, so such a signature is refused; but
-``added_white_space`` finds it out, so that the person learns what to do.
+Wallets that add white space to the *text* before they sign it are another matter. A CACAO
+must verify by the text that everyone rebuilds from its payload, so such a signature is
+refused; ``added_white_space`` detects it, so that the error can name the remedy.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from common.pasting import bare_text
 from identity.services.errors import MalformedSignature
@@ -22,14 +22,12 @@ from walletconnect.crypto.ethereum import recover_eip191
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import parse_object
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 MAX_LENGTH: Final = 4096
 SCALAR_LENGTH: Final = 32
-# EIP-2098: the top bit of s says which of two points it is.
+# EIP-2098: the top bit of s selects one of two points.
 PARITY_BIT: Final = 0x80
 
+_NEWLINES: Final = (("", "\n"), ("Windows line ends", "\r\n"))
 _ENDS: Final = (
     ("", ""),
     ("a line break at the end", "\n"),
@@ -47,7 +45,7 @@ _HEX = re.compile(r"(?:0[xX])?([0-9a-fA-F]{128}|[0-9a-fA-F]{130})")
 
 
 def canonical_signature(text: str) -> str:
-    """``text`` as 0x, r, s and v (1b or 1c); ``MalformedSignature`` if it is none."""
+    """``text`` as 0x, r, s and v (1b or 1c); raises ``MalformedSignature``."""
     if len(text) > MAX_LENGTH:
         raise MalformedSignature
     match = _HEX.fullmatch(bare_text(_signature_in(text.strip())))
@@ -55,7 +53,10 @@ def canonical_signature(text: str) -> str:
         raise MalformedSignature
     raw = bytes.fromhex(match[1])
     if len(raw) == 2 * SCALAR_LENGTH:
-        raw = _expanded(raw)
+        s = bytearray(raw[SCALAR_LENGTH:])
+        parity = 28 if s[0] & PARITY_BIT else 27
+        s[0] &= ~PARITY_BIT & 0xFF
+        raw = raw[:SCALAR_LENGTH] + bytes(s) + bytes([parity])
     v = raw[-1] + 27 if raw[-1] in (0, 1) else raw[-1]
     if v not in (27, 28):
         raise MalformedSignature
@@ -63,11 +64,13 @@ def canonical_signature(text: str) -> str:
 
 
 def _signature_in(text: str) -> str:
-    """The signature out of ``{"address": …, "msg": …, "sig": …}``, if it is that."""
+    """The signature of ``{"address": …, "msg": …, "sig": …}``, or the text itself."""
     if not text.startswith("{"):
         return text
     try:
-        members = parse_object(_without_wraps(text))
+        # JSON writes a line break inside a string as ``\n``; real ones come from a
+        # terminal or a mail that wrapped the text.
+        members = parse_object("".join(text.splitlines()))
     except RemoteProtocolError:
         raise MalformedSignature from None
     signature = members.get("sig") or members.get("signature")
@@ -76,36 +79,19 @@ def _signature_in(text: str) -> str:
     return signature
 
 
-def _without_wraps(text: str) -> str:
-    """JSON as it was before a terminal or a mail wrapped it: a line break inside a string
-    is written ``\\n`` in JSON, a real one means nothing."""
-    return "".join(text.splitlines())
-
-
 def added_white_space(message: str, address: str, signature: str) -> str:
-    """What was added to ``message`` when ``address`` signed it; empty if that is not it."""
-    for words, variant in _variants(message):
+    """The white space that was added before ``address`` signed; empty if it was not that."""
+    for (lines, newline), (end, after), (start, before) in itertools.product(
+        _NEWLINES, _ENDS, _STARTS
+    ):
+        description = " and ".join(filter(None, (lines, start, end)))
+        if not description:
+            continue
+        text = message.replace("\n", newline)
         try:
-            signer = recover_eip191(variant, signature)
+            signer = recover_eip191(f"{before}{text}{after}", signature)
         except RemoteProtocolError:
             return ""
         if signer.lower() == address.lower():
-            return words
+            return description
     return ""
-
-
-def _variants(message: str) -> Iterator[tuple[str, str]]:
-    for lines, newline in (("", "\n"), ("Windows line ends", "\r\n")):
-        text = message.replace("\n", newline)
-        for end, after in _ENDS:
-            for start, before in _STARTS:
-                words = " and ".join(filter(None, (lines, start, end)))
-                if words:
-                    yield words, f"{before}{text}{after}"
-
-
-def _expanded(compact: bytes) -> bytes:
-    r, s = compact[:SCALAR_LENGTH], bytearray(compact[SCALAR_LENGTH:])
-    v = 28 if s[0] & PARITY_BIT else 27
-    s[0] &= ~PARITY_BIT & 0xFF
-    return r + bytes(s) + bytes([v])

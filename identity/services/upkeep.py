@@ -1,10 +1,9 @@
-"""Working off what another Keys Server still has to hear, and what nobody needs any more."""
+"""Registering and unregistering keys at other Keys Servers; deleting old rows."""
 
 from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 from django.conf import settings
@@ -28,13 +27,13 @@ logger = logging.getLogger(__name__)
 # About two days of trying.
 BACKOFF: Final = Backoff(first_s=5.0, max_s=3_600.0, max_attempts=60)
 SLOTS: Final = 8
-FORGOTTEN_BATCH_SIZE: Final = 500
+FORGET_BATCH_SIZE: Final = 500
 KEEP_DONE: Final = timedelta(days=7)
 KEEP_KNOWN: Final = timedelta(days=1)
 
 
 def register_due_keys() -> int:
-    """Register identity keys at other Keys Servers, where it is due; how many."""
+    """Register due identity keys at other Keys Servers; returns how many."""
     return drain(_claim_keys, _register, _record_registrations, slots=SLOTS)
 
 
@@ -65,14 +64,14 @@ def _record_registrations(
         if error is not None:
             _put_off(row, error)
             continue
-        # Retired meanwhile: then it was unregistered behind this, or will be.
+        # Also if it was retired meanwhile: an unregistration follows then.
         with transaction.atomic():
             row.finish(registered_at=clock.now())
             device_keys.retire_superseded(row.account_id)
 
 
 def unregister_due_keys() -> int:
-    """Take keys off their Keys Servers with the tokens they left; how many were due."""
+    """Unregister keys with the tokens that they signed; returns how many were due."""
     return drain(_claim_unregistrations, _unregister, _record_unregistered, slots=SLOTS)
 
 
@@ -106,20 +105,21 @@ def _put_off(row: IdentityKey | IdentityUnregistration, error: Exception) -> Non
         row.finish(reason=reason)
     else:
         row.retry_later(BACKOFF, reason)
-    logger.info("Keys Server did not take it", extra={"did": row.did, "reason": reason})
+    logger.info("Keys Server refused a call", extra={"did": row.did, "reason": reason})
 
 
 def prune(now: datetime | None = None) -> int:
-    """Forget the keys of sign-ins that never came back, and old answers of others."""
+    """Delete the keys of abandoned sign-ins, and old answers of other servers."""
     at = now or clock.now()
     KnownIdentity.objects.filter(checked_at__lt=at - KEEP_KNOWN).delete()
     IdentityUnregistration.objects.filter(done_at__lt=at - KEEP_DONE).delete()
-    return repeat(partial(_forget_sign_ins, at))
 
+    def forget_batch() -> int:
+        expired = SignInRequest.objects.filter(used_at=None, expires_at__lt=at)
+        rows = list(expired.order_by("pk")[:FORGET_BATCH_SIZE])
+        keychain.forget(Holder.IDENTITY, [row.identity_did for row in rows])
+        pks = [row.pk for row in rows]
+        SignInRequest.objects.filter(pk__in=pks, used_at=None).delete()
+        return len(rows)
 
-def _forget_sign_ins(at: datetime) -> int:
-    over = SignInRequest.objects.filter(used_at=None, expires_at__lt=at)
-    rows = list(over.order_by("pk")[:FORGOTTEN_BATCH_SIZE])
-    keychain.forget(Holder.IDENTITY, [row.identity_did for row in rows])
-    SignInRequest.objects.filter(pk__in=[row.pk for row in rows], used_at=None).delete()
-    return len(rows)
+    return repeat(forget_batch)

@@ -58,7 +58,7 @@ def test_before_anybody_asked_for_an_archive_there_is_none(publish):
 
 
 def test_many_go_in_batches(publish, monkeypatch):
-    monkeypatch.setattr(services, "PRUNE_BATCH", 7)
+    monkeypatch.setattr(services, "PRUNE_BATCH_SIZE", 7)
     publish(topic(), [f"{n}" for n in range(30)], tag=4000, ttl=-1)
 
     assert prune_messages() == 30
