@@ -1,4 +1,4 @@
-"""A dapp of ours with its subscribers, and a dapp elsewhere with ours: all doors open."""
+"""A hosted dapp with subscribers, and an external dapp that our user subscribed to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPES = (TypeDraft("alerts", "Urgent"), TypeDraft("news", "What is new"))
 @pytest.fixture(autouse=True)
 def open_keychain(db, redis_client):
     ensure_canary()
-    # Made when somebody first asks: before anything is counted here.
+    # Created on first use, so before the tables are compared.
     public_keys()
 
 
@@ -45,7 +45,7 @@ def bob():
 
 @pytest.fixture
 def dapp():
-    """A dapp elsewhere, made of the protocol core."""
+    """A dapp outside this server, built from the protocol core."""
     made = Dapp()
     yield made
     made.close()
@@ -53,7 +53,7 @@ def dapp():
 
 @pytest.fixture
 def person():
-    """Somebody who signed in here in two browsers, with Sync."""
+    """A user signed in in two browsers, with Sync enabled."""
     found = sign_in("alice", devices=2)
     enable_sync(found.account, found.sync_signature, found.device)
     return found

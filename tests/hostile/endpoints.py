@@ -1,4 +1,4 @@
-"""A genuine request for every door of the Cast Server on the relay, by name."""
+"""A valid request for every relay method of the Cast Server, by name."""
 
 from __future__ import annotations
 
@@ -39,28 +39,32 @@ SOME_NOTIFICATION = "00000000-0000-7000-8000-000000000000"
 
 
 @dataclass(frozen=True)
-class Knock:
-    """A message to the Cast Server, and where its answer would come."""
+class RequestCase:
+    """A message to the Cast Server, with the key and tag of its response."""
 
     publish: Publication
     sym_key: SymKey
-    # Empty where nothing is ever answered (receipts).
+    # None for receipts, which have no response.
     response_tag: int | None = None
 
 
-def _forged(method: Any) -> Callable[..., Knock]:
-    def make(project: Any, wallet: Wallet, subscription: NotifySubscription) -> Knock:
+def _forged(method: Any) -> Callable[..., RequestCase]:
+    def make(
+        project: Any, wallet: Wallet, subscription: NotifySubscription
+    ) -> RequestCase:
         sym_key = None if method is SUBSCRIBE else subscription.sym_key
         forgery = Forgery(project, wallet, method, sym_key)
         publish = forgery.publication(forgery.token())
-        return Knock(publish, forgery.answer_key, method.response_tag)
+        return RequestCase(publish, forgery.answer_key, method.response_tag)
 
     return make
 
 
-def _receipt(project: Any, wallet: Wallet, subscription: NotifySubscription) -> Knock:
-    """For a notification that is sent for it."""
-    draft = NotifyMessage(type="alerts", title="ConnectRequest", body="World")
+def _receipt(
+    project: Any, wallet: Wallet, subscription: NotifySubscription
+) -> RequestCase:
+    """A receipt for a notification that is sent here."""
+    draft = NotifyMessage(type="alerts", title="Hello", body="World")
     notify(project, draft, [str(wallet.account)])
     received = receive_message(
         parse(open_last(subscription.sym_key, 4002)),
@@ -76,11 +80,15 @@ def _receipt(project: Any, wallet: Wallet, subscription: NotifySubscription) -> 
         iv=entropy.iv(),
         now=clock.now_s(),
     )
-    return Knock(publish, subscription.sym_key)
+    return RequestCase(publish, subscription.sym_key)
 
 
-def _later(method: Any, auth_class: Any, **claims: object) -> Callable[..., Knock]:
-    def make(project: Any, wallet: Wallet, subscription: NotifySubscription) -> Knock:
+def _later(
+    method: Any, auth_class: Any, **claims: object
+) -> Callable[..., RequestCase]:
+    def make(
+        project: Any, wallet: Wallet, subscription: NotifySubscription
+    ) -> RequestCase:
         token = auth_class(
             iat=clock.now_s(),
             exp=clock.now_s() + 300,
@@ -99,12 +107,14 @@ def _later(method: Any, auth_class: Any, **claims: object) -> Callable[..., Knoc
             sym_key=subscription.sym_key,
             iv=entropy.iv(),
         )
-        return Knock(publish, subscription.sym_key, method.response_tag)
+        return RequestCase(publish, subscription.sym_key, method.response_tag)
 
     return make
 
 
-def _watch(project: Any, wallet: Wallet, subscription: NotifySubscription) -> Knock:
+def _watch(
+    project: Any, wallet: Wallet, subscription: NotifySubscription
+) -> RequestCase:
     made = request_watch(
         DidWebDocument.from_value(server_did_document()),
         wallet.identity,
@@ -114,11 +124,11 @@ def _watch(project: Any, wallet: Wallet, subscription: NotifySubscription) -> Kn
         iv=entropy.iv(),
         now=clock.now_s(),
     )
-    return Knock(made.publish, made.sym_key, WATCH.response_tag)
+    return RequestCase(made.publish, made.sym_key, WATCH.response_tag)
 
 
 # name: makes a request of ``wallet``, which holds ``subscription`` and may do all
-DOORS: dict[str, Callable[..., Knock]] = {
+ENDPOINTS: dict[str, Callable[..., RequestCase]] = {
     "subscribe": _forged(SUBSCRIBE),
     "update": _forged(UPDATE),
     "delete": _forged(DELETE),

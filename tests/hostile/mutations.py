@@ -1,7 +1,7 @@
-"""Genuine messages with one thing in them changed at random, signed and sealed as before.
+"""Valid messages with one random change, signed and sealed with the right keys.
 
-The strongest sender there is: it holds every key that the honest one holds, and writes
-what nobody meant. Seeds are fixed: the same messages in every run.
+This is the strongest attacker: it holds every key of the honest sender. Seeds are fixed, so
+that every run uses the same messages.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def deep(levels: int) -> object:
-    """What reads easily and cannot be written again: writers nest less deep."""
+    """A list that json.loads accepts and json.dumps refuses because of its depth."""
     value: object = 1
     for _ in range(levels):
         value = {"a": value}
     return value
 
 
-# What breaks code that expected something else: kinds, bounds, letters, depth.
+# Values that break careless code: types, bounds, characters, depth.
 STRANGE: list[object] = [
     None,
     True,
@@ -88,7 +88,7 @@ STRANGE: list[object] = [
 
 @dataclass(frozen=True)
 class Original:
-    """A genuine message, and the keys of who made it."""
+    """A valid message and the keys of its sender."""
 
     topic: str
     message: str
@@ -96,7 +96,7 @@ class Original:
     sym_key: SymKey
     signer: IdentityKey | None = None
 
-    def retold(self, random: random.Random) -> tuple[str, str, int]:
+    def changed_once(self, random: random.Random) -> tuple[str, str, int]:
         """The message with one change, as (topic, message, tag)."""
         envelope = Envelope.decode(self.message)
         payload = json.loads(envelope.open(self.sym_key))
@@ -109,7 +109,7 @@ class Original:
                 change_once(payload, random)
             else:
                 members[name] = self._resigned(members[name], random)
-        # Without a token, or with a broken one: the sender does not care.
+        # The token is missing or broken, so there is nothing to sign.
         text = json.dumps(payload, ensure_ascii=True)
         sealed = seal(
             text, self.sym_key, iv=entropy.iv(), sender=envelope.sender_public_key
@@ -121,13 +121,13 @@ class Original:
         header, claims, _ = token.split(".")
         changed = json.loads(decode_base64url(claims))
         change_once(changed, random)
-        told = encode_base64url(json.dumps(changed, ensure_ascii=True).encode())
-        signature = self.signer.sign(f"{header}.{told}".encode())
-        return f"{header}.{told}.{encode_base64url(signature)}"
+        claims_part = encode_base64url(json.dumps(changed, ensure_ascii=True).encode())
+        signature = self.signer.sign(f"{header}.{claims_part}".encode())
+        return f"{header}.{claims_part}.{encode_base64url(signature)}"
 
 
 def garbled(original: Original, random: random.Random) -> tuple[str, str, int]:
-    """The envelope with one byte changed: it does not open."""
+    """The envelope with one byte changed, so that it does not open."""
     sealed = bytearray(base64.b64decode(original.message))
     sealed[random.randrange(len(sealed))] ^= 1 << random.randrange(8)
     return original.topic, base64.b64encode(sealed).decode(), original.tag
@@ -144,7 +144,7 @@ def _token_place(payload: Any) -> tuple[dict[str, Any], str] | None:
 
 
 def _change_inside(payload: Any, random: random.Random) -> None:
-    """Also within JSON that is text, as the values of a store are."""
+    """Also changes JSON inside strings, as in the values of a store."""
     params = payload.get("params")
     value = params.get("value") if isinstance(params, dict) else None
     if isinstance(value, str) and random.random() < 0.7:
@@ -156,7 +156,7 @@ def _change_inside(payload: Any, random: random.Random) -> None:
 
 
 def change_once(value: Any, random: random.Random) -> None:
-    """Take one thing out of a JSON value, add one, or put something strange into it."""
+    """Remove, add or replace one member of a JSON value."""
     container, key = random.choice(list(_places(value)))
     act = random.random()
     if act < 0.1:

@@ -1,7 +1,6 @@
-"""Envelopes on the topics of the Cast Server that nobody honest seals.
+"""Malformed envelopes on the topics of the Cast Server.
 
-protocol.md, section 2; reliability.md, item 10. What does not open is dropped: without an
-answer, without a trace but the mark that it was there.
+An envelope that does not open is dropped without a response; only its inbox row remains.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pytest
 from common import clock, entropy
 from messaging import opening
 from tests.castserver.world import deliver, sent
-from tests.hostile.unchanged import nobody_is_answered
+from tests.hostile.unchanged import nothing_is_sent
 from walletconnect.crypto.envelope import seal
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key
 from walletconnect.relay.messages import Publication
@@ -37,14 +36,14 @@ def raw(*parts: bytes) -> str:
 
 
 @pytest.fixture
-def genuine(project, alice):
-    """A request that would be accepted, and the bytes of its envelope."""
+def valid(project, alice):
+    """A valid request, and the bytes of its envelope."""
     made, _ = alice.request(project)
     return made.publish, base64.b64decode(made.publish.message)
 
 
-def test_the_genuine_request_would_be_accepted(genuine):
-    [row] = deliver(genuine[0])
+def test_the_unchanged_request_is_accepted(valid):
+    [row] = deliver(valid[0])
     assert (row.state, row.reason) == ("handled", "")
 
 
@@ -99,24 +98,24 @@ def test_the_genuine_request_would_be_accepted(genuine):
         "type 255",
     ],
 )
-def test_an_envelope_with_one_fault_is_dropped(genuine, change, reason):
-    publication, sealed = genuine
+def test_an_envelope_with_one_fault_is_dropped(valid, change, reason):
+    publication, sealed = valid
     text = change(sealed)
-    with nobody_is_answered():
+    with nothing_is_sent():
         rows = deliver(dataclasses.replace(publication, message=text))
-    # What no envelope can be spelled with is dropped at the door, before it is stored.
+    # Text that is not base64 is dropped before it is stored.
     stored = text.isascii() and "\x00" not in text
     assert [(row.state, row.reason) for row in rows] == [("refused", reason)] * stored
 
 
 @pytest.mark.parametrize("sender", LOW_ORDER, ids=lambda key: key.hex()[:4])
-def test_a_key_that_agrees_on_nothing_is_refused(project, sender):
-    """Old clients take the all-zero secret that these keys lead to for a secret."""
+def test_a_low_order_key_is_refused(project, sender):
+    """Old clients accept the all-zero shared secret of these keys."""
     zero = SymKey.from_hex(
         "df7204546f1bee78b85324a7898ca119b387e01386d1aef037781d4a8a036aee"
     )
     text = seal(REQUEST.to_json(), zero, iv=entropy.iv(), sender=sender)
-    with nobody_is_answered():
+    with nothing_is_sent():
         [row] = deliver(Publication(project.subscribe_topic, text, 4000, 30))
     assert (row.state, row.reason) == ("refused", opening.CLOSED)
     assert sent(zero.topic) == []
@@ -149,7 +148,7 @@ def test_a_key_that_agrees_on_nothing_is_refused(project, sender):
         '{"id":"\\ud800","jsonrpc":"2.0","method":"m"}',
     ],
 )
-def test_what_is_no_request_is_dropped(project, plaintext):
+def test_a_plaintext_that_is_not_a_request_is_dropped(project, plaintext):
     key_pair = KeyPair.from_private(entropy.key_bytes())
     text = seal(
         plaintext,
@@ -157,32 +156,32 @@ def test_what_is_no_request_is_dropped(project, plaintext):
         iv=entropy.iv(),
         sender=key_pair.public_key,
     )
-    with nobody_is_answered():
+    with nothing_is_sent():
         [row] = deliver(Publication(project.subscribe_topic, text, 4000, 30))
     assert (row.state, row.reason) == ("refused", opening.NO_RPC)
 
 
 @pytest.mark.parametrize("tag", [4001, 4002, 4005, 4007, 4009, 4050, 5000, 0])
-def test_a_tag_that_is_not_for_us_is_dropped_unopened(genuine, tag):
-    with nobody_is_answered():
-        [row] = deliver(dataclasses.replace(genuine[0], tag=tag))
+def test_an_unknown_tag_is_dropped_unopened(valid, tag):
+    with nothing_is_sent():
+        [row] = deliver(dataclasses.replace(valid[0], tag=tag))
     assert (row.state, row.reason) == ("refused", opening.NO_HANDLER)
 
 
 @pytest.mark.parametrize("tag", [4004, 4008, 4014, 4016])
-def test_what_belongs_on_a_notify_topic_is_dropped_elsewhere(genuine, tag):
-    with nobody_is_answered():
-        [row] = deliver(dataclasses.replace(genuine[0], tag=tag))
+def test_notify_topic_messages_are_dropped_on_other_topics(valid, tag):
+    with nothing_is_sent():
+        [row] = deliver(dataclasses.replace(valid[0], tag=tag))
     assert (row.state, row.reason) == ("refused", "nobody is subscribed on this topic")
 
 
-def test_a_subscribe_on_a_notify_topic_is_not_one(project, alice, bob):
-    """Type 0 names no sender: there is no key Y to answer to."""
+def test_a_subscribe_on_a_notify_topic_is_dropped(project, alice, bob):
+    """A type 0 envelope has no sender key Y to respond to."""
     subscription = alice.subscribe(project)
     made, _ = bob.request(project)
     payload = JsonRpcRequest(clock.payload_id(), "wc_notifySubscribe", {})
     text = seal(payload.to_json(), subscription.sym_key, iv=entropy.iv())
-    with nobody_is_answered():
+    with nothing_is_sent():
         rows = deliver(
             Publication(subscription.topic, text, 4000, 30),
             dataclasses.replace(made.publish, topic=subscription.topic),

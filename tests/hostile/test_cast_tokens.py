@@ -1,8 +1,7 @@
-"""did-jwts that do not say what an honest wallet's say, in requests to the Cast Server.
+"""Forged and malformed did-jwts in requests to the Cast Server.
 
-protocol.md, sections 3 and 5.3. Each differs from a genuine request in one place. All come in
-one batch, and each is answered for itself: one error in so many words, and nothing else
-changes. Genuine requests in the same batch are not held up.
+Each request differs from a valid one in one place. All arrive in one batch; each gets its own
+error response and changes nothing, and valid requests in the batch succeed.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ NOT_ABOUT = "mismatch: cacao is not about this key and account"
 
 
 def at(seconds, life=30):
-    """Claims of a token that was made so many seconds from now."""
+    """Time claims of a token issued ``seconds`` from now."""
     return {"iat": clock.now_s() + seconds, "exp": clock.now_s() + seconds + life}
 
 
-# name: (how the claims are changed, what the sender is told)
+# name: (change of the claims, expected error)
 CLAIMS = {
     "an unknown signer": (
         lambda f: {"iss": STRANGER.did, "signer": STRANGER},
@@ -120,7 +119,7 @@ CLAIMS = {
     "another act": (lambda f: {"act": "notify_message"}, wrong("act")),
     "no act": (lambda f: {"act": None}, wrong("act")),
 }
-# A delete of August names no account and no types.
+# A delete of the first generation has no account and no types.
 OF_ACCOUNT_AND_SCOPE = {
     "another account": (lambda f: {"sub": Wallet("bob").account.did}, NOT_ABOUT),
     "an account of another namespace": (
@@ -147,7 +146,7 @@ OF_ACCOUNT_AND_SCOPE = {
         malformed("scope name"),
     ),
 }
-# name: (what stands in the token's place, what the sender is told)
+# name: (replacement of the token, expected error)
 TOKENS = {
     "no token": (lambda f: None, NO_JWT),
     "a number": (lambda f: 7, NO_JWT),
@@ -189,22 +188,22 @@ TOKENS = {
 
 
 def faults_of(forge):
-    """What is sent in the place of the token, and what is told, by name."""
+    """Replacements of the token and their expected errors, by name."""
     by_claims = CLAIMS if forge().method is DELETE else CLAIMS | OF_ACCOUNT_AND_SCOPE
     found = {}
-    for name, (change, told) in by_claims.items():
+    for name, (change, expected) in by_claims.items():
         forgery = forge()
         token = forgery.token(**change(forgery))
-        found[name] = forgery, token, told.format(act=forgery.claims()["act"])
-    for name, (make, told) in TOKENS.items():
+        found[name] = forgery, token, expected.format(act=forgery.claims()["act"])
+    for name, (make, expected) in TOKENS.items():
         forgery = forge()
-        found[name] = forgery, make(forgery), told
+        found[name] = forgery, make(forgery), expected
     return found
 
 
 @pytest.fixture(autouse=True)
-def no_haste(settings):
-    """Who holds the key of a topic may leave it ten times at once; here it is more."""
+def high_rate_limits(settings):
+    """The default limit is ten deletes at once per topic; these tests need more."""
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, notify_delete=Bucket(1000, 1)
     )
@@ -212,7 +211,7 @@ def no_haste(settings):
 
 @pytest.fixture
 def forger(project, alice):
-    """Makes makers of requests by Alice, genuine unless something is changed."""
+    """Builds builders of Alice's requests, valid unless changed."""
 
     def maker(method):
         subscription = None if method is SUBSCRIBE else alice.subscribe(project)
@@ -223,55 +222,57 @@ def forger(project, alice):
 
 
 @pytest.mark.parametrize("method", [SUBSCRIBE, UPDATE, DELETE], ids=lambda m: m.name)
-def test_each_fault_is_answered_in_its_words_and_changes_nothing(forger, method):
+def test_each_fault_gets_its_own_error_and_changes_nothing(forger, method):
     faults = faults_of(forger(method))
     forgeries = [forgery.publication(token) for forgery, token, _ in faults.values()]
     with nothing_changes():
         rows = deliver(*forgeries)
-    said = {name: row.reason for name, row in zip(faults, rows, strict=True)}
-    assert said == {name: told for name, (_, _, told) in faults.items()}
+    reasons = {name: row.reason for name, row in zip(faults, rows, strict=True)}
+    assert reasons == {name: expected for name, (_, _, expected) in faults.items()}
     assert {row.state for row in rows} == {"refused"}
-    for forgery, _, told in faults.values():
+    for forgery, _, expected in faults.values():
         [answer] = [
             each
             for each in open_all(forgery.answer_key, method.response_tag)
             if each.id == forgery.request_id
         ]
-        # The words, without the name that we keep the fault under.
-        assert answer == JsonRpcError(forgery.request_id, -1, told.partition(": ")[2])
+        # Only the error; the name is for the failure message.
+        assert answer == JsonRpcError(
+            forgery.request_id, -1, expected.partition(": ")[2]
+        )
 
 
 @pytest.mark.parametrize("method", [SUBSCRIBE, UPDATE, DELETE], ids=lambda m: m.name)
-def test_a_genuine_request_among_them_is_granted(forger, method):
+def test_a_valid_request_among_them_succeeds(forger, method):
     forge = forger(method)
-    genuine = forge()
+    valid = forge()
     rows = deliver(
         *(
             forgery.publication(token)
             for forgery, token, _ in faults_of(forge).values()
         ),
-        genuine.publication(genuine.token()),
+        valid.publication(valid.token()),
     )
     assert (rows[-1].state, rows[-1].reason) == ("handled", "")
     assert {row.state for row in rows[:-1]} == {"refused"}
     [answer] = [
         each
-        for each in open_all(genuine.answer_key, method.response_tag)
-        if each.id == genuine.request_id
+        for each in open_all(valid.answer_key, method.response_tag)
+        if each.id == valid.request_id
     ]
     assert isinstance(answer, JsonRpcResult)
 
 
-def test_a_type_that_the_dapp_does_not_list_is_kept_as_it_was_said(forger, project):
-    """Lists change, and a wallet may have read another one: it is a wish like others."""
+def test_an_unlisted_type_is_stored_as_requested(forger, project):
+    """The list of types changes, and a wallet may have read another version."""
     forgery = forger(SUBSCRIBE)()
     [row] = deliver(forgery.publication(forgery.token(scp="alerts another-type")))
     assert row.state == "handled"
     assert Subscriber.objects.get().scope == ["alerts", "another-type"]
 
 
-def test_forgers_do_not_use_up_what_is_the_clients(forger, settings):
-    """Whoever knows the did:key of a device can name it; only the device can sign."""
+def test_forged_requests_do_not_consume_the_rate_limit_of_a_client(forger, settings):
+    """Anyone can name the did:key of a device; only the device can sign."""
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, subscribe_client=Bucket(3, 0.001)
     )
@@ -281,7 +282,7 @@ def test_forgers_do_not_use_up_what_is_the_clients(forger, settings):
         *(each.publication(each.token(signer=STRANGER)) for each in forgeries)
     )
     assert {row.reason for row in rows} == {FORGED}
-    genuine = [forge() for _ in range(4)]
-    rows = [deliver(each.publication(each.token()))[0] for each in genuine]
+    valid = [forge() for _ in range(4)]
+    rows = [deliver(each.publication(each.token()))[0] for each in valid]
     assert [row.state for row in rows] == ["handled"] * 3 + ["refused"]
     assert rows[-1].reason == "refused: too many requests, try again later"

@@ -1,4 +1,4 @@
-"""docs/security.md names tests that exist, and every test of this folder."""
+"""docs/security.md lists existing tests, and every test of this folder."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "security.md").read_text()
-DOORS = PAGE.partition("## Sockets and what they refuse")[2].partition("\n## ")[0]
+ENDPOINTS = PAGE.partition("## Sockets and what they refuse")[2].partition("\n## ")[0]
 
 
-def test_every_test_that_the_page_names_is_there():
-    for row in DOORS.splitlines():
+def test_every_test_named_on_the_page_exists():
+    for row in ENDPOINTS.splitlines():
         if not row.startswith("|"):
             continue
-        # A bare name is in the folder of the name before it, else in this one.
+        # A bare name is in the folder of the previous name, otherwise in this one.
         folder = "hostile"
         for place, name in re.findall(r"`(?:(\w+)/)?(test_\w+\.py)`", row):
             folder = place or folder
@@ -22,6 +22,6 @@ def test_every_test_that_the_page_names_is_there():
             assert any(each.exists() for each in found), f"{name} in: {row}"
 
 
-def test_the_page_names_every_test_of_this_folder():
+def test_the_page_lists_every_test_of_this_folder():
     for path in Path(__file__).parent.glob("test_*.py"):
-        assert path.name in DOORS or path == Path(__file__), path.name
+        assert path.name in ENDPOINTS or path == Path(__file__), path.name

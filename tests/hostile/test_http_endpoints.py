@@ -1,7 +1,6 @@
-"""What each HTTP door answers to what it refuses: status, form, words and headers, exactly.
+"""Exact error responses of each HTTP endpoint: status, format, text and headers.
 
-reliability.md, items 24, 25 and 29. One call each, different in one thing from one that would
-do; the whole database stays as it was.
+Each call differs from a valid one in one place and leaves the whole database unchanged.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ ANY_ORIGIN = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call, and the whole of its answer."""
+    """A call and its complete response."""
 
     method: str
     path: str
     body: Any
     status: int
-    words: dict[str, object]
+    expected: dict[str, object]
     headers: dict[str, str] = field(default_factory=dict)
     answered_with: dict[str, str] = field(default_factory=dict)
 
@@ -211,7 +210,7 @@ CAST = {
 
 @pytest.fixture
 def authorized(client, project, other_project):
-    """The secret, used once: when it was used is noted by the minute."""
+    """The secret, used once before, because its last use is stored once a minute."""
     headers = {"Authorization": f"Bearer {add_secret(project)}"}
     answer = client.get(f"/cast/{project.pk}/subscribers", headers=headers)
     assert answer.status_code == 200
@@ -220,14 +219,14 @@ def authorized(client, project, other_project):
 
 @pytest.mark.parametrize("name", CAST)
 def test_the_cast_server_refuses(client, project, authorized, name):
-    method, tail, body, status, words, *more = CAST[name]
+    method, tail, body, status, expected, *more = CAST[name]
     headers, answered_with = [*more, {}, {}][:2]
     version, slash, end = (
         tail.partition("/") if tail.startswith("v1/") else ("", "", tail)
     )
     path = f"/cast/{version}{slash}{project.pk}/{end}"
     call = Refusal(
-        method, path, body, status, words or {}, authorized | headers, answered_with
+        method, path, body, status, expected or {}, authorized | headers, answered_with
     )
     answer = check(client, call)
     assert answer["Content-Type"] == PROBLEM
@@ -236,13 +235,13 @@ def test_the_cast_server_refuses(client, project, authorized, name):
     assert value.pop("status") == status
     for name in ("reason", "error"):
         assert value.pop(name, value["detail"]) == value["detail"]
-    if words is not None:
-        assert value == words
+    if expected is not None:
+        assert value == expected
     if status < 404:
         assert answer["Access-Control-Allow-Origin"] == "*"
 
 
-def test_a_secret_of_another_project_opens_nothing(client, project, other_project):
+def test_a_secret_of_another_project_is_refused(client, project, other_project):
     theirs = {"Authorization": f"Bearer {add_secret(other_project)}"}
     client.get("/cast/subscribers", headers=theirs)
     path = f"/cast/{project.pk}/notify"
@@ -250,7 +249,7 @@ def test_a_secret_of_another_project_opens_nothing(client, project, other_projec
     assert answer.json()["detail"] == WRONG_SECRET["detail"]
 
 
-def test_a_key_that_was_used_for_another_body_is_refused(client, project, authorized):
+def test_an_idempotency_key_of_another_body_is_refused(client, project, authorized):
     headers = authorized | {"Idempotency-Key": "one"}
     path = f"/cast/{project.pk}/notify"
     client.post(path, sent(), content_type="application/json", headers=headers)
@@ -261,7 +260,7 @@ def test_a_key_that_was_used_for_another_body_is_refused(client, project, author
     )
 
 
-def test_who_calls_too_often_is_told_when_to_come_back(
+def test_exceeding_the_rate_limit_gets_retry_after(
     client, project, authorized, settings
 ):
     settings.LIMITS = dataclasses.replace(
@@ -431,13 +430,13 @@ def test_the_keys_server_refuses(client, name):
     body = {"cacao": cacao_of(ALICE, KEY).to_value()}
     registered = client.post("/identity", body, content_type="application/json")
     assert registered.status_code == 200
-    method, path, body, status, words = KEYS[name]()
+    method, path, body, status, expected = KEYS[name]()
     answer = check(client, Refusal(method, path, body, status, {}, {}, ANY_ORIGIN))
     assert answer["Content-Type"] == "application/json"
-    if words is None:
+    if expected is None:
         assert answer.json()["error"]["name"] == "Account not found"
     else:
-        assert answer.json() == words
+        assert answer.json() == expected
     assert client.get(f"/identity?publicKey={BARE}").status_code == 200
 
 
@@ -445,8 +444,8 @@ def test_the_keys_server_refuses(client, name):
 
 
 def bad(detail, place=None):
-    words = problem("bad-request", "Bad request", detail)
-    return words if place is None else words | {"field": place}
+    expected = problem("bad-request", "Bad request", detail)
+    return expected if place is None else expected | {"field": place}
 
 
 TAGS = {"tags": ["4002"], "relayUrl": "wss://relay.example"}
@@ -548,15 +547,15 @@ HISTORY = {
 
 @pytest.mark.parametrize("name", HISTORY)
 def test_the_history_server_refuses(client, name):
-    method, tail, body, status, words, *more = HISTORY[name]
+    method, tail, body, status, expected, *more = HISTORY[name]
     headers = more[0] if more else {"Authorization": bearer()}
     needs = NEEDS if status == 401 else {}
     call = Refusal(
-        method, f"/history/{tail}", body, status, words, headers, ANY_ORIGIN | needs
+        method, f"/history/{tail}", body, status, expected, headers, ANY_ORIGIN | needs
     )
     answer = check(client, call)
     assert answer["Content-Type"] == PROBLEM
     value = answer.json()
     assert value.pop("requestId")
     assert value.pop("status") == status
-    assert value == words
+    assert value == expected

@@ -1,8 +1,7 @@
-"""HTTP calls that nobody meant: bodies, tokens, queries and paths changed at random.
+"""HTTP calls with random changes of bodies, tokens, queries and paths.
 
-reliability.md, items 24 and 29. Each call is genuine but for one thing. It is answered as if it were
-meant, or refused with a 4xx in the words of its server, and a refusal changes nothing. None is
-ever a 5xx: the test client would raise what caused it.
+Each call differs from a valid one in one place. It succeeds, or is refused with a 4xx in the
+format of its server and changes nothing. None is a 5xx: the test client would raise its cause.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def no_limits(settings):
 
 @dataclass
 class Call:
-    """A genuine call; ``signer`` signs the token that its body holds again."""
+    """A valid call; ``signer`` signs the changed token in its body."""
 
     method: str
     path: str
@@ -91,13 +90,13 @@ class Call:
         header, claims, _ = text.split(".")
         changed = json.loads(decode_base64url(claims))
         change_once(changed, order)
-        told = encode_base64url(json.dumps(changed).encode())
-        signature = self.signer.sign(f"{header}.{told}".encode())
-        return f"{header}.{told}.{encode_base64url(signature)}"
+        claims_part = encode_base64url(json.dumps(changed).encode())
+        signature = self.signer.sign(f"{header}.{claims_part}".encode())
+        return f"{header}.{claims_part}.{encode_base64url(signature)}"
 
 
 def is_refusal(answer) -> bool:
-    """Refused in the form that its server refuses in."""
+    """Whether the response is a refusal in the format of its server."""
     assert answer.status_code < 500
     if answer.status_code < 400:
         return False
@@ -116,7 +115,7 @@ def is_refusal(answer) -> bool:
 
 @pytest.fixture
 def withstand(client, request):
-    """Send calls, each in the same state; what is refused changes nothing."""
+    """Send calls, each in the same state; a refused call changes nothing."""
 
     def withstand(calls):
         before = contents()
@@ -181,7 +180,7 @@ CAST = [
 
 @pytest.fixture
 def secret(client, project):
-    """Used once: when it was used is noted by the minute."""
+    """Used once before, because its last use is stored once a minute."""
     headers = {"Authorization": f"Bearer {add_secret(project)}"}
     answer = client.get(f"/cast/{project.pk}/subscribers", headers=headers)
     assert answer.status_code == 200
@@ -196,8 +195,8 @@ def test_calls_of_a_dapp(withstand, order, project, secret, name):
 
 @pytest.mark.parametrize("name", ["register", "unregister", "invite", "uninvite"])
 def test_calls_to_the_keys_server(client, withstand, order, name):
-    genuine = cacao_of(ALICE, KEY).to_value()
-    register = Call("POST", "/identity", {"cacao": genuine})
+    valid = cacao_of(ALICE, KEY).to_value()
+    register = Call("POST", "/identity", {"cacao": valid})
     if name != "register":
         assert register.send(client).status_code == 200
     calls = {
@@ -253,7 +252,7 @@ EMBEDDED_PATHS = [
 
 
 @pytest.mark.parametrize("path", QUESTIONS)
-def test_questions_that_nobody_meant(client, path):
+def test_mutated_queries(client, path):
     before = contents()
     for name in QUESTIONS[path]:
         for text in TEXTS:
@@ -264,7 +263,7 @@ def test_questions_that_nobody_meant(client, path):
 
 @pytest.mark.parametrize("place", EMBEDDED_PATHS)
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_places_that_are_none(client, secret, place, method):
+def test_mutated_paths(client, secret, place, method):
     before = contents()
     for text in TEXTS:
         path = place.replace("{}", text.replace("/", "%2F"))
@@ -277,11 +276,11 @@ def test_places_that_are_none(client, secret, place, method):
 @pytest.mark.parametrize("levels", [100, 126, 140, 253, 255, 300, 900])
 def test_bodies_that_nest_deep(client, withstand, levels):
     cacao = cacao_of(ALICE, KEY).to_value()
-    told = {"h": cacao["h"] | {"more": deep(levels)}}
+    header = {"h": cacao["h"] | {"more": deep(levels)}}
     payload = {"p": cacao["p"] | {"more": deep(levels)}}
     withstand(
         [
-            Call("POST", "/identity", {"cacao": cacao | told}),
+            Call("POST", "/identity", {"cacao": cacao | header}),
             Call("POST", "/identity", {"cacao": cacao | payload}),
             Call("POST", "/identity", {"cacao": deep(levels)}),
             Call("POST", "/history/register", deep(levels)),

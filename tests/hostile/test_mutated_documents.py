@@ -1,8 +1,7 @@
-"""What a dapp's address, a Keys Server's or a Cast Server's may answer when we ask it.
+"""Malformed documents of dapps, Keys Servers and Cast Servers.
 
-protocol.md, sections 5.4 and 7; reliability.md, items 20 and 21. A document is read as it was
-meant, or refused in words on the attempt that needed it. Nothing is sent to a dapp that
-could not be read, and keys that were pinned stay.
+A document is accepted, or refused with a reason on the attempt that needed it. Nothing is sent
+to a dapp with a refused document, and pinned keys stay.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from walletconnect.identity.did import AppUrl, DidWebDocument
 ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "12"))
 DID_JSON = "/.well-known/did.json"
 CONFIG = "/.well-known/wc-notify-config.json"
-# The attempt itself with its events, and what the dapp's address answered.
+# The attempt with its events, and the cached documents.
 OF_THE_ATTEMPT = {
     "accounts_accountevent",
     "accounts_user",
@@ -39,7 +38,7 @@ LOW_ORDER = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 
 def tried(person, dapp, monkeypatch, **documents):
-    """A subscribe at a dapp that answers with these documents; the attempt."""
+    """Subscribe to a dapp with these documents; return the attempt."""
     found = {**dapp.documents, **documents}
     monkeypatch.setattr(type(dapp), "documents", property(lambda _: found))
     attempt = services.subscribe(person.account, dapp.url, device=person.device)
@@ -83,7 +82,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_document_with_one_fault_is_refused_in_words(
+def test_a_document_with_one_fault_is_refused_with_a_reason(
     person, dapp, monkeypatch, fault
 ):
     before = contents()
@@ -95,11 +94,11 @@ def test_a_document_with_one_fault_is_refused_in_words(
 
 
 @pytest.mark.parametrize("path", [DID_JSON, CONFIG])
-def test_documents_that_nobody_meant(person, dapp, monkeypatch, caplog, path):
+def test_mutated_documents(person, dapp, monkeypatch, caplog, path):
     order = random.Random(path)  # noqa: S311
-    genuine = dapp.documents[path]
+    valid = dapp.documents[path]
     for _ in range(ROUNDS):
-        changed = copy.deepcopy(genuine)
+        changed = copy.deepcopy(valid)
         change_once(changed, order)
         with transaction.atomic(), caplog.at_level(logging.ERROR):
             attempt = tried(person, dapp, monkeypatch, **{path: changed})
@@ -127,7 +126,7 @@ def test_documents_that_nobody_meant(person, dapp, monkeypatch, caplog, path):
     ],
     ids=["nothing", "no text", "a page", "deep", "deeper", "half", "long", "too long"],
 )
-def test_bytes_that_are_no_document_are_refused(person, dapp, body):
+def test_other_bytes_are_refused(person, dapp, body):
     dapp.body = body
     attempt = services.subscribe(person.account, dapp.url, device=person.device)
     services.resolve_due()
@@ -137,9 +136,7 @@ def test_bytes_that_are_no_document_are_refused(person, dapp, body):
     assert sent(4000) == []
 
 
-def test_a_bad_document_does_not_take_the_place_of_a_good_one(
-    person, dapp, monkeypatch
-):
+def test_a_bad_document_does_not_replace_a_good_one(person, dapp, monkeypatch):
     good = services.look_up_dapp(dapp.url)
     assert good.public_key_x == dapp.key_pair_x.public_key.hex()
     monkeypatch.setattr(type(dapp), "documents", property(lambda _: {DID_JSON: {}}))
@@ -152,12 +149,12 @@ def test_a_bad_document_does_not_take_the_place_of_a_good_one(
     assert bad.reason.startswith("did.json: ")
 
 
-def test_documents_of_a_cast_server_that_nobody_meant(person, settings, caplog):
-    """Watching begins with a document, too."""
+def test_mutated_documents_of_a_cast_server(person, settings, caplog):
+    """A watch starts with fetching a document, too."""
     server = CastServer()
     settings.CAST_SERVER_URL = server.url
     order = random.Random("cast server")  # noqa: S311
-    genuine = DidWebDocument(
+    valid = DidWebDocument(
         AppUrl.parse(server.url).did,
         server.key_pair.public_key,
         server.key.public_key,
@@ -165,11 +162,11 @@ def test_documents_of_a_cast_server_that_nobody_meant(person, settings, caplog):
     to_value = DidWebDocument.to_value
     try:
         for _ in range(ROUNDS):
-            changed = copy.deepcopy(genuine)
+            changed = copy.deepcopy(valid)
             change_once(changed, order)
             json.dumps(changed)
             with transaction.atomic(), caplog.at_level(logging.ERROR):
-                DidWebDocument.to_value = lambda _, told=changed: told
+                DidWebDocument.to_value = lambda _, value=changed: value
                 services.watch_accounts()
                 assert len(sent(4010)) <= 1
                 transaction.set_rollback(True)

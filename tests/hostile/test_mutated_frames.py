@@ -1,8 +1,8 @@
-"""Frames that nobody meant, on an open connection of the relay.
+"""Mutated frames on an open relay connection.
 
-protocol.md, sections 8.2 and 8.5. Each request is genuine but for one thing. Each whose id can be
-read is answered: as it was meant, or with one of the relay's errors. The connection stays, what
-was not answered with ``true`` was not stored, and nobody else notices.
+Each request differs from a valid one in one place. Each with a readable id gets a result or one
+of the relay's errors. The connection stays open, a publish that did not return ``true`` was not
+stored, and no other client is affected.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ def requests(order: random.Random) -> list[dict[str, object]]:
         }
         change_once(request if order.random() < 0.2 else request["params"], order)
         if request.get("id") != 1_000_000 + number:
-            # Whose answer cannot be told from others' must not count below.
+            # Responses to equal ids are indistinguishable, so ids stay unique.
             request |= {"method": "irn_subscribe", "params": {"topic": topic()}}
         found.append(request)
     return found
 
 
 def is_json(request: dict[str, object]) -> bool:
-    """Without lone surrogates, numbers that none can hold, and not too deep."""
+    """Whether it is JSON without lone surrogates, huge numbers or deep nesting."""
     try:
         parse_json(json.dumps(request))
     except RemoteProtocolError:
@@ -83,7 +83,7 @@ def is_json(request: dict[str, object]) -> bool:
 
 
 def stored_by(request: dict[str, object]) -> int:
-    """How many messages it stores if it is answered with ``true``."""
+    """How many messages it stores if its result is ``true``."""
     if str(request["method"]).endswith("batchPublish"):
         return len(request["params"]["messages"])
     return int(str(request["method"]).endswith("_publish"))
@@ -105,7 +105,7 @@ async def count_of(publisher: str) -> int:
         return count
 
 
-async def test_every_request_is_answered_and_the_connection_stays(db):
+async def test_every_request_gets_a_response_and_the_connection_stays(db):
     asked = requests(random.Random("frames"))  # noqa: S311
     on = topic()
     async with (

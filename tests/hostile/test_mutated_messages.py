@@ -1,8 +1,7 @@
-"""Messages that nobody meant, by senders who hold the right keys.
+"""Mutated messages by senders who hold the right keys.
 
-reliability.md, items 9 and 11: late, doubled or strange messages never raise. Each message here
-meets the same state as the genuine one would; it is taken, or it is refused and nothing
-changes. It never counts as a defect of ours.
+Each message meets the same state as the valid one. It is accepted, or it is refused and
+changes nothing. None raises an unexpected exception in a handler.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from messaging.models import InboxMessage, Party
 from subscriptions import services as wallet
 from subscriptions.services.messages.messages import DAPP_CHANGED
 from tests.castserver.world import Wallet
-from tests.hostile.endpoints import DOORS
+from tests.hostile.endpoints import ENDPOINTS
 from tests.hostile.mutations import Original, deep, garbled
 from tests.hostile.tokens import Forgery, encoded
 from tests.hostile.unchanged import changed_since, contents
@@ -46,10 +45,10 @@ from walletconnect.sync.store import StoreDelete, StoreSet
 
 ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "12"))
 PATIENT = Bucket(1_000_000, 1000)
-# What a door keeps of what it refused, beside the message itself.
+# Tables in which a handler records a refusal, in addition to the inbox row.
 LOG_OF_THE_STORE = {"syncstore_storeupdate", "syncstore_devicecursor"}
 
-# Nobody but the dapp can answer a subscribe: a bad answer ends the attempt.
+# Only the dapp has the key to respond to a subscribe, so a bad response ends the attempt.
 END_OF_AN_ATTEMPT = {
     "accounts_accountevent",
     "accounts_user",
@@ -68,8 +67,8 @@ def no_limits(settings):
     )
 
 
-def told(party: Party, messages: list[tuple[str, str, int]]) -> list[InboxMessage]:
-    """Hand messages to the real dispatch; their rows afterwards."""
+def deliver(party: Party, messages: list[tuple[str, str, int]]) -> list[InboxMessage]:
+    """Pass messages to the real dispatch; return their inbox rows."""
     received = [messaging.Received(*each, clock.now_ms()) for each in messages]
     pks = messaging.receive(party, received)
     assert messaging.handle_due(60.0) is False
@@ -77,7 +76,7 @@ def told(party: Party, messages: list[tuple[str, str, int]]) -> list[InboxMessag
 
 
 def defects(caplog) -> list[str]:
-    """What our own code failed at, and where."""
+    """Logged unexpected exceptions, with their location."""
     return [
         record.getMessage() + getattr(record, "where", "")
         for record in caplog.records
@@ -87,20 +86,20 @@ def defects(caplog) -> list[str]:
 
 @pytest.fixture
 def withstand(caplog, request):
-    """Tell the messages of an attack one by one, each in the same state.
+    """Deliver the messages one by one, each in the same state.
 
-    None may be a defect of ours. Those that were refused are told once more, all in one
-    batch, to see that nothing comes of them, ``besides`` what the door logs.
+    None may cause an unexpected exception. The refused ones are delivered again in one batch,
+    which must change no tables other than those in ``besides``.
     """
 
     def withstand(party, original, *, besides=frozenset(), waits=None):
         order = random.Random(request.node.name)  # noqa: S311
         refused = []
         for number in range(ROUNDS):
-            retold = garbled if number % 10 == 0 else Original.retold
-            message = retold(original, order)
+            change = garbled if number % 10 == 0 else Original.changed_once
+            message = change(original, order)
             with caplog.at_level(logging.ERROR), transaction.atomic():
-                rows = told(party, [message])
+                rows = deliver(party, [message])
                 transaction.set_rollback(True)
             assert not defects(caplog)
             for row in rows:
@@ -109,13 +108,13 @@ def withstand(caplog, request):
                     refused.append(message)
         assert refused
         before = contents()
-        told(party, refused)
+        deliver(party, refused)
         assert changed_since(before).keys() <= besides
 
     return withstand
 
 
-def said(message, sym_key, signer=None) -> Original:
+def signed_message(message, sym_key, signer=None) -> Original:
     return Original(*message, sym_key, signer)
 
 
@@ -141,12 +140,12 @@ def test_requests_of_wallets(withstand, project, method, generation):
     withstand(Party.CAST, original)
 
 
-@pytest.mark.parametrize("door", ["receipt", "watch", "read", "mark"])
-def test_other_messages_of_wallets(withstand, project, door):
+@pytest.mark.parametrize("case_name", ["receipt", "watch", "read", "mark"])
+def test_other_messages_of_wallets(withstand, project, case_name):
     phone = Wallet("alice", statement=ALL_APPS_STATEMENT).register()
-    made = DOORS[door](project, phone, phone.subscribe(project))
+    made = ENDPOINTS[case_name](project, phone, phone.subscribe(project))
     message = made.publish.topic, made.publish.message, made.publish.tag
-    withstand(Party.CAST, said(message, made.sym_key, phone.key))
+    withstand(Party.CAST, signed_message(message, made.sym_key, phone.key))
 
 
 # --- the wallet side ------------------------------------------------------------------
@@ -157,7 +156,7 @@ def test_answers_to_a_subscribe(withstand, person, dapp):
     _, _, sym_key_s = dapp.opened(dapp.requests()[-1])
     withstand(
         Party.WALLET,
-        said(dapp.answer(), sym_key_s, dapp.key),
+        signed_message(dapp.answer(), sym_key_s, dapp.key),
         besides=END_OF_AN_ATTEMPT,
     )
 
@@ -166,10 +165,10 @@ def test_notifications(withstand, person, dapp):
     subscribed(person, dapp)
     key = dapp.key_of(person.account)
     note = dapp.notification(person.account, icon="https://a.example/i.png")
-    withstand(Party.WALLET, said(note, key, dapp.key), waits=DAPP_CHANGED)
+    withstand(Party.WALLET, signed_message(note, key, dapp.key), waits=DAPP_CHANGED)
 
 
-def test_pages_of_what_was_read(withstand, person, dapp):
+def test_pages_of_notifications(withstand, person, dapp):
     subscribed(person, dapp)
     note = {"id": "one", "title": "t", "body": "b", "type": "alerts", "is_read": True}
     claims = {
@@ -191,17 +190,19 @@ def test_pages_of_what_was_read(withstand, person, dapp):
     payload = {"id": 7, "jsonrpc": "2.0", "result": result}
     key = dapp.key_of(person.account)
     text = seal(json.dumps(payload), key, iv=entropy.iv())
-    withstand(Party.WALLET, said((key.topic, text, 4015), key, dapp.key))
+    withstand(Party.WALLET, signed_message((key.topic, text, 4015), key, dapp.key))
 
 
 def test_answers_to_an_update(withstand, person, dapp):
     subscription = subscribed(person, dapp)
     wallet.update(subscription, {"news"}, person.device)
     key = dapp.key_of(person.account)
-    withstand(Party.WALLET, said(dapp.answer_update(person.account), key, dapp.key))
+    withstand(
+        Party.WALLET, signed_message(dapp.answer_update(person.account), key, dapp.key)
+    )
 
 
-def test_farewells(withstand, person, dapp):
+def test_deletes(withstand, person, dapp):
     subscribed(person, dapp)
     key = dapp.key_of(person.account)
     made = publish_request(
@@ -211,7 +212,10 @@ def test_farewells(withstand, person, dapp):
         sym_key=key,
         iv=entropy.iv(),
     )
-    withstand(Party.WALLET, said((made.topic, made.message, made.tag), key, dapp.key))
+    withstand(
+        Party.WALLET,
+        signed_message((made.topic, made.message, made.tag), key, dapp.key),
+    )
 
 
 @pytest.mark.parametrize("kind", ["set", "delete"])
@@ -226,7 +230,7 @@ def test_store_updates(withstand, person, dapp, kind):
     )
     withstand(
         Party.WALLET,
-        said(other.message(update), other.key),
+        signed_message(other.message(update), other.key),
         besides=LOG_OF_THE_STORE,
     )
 
@@ -245,7 +249,7 @@ def test_lists_of_a_cast_server(withstand, person, dapp, settings, kind):
             )
             messaging.handle_due(20.0)
             answer = server.announcement(listed(person, dapp))
-        withstand(Party.WALLET, said(answer, key, server.key))
+        withstand(Party.WALLET, signed_message(answer, key, server.key))
     finally:
         server.close()
 
@@ -255,7 +259,7 @@ def test_lists_of_a_cast_server(withstand, person, dapp, settings, kind):
 
 @pytest.mark.parametrize("levels", [100, 126, 140, 253, 255, 300, 900])
 def test_values_that_nest_deep(person, dapp, caplog, levels):
-    """JSON can be read that is too deep to be written; both ends of that are tried."""
+    """Below and above the depth at which JSON can be read but not written."""
     subscribed(person, dapp)
     key = dapp.key_of(person.account)
     claims = {
@@ -281,6 +285,6 @@ def test_values_that_nest_deep(person, dapp, caplog, levels):
     for sym_key, tag, members in payloads:
         text = json.dumps({"id": clock.payload_id(), "jsonrpc": "2.0", **members})
         messages.append((sym_key.topic, seal(text, sym_key, iv=entropy.iv()), tag))
-    rows = told(Party.WALLET, messages)
+    rows = deliver(Party.WALLET, messages)
     assert not defects(caplog)
     assert {row.state for row in rows} <= {"handled", "refused"}

@@ -1,7 +1,7 @@
-"""Addresses and forms of the pages, filled in by somebody who means harm.
+"""Mutated URLs and forms of the pages.
 
-ux and reliability.md, items 23, 28 and 29. Whoever asks, signed in or not: a page, a redirect or
-a 4xx; never a 5xx (the test client would raise what caused it), and a refusal changes nothing.
+Signed in or not, the response is a page, a redirect or a 4xx, never a 5xx (the test client would
+raise its cause), and a refusal changes nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TEXTS = [
     "javascript:alert(1)",
     '{"sig": [1]}',
 ]
-# By the name of the address: the parameters of its query.
+# Query parameters by URL name.
 QUERIES = {
     "sign-in": ("next", "start"),
     "sign-in-share": ("account",),
@@ -57,7 +57,7 @@ QUERIES = {
     "project-send": ("type",),
     "live-events": ("generation", "sequence"),
 }
-# By the name of the address: a form that would do.
+# A valid form by URL name.
 FORMS = {
     "sign-in-begin": {
         "address": ALICE.address,
@@ -94,11 +94,11 @@ PATTERNS = {each.name: each for each in urls.urlpatterns}
 
 @pytest.fixture
 def browser():
-    """Alice, signed in, with a dapp of her own and a subscription to another."""
+    """Alice's session; she owns one dapp and subscribed to another."""
     found = Browser().sign_in(ALICE, sync=True)
     found.get("/console/project/new")
     found.post("/console/project/new", name="Lumen", types="orders: Orders")
-    # Half way through signing in once more, so that there is something to prove.
+    # A pending re-authentication, so that its pages have content.
     found.begin(ALICE.address)
     found.get("/settings")
     return found
@@ -106,7 +106,7 @@ def browser():
 
 @pytest.fixture
 def places(browser, dapp):
-    """What Alice has, by the names in the addresses."""
+    """Alice's objects by the names of URL parameters."""
     device = browser.device
     owner = Person(device.user, ALICE.row(), [device], ALICE.private_key)
     subscription = subscribed(owner, dapp)
@@ -128,7 +128,7 @@ def address(name, places):
 
 @pytest.fixture
 def answered(request):
-    """Whether what was sent is refused; a refusal changes nothing."""
+    """Send a request; return whether it was refused, which must change nothing."""
     before = {}
 
     def answered(send):
@@ -148,7 +148,7 @@ def some_texts(*seed):
     return random.Random(str(seed)).sample(TEXTS, HOW_MANY)  # noqa: S311
 
 
-def test_queries_that_nobody_meant(places, browser, answered):
+def test_mutated_queries_of_pages(places, browser, answered):
     for name, parameters in QUERIES.items():
         path = address(name, places)
         for parameter in parameters:
@@ -157,18 +157,18 @@ def test_queries_that_nobody_meant(places, browser, answered):
                 answered(lambda url=f"{path}?{query}": browser.get(url))
 
 
-def test_forms_that_nobody_meant(places, browser, answered):
-    for name, genuine in FORMS.items():
+def test_mutated_forms(places, browser, answered):
+    for name, valid in FORMS.items():
         path = address(name, places)
         if name == "sign-in-share":
             path += f"?account={places['pk']}"
-        for field in genuine:
+        for field in valid:
             for text in some_texts(name, field):
-                form = {**genuine, field: text}
+                form = {**valid, field: text}
                 answered(lambda path=path, form=form: browser.post(path, **form))
 
 
-def test_addresses_that_lead_nowhere(places, browser, answered):
+def test_mutated_paths_of_pages(places, browser, answered):
     for name in ("message", "subscription", "project", "sign-text"):
         above = address(name, places).rpartition("/")[0]
         for text in some_texts(name, "place"):
@@ -176,7 +176,7 @@ def test_addresses_that_lead_nowhere(places, browser, answered):
             answered(lambda place=place: browser.get(place))
 
 
-def test_strangers_are_answered_alike(answered):
+def test_signed_out_visitors_get_the_same_response(answered):
     stranger = Browser()
     for name in ("sign-in", "landing", "join"):
         for text in TEXTS:

@@ -1,7 +1,7 @@
-"""Signatures that turn Sync on, and those that do not: another spelling is another store.
+"""Valid and invalid signatures for enabling Sync.
 
-reliability.md, item 15 and "Sync-signature care". Whatever is refused leaves no store, no key
-and no trace of the signature; a store that is there stays what it is.
+The store key is derived from the text of the signature, so a signature in another encoding
+would lead to another store. A refused signature leaves no store, no key and no copy of itself.
 """
 
 from __future__ import annotations
@@ -19,23 +19,19 @@ from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId
 from walletconnect.sync.derivation import sync_message
 
-# name: another spelling of a genuine signature, or another signature.
+# name: another encoding of a valid signature, or another signature.
 FAULTS = {
-    "no 0x": lambda genuine: genuine[2:],
-    "0X": lambda genuine: genuine.replace("0x", "0X"),
-    "upper case": lambda genuine: "0x" + genuine[2:].upper(),
-    "v as 0 or 1": lambda genuine: (
-        genuine[:-2] + {"1b": "00", "1c": "01"}[genuine[-2:]]
-    ),
-    "the other v": lambda genuine: (
-        genuine[:-2] + {"1b": "1c", "1c": "1b"}[genuine[-2:]]
-    ),
+    "no 0x": lambda valid: valid[2:],
+    "0X": lambda valid: valid.replace("0x", "0X"),
+    "upper case": lambda valid: "0x" + valid[2:].upper(),
+    "v as 0 or 1": lambda valid: valid[:-2] + {"1b": "00", "1c": "01"}[valid[-2:]],
+    "the other v": lambda valid: valid[:-2] + {"1b": "1c", "1c": "1b"}[valid[-2:]],
     "the other s": with_the_other_s,
-    "a space behind": lambda genuine: genuine + " ",
-    "a zero character": lambda genuine: genuine + "\x00",
-    "a digit short": lambda genuine: genuine[:-1],
-    "a byte more": lambda genuine: genuine + "00",
-    "other digits": lambda genuine: genuine[:-1] + "\u0661",
+    "a space behind": lambda valid: valid + " ",
+    "a zero character": lambda valid: valid + "\x00",
+    "a digit short": lambda valid: valid[:-1],
+    "a byte more": lambda valid: valid + "00",
+    "other digits": lambda valid: valid[:-1] + "\u0661",
     "nothing": lambda _: "",
     "no point": lambda _: "0x" + "ff" * 64 + "1b",
     "zeros": lambda _: "0x" + "00" * 64 + "1b",
@@ -44,12 +40,12 @@ FAULTS = {
 
 @pytest.fixture
 def newcomer():
-    """Somebody who signed in, and did not turn Sync on yet."""
+    """A signed-in user without Sync."""
     return sign_in("newcomer")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_another_spelling_makes_no_store(newcomer, fault):
+def test_another_encoding_creates_no_store(newcomer, fault):
     with nothing_changes(), pytest.raises(RemoteProtocolError):
         enable_sync(
             newcomer.account, FAULTS[fault](newcomer.sync_signature), newcomer.device
@@ -57,12 +53,12 @@ def test_another_spelling_makes_no_store(newcomer, fault):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_another_spelling_does_not_replace_a_store(person, fault):
+def test_another_encoding_does_not_replace_a_store(person, fault):
     with nothing_changes(), pytest.raises(RemoteProtocolError):
         enable_sync(person.account, FAULTS[fault](person.sync_signature), person.device)
 
 
-def test_the_signature_of_another_account_or_text_makes_no_store(newcomer, person):
+def test_the_signature_of_another_account_or_text_creates_no_store(newcomer, person):
     text = sync_message(AccountId.parse(newcomer.account.address))
     for wrong in (
         person.sync_signature,
@@ -75,9 +71,7 @@ def test_the_signature_of_another_account_or_text_makes_no_store(newcomer, perso
             enable_sync(newcomer.account, wrong, newcomer.device)
 
 
-def test_a_device_of_somebody_else_or_one_that_was_revoked_makes_no_store(
-    newcomer, person
-):
+def test_a_foreign_or_revoked_device_creates_no_store(newcomer, person):
     with nothing_changes(), pytest.raises(NotYourAccount):
         enable_sync(newcomer.account, newcomer.sync_signature, person.device)
     revoke_device(newcomer.device, by=newcomer.device)
@@ -86,7 +80,7 @@ def test_a_device_of_somebody_else_or_one_that_was_revoked_makes_no_store(
         enable_sync(newcomer.account, newcomer.sync_signature, newcomer.device)
 
 
-def test_the_right_one_makes_a_store_once(newcomer):
+def test_a_valid_signature_creates_a_store_once(newcomer):
     enable_sync(newcomer.account, newcomer.sync_signature, newcomer.device)
     assert Store.objects.count() == 1
     with nothing_changes():

@@ -1,7 +1,7 @@
-"""The same message again and again, late, and in the wrong order, at our devices.
+"""Repeated, late and reordered messages to our devices.
 
-reliability.md, items 7 and 9, F15 to F17. What was taken once is not taken twice, what is overtaken
-changes nothing, and in whatever order messages come, the end is the same.
+A message has its effect once, an outdated one changes nothing, and the final state does not
+depend on the order of arrival.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ HUNDRED = 100
 
 
 @pytest.fixture(autouse=True)
-def no_haste(settings):
+def high_rate_limits(settings):
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, sync_topic=Bucket(100_000, 1000)
     )
 
 
 def sealed_again(message, sym_key):
-    """The same words in another envelope."""
+    """The same message in another envelope."""
     topic, text, tag = message
-    words = Envelope.decode(text).open(sym_key)
-    return topic, seal(words, sym_key, iv=entropy.iv()), tag
+    plaintext = Envelope.decode(text).open(sym_key)
+    return topic, seal(plaintext, sym_key, iv=entropy.iv()), tag
 
 
 def test_a_notification_a_hundred_times_is_one(person, dapp):
@@ -55,10 +55,10 @@ def test_a_notification_a_hundred_times_is_one(person, dapp):
         assert deliver(*[note] * HUNDRED) == []
         rows = deliver(*(sealed_again(note, key) for _ in range(HUNDRED)))
     assert {row.state for row in rows} == {"handled"}
-    # Another text under the same id is the same notification.
+    # Another text with the same id is the same notification.
     with nothing_changes():
         deliver(dapp.notification(person.account, request_id=7, title="Another"))
-    assert NotifyMessageRecord.objects.get().title == "ConnectRequest"
+    assert NotifyMessageRecord.objects.get().title == "Hello"
     assert len(sent(4003)) == 1
 
 
@@ -77,7 +77,7 @@ def test_an_answer_a_hundred_times_is_one_subscription(person, dapp):
     assert len(sent(5000)) == 1
 
 
-def test_an_answer_to_an_expired_request_is_dropped(person, dapp):
+def test_a_response_to_an_expired_request_is_dropped(person, dapp):
     attempt = requested(person, dapp)
     answer = dapp.answer()
     end_attempt(attempt, SubscribeAttempt.State.EXPIRED, reason="too late")
@@ -97,7 +97,7 @@ def test_the_answer_to_an_update_a_hundred_times_is_one(person, dapp):
     announced = len(sent(5000))
     services.update(subscription, {"alerts"}, person.device)
     with nothing_changes():
-        # Late answers to the wish before do not decide this one.
+        # Late responses to the previous update do not settle this one.
         deliver(*(sealed_again(answer, key) for _ in range(HUNDRED)))
     assert len(sent(5000)) == announced
     deliver(dapp.answer_update(person.account))
@@ -106,7 +106,7 @@ def test_the_answer_to_an_update_a_hundred_times_is_one(person, dapp):
     assert enabled == {"alerts"}
 
 
-def test_a_farewell_a_hundred_times_is_one(person, dapp):
+def test_a_delete_a_hundred_times_is_one(person, dapp):
     subscribed(person, dapp)
     key = dapp.key_of(person.account)
     made = publish_request(
@@ -116,19 +116,19 @@ def test_a_farewell_a_hundred_times_is_one(person, dapp):
         sym_key=key,
         iv=entropy.iv(),
     )
-    farewell = made.topic, made.message, made.tag
-    deliver(*(sealed_again(farewell, key) for _ in range(HUNDRED)))
+    delete = made.topic, made.message, made.tag
+    deliver(*(sealed_again(delete, key) for _ in range(HUNDRED)))
     assert not Subscription.objects.active().exists()
     assert len(sent(5002)) == 1
     again = subscribed(person, dapp)
     with nothing_changes():
-        rows = deliver(*(sealed_again(farewell, key) for _ in range(HUNDRED)))
+        rows = deliver(*(sealed_again(delete, key) for _ in range(HUNDRED)))
     assert {row.reason for row in rows} == {"no key for this topic"}
     assert Subscription.objects.active().get() == again
 
 
-def test_updates_of_a_store_end_alike_however_they_come(person, dapp):
-    """Shuffled, and each three times in envelopes of its own."""
+def test_store_updates_converge_in_any_order(person, dapp):
+    """Shuffled, and each in three different envelopes."""
     other = OtherWallet(person, dapp)
     one, two = other.subscription("p"), other.subscription("q")
     updates = [
@@ -159,7 +159,7 @@ def test_an_update_of_a_store_a_hundred_times_is_one(person, dapp):
     deliver(other.message(update))
     before = contents()
     deliver(*(other.message(update) for _ in range(HUNDRED)))
-    # Every repeat is in the log of the store, and nowhere else.
+    # Every repeat is in the log of the store only.
     assert changed_since(before).keys() == {
         "syncstore_storeupdate",
         "syncstore_devicecursor",

@@ -1,8 +1,8 @@
-"""did-jwts that do not say what an honest dapp's or server's say, in messages to our devices.
+"""Forged and malformed did-jwts in messages to our devices.
 
-protocol.md, sections 5.3, 5.6 and 10.2. Each differs from a genuine message in one place and
-is sealed with the right key: on a notify topic many can do that. All come in one batch, each
-is refused for its own reason, nothing changes, and the genuine message behind them is taken.
+Each message differs from a valid one in one place and is sealed with the right key, which all
+clients of a notify topic have. All arrive in one batch, each is refused for its own reason,
+nothing changes, and the valid message after them is accepted.
 """
 
 from __future__ import annotations
@@ -54,24 +54,24 @@ NOT_OURS = "mismatch: the subscription is another account's"
 
 
 @dataclass
-class Door:
-    """What an honest sender says at one door, genuine unless something is changed."""
+class Sender:
+    """Builds messages of one method, valid unless changed."""
 
     tag: int
     sym_key: SymKey
     signer: IdentityKey
     claims: dict[str, Any]
-    # Where the token goes: ("params", "messageAuth") of a request, or in a result.
+    # Path of the token: ("params", "messageAuth") of a request, or in a result.
     place: tuple[str, str]
-    # What an answer answers; requests have new ids.
+    # The id that a response refers to; requests have new ids.
     answers: int | None = None
     rpc_ids: list[int] = field(default_factory=list)
 
     def token(self, *, header=HEADER, signer=None, claims=None, **changes) -> str:
-        told = self.claims | changes if claims is None else claims
-        if isinstance(told, dict):
-            told = {name: value for name, value in told.items() if value is not ...}
-        signed = f"{encoded(header)}.{encoded(told)}"
+        chosen = self.claims | changes if claims is None else claims
+        if isinstance(chosen, dict):
+            chosen = {name: value for name, value in chosen.items() if value is not ...}
+        signed = f"{encoded(header)}.{encoded(chosen)}"
         signature = (signer or self.signer).sign(signed.encode())
         return f"{signed}.{encode_base64url(signature)}"
 
@@ -81,7 +81,7 @@ class Door:
         self.rpc_ids.append(rpc_id)
         payload = {"id": rpc_id, "jsonrpc": "2.0", part: {name: token}}
         if part == "params":
-            payload["method"] = "wc_notify"  # nobody looks: the tag decides
+            payload["method"] = "wc_notify"  # ignored, the tag decides
         text = json.dumps(payload | members)
         return self.sym_key.topic, seal(text, self.sym_key, iv=entropy.iv()), self.tag
 
@@ -94,7 +94,7 @@ def at(seconds, life=300):
     return {"iat": clock.now_s() + seconds, "exp": clock.now_s() + seconds + life}
 
 
-# name: (how the claims are changed, why that is refused)
+# name: (change of the claims, reason of the refusal)
 CLAIMS = {
     "a stranger": (lambda d: {"iss": STRANGER.did, "signer": STRANGER}, wrong("iss")),
     "a stranger in another's name": (lambda d: {"signer": STRANGER}, FORGED),
@@ -134,7 +134,7 @@ TO_A_KEY = {
     "no audience": (lambda d: {"aud": ...}, wrong("aud")),
     "a list of audiences": (lambda d: {"aud": [d.claims["aud"]]}, wrong("aud")),
 }
-# name: (what stands in the token's place, why that is refused)
+# name: (replacement of the token, reason of the refusal)
 TOKENS = {
     "no token": (lambda d: None, NO_JWT),
     "a number": (lambda d: 7, NO_JWT),
@@ -158,33 +158,33 @@ TOKENS = {
 }
 
 
-def faults_of(door, *more, without=(), **instead):
-    """(message, why it is refused) by name. ``instead``: other reasons at this door."""
+def faults_of(sender, *more, without=(), **instead):
+    """(message, reason) by name; ``instead`` overrides reasons for this method."""
     found = {}
     for claims in (CLAIMS, *more):
         for name, (change, reason) in claims.items():
-            found[name] = door.message(door.token(**change(door))), reason
+            found[name] = sender.message(sender.token(**change(sender))), reason
     for name, (make, reason) in TOKENS.items():
-        found[name] = door.message(make(door)), reason
+        found[name] = sender.message(make(sender)), reason
     for name, reason in instead.items():
         plain = name.replace("_", " ")
         found[plain] = found[plain][0], reason
     return {
-        name: (message, reason.format(act=door.act))
+        name: (message, reason.format(act=sender.act))
         for name, (message, reason) in found.items()
         if name not in without
     }
 
 
-def refuse_all(faults, genuine, *, waiting=()):
-    """Deliver them in one batch: the reasons, and that nothing came of any."""
+def refuse_all(faults, valid, *, waiting=()):
+    """Deliver them in one batch; check the reasons, and that nothing changed."""
     with nothing_changes():
         rows = deliver(*(message for message, _ in faults.values()))
-    said = {name: row.reason for name, row in zip(faults, rows, strict=True)}
-    assert said == {name: reason for name, (_, reason) in faults.items()}
+    reasons = {name: row.reason for name, row in zip(faults, rows, strict=True)}
+    assert reasons == {name: reason for name, (_, reason) in faults.items()}
     for row in rows:
         assert row.state == ("due" if row.reason in waiting else "refused")
-    [row] = deliver(genuine)
+    [row] = deliver(valid)
     assert (row.state, row.reason) == ("handled", "")
 
 
@@ -206,9 +206,9 @@ def notifications(person, dapp):
         "aud": AccountId.parse(person.account.address).did,
         "sub": "0" * 64,
         "app": dapp.url,
-        "msg": {"title": "ConnectRequest", "body": "World", "type": "alerts"},
+        "msg": {"title": "Hello", "body": "World", "type": "alerts"},
     }
-    return Door(
+    return Sender(
         4002,
         dapp.key_of(person.account),
         dapp.key,
@@ -228,7 +228,7 @@ IN_A_NOTIFICATION = {
     ),
     "no content": (lambda d: {"msg": ...}, malformed("claims of {act}")),
     "content that is a text": (
-        lambda d: {"msg": "ConnectRequest"},
+        lambda d: {"msg": "Hello"},
         malformed("claim msg"),
     ),
     "content without a title": (
@@ -238,32 +238,32 @@ IN_A_NOTIFICATION = {
 }
 
 
-def test_a_forged_notification_is_not_kept(notifications):
+def test_a_forged_notification_is_not_stored(notifications):
     faults = faults_of(
         notifications,
         OF_AN_APP,
         IN_A_NOTIFICATION,
-        # The dapp may have new keys; that is for a person to say (see the documents).
+        # The dapp may have new keys, which the user has to accept first.
         a_stranger=DAPP_CHANGED,
     )
-    genuine = notifications.message(notifications.token())
-    refuse_all(faults, genuine, waiting={DAPP_CHANGED})
-    told = {
+    valid = notifications.message(notifications.token())
+    refuse_all(faults, valid, waiting={DAPP_CHANGED})
+    errors = {
         name: reason.partition(": ")[2]
         for name, (_, reason) in faults.items()
         if reason.startswith(("malformed", "too_large"))
     }
     answers = answered(notifications.sym_key, 4003)
-    # What makes no sense is answered, so that it is not sent again; a lie is not.
+    # A malformed message gets an error response, so that it is not resent; a forged one none.
     assert answers[:-1] == [
-        JsonRpcError(rpc_id, -1, told[name])
+        JsonRpcError(rpc_id, -1, errors[name])
         for rpc_id, name in zip(notifications.rpc_ids, faults, strict=False)
-        if name in told
+        if name in errors
     ]
     assert answers[-1].result["receiptAuth"]
 
 
-def test_a_notification_without_a_proper_number_is_not_kept(notifications):
+def test_a_notification_without_a_valid_id_is_not_stored(notifications):
     ids = [0, -1, 2**63, 2**64 - 1, "7", "a", 10**30, 0.5, None, True, [], {}]
     with nothing_changes():
         rows = deliver(
@@ -291,7 +291,7 @@ def update_answers(person, dapp):
         "sub": pending["updateHash"],
         "app": dapp.url,
     }
-    return Door(
+    return Sender(
         4009,
         dapp.key_of(person.account),
         dapp.key,
@@ -315,25 +315,25 @@ IN_AN_UPDATE = {
 
 
 def test_a_forged_answer_leaves_an_update_waiting(person, update_answers):
-    door = update_answers
+    sender = update_answers
     refuse_all(
-        faults_of(door, OF_AN_APP, TO_A_KEY, IN_AN_UPDATE),
-        door.message(door.token()),
+        faults_of(sender, OF_AN_APP, TO_A_KEY, IN_AN_UPDATE),
+        sender.message(sender.token()),
     )
     row = person.account.subscriptions.get()
     assert {name for name, each in row.scope.items() if each["enabled"]} == {"news"}
     with nothing_changes():
-        [row] = deliver(door.message(door.token()))
+        [row] = deliver(sender.message(sender.token()))
     assert row.reason == "no update waits for this answer"
 
 
-def test_an_answer_to_another_request_is_not_taken(update_answers):
-    door = update_answers
+def test_a_response_to_another_request_is_dropped(update_answers):
+    sender = update_answers
     with nothing_changes():
         rows = deliver(
-            door.message(door.token(), id=door.answers + 1),
-            door.message(door.token(), id=str(door.answers)),
-            door.message(door.token(), method="wc_notifyUpdate"),
+            sender.message(sender.token(), id=sender.answers + 1),
+            sender.message(sender.token(), id=str(sender.answers)),
+            sender.message(sender.token(), method="wc_notifyUpdate"),
         )
     assert {row.state for row in rows} == {"refused"}
 
@@ -355,7 +355,7 @@ def subscribe_answers(person, dapp):
         "app": dapp.url,
     }
     topic = attempt.response_topic
-    return Door(
+    return Sender(
         4001,
         sym_keys(Holder.WALLET, [topic])[topic],
         dapp.key,
@@ -373,7 +373,7 @@ IN_A_SUBSCRIBE = {
         malformed("public key"),
     ),
 }
-# Nobody but the dapp has the key of this topic: its one bad answer ends the attempt.
+# Only the dapp has the key of this topic, so one bad response ends the attempt.
 OF_THE_ATTEMPT = {
     "accounts_accountevent",
     "accounts_user",
@@ -384,7 +384,7 @@ OF_THE_ATTEMPT = {
 }
 
 
-def test_a_forged_answer_ends_the_attempt_and_makes_nothing(subscribe_answers):
+def test_a_forged_response_ends_the_attempt_and_creates_nothing(subscribe_answers):
     faults = faults_of(subscribe_answers, OF_AN_APP, TO_A_KEY, IN_A_SUBSCRIBE)
     before = contents()
     for name, (message, reason) in faults.items():
@@ -395,7 +395,7 @@ def test_a_forged_answer_ends_the_attempt_and_makes_nothing(subscribe_answers):
             assert attempt.state in {"rejected", "expired"}
             assert attempt.reason
             assert changed_since(before).keys() <= OF_THE_ATTEMPT
-            # The genuine answer behind it comes too late.
+            # The valid response after it is too late.
             [row] = deliver(subscribe_answers.message(subscribe_answers.token()))
             assert row.state == "refused"
             transaction.set_rollback(True)
@@ -404,12 +404,12 @@ def test_a_forged_answer_ends_the_attempt_and_makes_nothing(subscribe_answers):
     assert SubscribeAttempt.objects.get().state == "synced"
 
 
-# --- farewells --------------------------------------------------------------------------
+# --- deletes ----------------------------------------------------------------------------
 
 
 @pytest.fixture
-def farewells(person, dapp):
-    """Of the dapp itself."""
+def deletes(person, dapp):
+    """Deletes sent by the dapp."""
     subscribed(person, dapp)
     claims = {
         "act": "notify_delete",
@@ -420,7 +420,7 @@ def farewells(person, dapp):
         "sub": "over",
         "app": dapp.url,
     }
-    return Door(
+    return Sender(
         4004, dapp.key_of(person.account), dapp.key, claims, ("params", "deleteAuth")
     )
 
@@ -428,17 +428,17 @@ def farewells(person, dapp):
 UNKNOWN = "the signer is not known"
 
 
-def test_a_forged_farewell_of_the_dapp_ends_nothing(farewells):
+def test_a_forged_delete_of_the_dapp_ends_nothing(deletes):
     refuse_all(
-        faults_of(farewells, OF_AN_APP, a_stranger=UNKNOWN),
-        farewells.message(farewells.token()),
+        faults_of(deletes, OF_AN_APP, a_stranger=UNKNOWN),
+        deletes.message(deletes.token()),
     )
 
 
-def test_a_forged_farewell_of_another_wallet_ends_nothing(person, farewells):
+def test_a_forged_delete_of_another_wallet_ends_nothing(person, deletes):
     other = _key_of(person.devices[1])
-    farewells.claims |= {"iss": other.did, "aud": farewells.signer.did}
-    farewells.signer = other
+    deletes.claims |= {"iss": other.did, "aud": deletes.signer.did}
+    deletes.signer = other
     bob = _key_of(sign_in("bob").device)
     of_accounts = {
         "another account's key": (
@@ -452,8 +452,8 @@ def test_a_forged_farewell_of_another_wallet_ends_nothing(person, farewells):
         "no key server": (lambda d: {"ksu": ...}, malformed("claim ksu")),
     }
     refuse_all(
-        faults_of(farewells, OF_AN_APP, of_accounts, a_stranger=UNKNOWN),
-        farewells.message(farewells.token()),
+        faults_of(deletes, OF_AN_APP, of_accounts, a_stranger=UNKNOWN),
+        deletes.message(deletes.token()),
     )
 
 
@@ -474,7 +474,7 @@ def server(settings):
 
 @pytest.fixture
 def lists(person, dapp, server):
-    """Announcements, after a first list."""
+    """Changed lists, after a first list."""
     services.watch_accounts()
     entry = listed(person, dapp)
     deliver(server.answer(entry))
@@ -487,7 +487,7 @@ def lists(person, dapp, server):
         "sub": watcher.account.did,
         "sbs": [entry.to_value()],
     }
-    return Door(
+    return Sender(
         4012,
         watcher.sym_key,
         server.key,
@@ -497,7 +497,7 @@ def lists(person, dapp, server):
 
 
 def in_a_list(entry):
-    """One thing changed in the one element."""
+    """The list with one change in its element."""
 
     def element(name, **change):
         return lambda d: {"sbs": [{**entry, **change}]}
@@ -541,15 +541,15 @@ def test_a_forged_list_changes_nothing(lists):
     )
 
 
-# --- pages of what was read -------------------------------------------------------------
+# --- pages of notifications -------------------------------------------------------------
 
 
 @pytest.fixture
 def pages(person, dapp):
-    """What the server says is read there, of a notification that is unread here."""
+    """Pages in which a notification is read that is unread here."""
     subscribed(person, dapp)
     deliver(dapp.notification(person.account))
-    note = {"id": "one", "title": "ConnectRequest", "body": "World", "type": "alerts"}
+    note = {"id": "one", "title": "Hello", "body": "World", "type": "alerts"}
     claims = {
         "act": "notify_get_notifications_response",
         **at(0),
@@ -563,7 +563,7 @@ def pages(person, dapp):
         "mur": False,
     }
     NotifyMessageRecord.objects.update(notification_id="one")
-    return Door(
+    return Sender(
         4015,
         dapp.key_of(person.account),
         dapp.key,
@@ -589,7 +589,7 @@ IN_A_PAGE = {
 }
 
 
-def test_a_forged_page_reads_nothing(pages):
+def test_a_forged_page_marks_nothing_as_read(pages):
     refuse_all(
         faults_of(pages, OF_AN_APP, IN_A_PAGE),
         pages.message(pages.token()),
@@ -597,10 +597,10 @@ def test_a_forged_page_reads_nothing(pages):
     assert NotifyMessageRecord.objects.get().read_at is not None
 
 
-# --- what is meant for others -----------------------------------------------------------
+# --- messages for other parties --------------------------------------------------------
 
 
-# tag: why it is refused on a notify topic
+# tag: reason of the refusal on a notify topic
 OUT_OF_PLACE = {
     **dict.fromkeys((4003, 4005, 4008), "meant for the dapp or for another wallet"),
     **dict.fromkeys(
@@ -616,18 +616,18 @@ OUT_OF_PLACE = {
 }
 
 
-def test_what_does_not_belong_on_a_notify_topic_is_dropped(farewells):
+def test_other_tags_are_dropped_on_a_notify_topic(deletes):
     messages = []
     for tag in OUT_OF_PLACE:
-        farewells.tag = tag
-        messages.append(farewells.message(farewells.token()))
+        deletes.tag = tag
+        messages.append(deletes.message(deletes.token()))
     with nothing_changes():
         rows = deliver(*messages)
     assert {row.tag: row.reason for row in rows} == OUT_OF_PLACE
 
 
-def test_what_comes_before_its_subscription_is_dropped(person, dapp, notifications):
-    """Without the key there is nothing to open it with; the mailbox keeps it."""
+def test_a_notification_before_its_subscription_is_dropped(person, dapp, notifications):
+    """There is no key to open it; the mailbox of the relay keeps it."""
     stray = SymKey(entropy.key_bytes())
     notifications.sym_key = stray
     with nothing_changes():

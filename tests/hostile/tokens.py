@@ -1,4 +1,4 @@
-"""Requests with tokens of any making, on the topics where honest ones come."""
+"""Requests with arbitrary tokens on the topics of valid requests."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ACTS = {
     DELETE: "notify_delete",
 }
 HEADER = {"alg": "EdDSA", "typ": "JWT"}
-# The order of the group of Ed25519: S and S + ORDER are the same signature.
+# The group order of Ed25519: S and S + ORDER are the same signature.
 ORDER = 2**252 + 27742317777372353535851937790883648493
 
 STRANGER = IdentityKey.from_seed(b"s" * 32)
 HOUR = 3600
 MONTH = 30 * 24 * HOUR
 
-# What is said of a bad token, whoever reads it.
+# Errors of the token verifier, the same for every caller.
 FORGED = "unauthentic: signature does not fit"
 FUTURE = "clock: did-jwt is from the future: check the clock"
 TOO_LONG = "malformed: did-jwt lives too long"
@@ -51,7 +51,7 @@ def encoded(value: object) -> str:
 
 @dataclass
 class Forgery:
-    """A request of ``wallet`` to ``project``, genuine unless something is changed."""
+    """A request of ``wallet`` to ``project``, valid unless changed."""
 
     project: Any
     wallet: Wallet
@@ -63,7 +63,7 @@ class Forgery:
     )
 
     def claims(self, **changes: object) -> dict[str, object]:
-        """As the released client of August writes them; None takes a claim away."""
+        """As the first-generation client writes them; None removes a claim."""
         now = clock.now_s()
         claims: dict[str, object] = {
             "iat": now,
@@ -88,8 +88,8 @@ class Forgery:
         claims: object = None,
         **changes: object,
     ) -> str:
-        told = self.claims(**changes) if claims is None else claims
-        signed = f"{encoded(header)}.{encoded(told)}"
+        chosen = self.claims(**changes) if claims is None else claims
+        signed = f"{encoded(header)}.{encoded(chosen)}"
         signature = (signer or self.wallet.key).sign(signed.encode())
         return f"{signed}.{encode_base64url(signature)}"
 
@@ -111,13 +111,13 @@ class Forgery:
 
     @property
     def answer_key(self) -> SymKey:
-        """S for a subscribe, P for the others: what the answer is sealed with."""
+        """The key of the response: S for a subscribe, P for the others."""
         document = document_of(self.project)
         return self.sym_key or derive_sym_key(self.key_pair_y, document.key_agreement)
 
 
 def sealed_again(publication: Publication, sym_key: SymKey) -> Publication:
-    """The same words in another envelope: other bytes, the same request."""
+    """The same request in another envelope, so with other bytes."""
     envelope = Envelope.decode(publication.message)
     text = seal(
         envelope.open(sym_key),
@@ -129,7 +129,7 @@ def sealed_again(publication: Publication, sym_key: SymKey) -> Publication:
 
 
 def with_unreduced_s(token: str) -> str:
-    """Another text of the same signature, for verifiers that do not look closely."""
+    """Another encoding of the same signature, which lenient verifiers accept."""
     head, _, text = token.rpartition(".")
     signature = decode_base64url(text)
     s = int.from_bytes(signature[32:], "little") + ORDER

@@ -1,7 +1,7 @@
 """Proof that nothing came of a message: the whole database, before and after.
 
-What a door keeps of everything that knocks is left out: the messages themselves with the
-reason of their refusal, the error answers, the audit log, and what key servers said.
+Tables that record every message are ignored: inbox rows with the reason of a refusal, error
+responses, the audit log and cached answers of Keys Servers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEPT_OF_EVERYTHING = (
     "messaging_inboxmessage",
     "messaging_outboxmessage",
 )
-# One query for all tables: the number of rows, and a digest of all that is in them.
+# One query for all tables: the number of rows and a digest of their content.
 ONE_TABLE = """
 SELECT '{table}', count(*), md5(string_agg(kept::text, '|' ORDER BY kept::text))
 FROM "{table}" AS kept
@@ -43,7 +43,7 @@ FROM "{table}" AS kept
 
 
 def contents() -> dict[str, tuple[int, str]]:
-    """How many rows each table has, and a digest of them."""
+    """Number of rows and digest of each table."""
     tables = sorted(
         model._meta.db_table
         for label in APPS
@@ -56,7 +56,7 @@ def contents() -> dict[str, tuple[int, str]]:
 
 
 def changed_since(before: dict[str, tuple[int, str]]) -> dict[str, tuple[int, int]]:
-    """Which tables changed, with the number of their rows before and after."""
+    """Changed tables, with the number of their rows before and after."""
     after = contents()
     return {
         table: (before[table][0], after[table][0])
@@ -67,7 +67,7 @@ def changed_since(before: dict[str, tuple[int, str]]) -> dict[str, tuple[int, in
 
 @contextmanager
 def nothing_changes() -> Iterator[None]:
-    """Whatever happens inside leaves every row of every table as it was."""
+    """The block must leave every row of every table unchanged."""
     before = contents()
     yield
     changed = changed_since(before)
@@ -75,8 +75,8 @@ def nothing_changes() -> Iterator[None]:
 
 
 @contextmanager
-def nobody_is_answered() -> Iterator[None]:
-    """Whatever happens inside is not answered, and changes nothing."""
+def nothing_is_sent() -> Iterator[None]:
+    """The block must send no response and change nothing."""
     before = OutboxMessage.objects.count()
     with nothing_changes():
         yield
