@@ -1,1 +1,1 @@
-"""The tests; docs/architecture.md, "Tests", says how they are cut."""
+"""The tests; CONTRIBUTING.md explains how to run and write them."""
