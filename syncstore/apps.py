@@ -1,13 +1,8 @@
-"""Tells Django that ``syncstore`` is an app, and the keychain what it seals."""
+"""The Sync API app; registers its sealed column."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.apps import AppConfig
-
-if TYPE_CHECKING:
-    from syncstore.models import StoreEntry
 
 
 class SyncstoreConfig(AppConfig):
@@ -22,11 +17,7 @@ class SyncstoreConfig(AppConfig):
             SealedColumn(
                 model="syncstore.StoreEntry",
                 column="sealed_value",
-                context_of=_context_of,
+                context_of=lambda entry: entry.context,
                 related=("store",),
             )
         )
-
-
-def _context_of(entry: StoreEntry) -> tuple[str, str, str, str]:
-    return entry.context

@@ -1,4 +1,4 @@
-"""Updates of other wallets, as they come from the relay: ``wc_syncSet``, ``wc_syncDel``."""
+"""Updates of other wallets from the relay: ``wc_syncSet``, ``wc_syncDel``."""
 
 from __future__ import annotations
 
@@ -12,29 +12,24 @@ from walletconnect.relay.methods import Tag
 
 
 def enforce_rate_limit(messages: list[Inbound]) -> Declined:
-    """Let a store topic through at its rate; what is beyond waits, nothing is lost.
+    """Take messages of a store topic at its rate; the others wait, none is lost.
 
-    A peer may flood the topic, but a refused update would leave this device different
-    from the others for good.
+    A refused update would leave this device different from the others for good.
     """
     by_topic: defaultdict[str, list[int]] = defaultdict(list)
     for message in messages:
         by_topic[message.topic].append(message.pk)
     declined: dict[int, NotHandled] = {}
     for topic, pks in by_topic.items():
-        late = pks[_allowed(topic, len(pks)) :]
+        verdict = limits.consume("sync_topic", topic, cost=len(pks))
+        taken = len(pks) if verdict.allowed else min(len(pks), verdict.remaining)
+        if taken and not verdict.allowed:
+            # Refused as a whole, but a part of them still has tokens.
+            part = limits.consume("sync_topic", topic, cost=taken)
+            taken = taken if part.allowed else 0
+        late = pks[taken:]
         declined |= dict.fromkeys(late, TryLater("too many updates of this store"))
     return declined
-
-
-def _allowed(topic: str, wanted: int) -> int:
-    verdict = limits.consume("sync_topic", topic, cost=wanted)
-    if verdict.allowed:
-        return wanted
-    part = min(wanted, verdict.remaining)
-    return (
-        part if part and limits.consume("sync_topic", topic, cost=part).allowed else 0
-    )
 
 
 @handles(Party.WALLET, Tag.SYNC_SET, prepare=enforce_rate_limit)

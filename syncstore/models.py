@@ -1,7 +1,8 @@
-"""Sync API rows: stores, their entries, the log of updates, how far each device is.
+"""Stores of the Sync API, their entries, the log of updates, and each device's position.
 
-Spec: clients/core/sync. An entry keeps the id of its last update also when deleted
-(a tombstone), so that a late older set stays dead. Values hold symmetric keys, hence sealed.
+Spec: WalletConnect specs, clients/core/sync. A deleted entry keeps the id of its last update
+(a tombstone), so that an older set that arrives later has no effect. Values contain symmetric
+keys and are sealed.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ class Store(models.Model):
     )
     name = models.CharField(max_length=128)
     topic = models.CharField(max_length=64, unique=True)
-    # Keyed digest of the sync signature. A wallet that signs differently each time is
-    # noticed by it, and never overwrites the store that its other devices share.
+    # Keyed digest of the sync signature. It detects wallets with signatures that differ
+    # each time, which must not overwrite the store that their other devices share.
     signature_fingerprint = models.CharField(max_length=64, blank=True, editable=False)
-    # Highest JSON-RPC id seen; our own writes pick a higher one.
+    # Highest JSON-RPC id seen; local writes take a higher one.
     last_id = models.BigIntegerField(default=0)
     created_at = models.DateTimeField()
 
@@ -45,9 +46,9 @@ class Store(models.Model):
 
 
 class StoreEntry(models.Model):
-    """The present value of a key, or its tombstone."""
+    """The current value of a key, or its tombstone."""
 
-    # The unique constraint begins with the store: no index of its own.
+    # Without an index: the unique constraint begins with the store.
     store = models.ForeignKey(
         Store, on_delete=models.CASCADE, related_name="entries", db_index=False
     )
@@ -70,7 +71,7 @@ class StoreEntry(models.Model):
 
     @property
     def context(self) -> tuple[str, str, str, str]:
-        """Where the value is sealed for: it opens for this key of this store only."""
+        """The value is sealed for this key of this store and opens nowhere else."""
         return value_context(self.store, self.key)
 
 
@@ -84,7 +85,7 @@ def value_context(store: Store, key: str) -> tuple[str, str, str, str]:
 
 
 class StoreUpdate(models.Model):
-    """Append-only log of every update that arrived or was made here, with its outcome."""
+    """Append-only log of every remote and local update, with its outcome."""
 
     class Outcome(models.TextChoices):
         APPLIED = "applied"
@@ -107,7 +108,7 @@ class StoreUpdate(models.Model):
     key = models.CharField(max_length=KEY_LENGTH)
     action = models.CharField(max_length=8, choices=Action.choices)
     rpc_id = models.BigIntegerField()
-    # The entry's id before this update: explains the outcome.
+    # The entry's id before this update, which explains the outcome.
     previous_id = models.BigIntegerField(null=True)
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     source = models.CharField(max_length=8, choices=Source.choices)
@@ -123,7 +124,7 @@ class StoreUpdate(models.Model):
     published_at = models.BigIntegerField(null=True, help_text="milliseconds")
     at = models.DateTimeField()
     reason = models.CharField("why refused", max_length=REASON_LENGTH, blank=True)
-    # What the update means, in the words of the app that owns the store.
+    # A description by the app that owns the store.
     note = models.CharField(max_length=REASON_LENGTH, blank=True)
 
     class Meta:
@@ -142,7 +143,7 @@ class StoreUpdate(models.Model):
 
 
 class DeviceCursor(models.Model):
-    """How far a device is in a store: the last StoreUpdate that it has."""
+    """A device's position in a store: the last StoreUpdate that it has."""
 
     store = models.ForeignKey(
         Store, on_delete=models.CASCADE, related_name="cursors", db_index=False
@@ -163,7 +164,7 @@ class DeviceCursor(models.Model):
 
 
 class ColdStart(WorkItem):
-    """The replay of an account's stores from History, when the account comes to this server."""
+    """The replay of an account's stores from History, when the account is new here."""
 
     class State(models.TextChoices):
         RUNNING = "running"
@@ -174,7 +175,7 @@ class ColdStart(WorkItem):
         Account, on_delete=models.CASCADE, related_name="cold_start"
     )
     state = models.CharField(max_length=8, choices=State.choices, default=State.RUNNING)
-    # Messages that History has handed over so far, and how many of them were applied.
+    # Messages that were fetched so far, and how many of them were applied.
     found = models.PositiveIntegerField(default=0)
     replayed = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField()

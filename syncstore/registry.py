@@ -1,16 +1,17 @@
-"""Upwards by registration: what an app above does with the updates of its store.
+"""Hooks of the apps that own store names.
 
-``syncstore`` knows that a store has keys and values, not what they mean. The app that
-owns a store name registers here, in its ``handlers.py``::
+``syncstore`` handles keys and values without interpreting them. The app that owns a store
+name registers here, in its ``handlers.py``::
 
     @on_applied("com.walletconnect.notify.notifySubscription")
     def adopt(store: Store, applied: list[AppliedUpdate]) -> Consequences | None: ...
 
-Functions run in the transaction of the apply, behind the lock on the store: they write
-rows and outbox rows, and use no network. A value that means nothing to the owner stays
-in the store all the same, or this device would differ from the others; the owner says
-so in a note. Events are handed back, not recorded: recording locks users, and so comes
-last in a transaction.
+Hooks run in the transaction of the apply, with the store locked: they write rows and
+outbox rows, and use no network. A value that the owner cannot use stays in the store
+anyway, or this device would differ from the others; the owner returns a note for the log.
+Events are returned, not recorded: recording locks users, so it comes last in a
+transaction. These are not Django signals because each store has one owner, whose result
+is used.
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from walletconnect.sync.store import StoreSet
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from accounts.services import EventDraft
     from syncstore.models import Store
+    from walletconnect.sync.store import StoreDelete
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedUpdate:
-    """The update that now stands for ``key``; ``value`` is None after a delete.
+    """The current update of ``key``; ``value`` is None after a delete.
 
-    Of several updates of one key in a batch only the last is handed over. ``source`` is
-    a ``StoreUpdate.Source``; local writes are not handed over, their writer knows.
+    Of several updates of one key in a batch only the last is passed. Local writes are not
+    passed: the owner made them. ``source`` is a ``StoreUpdate.Source``.
     """
 
     key: str
@@ -41,7 +45,7 @@ class AppliedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What came of updates. ``notes`` say by key, in words for the log: no secrets."""
+    """What a hook returns. ``notes`` are texts for the log by key, without secrets."""
 
     notes: Mapping[str, str] = field(default_factory=dict)
     events: Sequence[EventDraft] = ()
@@ -55,7 +59,7 @@ _rebuilt_hooks: dict[str, RebuiltHook] = {}
 
 
 def on_applied(store_name: str) -> Callable[[AppliedHook], AppliedHook]:
-    """Register who is told of updates that came from the relay or from History."""
+    """Register the hook for updates from the relay or from History."""
 
     def register(hook: AppliedHook) -> AppliedHook:
         if _applied_hooks.setdefault(store_name, hook) is not hook:
@@ -66,9 +70,9 @@ def on_applied(store_name: str) -> Callable[[AppliedHook], AppliedHook]:
 
 
 def on_rebuilt(store_name: str) -> Callable[[RebuiltHook], RebuiltHook]:
-    """Register who goes on once History has been replayed into the store.
+    """Register the hook that runs after History has been replayed into the store.
 
-    The function runs behind the lock on the store and answers the events to record.
+    It runs with the store locked and returns the events to record.
     """
 
     def register(hook: RebuiltHook) -> RebuiltHook:
@@ -79,10 +83,21 @@ def on_rebuilt(store_name: str) -> Callable[[RebuiltHook], RebuiltHook]:
     return register
 
 
-def notify_applied(store: Store, applied: list[AppliedUpdate]) -> Consequences:
+def notify_applied(
+    store: Store, updates: Sequence[StoreSet | StoreDelete], *, source: str
+) -> Consequences:
     hook = _applied_hooks.get(store.name)
-    if hook is None or not applied:
+    if hook is None or not updates:
         return Consequences()
+    applied = [
+        AppliedUpdate(
+            key=each.key,
+            value=each.value if isinstance(each, StoreSet) else None,
+            rpc_id=each.id,
+            source=source,
+        )
+        for each in updates
+    ]
     return hook(store, applied) or Consequences()
 
 

@@ -1,4 +1,4 @@
-"""Tasks of the sync stores. What is due is in the database; arguments are hints."""
+"""Tasks of the sync stores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIME_LIMIT_S = 590
     ignore_result=True,
 )
 def cold_start() -> None:
-    """Replay the stores of one account from History, where it is due."""
+    """Replay the stores of one due account from History."""
     services.cold_start()
 
 

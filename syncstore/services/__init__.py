@@ -1,4 +1,4 @@
-"""What syncstore offers: turning Sync on, local writes, updates that arrive."""
+"""Enabling Sync, local writes, updates of other devices, and the replay from History."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""All that a History Server kept of a topic, page by page, newest first.
+"""All archived messages of a topic, page by page, newest first.
 
-Spec: servers/history; protocol.md, section 9. Uses the network: outside transactions.
+Uses the network: call it outside transactions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def archived_pages(topic: Topic, *, most: int | None = None) -> Iterator[list[st
     origin: str | None = None
     while len(seen) < most:
         page = client.messages(topic, direction="backward", count=count, origin=origin)
-        # The page begins with its origin, which was the last of the page before.
+        # A page begins with its origin, which was the last message of the page before.
         fresh = [each for each in page.messages if each.message_id not in seen]
         if not fresh:
             return

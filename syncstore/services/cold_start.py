@@ -1,11 +1,9 @@
-"""An account comes to this server: its stores are rebuilt from History.
+"""Rebuilds the stores of an account that is new on this server, from History.
 
-Spec: the seed's "Wx"; servers/history; protocol.md, sections 4.3 and 9;
-``walletconnect.notify.cold_start``. The store topics are wanted from the relay already,
-so what is still in the mailbox and what is live arrives by itself, in whatever order;
-the rule of the Sync API makes one state of it all. The replay is a row: a process that
-dies leaves it due, and doing it again changes nothing. Until it is done the account's
-history is incomplete, and the row says why.
+The relay delivers the mailbox and live messages of the store topics anyway, in any order
+relative to the replay; the rule of the Sync API makes one state of all. The replay is a row
+of a work queue: after a crash it runs again, which changes nothing. Until it is done the
+account's history is incomplete, and the row has the reason.
 """
 
 from __future__ import annotations
@@ -39,9 +37,9 @@ if TYPE_CHECKING:
 
     from accounts.models import Account
 
-# What a device that joins later needs, kept beyond its TTL from now on.
+# What a device that joins later needs; from now on kept beyond its TTL.
 ARCHIVED: Final = (Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE)
-# Above the time that a large account takes; a killed worker's lease ends before.
+# Longer than a large account takes. The lease of a killed worker is freed at once.
 LEASE: Final = timedelta(minutes=10)
 APPLY_BATCH_SIZE: Final = 1_000
 # About a week of trying.
@@ -50,13 +48,13 @@ KEY_MISSING: Final = "the store's key is no longer in the keychain"
 
 
 class _Incomplete(Exception):
-    """The replay cannot go on for a reason of our own."""
+    """The replay cannot continue for a reason on our side."""
 
 
 def cold_start(pk: int | None = None) -> bool:
-    """Replay the stores of one account that is due; whether there was one to take.
+    """Replay the stores of one due account; False if there was none.
 
-    A few accounts at the same time, by as many tasks; fair between users.
+    Several tasks replay accounts concurrently, fairly between users.
     """
     due = ColdStart.objects.filter(state=ColdStart.State.RUNNING)
     if pk is not None:
@@ -69,19 +67,9 @@ def cold_start(pk: int | None = None) -> bool:
     )
     if not claimed:
         return False
-    # Another worker takes the next one meanwhile; and this one goes on afterwards.
+    # For another worker now, and for this one afterwards.
     _wake_if_due()
-    _run(claimed[0])
-    _wake_if_due()
-    return True
-
-
-def _wake_if_due() -> None:
-    if ColdStart.objects.due().exists():
-        enqueue_on_commit(COLD_START_TASK)
-
-
-def _run(row: ColdStart) -> None:
+    row = claimed[0]
     try:
         client.register(ARCHIVED)
         for store in row.account.stores.order_by("pk"):
@@ -92,11 +80,18 @@ def _run(row: ColdStart) -> None:
         _put_off(row, str(error))
     else:
         _finish(row)
+    _wake_if_due()
+    return True
+
+
+def _wake_if_due() -> None:
+    if ColdStart.objects.due().exists():
+        enqueue_on_commit(COLD_START_TASK)
 
 
 @transaction.atomic
 def restart_cold_start(account: Account) -> None:
-    """Replay the account's history again from the beginning; a person asked for it."""
+    """Replay the account's history again from the beginning, on a user's request."""
     now = clock.now()
     rows = ColdStart.objects.filter(account=account)
     if rows.update(
@@ -116,7 +111,7 @@ def restart_cold_start(account: Account) -> None:
 
 
 def _replay(row: ColdStart, store: Store) -> None:
-    """All messages first, then in ascending order of their ids, in pieces."""
+    """Fetch all messages, then apply them in ascending order of their ids, in batches."""
     topic = Topic(store.topic)
     store_key = sym_keys(Holder.WALLET, [topic]).get(topic)
     if store_key is None:
@@ -124,16 +119,12 @@ def _replay(row: ColdStart, store: Store) -> None:
     messages: list[str] = []
     for page in archived_pages(topic):
         messages += page
-        _note_found(row, len(page))
+        ColdStart.objects.filter(pk=row.pk).update(found=F("found") + len(page))
     updates = replay_store(messages, store_key)
     failpoint("cold_start.after_fetch")
     for start in range(0, len(updates), APPLY_BATCH_SIZE):
         piece = updates[start : start + APPLY_BATCH_SIZE]
         _apply(row, store, [Arrival(update) for update in piece])
-
-
-def _note_found(row: ColdStart, count: int) -> None:
-    ColdStart.objects.filter(pk=row.pk).update(found=F("found") + count)
 
 
 @transaction.atomic

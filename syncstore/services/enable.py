@@ -1,8 +1,8 @@
-"""Turning Sync on for an account: from one signature to its stores.
+"""Enables Sync for an account: derives its stores from one signature.
 
-Spec: clients/core/sync/sync-protocol.md; reliability.md, item 15 and "Sync-signature
-care". The store keys come out of the signature alone, on every device the same. They
-cannot be changed afterwards, so the signature and the seed are used here and dropped.
+Spec: WalletConnect specs, clients/core/sync/sync-protocol.md. The store keys derive from the
+signature alone, identically on every device. They can never be changed, so the signature and
+the seed are not stored.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ COLD_START_TASK: Final = "syncstore.cold_start"
 
 
 class SyncRefused(Exception):
-    """Sync was not turned on. The text is for the person who asked."""
+    """Sync was not enabled. ``str`` is a sentence for the user."""
 
 
 class NotYourAccount(SyncRefused):
-    """The device belongs to somebody else, or was signed out."""
+    """The device belongs to another user, or was signed out."""
 
     def __init__(self) -> None:
         super().__init__("This browser is not signed in with that account.")
 
 
 class SignatureDiffers(SyncRefused):
-    """The wallet signs differently each time, so that this signature opens other stores.
+    """The wallet's signatures are not deterministic, so this one leads to other stores.
 
-    The stores that the account's devices share already are kept as they are.
+    The stores that the account's devices share already stay as they are.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class SignatureDiffers(SyncRefused):
 
 
 def message_to_sign(account: Account) -> str:
-    """What the wallet has to sign, byte for byte."""
+    """The exact text that the wallet has to sign."""
     return sync_message(AccountId.parse(account.address))
 
 
@@ -73,9 +73,9 @@ def is_enabled(account: Account) -> bool:
 
 
 def enable_sync(account: Account, signature: str, device: Device) -> list[Store]:
-    """Check the signature, derive the stores' keys, and start to listen and rebuild.
+    """Check the signature, derive the stores' keys, subscribe, and start the replay.
 
-    Doing it again with the same signature changes nothing. A signature in another form
+    Repeating it with the same signature changes nothing. A signature in another form
     or of another account raises ``RemoteProtocolError``; one that leads to other stores
     than the account already has raises ``SignatureDiffers``.
     """
@@ -89,7 +89,11 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
         if not stores:
             keys = derive_store_keys(signature, STORE_NAMES)
             return _create(account, keys, fingerprint=fingerprint, device=device)
-        is_same = _is_same(stores, signature, fingerprint=fingerprint)
+        is_same = all(each.signature_fingerprint == fingerprint for each in stores)
+        if not is_same:
+            # The key of the fingerprints may have been lost; the topics decide.
+            keys = derive_store_keys(signature, [store.name for store in stores])
+            is_same = all(keys[store.name].topic == store.topic for store in stores)
         if is_same:
             _join(stores)
     if not is_same:
@@ -97,14 +101,6 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
         audit("sync.signature-differs", device=device, account=account)
         raise SignatureDiffers
     return stores
-
-
-def _is_same(stores: list[Store], signature: str, *, fingerprint: str) -> bool:
-    if all(store.signature_fingerprint == fingerprint for store in stores):
-        return True
-    # The key of the fingerprints may have been lost; the topics decide.
-    keys = derive_store_keys(signature, [store.name for store in stores])
-    return all(keys[store.name].topic == store.topic for store in stores)
 
 
 def _create(

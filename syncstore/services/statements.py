@@ -1,8 +1,8 @@
 """The SQL of the sync stores: one statement per batch, whatever its size.
 
-Django's ``bulk_create`` knows no condition on its upsert, and the rule of the Sync API is
-one: ``WHERE excluded.last_id > kept.last_id``. It holds here as the last line, behind the
-row lock on the store, so that no order of writers can bring an older value back.
+Django's ``bulk_create`` takes no condition for its upsert, and the rule of the Sync API is
+one: ``WHERE excluded.last_id > kept.last_id``. With the row lock on the store, and this
+condition behind it, no order of writers can restore an older value.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ WHERE excluded.update_pk > kept.update_pk
 
 @dataclass(frozen=True, slots=True)
 class EntryRow:
-    """What a key becomes: a sealed value, or the tombstone that keeps its last id."""
+    """The new state of a key: a sealed value, or a tombstone with its last id."""
 
     store_id: int
     key: str
@@ -136,7 +136,7 @@ def upsert_entries(rows: Sequence[EntryRow], *, now: datetime) -> None:
 def write_log(
     rows: Sequence[LogRow], *, source: str, device_id: UUID | None, now: datetime
 ) -> dict[int, int]:
-    """Append to the log, in this order; the answer is the newest line of each store."""
+    """Append to the log, in this order; returns the newest line of each store."""
     if not rows:
         return {}
     with column_cursor() as cursor:
@@ -162,14 +162,14 @@ def write_log(
 
 
 def raise_heads(heads: dict[int, int]) -> None:
-    """Note the highest id seen per store: our own writes pick a higher one."""
+    """Store the highest id per store; local writes take a higher one."""
     if heads:
         with connection.cursor() as cursor:
             cursor.execute(_HEADS, [list(heads), list(heads.values())])
 
 
 def move_cursors(heads: dict[int, int], *, now: datetime) -> None:
-    """Every active device of the stores' accounts now has the log up to these lines."""
+    """Move every active device of the stores' accounts to these lines of the log."""
     if heads:
         with connection.cursor() as cursor:
             cursor.execute(_MOVE_CURSORS, [now, list(heads), list(heads.values())])

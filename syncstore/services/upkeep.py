@@ -1,4 +1,4 @@
-"""Keeping the log of updates short. What stands in a store keeps its line."""
+"""Prunes the log of updates; the line of a key's current update stays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DELETE FROM syncstore_storeupdate WHERE id IN (
 
 
 def prune_updates() -> int:
-    """Delete old lines, a batch at a time; how many."""
+    """Delete old lines in batches; returns how many."""
     before = clock.now() - KEEP_FOR
     pruned = 0
     while True:

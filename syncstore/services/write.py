@@ -1,10 +1,9 @@
 """Local writes: ``wc_syncSet`` and ``wc_syncDel`` of our own devices.
 
-Spec: clients/core/sync; reliability.md, items 1, 3 and 31. The state changes here and
-the message to the other devices is stored in one transaction, the caller's. An
-unchanged value and an absent key publish nothing.
+The store changes and the message to the other devices is stored in one transaction, the
+caller's. An unchanged value and an absent key publish nothing.
 
-Both answer the events to record. The caller does so, once and last, because recording
+Both return the events to record. The caller does so, once and last, because recording
 locks users; ``lock_stores`` comes first for the same reason.
 """
 
@@ -30,11 +29,10 @@ if TYPE_CHECKING:
 
     from accounts.models import Device
     from accounts.services import EventDraft
-    from walletconnect.crypto.keys import SymKey
 
 
 class StoreKeyMissing(Exception):
-    """The keychain has no key for the store's topic: nothing can be written."""
+    """The keychain has no key for the store's topic, so nothing can be written."""
 
 
 def store_set(
@@ -47,8 +45,8 @@ def store_set(
 ) -> list[EventDraft]:
     """Set keys of the account's store on all its devices.
 
-    Without sync on the account this does nothing. ``notes`` say by key, for the log,
-    what the change means.
+    Without Sync on the account this does nothing. ``notes`` describe the changes by key,
+    for the log.
     """
     with transaction.atomic():
         store = _locked(account_id, store_name)
@@ -92,13 +90,13 @@ def store_delete(
 
 
 def known_keys(store: Store, keys: Collection[str]) -> set[str]:
-    """Which of ``keys`` the store has an update of, deleted ones included."""
+    """Those of ``keys`` that the store has an update of, deleted ones included."""
     rows = StoreEntry.objects.filter(store=store, key__in=list(keys))
     return set(rows.values_list("key", flat=True))
 
 
 def present_values(store: Store, keys: Collection[str]) -> dict[str, str]:
-    """The values that now stand for ``keys``; absent and deleted ones are left out."""
+    """The current values of ``keys``; absent and deleted ones are left out."""
     values = {key: _value(row) for key, row in _entries(store, keys).items()}
     return {key: value for key, value in values.items() if value is not None}
 
@@ -117,7 +115,7 @@ def _entries(store: Store, keys: Collection[str]) -> dict[str, StoreEntry]:
 
 
 def _value(entry: StoreEntry | None) -> str | None:
-    """The present value; None for an absent key, or one that does not open."""
+    """The current value; None for an absent key, or one that does not open."""
     if entry is None or entry.is_deleted:
         return None
     try:
@@ -141,8 +139,16 @@ def _write(
     if store_key is None:
         raise StoreKeyMissing(f"no key for store {store.pk}")
     updates = [make(key, _next_id(store, kept.get(key))) for key in keys]
+    published = [
+        publish_update(update, store_key, iv=entropy.iv()) for update in updates
+    ]
+    outbox.publish_all(Party.WALLET, published)
+    arrivals = [
+        Arrival(update, size=len(each.message), published_at=clock.now_ms())
+        for update, each in zip(updates, published, strict=True)
+    ]
     applied = apply_updates(
-        {store.pk: _publish(updates, store_key=store_key)},
+        {store.pk: arrivals},
         source=StoreUpdate.Source.DEVICE,
         device_id=device.pk if device else None,
         notes=notes,
@@ -151,9 +157,9 @@ def _write(
 
 
 def _next_id(store: Store, entry: StoreEntry | None) -> int:
-    """An id above all of the store: 0.3.8 peers compare with the newest of *any* key.
+    """An id above all of the store: sync-client 0.3.8 compares with the newest of *any* key.
 
-    Where a peer has used up the ids of another key, at least this key still moves.
+    If a peer has used up the ids of another key, this key can still be written.
     """
     now_id = clock.payload_id()
     try:
@@ -162,14 +168,3 @@ def _next_id(store: Store, entry: StoreEntry | None) -> int:
         return next_id(now_id, entry.last_id if entry else 0)
     store.last_id = update_id
     return update_id
-
-
-def _publish(updates: Sequence[Update], *, store_key: SymKey) -> list[Arrival]:
-    published = [
-        publish_update(update, store_key, iv=entropy.iv()) for update in updates
-    ]
-    outbox.publish_all(Party.WALLET, published)
-    return [
-        Arrival(update, size=len(each.message), published_at=clock.now_ms())
-        for update, each in zip(updates, published, strict=True)
-    ]
