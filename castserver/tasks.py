@@ -7,6 +7,7 @@ from celery import shared_task
 from castserver.services import idempotency, upkeep
 from castserver.services.notifications import delivery
 from castserver.services.notifications.delivery import SEND_TASK
+from castserver.services.projects.address_proof import PROVE_TASK, prove_addresses
 from castserver.services.subscribers import announcements
 from castserver.services.webhooks.sender import deliver_due_webhooks
 from castserver.services.webhooks.webhooks import DELIVER_TASK
@@ -23,6 +24,15 @@ TIME_LIMIT_S = 50
 )
 def deliver_webhooks() -> None:
     single_run(DELIVER_TASK, deliver_due_webhooks)
+
+
+@shared_task(
+    name=PROVE_TASK,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+)
+def prove_project_addresses() -> None:
+    single_run(PROVE_TASK, prove_addresses)
 
 
 @shared_task(name=SEND_TASK, time_limit=TIME_LIMIT_S)

@@ -80,6 +80,11 @@ PERIODIC = (
     Periodic("syncstore.cold_start", MINUTE, "continue to rebuild stores from History"),
     Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
+    Periodic(
+        "castserver.prove_addresses",
+        MINUTE,
+        "check that dapps' domains serve their keys",
+    ),
     Periodic("castserver.send_deliveries", 30, "build messages of large notifications"),
     Periodic(
         "castserver.announce_changes",

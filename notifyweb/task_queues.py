@@ -54,6 +54,7 @@ TASKS_OF: Final = {
     ),
     OUTBOUND: (
         "castserver.deliver_due_webhooks",
+        "castserver.prove_addresses",
         "identity.look_up_identities",
         "identity.register_identity_keys",
         "identity.unregister_identity_keys",

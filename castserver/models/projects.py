@@ -25,7 +25,11 @@ class Project(models.Model):
     description = models.CharField(max_length=255, blank=True)
     icon = models.CharField(max_length=255, blank=True)
     # A hosted dapp has no domain of its own: <public url>/dapps/<slug>.
-    url = models.CharField(max_length=512, unique=True)
+    # Not unique: anyone can enter any address, so an unproven one reserves nothing.
+    url = models.CharField(max_length=512, db_index=True)
+    # When did.json at the address last contained the keys of this project.
+    url_proven_at = models.DateTimeField(null=True, blank=True)
+    url_checked_at = models.DateTimeField(null=True, blank=True)
     is_hosted = models.BooleanField(default=False)
     is_demo = models.BooleanField(default=False)
     # Links in notifications go through /cast/v1/notification/<id>, which counts them.
@@ -43,6 +47,21 @@ class Project(models.Model):
     authentication_did = models.CharField("did:key", max_length=64)
     last_modified = models.DateTimeField(help_text="of the documents")
     created_at = models.DateTimeField()
+
+    PROVEN_FIRST: ClassVar = (
+        models.F("is_hosted").desc(),
+        models.F("url_proven_at").desc(nulls_last=True),
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["url"],
+                condition=models.Q(is_hosted=True)
+                | models.Q(url_proven_at__isnull=False),
+                name="proven_url_is_unique",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -1,12 +1,11 @@
-"""A call with an ``Idempotency-Key`` is done once, however often it arrives.
+"""A call with an ``Idempotency-Key`` is executed once, however often it is repeated.
 
-The reservation is committed before the work begins; the answer is written in the
-transaction of the work. So a call that was cut off left either both or nothing. Its lease
-ends with the database session of the process that was killed, so a repeat after a crash
-does the work at once.
+The reservation is committed before the work begins; the response is written in the
+transaction of the work, so that a killed process leaves both or neither. The lease ends
+with the database session of that process, so a repeat after a crash runs at once.
 
 ============================  =======================================
-same key and same body        the first answer, again
+same key and same body        the first response
 same key, another body        422
 the first is still running    409 with ``Retry-After``
 ============================  =======================================
@@ -70,7 +69,7 @@ RETURNING id
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A status and a JSON value; ``replayed`` if an earlier call made them."""
+    """A status and a JSON value; ``replayed`` if they are of an earlier call."""
 
     status: int
     value: JsonAnswer
@@ -87,12 +86,12 @@ def request_digest(*parts: bytes) -> str:
 def once(
     project: Project, key: str, *, digest: str, work: Callable[[], Outcome]
 ) -> Outcome:
-    """The outcome of ``work``, which is called unless an earlier call was the same.
+    """The outcome of ``work``, or of the first call with the same key.
 
-    What ``work`` raises is not an answer that is kept: the key is free again.
+    If ``work`` raises, nothing is stored and the key can be used again.
     """
     if not KEY.fullmatch(key):
-        raise Invalid("an Idempotency-Key is 1 to 255 visible ASCII characters")
+        raise Invalid("an Idempotency-Key must be 1 to 255 visible ASCII characters")
     reserved = _reserve(project, key, digest=digest)
     if reserved is None:
         return _earlier(project, key, digest=digest)
@@ -113,7 +112,7 @@ class _Reservation:
 
 
 def _own(reserved: _Reservation) -> QuerySet[IdempotentCall]:
-    """The reservation's row, unless a repeat took it over when its lease had ended."""
+    """The reservation's row, unless a repeat took it over after the lease ended."""
     return IdempotentCall.objects.filter(
         pk=reserved.pk, status=None, leased_until=reserved.leased_until
     )
@@ -146,7 +145,7 @@ def _keep(project: Project, reserved: _Reservation, *, outcome: Outcome) -> None
         leased_by=None,
     )
     if not kept:
-        # Its work is undone with this transaction: the repeat's counts.
+        # A repeat took over: this transaction is rolled back, and the repeat's counts.
         raise StillRunning(STILL_RUNNING, retry_after=RETRY_AFTER_S)
 
 
@@ -162,7 +161,7 @@ def _earlier(project: Project, key: str, *, digest: str) -> Outcome:
 
 
 def forget_old() -> int:
-    """Drop calls past their 24 hours."""
+    """Delete calls after 24 hours."""
     deleted, _ = IdempotentCall.objects.filter(
         created_at__lte=clock.now() - RETENTION
     ).delete()
@@ -170,5 +169,5 @@ def forget_old() -> int:
 
 
 def answer_context(project_id: str, pk: int) -> tuple[str, str, str, str]:
-    """What the sealed answer of a row is bound to."""
+    """The associated data of a row's sealed response."""
     return ("castserver_idempotentcall", "answer", str(pk), project_id)

@@ -1,1 +1,1 @@
-"""The doors of the dapp side: the REST API of the Cast Server, and its documents."""
+"""The REST API of the Cast Server, and its documents."""

@@ -45,14 +45,14 @@ PROBLEM_JSON: Final = "application/problem+json"
 FIRST_ERROR: Final = 400
 
 DESCRIPTION: Final = """
-Send notifications to the subscribers of a dapp, and hear of them coming and going.
+Send notifications to the subscribers of a dapp, and receive events about subscribers.
 
 Every path exists with the project id (`/cast/{project_id}/notify`) and without it
 (`/cast/notify`): the bearer secret alone names the project. Calls that create something
-take an `Idempotency-Key`: a repeat within 24 hours gets the first answer.
+take an `Idempotency-Key`: a repeat within 24 hours gets the first response.
 """
 
-# What any call may be answered with; 404 and 409 where a call says so.
+# Any call may get these; 404 and 409 are declared by the calls that use them.
 ERRORS: Final[dict[int, Any]] = dict.fromkeys(
     (400, 401, 413, 422, 429, 503), schemas.Problem
 )
@@ -140,7 +140,7 @@ class ProjectAuth:
 
 
 def project_of(request: HttpRequest) -> Project:
-    """The project that the secret opened."""
+    """The project of the bearer secret."""
     project = getattr(request, "auth", None)
     if not isinstance(project, Project):
         raise AuthenticationError(message="a bearer secret is needed")

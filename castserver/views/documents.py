@@ -1,7 +1,7 @@
 """did.json and wc-notify-config.json of dapps hosted here, and the server's own did.json.
 
-protocol.md, sections 5.4 and 10.4. Anybody may read them from any page; they change
-rarely, and a wallet that holds an old one for five minutes does no harm.
+Public and readable from any origin. They may be cached for five minutes: keys never change,
+and a wallet that offers an old list of types for that long does no harm.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def server_did_document(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def explorer_config(request: HttpRequest) -> HttpResponse:
-    """``?appDomain=``: what the explorer of the later generation says about an app."""
+    """``?appDomain=``: the explorer's answer about an app, for clients of 2024."""
     domain = request.GET.get("appDomain", "")
     project = documents.project_of_domain(domain)
     if project is None:
-        raise Http404("no such app")
+        raise Http404("no project has this domain")
     value = documents.explorer_config(project, project.types.all())
     return _document(request, value, modified=project.last_modified)
 
@@ -60,7 +60,7 @@ def explorer_config(request: HttpRequest) -> HttpResponse:
 def _hosted(slug: str) -> Project:
     project = Project.objects.filter(slug=slug).first()
     if project is None:
-        raise Http404("no such dapp")
+        raise Http404("no project has this name")
     return project
 
 

@@ -1,4 +1,4 @@
-"""``Idempotency-Key`` at the door: a repeated POST gets the first answer again."""
+"""The header ``Idempotency-Key``: a repeated POST gets the first response."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ HEADER: Final = "Idempotency-Key"
 def answer_once(
     request: HttpRequest, project: Project, *, work: Callable[[], Outcome]
 ) -> HttpResponse:
-    """The answer of ``work``; with a key, of the first call that carried it."""
+    """The response of ``work``; with a key, of the first call that had it."""
     key = request.headers.get(HEADER)
     if key is None:
         return _response(work())
     digest = request_digest(
-        (request.method or "").encode(), _subject(request).encode(), request.body
+        (request.method or "").encode(),
+        # The last part only: paths with and without the project id are the same call.
+        request.path.rpartition("/")[2].encode(),
+        request.body,
     )
     return _response(once(project, key, digest=digest, work=work))
-
-
-def _subject(request: HttpRequest) -> str:
-    # The same call spelled with and without the project id is the same call.
-    return request.path.rpartition("/")[2]
 
 
 def _response(outcome: Outcome) -> HttpResponse:

@@ -1,7 +1,7 @@
 """``subscribe-topic`` and ``authentication-key``: the public keys of a dapp.
 
-protocol.md, section 6: GET in the specification, POST with the dapp's address in the
-servers that were shipped. Both are idempotent, and the keys never change.
+GET in the specification, POST with the dapp's address in the servers that were deployed.
+Both are idempotent, and the keys never change.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The types that a project offers: read them, replace them.
+"""REST calls that read and replace the notification types of a project.
 
-protocol.md, section 10.5: types are known by ids, which may be UUIDs, and have names that
-people read. The documents and the explorer's answer follow at once.
+The documents and the explorer's answer change at once.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def get_notification_types(request: HttpRequest) -> Any:
     tags=["Types"],
 )
 def put_notification_types(request: HttpRequest, types: Body[Types]) -> Any:
-    """Subscribers keep what they chose; a new type is off until they turn it on."""
+    """Subscribers keep what they chose; a new type is off until they enable it."""
     if len({each.id for each in types}) != len(types):
         raise Taken("two of the types have one id", field="id")
     rows = projects.set_types(

@@ -1,6 +1,6 @@
-"""Webhooks over REST: register, list, change, delete.
+"""REST calls that register, list, change and delete webhooks.
 
-Spec: servers/notify/notify-server-api.md, "Webhooks"; protocol.md, section 6.
+Spec: servers/notify/notify-server-api.md, "Webhooks".
 """
 
 from __future__ import annotations
@@ -75,6 +75,6 @@ def update_webhook(
     tags=["Webhooks"],
 )
 def delete_webhook(request: HttpRequest, webhook_id: Path[str]) -> Any:
-    """Idempotent: deleting what is gone is no error."""
+    """Idempotent: deleting a webhook that does not exist is no error."""
     webhooks.delete_webhook(project_of(request), webhook_id)
     return HttpResponse(status=204)

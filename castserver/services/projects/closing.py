@@ -1,7 +1,7 @@
-"""The end of a project: its subscribers' wallets are told, then everything goes.
+"""Deleting a project: subscribers get a delete notification, then all rows are removed.
 
-A large dapp is left in steps, each a transaction, so that a process that dies in the
-middle leaves a project that can be closed again.
+In batches of one transaction each, so that closing a large project holds no lock for long.
+A process that dies in between leaves a project that can be closed again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from castserver.services.subscribers.delete_notifications import publish_deletes
 from castserver.services.upkeep import drop_topics
 from castserver.services.webhooks.webhooks import delete_webhook
 from common import clock
+from common.work_queue import repeat
 from keychain.services import Holder, forget
 from messaging import outbox
 from messaging.models import Party
@@ -26,16 +27,15 @@ if TYPE_CHECKING:
     from castserver.models import Project
 
 REASON: Final = "The app was closed."
-BATCH: Final = 500
+BATCH_SIZE: Final = 500
 
 
 def close_project(project: Project) -> None:
-    """End every subscription, forget every key, delete every row of it."""
-    # From now on nobody new comes in.
+    """End every subscription, and delete the project's keys and rows."""
+    # First, so that no subscriber is added behind the loop below.
     with transaction.atomic():
         outbox.unsubscribe(Party.CAST, [project.subscribe_topic])
-    while _end_some(project):
-        pass
+    repeat(lambda: _end_batch(project))
     with transaction.atomic():
         for webhook in Webhook.objects.filter(project=project):
             delete_webhook(project, str(webhook.pk))
@@ -44,14 +44,14 @@ def close_project(project: Project) -> None:
         project.delete()
 
 
-def _end_some(project: Project) -> int:
+def _end_batch(project: Project) -> int:
     now = clock.now()
     with transaction.atomic():
         rows = list(
             Subscriber.objects.select_for_update(of=("self",))
             .select_related("project")
             .filter(project=project, keys_forgotten=False)
-            .order_by("id")[:BATCH]
+            .order_by("id")[:BATCH_SIZE]
         )
         live = [row for row in rows if row.is_live(now)]
         publish_deletes(live, dapp_identities([project]), reason=REASON)

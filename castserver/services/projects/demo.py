@@ -1,4 +1,4 @@
-"""The demo dapp: something to subscribe to on a fresh machine."""
+"""The demo dapp of a fresh installation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TYPES: Final = (
     TypeDraft("results", "A vote has ended"),
     TypeDraft("alerts", "Something urgent happened in the treasury"),
 )
-# Two processes that start at once seed once.
+# Of two processes that start at once, one creates the project.
 SEED_LOCK: Final = 0x61636D65
 
 
 def seed_demo() -> Project:
-    """The demo dapp, made if it is not there. Its secret is not kept by anybody."""
+    """The demo dapp, created if there is none. Its secret is discarded."""
     if not settings.DEMO:
         raise Invalid("the demo is switched off (NOTIFYWEB_DEMO)")
     public_keys()
@@ -37,11 +37,7 @@ def seed_demo() -> Project:
                 NAME, types=TYPES, description=DESCRIPTION, is_demo=True
             )
             project.secrets.all().delete()
-    return _at_current_address(project)
-
-
-def _at_current_address(project: Project) -> Project:
-    # The port may have changed since the last start.
+    # The public URL may have changed since the last start.
     address = hosted_url(project.slug)
     if project.is_hosted and project.url != address:
         Project.objects.filter(pk=project.pk).update(url=address)

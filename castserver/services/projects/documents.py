@@ -1,12 +1,11 @@
 """The documents that wallets read: did.json and wc-notify-config.json.
 
-protocol.md, section 5.4. One form serves every generation of clients: the first ones take
-the keys by position, X first; the later ones by the references of ``keyAgreement`` and
-``authentication``.
+One form serves all clients. Those of August 2023 take the keys by position, X first; later
+ones by the references in ``keyAgreement`` and ``authentication``.
 
-In the list of types ``name`` is the id, too: the August client takes ``name`` for what a
-scope carries, and puts several into one text with spaces between. What people read is
-``displayName``. The explorer, which the last clients ask instead, has both apart.
+In the list of types ``name`` is the id too: clients of August 2023 put ``name`` into the scope,
+a text in which names are separated by spaces. ``displayName`` is for people. The explorer's
+answer, which clients of 2024 read instead, has ``id`` and ``name``.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def did_document(project: Project) -> JsonObject:
 
 
 def server_did_document() -> JsonObject:
-    """The document of the Cast Server itself, for watchers."""
+    """The did.json of the Cast Server itself, for watchers."""
     keys = public_keys()
     return DidWebDocument(
         did=AppUrl.parse(settings.PUBLIC_URL).did,
@@ -63,7 +62,7 @@ def notify_config(project: Project, types: Iterable[NotificationType]) -> JsonOb
 
 
 def explorer_config(project: Project, types: Iterable[NotificationType]) -> Document:
-    """What the later generation's explorer answers about an app (section 10.4)."""
+    """The answer of the explorer API about an app, as clients of 2024 read it."""
     return {
         "data": {
             "id": project.id,
@@ -90,10 +89,14 @@ def _image_urls(icon: str) -> dict[str, str]:
 
 
 def project_of_domain(domain: str) -> Project | None:
-    """The project whose address ``appDomain`` (host, port, path) or a URL names."""
+    """The project at ``appDomain`` (host, port, path) or at a URL.
+
+    Of several claimants the one whose domain serves its keys, else the oldest.
+    """
     try:
         named = parse_dapp_url(domain).domain
     except NotAnAddress:
         return None
     urls = [f"{scheme}://{named}" for scheme in ("https", "http")]
-    return Project.objects.filter(url__in=urls).order_by("-url").first()
+    found = Project.objects.filter(url__in=urls)
+    return found.order_by(*Project.PROVEN_FIRST, "-url", "created_at").first()

@@ -1,4 +1,4 @@
-"""The voices of dapps, whose keys we hold: from rows to what the core signs with."""
+"""Signing identities of dapps and of the Cast Server, read from rows and keychain."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from castserver.models import Project
-    from walletconnect.crypto.keys import Topic
 
 
 def allowed_keys_servers() -> frozenset[str]:
-    """The key servers whose word about identities we ask for, as tokens may spell them."""
+    """The accepted values of the claim `ksu`: each key server with and without a slash."""
     bases = {url.rstrip("/") for url in settings.ALLOWED_KEYS_SERVERS}
     bases |= own_keys_servers()
     return frozenset(bases | {f"{base}/" for base in bases})
 
 
 def dapp_identities(projects: Iterable[Project]) -> dict[str, DappIdentity]:
-    """By project id. A project whose keys do not open is left out."""
+    """By project id. A project whose keys cannot be opened is left out."""
     found = {project.pk: project for project in projects}
-    pairs = key_pairs(Holder.CAST, [each.subscribe_topic for each in found.values()])
+    topics = [each.subscribe_topic for each in found.values()]
+    pairs = {str(topic): pair for topic, pair in key_pairs(Holder.CAST, topics).items()}
     keys = signing_keys(
         Holder.CAST, [each.authentication_did for each in found.values()]
     )
     allowed = allowed_keys_servers()
     identities = {}
     for project in found.values():
-        pair = pairs.get(_topic(project.subscribe_topic))
+        pair = pairs.get(project.subscribe_topic)
         key = keys.get(project.authentication_did)
         if pair is not None and key is not None:
             identities[project.pk] = DappIdentity(
@@ -50,19 +50,13 @@ def dapp_identities(projects: Iterable[Project]) -> dict[str, DappIdentity]:
 
 
 def notify_server() -> NotifyServer | None:
-    """The voice of the Cast Server itself, or None if its keys do not open."""
+    """The Cast Server's own identity, or None if its keys cannot be opened."""
     keys = public_keys()
-    topic = _topic(keys.watch_topic)
-    pair = key_pairs(Holder.CAST, [topic]).get(topic)
-    if pair is None:
+    pairs = list(key_pairs(Holder.CAST, [keys.watch_topic]).values())
+    if not pairs:
         return None
     return NotifyServer(
         key=authentication_key(),
-        key_pair=pair,
+        key_pair=pairs[0],
         allowed_keys_servers=allowed_keys_servers(),
     )
-
-
-def _topic(text: str) -> Topic:
-    # A column of ours that a topic was written to.
-    return text  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Whose work a row is, so that queues can be fair."""
+"""The owner of a row's project, so that queues can be fair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db.models.functions import Cast, Coalesce
 def owner_of(project: str) -> Coalesce:
     """The owner of the project at this path, as a text that is never null.
 
-    Projects that the operator made have no owner: each of them counts as one.
+    Projects that the operator created have no owner; each counts as an owner of its own.
     """
     return Coalesce(
         Cast(f"{project}__owner_id", TextField()), Cast(f"{project}_id", TextField())

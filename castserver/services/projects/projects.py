@@ -1,8 +1,8 @@
 """Projects: a dapp's keys, address, types and secrets.
 
-Spec: servers/notify/notify-server-api.md, "Subscribe Topic" and "Authentication Key";
-protocol.md, sections 5.4 and 6. The keys X and authentication are random and stored, so
-that a changed project secret changes no key.
+Spec: servers/notify/notify-server-api.md, "Subscribe Topic" and "Authentication Key". The
+keys are random and not derived from the project secret, so that the secret can be rotated
+without changing did.json.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
+from django.db.models import Q
 from django.utils.text import slugify
 
 from accounts.services import audit
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
 PREFIX_LENGTH: Final = 8
 MAX_SECRET_LENGTH: Final = 256
-# Writing "last used" at every call would make every call a write.
+# Otherwise every call would write a row.
 LAST_USED_STEP: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class TypeDraft:
-    """A notification type as a dapp owner writes it; the name defaults to the id."""
+    """A notification type as its owner enters it; the name defaults to the id."""
 
     id: str
     description: str = ""
@@ -82,7 +83,7 @@ def create_project(
     owner: User | None = None,
     is_demo: bool = False,
 ) -> tuple[Project, str]:
-    """A new project and its first secret, which is shown now and never again.
+    """A new project and its first secret, which cannot be shown again.
 
     Without ``url`` the dapp is hosted here, at ``<public url>/dapps/<slug>``.
     """
@@ -110,7 +111,8 @@ def create_project(
         created_at=now,
     )
     with transaction.atomic():
-        _insert(project)
+        require_free_address(project, address)
+        project.save(force_insert=True)
         put_key_pair(Holder.CAST, key_pair_x)
         put_signing_key(Holder.CAST, authentication_key)
         _write_types(project, drafts)
@@ -118,14 +120,6 @@ def create_project(
         outbox.subscribe(Party.CAST, [project.subscribe_topic])
         audit("project.created", subject=project.id, detail=project.url)
     return project, secret
-
-
-def _insert(project: Project) -> None:
-    try:
-        with transaction.atomic():
-            project.save(force_insert=True)
-    except IntegrityError:
-        raise Taken("another project has this address", field="url") from None
 
 
 # --- address --------------------------------------------------------------------------
@@ -136,35 +130,48 @@ def hosted_url(slug: str) -> str:
 
 
 def normalized_url(text: str) -> str:
-    """A dapp's URL in its one spelling, whatever page of it was pasted."""
+    """The canonical URL of a dapp, from the address of any of its pages."""
     try:
         return str(parse_dapp_url(text))
     except NotAnAddress as error:
         raise Invalid(str(error).rstrip("."), field="url") from None
 
 
+def require_free_address(project: Project, url: str) -> None:
+    """Refuse an address that another project has proven, or one of the same owner has.
+
+    A claim that is not proven keeps nobody else from the address: see ``address_proof``.
+    """
+    others = Project.objects.filter(url=url).exclude(pk=project.pk)
+    proven = Q(is_hosted=True) | Q(url_proven_at__isnull=False)
+    if others.filter(proven | Q(owner=project.owner)).exists():
+        raise Taken("another project has this address", field="url")
+
+
 def set_url(project: Project, url: str) -> Project:
-    """Give the dapp another address; its keys and subscribers stay."""
+    """Change the dapp's address; its keys and subscribers stay."""
     address = normalized_url(url)
     if address == project.url:
         return project
-    try:
-        with transaction.atomic():
-            Project.objects.filter(pk=project.pk).update(
-                url=address, is_hosted=False, last_modified=clock.now()
-            )
-            audit("project.url-changed", subject=project.id, detail=address)
-    except IntegrityError:
-        raise Taken("another project has this address", field="url") from None
+    with transaction.atomic():
+        require_free_address(project, address)
+        Project.objects.filter(pk=project.pk).update(
+            url=address,
+            is_hosted=False,
+            url_proven_at=None,
+            url_checked_at=None,
+            last_modified=clock.now(),
+        )
+        audit("project.url-changed", subject=project.id, detail=address)
     project.refresh_from_db()
     return project
 
 
 def set_domain(project: Project, domain: str) -> Project:
-    """As ``set_url`` for the later generation, which names a dapp by its domain."""
+    """As ``set_url``, for callers that send a domain without a scheme."""
     address = normalized_url(domain)
     if address.partition("://")[2] == project.url.partition("://")[2]:
-        # The domain names no scheme: the one that is known stays.
+        # Keep http of a development host: the domain does not name a scheme.
         return project
     return set_url(project, address)
 
@@ -186,9 +193,10 @@ _when_documents_change: list[Callable[[str], None]] = []
 
 
 def when_documents_change(function: Callable[[str], None]) -> None:
-    """Call ``function`` with the address of a dapp hosted here whose documents changed.
+    """Register a callback for changes of a hosted dapp's documents.
 
-    It runs in the transaction of the change.
+    It gets the dapp's address and runs in the transaction of the change. The dashboard
+    uses it, which may not be imported here.
     """
     if function not in _when_documents_change:
         _when_documents_change.append(function)
@@ -200,13 +208,13 @@ def _documents_changed(project: Project) -> None:
             function(project.url)
 
 
-# --- what the documents say -----------------------------------------------------------
+# --- content of the documents ---------------------------------------------------------
 
 
 def describe(
     project: Project, *, name: str, description: str = "", icon: str = ""
 ) -> Project:
-    """Change the texts that wallets show."""
+    """Change name, description and icon."""
     project.name = _checked_text("name", name, least=1, most=64)
     project.description = _checked_text("description", description, least=0, most=255)
     project.icon = _checked_icon(icon, field="icon")
@@ -218,7 +226,7 @@ def describe(
 
 
 def set_types(project: Project, types: Sequence[TypeDraft]) -> list[NotificationType]:
-    """Offer exactly these types, in this order. Subscribers keep the scope they chose."""
+    """Replace the types. Subscribers keep the scope they chose."""
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
         _write_types(project, types)
@@ -251,7 +259,7 @@ def _write_types(project: Project, types: Sequence[TypeDraft]) -> None:
 
 
 def _check_types(types: Sequence[TypeDraft]) -> None:
-    # No more than a subscription may enable.
+    # A subscription must be able to enable all of them.
     most = settings.LIMITS.scopes_per_subscription
     if not 1 <= len(types) <= most:
         raise Invalid(f"a dapp offers 1 to {most} types", field="types")
@@ -279,9 +287,9 @@ def _check_types(types: Sequence[TypeDraft]) -> None:
 
 
 def add_secret(project: Project) -> str:
-    """A further secret: make one, move the dapp to it, revoke the one before."""
-    open_ones = project.secrets.filter(revoked_at=None)
-    if open_ones.count() >= settings.LIMITS.secrets_per_project:
+    """Add a secret. To rotate: add one, configure the dapp with it, revoke the old one."""
+    active = project.secrets.filter(revoked_at=None)
+    if active.count() >= settings.LIMITS.secrets_per_project:
         raise TooMany(
             f"a project has at most {settings.LIMITS.secrets_per_project} secrets"
         )
@@ -304,13 +312,13 @@ def revoke_secret(project: Project, secret_pk: int) -> None:
         revoked_at=now
     )
     if not changed:
-        raise Missing("there is no such secret")
+        raise Missing("no active secret has this id")
     audit("project.secret-revoked", subject=project.id, detail=str(secret_pk))
 
 
 def project_of_secret(secret: str, *, project_id: str | None = None) -> Project:
-    """The project that a bearer secret opens. A wrong secret and a wrong id look alike."""
-    unknown = Missing("the project id and the secret do not fit together")
+    """The project of a bearer secret. A wrong secret and a wrong id are not distinguished."""
+    unknown = Missing("the project id and the secret do not match")
     if not secret or len(secret) > MAX_SECRET_LENGTH:
         raise unknown
     found = (
@@ -323,14 +331,10 @@ def project_of_secret(secret: str, *, project_id: str | None = None) -> Project:
     if project_id not in (None, found.project_id):
         audit("project.refused", subject=found.project_id, detail=project_id or "")
         raise unknown
-    _note_use(found)
-    return found.project
-
-
-def _note_use(secret: ProjectSecret) -> None:
     now = clock.now()
-    if secret.last_used_at is None or now - secret.last_used_at > LAST_USED_STEP:
-        ProjectSecret.objects.filter(pk=secret.pk).update(last_used_at=now)
+    if found.last_used_at is None or now - found.last_used_at > LAST_USED_STEP:
+        ProjectSecret.objects.filter(pk=found.pk).update(last_used_at=now)
+    return found.project
 
 
 def _checked_text(name: str, text: str, *, least: int, most: int) -> str:

@@ -1,7 +1,6 @@
-"""The Cast Server's own keys: whom watchers write to, and who answers them.
+"""The Cast Server's own keys, for ``wc_notifyWatchSubscriptions`` and its answers.
 
-protocol.md, section 10.1. Made once, when somebody first asks; never changed, because
-clients keep what they derived from them.
+Created by the first caller and never changed: clients keep the topics they derived from them.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ THE_ROW = 1
 
 @dataclass(frozen=True, slots=True)
 class PublicKeys:
-    """What the server's did.json says."""
+    """The public keys in the server's did.json."""
 
     key_agreement: bytes
     authentication_did: str
@@ -40,7 +39,7 @@ class PublicKeys:
 
 
 def public_keys() -> PublicKeys:
-    """The server's public keys; the first caller makes them."""
+    """The server's public keys; the first call creates them."""
     row = ServerKeys.objects.filter(pk=THE_ROW).first() or _make_keys()
     return PublicKeys(
         key_agreement=bytes.fromhex(row.public_key),
@@ -64,7 +63,7 @@ def _make_keys() -> ServerKeys:
         created_at=clock.now(),
     )
     with transaction.atomic():
-        # Two first callers: the row of one wins, and the keys of the other stay unused.
+        # Of two first callers one inserts the row; the keys of the other are discarded.
         ServerKeys.objects.bulk_create([row], ignore_conflicts=True)
         kept = ServerKeys.objects.get(pk=THE_ROW)
         if kept.watch_topic == row.watch_topic:

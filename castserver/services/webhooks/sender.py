@@ -1,8 +1,8 @@
 """Delivery of webhooks: claim what is due, send it, record the result.
 
-One process sends many at a time. A host that accepts connections and never answers holds
-its own slots until the deadline and nobody else's: each owner and each host has a few
-slots, and what is finished is recorded and replaced while the slow ones wait.
+One process sends up to 32 at a time. Each project, owner and host has a few of these
+slots, so a host that accepts connections and never answers occupies its own until the
+deadline and delays no one else's events.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BACKOFF: Final = Backoff(
 )
 MAX_RETRY_AFTER: Final = timedelta(hours=24)
 DEAD_AFTER: Final = timedelta(days=5)
-# Above the deadline of one request.
+# Above the deadline of one request (15 s), with room for recording the result.
 LEASE: Final = timedelta(seconds=60)
 GONE: Final = 410
 
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def deliver_due_webhooks() -> int:
-    """Send due events until none is left or the time is over; how many were tried."""
+    """Send due events until none is left or time is up; returns the number of attempts."""
     return drain(_claim, _send, _record, slots=settings.LIMITS.webhook_deliveries)
 
 
@@ -110,7 +110,7 @@ def _signed_headers(delivery: WebhookDelivery) -> dict[str, str]:
     try:
         keys = signing_secrets(delivery.webhook)
     except KeychainError:
-        # Sent unsigned it would be worse than late: the receiver must refuse it.
+        # Not sent unsigned: the receiver would reject it for good.
         keys = []
     signatures = [
         Signature(base64.b64encode(key).decode()).sign(webhook_id, at, delivery.body)
@@ -176,7 +176,7 @@ def _retry_after(answer: outbound.Response) -> timedelta | None:
 def _record(outcomes: list[Outcome]) -> None:
     failpoint("webhooks.before_record")
     with transaction.atomic():
-        # A lost lease, or a webhook that is gone: then another attempt counts.
+        # False after the lease was lost or the webhook deleted: another attempt counts.
         counted = [each for each in outcomes if _settle(each)]
         WebhookAttempt.objects.bulk_create(
             [
@@ -192,7 +192,7 @@ def _record(outcomes: list[Outcome]) -> None:
             ],
             ignore_conflicts=True,
         )
-        _judge_webhooks(counted)
+        _update_health(counted)
 
 
 def _settle(outcome: Outcome) -> bool:
@@ -217,7 +217,7 @@ def _settle(outcome: Outcome) -> bool:
     )
 
 
-def _judge_webhooks(outcomes: list[Outcome]) -> None:
+def _update_health(outcomes: list[Outcome]) -> None:
     if not outcomes:
         return
     now = clock.now()
@@ -229,10 +229,10 @@ def _judge_webhooks(outcomes: list[Outcome]) -> None:
     )
     Webhook.objects.filter(pk__in=failing, failing_since=None).update(failing_since=now)
     _disable(Q(pk__in=gone), "the receiver answered 410 Gone")
-    # Another event on its way may be delivered yet; the last result decides.
-    waited_for = WebhookDelivery.objects.leased().values("webhook_id")
+    # A webhook with an attempt still running is judged after that one.
+    in_flight = WebhookDelivery.objects.leased().values("webhook_id")
     _disable(
-        Q(pk__in=failing, failing_since__lte=now - DEAD_AFTER) & ~Q(pk__in=waited_for),
+        Q(pk__in=failing, failing_since__lte=now - DEAD_AFTER) & ~Q(pk__in=in_flight),
         f"no event was delivered for {DEAD_AFTER.days} days",
     )
 

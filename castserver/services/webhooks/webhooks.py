@@ -1,7 +1,7 @@
-"""Webhooks: where a dapp hears of subscribers, and the events waiting for it.
+"""Webhooks of dapps and their queued events.
 
-Spec: servers/notify/notify-server-api.md, "Webhooks"; protocol.md, section 6. Signatures
-follow Standard Webhooks, so that a receiver can use any of its libraries.
+Spec: servers/notify/notify-server-api.md, "Webhooks". Signatures follow Standard Webhooks,
+so that a receiver can use any of its libraries.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DELIVER_TASK: Final = "castserver.deliver_due_webhooks"
 
 
 class WebhookEvent(StrEnum):
-    """What a dapp is told. ``test`` is sent on request only."""
+    """The event kinds. ``test`` is sent on request only."""
 
     SUBSCRIBED = "subscribed"
     UNSUBSCRIBED = "unsubscribed"
@@ -46,7 +46,7 @@ OFFERED_EVENTS: Final = (WebhookEvent.SUBSCRIBED, WebhookEvent.UNSUBSCRIBED)
 
 @dataclass(frozen=True, slots=True)
 class SubscriberEvent:
-    """An account came or went; ``account`` as its wallet spells it."""
+    """An account subscribed or unsubscribed; ``account`` as its wallet writes it."""
 
     project_id: str
     dapp_url: str
@@ -60,14 +60,14 @@ class SubscriberEvent:
 def register_webhook(
     project: Project, url: str, *, events: Collection[str]
 ) -> tuple[Webhook, str]:
-    """A new webhook and its secret, which is shown now and never again."""
+    """A new webhook and its secret, which cannot be shown again."""
     checked_events = _checked_events(events)
     _check_url(url)
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
-        most = settings.LIMITS.webhooks_per_project
-        if project.webhooks.count() >= most:
-            raise TooMany(f"a project has at most {most} webhooks")
+        limit = settings.LIMITS.webhooks_per_project
+        if project.webhooks.count() >= limit:
+            raise TooMany(f"a project has at most {limit} webhooks")
         webhook = Webhook.objects.create(
             project=project, url=url, events=checked_events, created_at=clock.now()
         )
@@ -80,7 +80,7 @@ def register_webhook(
 def update_webhook(
     project: Project, webhook_id: str, *, url: str, events: Collection[str]
 ) -> Webhook:
-    """Change address and events; a webhook that was disabled gets a new chance."""
+    """Change address and events, and enable the webhook."""
     checked_events = _checked_events(events)
     _check_url(url)
     with transaction.atomic():
@@ -105,7 +105,7 @@ def _enable(webhook: Webhook) -> None:
 
 
 def delete_webhook(project: Project, webhook_id: str) -> bool:
-    """Forget it with all that waits for it; False if it is gone already."""
+    """Delete a webhook with its queued events; False if there is none."""
     try:
         webhook = webhook_of(project, webhook_id)
     except Missing:
@@ -128,14 +128,14 @@ def webhook_of(
     except (ValueError, ValidationError):
         found = None
     if found is None:
-        raise Missing("there is no such webhook")
+        raise Missing("the project has no webhook with this id")
     return found
 
 
 def _checked_events(events: Collection[str]) -> list[str]:
     found = list(dict.fromkeys(events))
     if not found or not set(found) <= set(OFFERED_EVENTS):
-        raise Invalid(f"events are {' and '.join(OFFERED_EVENTS)}", field="events")
+        raise Invalid(f"events must be {' or '.join(OFFERED_EVENTS)}", field="events")
     return found
 
 
@@ -150,7 +150,7 @@ def _check_url(url: str) -> None:
 
 
 def rotate_secret(webhook: Webhook) -> str:
-    """A new secret; for a day events are signed with the one before, too."""
+    """A new secret. For a day, events are signed with the previous one too."""
     key = entropy.key_bytes()
     with transaction.atomic():
         before = secret(Holder.CAST, _secret_name(webhook))
@@ -163,7 +163,7 @@ def rotate_secret(webhook: Webhook) -> str:
 
 
 def signing_secrets(webhook: Webhook) -> list[bytes]:
-    """The secrets that an event is signed with now, newest first."""
+    """The secrets to sign an event with now, newest first."""
     names = [_secret_name(webhook)]
     until = webhook.previous_secret_until
     if until is not None and clock.now() < until:
@@ -187,7 +187,7 @@ def _previous_name(webhook: Webhook) -> str:
 
 
 def queue_events(events: Sequence[SubscriberEvent]) -> list[WebhookDelivery]:
-    """Rows for every webhook that wants them, in the caller's transaction."""
+    """Queue events for the webhooks that registered for them, in the caller's transaction."""
     if not events:
         return []
     webhooks = Webhook.objects.filter(
@@ -212,7 +212,7 @@ def queue_test_event(webhook: Webhook) -> WebhookDelivery:
 
 
 def replay(delivery: WebhookDelivery) -> None:
-    """Send an event once more, now, under the same id."""
+    """Send an event again under the same id."""
     with transaction.atomic():
         WebhookDelivery.objects.filter(pk=delivery.pk).exclude(
             state=WebhookDelivery.State.DUE
