@@ -5,8 +5,8 @@
     └── RemoteProtocolError   a peer sent what we cannot accept: answer an error, log at info
 
 A `RemoteProtocolError` carries an `ErrorCode`. Its message may be sent to the peer and
-never contains what the peer sent. A failed decryption always reads the same, and so does
-a failed signature: the difference between two wrong keys is nobody's business.
+never contains what the peer sent. All failed decryptions have one message, and so have all
+failed signatures, so that errors reveal nothing about keys.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ErrorCode", "LocalProtocolError", "ProtocolError", "RemoteProtocolEr
 
 
 class ErrorCode(StrEnum):
-    """Why something was refused. The names go to logs, metrics and step records."""
+    """Why something was refused. Logs, metrics and step records carry the value."""
 
     MALFORMED = "malformed"  # not the shape the spec prints
     TOO_LARGE = "too_large"  # the right shape, beyond a limit
@@ -28,13 +28,13 @@ class ErrorCode(StrEnum):
     CLOCK = "clock"  # issued in the future: one of the clocks is wrong
     OUTDATED = "outdated"  # overtaken by a newer statement of the same account
     UNAUTHORIZED = "unauthorized"  # genuine, but the account did not allow it
-    UNSUPPORTED = "unsupported"  # a method or algorithm we do not speak
+    UNSUPPORTED = "unsupported"  # a method or algorithm that we do not implement
     REFUSED = "refused"  # the peer answered with an error
     INTERNAL = "internal"  # our fault; the peer only learns that
 
     @property
     def json_rpc_code(self) -> int:
-        """The number in a JSON-RPC error object (protocol.md 5.2 and 8.5)."""
+        """The number in a JSON-RPC error object."""
         return _JSON_RPC_CODES.get(self, _CLIENT_FAULT)
 
 

@@ -1,7 +1,7 @@
 """JSON texts and values, read and written in one way.
 
-`parse_json` refuses what JavaScript's `JSON.parse` refuses (NaN), lone surrogates, and what
-nests deep.
+`parse_json` refuses what JavaScript's `JSON.parse` refuses (NaN), lone surrogates, and deep
+nesting.
 `dump_json` writes what `JSON.stringify` writes for everything but fractions: compact,
 members in insertion order, only `"`, `\\` and C0 controls escaped. Receipts hash such text,
 so a test compares it with what Node prints. The `take_*` readers turn one member
@@ -28,11 +28,11 @@ JsonValue: TypeAlias = (
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
-# JSON is written less deep than it is read: what could not be passed on is not taken.
+# orjson writes less deep than it reads: what could not be passed on is refused.
 _MAX_DEPTH: Final = 32
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# JavaScript reads half an emoji; no database keeps it.
+# JavaScript accepts half of a surrogate pair; PostgreSQL stores none.
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -102,8 +102,8 @@ def dump_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
 
 
 def has_control_characters(text: str) -> bool:
-    # Printable text is the rule and the quickest to see. The regular expression lets
-    # spaces of other scripts and the like through, which are not printable in Python.
+    # Nearly all text is printable, and `isprintable` is the faster test. Some spaces of
+    # other scripts are not printable in Python but allowed by the regular expression.
     return not text.isprintable() and _CONTROL.search(text) is not None
 
 

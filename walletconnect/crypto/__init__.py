@@ -1,1 +1,1 @@
-"""Keys and what is done with them. Only this folder (and the keychain) sees libraries."""
+"""Keys and ciphers. Only this folder and the keychain import cryptographic libraries."""

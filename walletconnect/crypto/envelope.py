@@ -1,6 +1,6 @@
 """Envelopes: what travels on a topic, base64 of a type byte and a sealed JSON text.
 
-Spec: clients/core/crypto/crypto-envelopes.md; protocol.md, section 2.
+Spec: clients/core/crypto/crypto-envelopes.md.
 
     type 0   00 | iv 12 | ciphertext | tag 16                  both sides hold the key
     type 1   01 | sender X25519 public 32 | iv 12 | ciphertext | tag 16   first contact

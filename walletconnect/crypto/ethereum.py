@@ -28,7 +28,7 @@ def is_address(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def checksum_address(address: str) -> str:
-    """EIP-55: upper case where the hash of the lower-case text says so."""
+    """EIP-55: upper case where the nibble of the lower-case text's hash is 8 or more."""
     if not is_address(address):
         raise RemoteProtocolError(ErrorCode.MALFORMED, "malformed address")
     digits = address[2:].lower()

@@ -32,9 +32,9 @@ def _english() -> Mnemonic:
 
 
 def mnemonic_of(entropy: bytes) -> str:
-    """The BIP-39 sentence of 32 bytes: 24 English words."""
-    words: str = _english().to_mnemonic(entropy)
-    return words
+    """The BIP-39 mnemonic of 32 bytes, in English."""
+    mnemonic: str = _english().to_mnemonic(entropy)
+    return mnemonic
 
 
 def seed_of(mnemonic: str) -> bytes:

@@ -1,9 +1,9 @@
 """Encryption keys, symmetric keys, and the topics that are their hashes.
 
-Spec: clients/core/crypto/crypto-keys.md and crypto-envelopes.md; protocol.md, section 1.
+Spec: clients/core/crypto/crypto-keys.md and crypto-envelopes.md.
 
 A topic hashes the 32 raw bytes of a key, never its hex text. A secret key's `repr` shows
-its topic, so that a log line names a key without giving it away.
+its topic, so that a log line identifies a key without revealing it.
 
 Departure: old clients accept public keys of low order, which make every sender share the
 same all-zero secret. They are refused here.

@@ -1,8 +1,8 @@
 """Public keys as multibase text: the part of a did:key behind `did:key:`.
 
-Spec: did:key method; protocol.md, section 1. The text begins `z6Mk` for Ed25519 and
+Spec: did:key method. The text begins `z6Mk` for Ed25519 and
 `z6LS` for X25519. Only the canonical text is accepted: what we decode encodes back to
-the same characters, so that one key has one name.
+the same characters, so that one key has one did:key.
 """
 
 from __future__ import annotations

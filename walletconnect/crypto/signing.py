@@ -26,7 +26,7 @@ SIGNATURE_LENGTH: Final = crypto_sign_BYTES
 
 @dataclass(frozen=True, slots=True)
 class IdentityKey:
-    """An Ed25519 key that speaks for somebody. `repr` shows its did:key only."""
+    """An Ed25519 key pair. `repr` shows its did:key only."""
 
     seed: bytes = field(repr=False)
     public_key: bytes = field(init=False, repr=False, compare=False)

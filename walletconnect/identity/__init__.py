@@ -1,1 +1,1 @@
-"""Who speaks: DIDs, did-jwts, and the CACAO that ties a key to an account."""
+"""DIDs, did-jwts, and the CACAO that ties a key to an account."""

@@ -1,6 +1,6 @@
-"""The address of a dapp: one spelling for whatever people, wallets and documents write.
+"""The address of a dapp, normalised from what people, wallets and documents write.
 
-Spec: RFC 3986, section 6; the did:web method; protocol.md, section 5.4.
+Spec: RFC 3986, section 6; the did:web method.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DID_WEB: Final = "did:web:"
 
 MAX_URL: Final = 2048
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-# What browsers leave as it is in a path; everything else is percent-encoded.
+# Browsers leave these as they are in a path; everything else is percent-encoded.
 _PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=-._~[]|^{}`"
 _ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
 
@@ -28,7 +28,7 @@ def _malformed(reason: str) -> RemoteProtocolError:
 
 @dataclass(frozen=True, slots=True)
 class AppUrl:
-    """A dapp's URL, taken apart: `https://host[:port][/path]`, in its one spelling."""
+    """A dapp's URL in normal form: `https://host[:port][/path]`."""
 
     scheme: str
     authority: str
@@ -42,7 +42,7 @@ class AppUrl:
         in lower case, other letters in punycode and percent-encoding.
         """
         if not isinstance(url, str) or len(url) > MAX_URL:
-            raise _malformed(f"it is no text of at most {MAX_URL} characters")
+            raise _malformed(f"it must be a text of at most {MAX_URL} characters")
         text = url.strip(" ")
         if not text.isprintable() or " " in text or "\\" in text:
             raise _malformed("it has a space, a backslash or a control character")
@@ -95,8 +95,8 @@ class AppUrl:
     def did(self) -> str:
         """The did:web of the app.
 
-        The port keeps its plain colon, against the did:web method: the later client
-        builds it like that and compares the text.
+        The port keeps its plain colon, against the did:web method, because the client of
+        v1 builds it like that and compares the text.
         """
         return DID_WEB + self.domain
 
@@ -120,13 +120,13 @@ def is_did_web(app: str) -> bool:
 
 
 def _normalize_path(path: str) -> str:
-    """RFC 3986, 6.2.2: the same path has one spelling."""
+    """RFC 3986, section 6.2.2."""
     encoded = quote(path, safe=_PATH_CHARACTERS)
     return _ESCAPE.sub(lambda match: match[0].upper(), encoded).rstrip("/")
 
 
 def _did_web_domain(did: str) -> str:
-    """The domain in a did:web, in the method's own spelling or the client's.
+    """The domain in a did:web, as the method or the released client writes it.
 
     The method writes `host%3A8000:path:more`, the client `host:8000/path/more`.
     """

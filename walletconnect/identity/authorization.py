@@ -1,10 +1,10 @@
-"""What a CACAO allows its key to see: one app's notifications, or all of them.
+"""What a CACAO allows its key to manage: one app's notifications, or all of them.
 
-Spec: clients/notify/notify-subscriptions… of 2024; protocol.md, sections 7.2 and 10.3.
+Spec: clients/notify/notify-authentication.md of 2024.
 
-Only the later generation asks. There the statement the person signed is the permission,
-or a recap in the last resource. In August the statement is empty and means no permission
-here: nothing of that generation lists subscriptions.
+Only v1 has permissions. There the statement that the user signed is the permission, or a
+recap in the last resource. In v0 the statement is empty, which here permits nothing: no v0
+method lists subscriptions.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class AppAuthorization:
         """Whether the key may manage `domain`; None asks for all apps at once."""
         if self.all_apps or domain is None:
             return self.all_apps
-        # What is said of a host is said of the apps in its folders.
+        # A permission for a host covers the apps in its folders.
         return any(f"{domain}/".startswith(f"{each}/") for each in self.domains)
 
     def require(self, domain: str | None) -> None:
@@ -70,12 +70,12 @@ class AppAuthorization:
 
 
 def authorization_of(cacao: Cacao) -> AppAuthorization:
-    """What a verified CACAO allows; nothing if its statement is none of the known."""
+    """What a verified CACAO allows; nothing if its statement is unknown."""
     payload = cacao.payload
     recap = recap_of(payload.resources)
     if recap is not None:
         if recap.sentence not in payload.signed_text.build():
-            # The statement told the person of other grants than the recap holds.
+            # The wallet displayed other grants than the recap holds.
             return AppAuthorization(all_apps=False)
         actions = recap.actions(_RECAP_RESOURCE, _RECAP_ABILITY)
         if _ALL_APPS_ACTION in actions:

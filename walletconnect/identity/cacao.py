@@ -1,17 +1,16 @@
-"""CACAO: an account's signed word that a key may speak for it.
+"""CACAO: an account's signed statement that a key may sign on its behalf.
 
-Spec: CAIP-74, CAIP-122; clients/core/identity/identity-keys.md; protocol.md, sections 7.1
-and 7.2; reliability.md, item 13.
+Spec: CAIP-74, CAIP-122; clients/core/identity/identity-keys.md.
 
 A CACAO is kept and served field for field as it came, because others verify it again. Its
 signature covers a text that is rebuilt from the payload (`walletconnect.identity.siwe`).
-The identity key is in one of three places, by generation: a query parameter of `aud` or
+The identity key is in one of three places, by client version: a query parameter of `aud` or
 `uri`, `aud` itself, or the first resource.
 
 Departures: control characters are refused in every field (a newline could fake a line of
 the signed text); exactly one did:key may occur in the whole CACAO; `eip1271` needs a node
-to ask and is refused, never assumed good; the header `caip122` of the later generation is
-read like `eip4361`, because the text is the same.
+to ask and is refused, never assumed good; the header `caip122` of v1 is read like `eip4361`,
+because the text is the same.
 """
 
 from __future__ import annotations
@@ -163,7 +162,7 @@ def _read_resources(value: JsonValue) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True, slots=True)
 class Cacao:
-    """A parsed CACAO. Nothing in it may be believed before `verify` has returned.
+    """A parsed CACAO. Its fields are unverified until `verify` has returned.
 
     `text` is the JSON as it came, so that it can be served unchanged.
     """
@@ -250,7 +249,7 @@ class Cacao:
         return self.account
 
     def vouch_for(self, did: str, account: AccountId, *, now: int) -> None:
-        """Return if this CACAO, verified now, says that `did` speaks for `account`."""
+        """Raise unless this CACAO, verified now, authorizes `did` for `account`."""
         if self.identity_key != did or not self.account.same_as(account):
             raise RemoteProtocolError(
                 ErrorCode.MISMATCH, "cacao is not about this key and account"
@@ -291,7 +290,7 @@ class Cacao:
 
 
 def build_message(payload: CacaoPayload) -> str:
-    """The text to sign, as the August client builds it."""
+    """The text to sign, as the client of August 2023 builds it."""
     return payload.signed_text.build()
 
 

@@ -1,6 +1,6 @@
 """did:key, did:pkh, did:web, and the CAIP-10 account id.
 
-Spec: CAIP-10, did:key and did:web methods; protocol.md, sections 1 and 5.4.
+Spec: CAIP-10, did:key and did:web methods.
 
 Everything in this protocol uses did:key with the Ed25519 prefix, also where the key is in
 truth an X25519 key (`responseAuth.sub`).
@@ -85,11 +85,11 @@ def is_did_key(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AccountId:
-    """A CAIP-10 account, spelled as its wallet spells it.
+    """A CAIP-10 account, written as its wallet writes it.
 
     An `eip155` account is its address: one key controls it on every chain, and wallets
-    name whichever chain they are on. Two spellings of one address, in chain or letter
-    case, are unequal values; compare with `same_as`, and index by `key`.
+    name whichever chain they are on. Forms of one address that differ in chain or letter
+    case are unequal values; compare with `same_as`, and index by `key`.
     """
 
     namespace: str
@@ -116,9 +116,9 @@ class AccountId:
 
     @property
     def key(self) -> str:
-        """One text for every spelling: `eip155:0x…` in lower case, without the chain.
+        """Equal for all forms of an account: `eip155:0x…` in lower case, without the chain.
 
-        Accounts of other namespaces have one spelling, which is their key.
+        Accounts of other namespaces have a single form, which is their key.
         """
         if self.namespace == _EIP155 and _EIP155_ADDRESS.fullmatch(self.address):
             return f"{_EIP155}:{self.address.lower()}"
@@ -126,7 +126,7 @@ class AccountId:
 
     @property
     def checksummed(self) -> AccountId:
-        """The spelling to show: EIP-55 for `eip155`, as given elsewhere."""
+        """The form to show: EIP-55 for `eip155`, as given elsewhere."""
         if not self.is_ethereum:
             return self
         address = checksum_address(self.address)
@@ -157,7 +157,7 @@ def account_of(did: object) -> AccountId:
 class DidWebDocument:
     """A did.json: the two public keys of a dapp, or of a Notify server.
 
-    Departure: the August client reads `verificationMethod` by position, later ones by the
+    Departure: v0 clients read `verificationMethod` by position, v1 clients by the
     references in `keyAgreement` and `authentication`. We read by reference if there is
     one, else by position, and write both.
     """
@@ -249,8 +249,8 @@ _MULTICODECS: Final = {"X25519": X25519, "Ed25519": ED25519}
 def _role_key(members: JsonObject, role: str, curve: str, *, position: int) -> bytes:
     """The first key of `curve` that `role` refers to or embeds (DID Core, 5.3).
 
-    Methods of other curves are for other protocols and are passed over. A document without
-    any such reference is read by position, as the August client reads it.
+    Methods of other curves are for other protocols and are ignored. A document without
+    any such reference is read by position, as v0 clients read it.
     """
     methods = _methods(members)
     found = _referenced(members, role, methods)

@@ -1,12 +1,11 @@
 """did-jwt: a signed set of claims, and the one strict verifier of this code base.
 
-Spec: clients/core/identity/identity-keys.md and the did-jwt pages; protocol.md, section 3;
-reliability.md, item 12.
+Spec: clients/core/identity/identity-keys.md and the did-jwt pages.
 
     base64url(header) . base64url(claims) . base64url(signature), no padding
 
 The signature covers the text before the last dot as it was received; nothing is ever
-re-serialised. Times are seconds, except in the unregister token, where the clients write
+re-serialised. Times are seconds, except in Keys Server tokens, where the clients write
 milliseconds (`Times.EITHER`).
 
 Departures: the released clients check nothing but `act`, and their servers neither `aud`
@@ -60,7 +59,7 @@ _ENCODED_HEADER: Final = encode_base64url(dump_json(_HEADER).encode())
 
 @dataclass(frozen=True, slots=True)
 class DidJwt:
-    """A parsed token. Nothing in it may be believed before `verify` has returned."""
+    """A parsed token. Its claims are unverified until `verify` has returned."""
 
     text: str = field(repr=False)
     claims: JsonObject = field(repr=False)
@@ -88,7 +87,7 @@ class DidJwt:
 
     @property
     def iss(self) -> str:
-        # Looked up before it is verified: nothing that a database does not take.
+        # Looked up in the database before it is verified, so it must be storable text.
         return require_line(
             self.claims.get("iss"), "claim iss", longest=_MAX_ISS_LENGTH
         )
@@ -116,9 +115,9 @@ class DidJwt:
         ksu: Collection[str] | None = None,
         times: Times = Times.SECONDS,
     ) -> DidJwt:
-        """Return self if the token is genuine, in time, and says what is expected.
+        """Return self if signature, times and all expected claims are right.
 
-        What is None is not checked: then the caller must look at that claim itself.
+        What is None is not checked; then the caller must check that claim itself.
         `ksu` is the allow-list of key servers.
         """
         self._verify_signature()

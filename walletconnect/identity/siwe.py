@@ -1,14 +1,14 @@
-"""The text that a wallet signs for a CACAO: Sign-In with Ethereum, in all its spellings.
+"""The text that a wallet signs for a CACAO: Sign-In with Ethereum, as each builder writes it.
 
-Spec: EIP-4361, ERC-5573 (recaps); protocol.md, section 7.2.
+Spec: EIP-4361, ERC-5573 (recaps).
 
 The text is rebuilt from the payload, and builders disagree about it: an empty statement
 takes a line of its own in 2023 and none in 2024. `SignedText.texts` gives every text that a
-released builder makes; they say the same thing, so a signature under any is accepted.
+released builder makes; they mean the same, so a signature under any is accepted.
 
 A recap adds a sentence to the statement. Builders of 2023 leave it out, but never made a
-recap either: only the text that *shows* the sentence is accepted, since what a person
-grants must have been on the screen.
+recap either: only the text that *shows* the sentence is accepted, since a user can consent
+only to what the wallet displayed.
 """
 
 from __future__ import annotations
@@ -108,8 +108,9 @@ class Recap:
                 f"({number}) '{ability}': '{names}' for '{resource}'."
             )
         # The client drops one dot where it joins two abilities of one resource.
-        told = [", ".join(each).replace(".,", ".", 1) for each in by_resource.values()]
-        return _RECAP_SENTENCE + " ".join(told)
+        return _RECAP_SENTENCE + " ".join(
+            ", ".join(each).replace(".,", ".", 1) for each in by_resource.values()
+        )
 
     def actions(self, resource: str, ability: str) -> frozenset[str]:
         return frozenset(

@@ -1,4 +1,4 @@
-"""Which host names and addresses a web address may name, and their one spelling.
+"""Host names and addresses in web addresses, in normal form.
 
 Spec: RFC 1035, section 2.3.4 (63 and 253 characters); RFC 952 and 1123 (letters, digits and
 hyphens; a hyphen neither first nor last); RFC 5891 (other letters become punycode). Departure:
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def normalize_host(host: str) -> str:
-    """The one spelling of a host, without brackets; ``ValueError`` says what is wrong.
+    """The normal form of a host, without brackets; ``ValueError`` has the reason if invalid.
 
     Lower case, punycode, no dot at the end; IP addresses in their shortest form.
     """

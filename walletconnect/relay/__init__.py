@@ -1,1 +1,1 @@
-"""What is said to a relay, and the JSON-RPC that everything is wrapped in."""
+"""Relay calls, and the JSON-RPC that they are wrapped in."""

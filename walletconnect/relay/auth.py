@@ -1,6 +1,6 @@
 """The token that opens a relay connection, and a request to the History Server.
 
-Spec: servers/relay/relay-client-auth.md; protocol.md, section 8.1.
+Spec: servers/relay/relay-client-auth.md.
 
 A client id is the did:key of an Ed25519 key of the installation, unrelated to any identity
 key. The released clients send no `act`, so its absence is accepted and a wrong one is not.

@@ -1,10 +1,9 @@
 """The relay's methods: their parameters, parsed and checked, and the ids of the relay.
 
-Spec: clients/core/relay/relay-server-rpc.md; protocol.md, sections 8.2 to 8.5.
+Spec: clients/core/relay/relay-server-rpc.md.
 
-Every parameter value reads itself with `from_params` (a relay) and writes itself with
-`to_params` (a client). Unknown members are ignored: clients send `attestation`, `tvf` and
-more.
+`from_params` is for the relay, `to_params` for its clients; what only one side needs has
+only one of them. Unknown members are ignored: clients send `attestation`, `tvf` and more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A message on its way to a relay, and on its way from one.
 
-Spec: clients/core/relay/relay-server-rpc.md; protocol.md, sections 8.2 and 8.3.
+Spec: clients/core/relay/relay-server-rpc.md.
 """
 
 from __future__ import annotations

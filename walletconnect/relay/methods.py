@@ -1,7 +1,7 @@
 """The shape of one row of the spec's method tables, and every relay tag.
 
-Spec: clients/notify/rpc-methods.md, clients/core/sync/rpc-methods.md; protocol.md 4.2,
-5.1 and 10.1. A receiver dispatches by tag: method names differ between generations.
+Spec: clients/notify/rpc-methods.md, clients/core/sync/rpc-methods.md. A receiver dispatches
+by tag, because method names differ between versions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """JSON-RPC 2.0 as this protocol uses it: one object, never a batch.
 
-Spec: clients/core/relay/relay-client-api.md; protocol.md, sections 1 and 8.4.
+Spec: clients/core/relay/relay-client-api.md.
 
 Ids are numbers of 16 digits between clients and strings of 19 digits between a client and
 its relay. An id is echoed with its JSON type and digits, so it stays `int` or `str`.

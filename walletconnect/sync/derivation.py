@@ -1,17 +1,16 @@
 """From an account's signature to the key of a store, the same on every device.
 
-Spec: clients/core/sync/sync-protocol.md, "Generating a message to sign" and following;
-protocol.md, section 4.1; reliability.md, item 15.
+Spec: clients/core/sync/sync-protocol.md, "Generating a message to sign" and following.
 
     message --wallet signs--> signature text --sha256--> entropy --BIP-39--> seed
     --BIP-32 along the store's name--> store key --sha256--> store topic
 
-No server takes part: whoever can have the message signed reads the stores. The signature
-and the seed are used here and dropped; only store keys are kept.
+No server takes part: the signature of this message gives access to the stores. Signature
+and seed are used here and dropped; only store keys are kept.
 
 Departures: the spec prints two spaces in the message where its own signature verifies for
 one; it does not mention BIP-39, without which its example does not come out; and the
-shipped client accepts any signature text, which would give one account many stores.
+released client accepts any signature text, which would give one account many stores.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The two methods of the Sync API. Nobody ever answers them.
+"""The two methods of the Sync API. They are never answered.
 
-Spec: clients/core/sync/rpc-methods.md; protocol.md, section 4.2.
+Spec: clients/core/sync/rpc-methods.md.
 """
 
 from __future__ import annotations

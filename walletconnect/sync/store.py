@@ -1,14 +1,13 @@
 """A store's updates, and the rule that makes all devices end in one state.
 
-Spec: clients/core/sync/sync-protocol.md, "Setting/Updating/Deleting State"; protocol.md,
-sections 4.2 and 4.3; reliability.md, item 31.
+Spec: clients/core/sync/sync-protocol.md, "Setting/Updating/Deleting State".
 
-Per key the highest id wins. A delete leaves its id behind, so that a late older set stays
-dead. The spec does not say what equal ids mean: here **what was there first stays**, and
-the later arrival is a duplicate.
+Per key the highest id wins. A delete leaves its id behind, so that a set with a lower id that
+arrives afterwards has no effect. The spec leaves equal ids open: here the first one stays
+and the second is a duplicate.
 
 Departure: sync-client 0.3.8 compares an incoming id with the newest id of the *whole*
-store, and lets the later of two equal ids win. Its outcome depends on the order of arrival;
+store, and lets the second of two equal ids win. Its outcome depends on the order of arrival;
 ours does not, as long as no two different updates of one key share an id.
 """
 
@@ -77,7 +76,7 @@ def parse_update(request: JsonRpcRequest) -> StoreUpdate:
 
 
 def publish_update(update: StoreUpdate, store_key: SymKey, *, iv: bytes) -> Publication:
-    """The message that tells every device of the account."""
+    """The message for every device of the account."""
     method = SET if isinstance(update, StoreSet) else DELETE
     return Publication(
         topic=store_key.topic,
@@ -89,9 +88,9 @@ def publish_update(update: StoreUpdate, store_key: SymKey, *, iv: bytes) -> Publ
 
 
 def next_id(now_id: int, last_id: int) -> int:
-    """The id of a local write: a peer's id from the future is overtaken by one.
+    """The id of a local write, above the last one even if that was from the future.
 
-    At the very top nothing is left to overtake with: the key is stuck, and says so.
+    After the greatest id that JavaScript can represent, the key can no longer be written.
     """
     update_id = max(now_id, last_id + 1)
     if update_id > MAX_SAFE_INTEGER:
