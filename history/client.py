@@ -129,7 +129,7 @@ def _page(
             direction,
             tuple(
                 _read_message(topic, each)
-                for each in take_list(members, "messages", longest=MAX_ELEMENTS)
+                for each in take_list(members, "messages", max_length=MAX_ELEMENTS)
             ),
             next_id if isinstance(next_id, str) and next_id else None,
         )
@@ -155,7 +155,9 @@ def _fetch(
 
 def _read_message(topic: str, value: JsonValue) -> ArchivedMessage:
     members = require_object(value, "archived message")
-    text = require_text(members.get("message"), "message", longest=MAX_MESSAGE_LENGTH)
+    text = require_text(
+        members.get("message"), "message", max_length=MAX_MESSAGE_LENGTH
+    )
     client_id = members.get("client_id")
     return ArchivedMessage(
         message_id=message_id(text),

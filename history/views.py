@@ -175,7 +175,7 @@ def _tags(body: JsonObject, name: str) -> set[str] | None:
     if body.get(name) is None:
         return None
     tags = set()
-    for tag in take_list(body, name, longest=settings.LIMITS.history_tags):
+    for tag in take_list(body, name, max_length=settings.LIMITS.history_tags):
         text = tag if isinstance(tag, str) else str(tag)
         if not _PATTERN.fullmatch(text) or ("*" not in text and int(text) > MAX_TAG):
             raise ProblemError(bad_request(f"malformed {name}", name))

@@ -107,16 +107,16 @@ def has_control_characters(text: str) -> bool:
     return not text.isprintable() and _CONTROL.search(text) is not None
 
 
-def plain_line(text: str, *, longest: int) -> str:
+def plain_line(text: str, *, max_length: int) -> str:
     """`text` cut and made one line, for what is shown or kept but not trusted."""
-    return _CONTROL.sub(" ", text[:longest])
+    return _CONTROL.sub(" ", text[:max_length])
 
 
-def shown_line(value: JsonValue, *, longest: int) -> str:
+def shown_line(value: JsonValue, *, max_length: int) -> str:
     """A text that is only shown: cut and made one line; anything but a text is empty."""
     if not isinstance(value, str):
         return ""
-    text = _LONE_SURROGATE.sub("\ufffd", value[:longest])
+    text = _LONE_SURROGATE.sub("\ufffd", value[:max_length])
     return _CONTROL.sub(" ", text).strip()
 
 
@@ -126,18 +126,18 @@ def require_object(value: JsonValue, what: str) -> JsonObject:
     return value
 
 
-def require_text(value: JsonValue, what: str, *, longest: int) -> str:
-    """A string of at most `longest` characters, without NUL: no database keeps that."""
+def require_text(value: JsonValue, what: str, *, max_length: int) -> str:
+    """A string of at most `max_length` characters, without NUL: no database keeps that."""
     if not isinstance(value, str) or "\x00" in value:
         raise malformed(what)
-    if len(value) > longest:
+    if len(value) > max_length:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{what} is too long")
     return value
 
 
-def require_line(value: JsonValue, what: str, *, longest: int) -> str:
+def require_line(value: JsonValue, what: str, *, max_length: int) -> str:
     """A string on one line, without control characters."""
-    text = require_text(value, what, longest=longest)
+    text = require_text(value, what, max_length=max_length)
     if has_control_characters(text):
         raise malformed(what)
     return text
@@ -147,35 +147,35 @@ def require_integer(
     value: JsonValue,
     what: str,
     *,
-    least: int = 0,
-    most: int = MAX_SAFE_INTEGER,
+    minimum: int = 0,
+    maximum: int = MAX_SAFE_INTEGER,
 ) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise malformed(what)
-    if not least <= value <= most:
+    if not minimum <= value <= maximum:
         raise malformed(what)
     return value
 
 
-def take_line(members: Mapping[str, JsonValue], name: str, *, longest: int) -> str:
-    return require_line(members.get(name), name, longest=longest)
+def take_line(members: Mapping[str, JsonValue], name: str, *, max_length: int) -> str:
+    return require_line(members.get(name), name, max_length=max_length)
 
 
 def take_optional_line(
-    members: Mapping[str, JsonValue], name: str, *, longest: int
+    members: Mapping[str, JsonValue], name: str, *, max_length: int
 ) -> str | None:
     value = members.get(name)
-    return None if value is None else require_line(value, name, longest=longest)
+    return None if value is None else require_line(value, name, max_length=max_length)
 
 
 def take_integer(
     members: Mapping[str, JsonValue],
     name: str,
     *,
-    least: int = 0,
-    most: int = MAX_SAFE_INTEGER,
+    minimum: int = 0,
+    maximum: int = MAX_SAFE_INTEGER,
 ) -> int:
-    return require_integer(members.get(name), name, least=least, most=most)
+    return require_integer(members.get(name), name, minimum=minimum, maximum=maximum)
 
 
 def take_object(members: Mapping[str, JsonValue], name: str) -> JsonObject:
@@ -183,11 +183,11 @@ def take_object(members: Mapping[str, JsonValue], name: str) -> JsonObject:
 
 
 def take_list(
-    members: Mapping[str, JsonValue], name: str, *, longest: int
+    members: Mapping[str, JsonValue], name: str, *, max_length: int
 ) -> list[JsonValue]:
     value = members.get(name)
     if not isinstance(value, list):
         raise malformed(name)
-    if len(value) > longest:
+    if len(value) > max_length:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, f"{name} is too long")
     return value

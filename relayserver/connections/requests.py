@@ -88,7 +88,7 @@ def publish(session: Session, answer: Answer, params: JsonObject) -> None:
 
 
 def batch_publish(session: Session, answer: Answer, params: JsonObject) -> None:
-    members = take_list(params, "messages", longest=MAX_BATCH)
+    members = take_list(params, "messages", max_length=MAX_BATCH)
     publications = BatchPublish.from_params(params).messages
     drafts = [
         _draft(

@@ -236,7 +236,7 @@ def _verify(row: Subscription, message: Inbound) -> str:
     vouching = identity.known_identity(auth.iss)
     if vouching is None:
         raise Refused("the signer is not known")
-    vouching.vouch_for(
+    vouching.verify_signer(
         auth.iss, AccountId.parse(row.account.address), now=clock.now_s()
     )
     return BY_WALLET

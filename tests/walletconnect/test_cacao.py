@@ -205,13 +205,13 @@ def test_what_we_cannot_check_is_refused_and_not_assumed_good():
 
 def test_it_vouches_for_one_key_and_one_account():
     cacao = signed()
-    cacao.vouch_for(W1.identity_key.did, W1.account, now=NOW)
+    cacao.verify_signer(W1.identity_key.did, W1.account, now=NOW)
     for did, account in (
         (WX.identity_key.did, W1.account),
         (W1.identity_key.did, BOB.account),
     ):
         with pytest.raises(RemoteProtocolError) as caught:
-            cacao.vouch_for(did, account, now=NOW)
+            cacao.verify_signer(did, account, now=NOW)
         assert caught.value.code is ErrorCode.MISMATCH
 
 

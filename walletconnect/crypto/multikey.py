@@ -18,9 +18,8 @@ ED25519: Final = b"\xed\x01"
 X25519: Final = b"\xec\x01"
 
 _KEY_LENGTH = 32
-_MAX_LENGTH = (
-    60  # 34 bytes take at most 47 base58 digits; refuse before the big division
-)
+# 34 bytes take at most 47 base58 digits; decoding costs the square of the length.
+_MAX_LENGTH = 60
 
 
 @lru_cache(maxsize=4096)

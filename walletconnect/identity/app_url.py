@@ -61,7 +61,9 @@ class AppUrl:
             host = normalize_host(parts.hostname or "")
         except ValueError as error:
             raise _malformed(str(error)) from None
-        path = _normalize_path(parts.path)
+        # RFC 3986, section 6.2.2: escapes are compared in upper case.
+        path = quote(parts.path, safe=_PATH_CHARACTERS)
+        path = _ESCAPE.sub(lambda match: match[0].upper(), path).rstrip("/")
         if {".", ".."} & set(unquote(path).split("/")):
             raise _malformed("its path has . or .. segments")
         host = f"[{host}]" if ":" in host else host
@@ -117,12 +119,6 @@ class AppUrl:
 
 def is_did_web(app: str) -> bool:
     return app.startswith(DID_WEB)
-
-
-def _normalize_path(path: str) -> str:
-    """RFC 3986, section 6.2.2."""
-    encoded = quote(path, safe=_PATH_CHARACTERS)
-    return _ESCAPE.sub(lambda match: match[0].upper(), encoded).rstrip("/")
 
 
 def _did_web_domain(did: str) -> str:

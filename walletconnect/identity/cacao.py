@@ -100,23 +100,27 @@ class CacaoPayload:
     @classmethod
     def from_value(cls, value: JsonValue) -> CacaoPayload:
         members = require_object(value, "cacao payload")
+        version = members.get("version")
+        if type(version) is int:
+            # Some builders write the number.
+            version = str(version)
         return cls(
-            iss=take_line(members, "iss", longest=_MAX_FIELD_LENGTH),
-            domain=take_line(members, "domain", longest=_MAX_FIELD_LENGTH),
-            aud=take_optional_line(members, "aud", longest=_MAX_FIELD_LENGTH) or "",
-            version=_read_version(members.get("version")),
-            nonce=take_line(members, "nonce", longest=_MAX_FIELD_LENGTH),
-            iat=take_line(members, "iat", longest=_MAX_FIELD_LENGTH),
+            iss=take_line(members, "iss", max_length=_MAX_FIELD_LENGTH),
+            domain=take_line(members, "domain", max_length=_MAX_FIELD_LENGTH),
+            aud=take_optional_line(members, "aud", max_length=_MAX_FIELD_LENGTH) or "",
+            version=require_line(version, "version", max_length=16),
+            nonce=take_line(members, "nonce", max_length=_MAX_FIELD_LENGTH),
+            iat=take_line(members, "iat", max_length=_MAX_FIELD_LENGTH),
             statement=take_optional_line(
-                members, "statement", longest=_MAX_FIELD_LENGTH
+                members, "statement", max_length=_MAX_FIELD_LENGTH
             ),
-            exp=take_optional_line(members, "exp", longest=_MAX_FIELD_LENGTH),
-            nbf=take_optional_line(members, "nbf", longest=_MAX_FIELD_LENGTH),
+            exp=take_optional_line(members, "exp", max_length=_MAX_FIELD_LENGTH),
+            nbf=take_optional_line(members, "nbf", max_length=_MAX_FIELD_LENGTH),
             request_id=take_optional_line(
-                members, "requestId", longest=_MAX_FIELD_LENGTH
+                members, "requestId", max_length=_MAX_FIELD_LENGTH
             ),
             resources=_read_resources(members.get("resources")),
-            uri=take_optional_line(members, "uri", longest=_MAX_FIELD_LENGTH),
+            uri=take_optional_line(members, "uri", max_length=_MAX_FIELD_LENGTH),
         )
 
     def to_value(self) -> JsonObject:
@@ -144,19 +148,14 @@ def _key_parameter(url: str) -> str:
         return ""
 
 
-def _read_version(value: JsonValue) -> str:
-    # Some builders write the number.
-    text = str(value) if type(value) is int else value
-    return require_line(text, "version", longest=16)
-
-
 def _read_resources(value: JsonValue) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > _MAX_RESOURCES:
         raise malformed("resources")
     return tuple(
-        require_line(each, "resource", longest=_MAX_RESOURCE_LENGTH) for each in value
+        require_line(each, "resource", max_length=_MAX_RESOURCE_LENGTH)
+        for each in value
     )
 
 
@@ -181,13 +180,13 @@ class Cacao:
         except TypeError:
             # Numbers or characters that no JSON text can carry.
             raise malformed("cacao") from None
-        require_text(text, "cacao", longest=_MAX_LENGTH)
+        require_text(text, "cacao", max_length=_MAX_LENGTH)
         signature = take_object(members, "s")
         return cls(
-            header=take_line(take_object(members, "h"), "t", longest=32),
+            header=take_line(take_object(members, "h"), "t", max_length=32),
             payload=CacaoPayload.from_value(members.get("p")),
-            signature_type=take_line(signature, "t", longest=32),
-            signature=take_line(signature, "s", longest=_MAX_FIELD_LENGTH),
+            signature_type=take_line(signature, "t", max_length=32),
+            signature=take_line(signature, "s", max_length=_MAX_FIELD_LENGTH),
             text=text,
         )
 
@@ -233,45 +232,29 @@ class Cacao:
 
         `domain`, `nonce` and `aud` are compared when given, as at a sign-in.
         """
-        self._verify_form()
-        expected = {
-            "domain": (domain, self.payload.domain),
-            "nonce": (nonce, self.payload.nonce),
-            "aud": (aud, self.payload.aud),
-        }
-        for name, (wanted, found) in expected.items():
-            if wanted is not None and wanted != found:
-                raise RemoteProtocolError(
-                    ErrorCode.MISMATCH, f"cacao {name} does not fit"
-                )
-        self._verify_times(now)
-        self._verify_signature()
-        return self.account
-
-    def vouch_for(self, did: str, account: AccountId, *, now: int) -> None:
-        """Raise unless this CACAO, verified now, authorizes `did` for `account`."""
-        if self.identity_key != did or not self.account.same_as(account):
-            raise RemoteProtocolError(
-                ErrorCode.MISMATCH, "cacao is not about this key and account"
-            )
-        self.verify(now=now)
-
-    def _verify_form(self) -> None:
+        payload = self.payload
         if self.header not in _HEADERS:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao header")
         if self.signature_type != _EIP191 or not self.account.is_ethereum:
             raise RemoteProtocolError(
                 ErrorCode.UNSUPPORTED, "unsupported cacao signature type"
             )
-        if self.payload.version != VERSION:
+        if payload.version != VERSION:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao version")
-        # Also where a URL hides it behind percent signs.
-        named = set(_DID_KEY.findall(unquote(dump_json(self.payload.to_value()))))
+        # Unquoted, because a URL could hide a second key behind percent-encoding.
+        named = set(_DID_KEY.findall(unquote(dump_json(payload.to_value()))))
         if named != {self.identity_key}:
             raise malformed("cacao: more than one did:key")
-
-    def _verify_times(self, now: int) -> None:
-        payload = self.payload
+        expected = {
+            "domain": (domain, payload.domain),
+            "nonce": (nonce, payload.nonce),
+            "aud": (aud, payload.aud),
+        }
+        for name, (wanted, found) in expected.items():
+            if wanted is not None and wanted != found:
+                raise RemoteProtocolError(
+                    ErrorCode.MISMATCH, f"cacao {name} does not fit"
+                )
         if _parse_time(payload.iat) > now + LEEWAY:
             raise RemoteProtocolError(
                 ErrorCode.CLOCK, "cacao is from the future: check the clock"
@@ -280,13 +263,19 @@ class Cacao:
             raise RemoteProtocolError(ErrorCode.EXPIRED, "cacao has expired")
         if payload.nbf is not None and _parse_time(payload.nbf) > now + LEEWAY:
             raise RemoteProtocolError(ErrorCode.CLOCK, "cacao is not valid yet")
-
-    def _verify_signature(self) -> None:
         address = self.account.address.lower()
-        for text in self.payload.signed_text.texts():
+        for text in payload.signed_text.texts():
             if recover_eip191(text, self.signature).lower() == address:
-                return
+                return self.account
         raise RemoteProtocolError(ErrorCode.UNAUTHENTIC, "signature does not fit")
+
+    def verify_signer(self, did: str, account: AccountId, *, now: int) -> None:
+        """Raise unless this CACAO, verified now, authorizes `did` for `account`."""
+        if self.identity_key != did or not self.account.same_as(account):
+            raise RemoteProtocolError(
+                ErrorCode.MISMATCH, "cacao is not about this key and account"
+            )
+        self.verify(now=now)
 
 
 def build_message(payload: CacaoPayload) -> str:

@@ -252,7 +252,12 @@ def _role_key(members: JsonObject, role: str, curve: str, *, position: int) -> b
     Methods of other curves are for other protocols and are ignored. A document without
     any such reference is read by position, as v0 clients read it.
     """
-    methods = _methods(members)
+    listed = members.get("verificationMethod")
+    methods = (
+        [each for each in listed if isinstance(each, dict)]
+        if isinstance(listed, list)
+        else []
+    )
     found = _referenced(members, role, methods)
     if not found:
         ours = [each for each in methods if _curve_of(each) in _MULTICODECS]
@@ -261,13 +266,6 @@ def _role_key(members: JsonObject, role: str, curve: str, *, position: int) -> b
         if _curve_of(method) == curve:
             return _public_key(method, curve)
     raise RemoteProtocolError(ErrorCode.MALFORMED, f"{role} names no {curve} key")
-
-
-def _methods(members: JsonObject) -> list[JsonObject]:
-    methods = members.get("verificationMethod")
-    if not isinstance(methods, list):
-        return []
-    return [each for each in methods if isinstance(each, dict)]
 
 
 def _referenced(
@@ -309,13 +307,12 @@ def _curve_of(method: JsonObject) -> str:
     multibase = method.get("publicKeyMultibase")
     for name, prefix in _MULTICODECS.items():
         # Every key of a curve begins with the same four characters (did:key, 3.1).
-        if isinstance(multibase, str) and multibase[:4] == _multibase_start(prefix):
+        if (
+            isinstance(multibase, str)
+            and multibase[:4] == encode_multikey(bytes(32), prefix)[:4]
+        ):
             return name
     return ""
-
-
-def _multibase_start(prefix: bytes) -> str:
-    return encode_multikey(bytes(32), prefix)[:4]
 
 
 def _public_key(method: JsonObject, curve: str) -> bytes:

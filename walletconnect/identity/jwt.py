@@ -89,7 +89,7 @@ class DidJwt:
     def iss(self) -> str:
         # Looked up in the database before it is verified, so it must be storable text.
         return require_line(
-            self.claims.get("iss"), "claim iss", longest=_MAX_ISS_LENGTH
+            self.claims.get("iss"), "claim iss", max_length=_MAX_ISS_LENGTH
         )
 
     @property
@@ -120,7 +120,8 @@ class DidJwt:
         What is None is not checked; then the caller must check that claim itself.
         `ksu` is the allow-list of key servers.
         """
-        self._verify_signature()
+        signed = self.text[: self.text.rindex(".")].encode("ascii")
+        verify_ed25519(public_key_of(self.iss), self.signature, signed)
         expected = {"act": act, "iss": iss, "aud": aud, "sub": sub, "app": app}
         for name, value in expected.items():
             if value is not None and self.claims.get(name) != value:
@@ -131,15 +132,6 @@ class DidJwt:
             isinstance(keys_server, str) and keys_server in ksu
         ):
             raise _mismatch("ksu")
-        self._verify_times(now=now, max_life=max_life, times=times)
-        return self
-
-    def _verify_signature(self) -> None:
-        public_key = public_key_of(self.iss)
-        signed = self.text[: self.text.rindex(".")].encode("ascii")
-        verify_ed25519(public_key, self.signature, signed)
-
-    def _verify_times(self, *, now: int, max_life: int, times: Times) -> None:
         iat = self._time_claim("iat", times)
         exp = self._time_claim("exp", times)
         if exp < now - LEEWAY:
@@ -150,6 +142,7 @@ class DidJwt:
             )
         if not 0 <= exp - iat <= max_life:
             raise RemoteProtocolError(ErrorCode.MALFORMED, "did-jwt lives too long")
+        return self
 
     def _time_claim(self, name: str, times: Times) -> int:
         value = self.claims.get(name)

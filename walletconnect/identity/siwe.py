@@ -49,7 +49,10 @@ class SignedText:
 
     def build(self, *, empty_line: bool = True) -> str:
         """The text; with `empty_line`, an empty statement has a line of its own."""
-        statement = self._with_recap()
+        statement = self.statement
+        recap = recap_of(self.resources)
+        if recap is not None and _RECAP_SENTENCE not in (statement or ""):
+            statement = f"{statement} {recap.sentence}" if statement else recap.sentence
         lines = [
             f"{self.domain} wants you to sign in with your Ethereum account:",
             self.account.address,
@@ -84,13 +87,6 @@ class SignedText:
             # Builders from 2.12 on write the heading of an empty list.
             candidates += [f"{text}\nResources:" for text in tuple(candidates)]
         return tuple(dict.fromkeys(candidates))
-
-    def _with_recap(self) -> str | None:
-        recap = recap_of(self.resources)
-        if recap is None or _RECAP_SENTENCE in (self.statement or ""):
-            return self.statement
-        sentence = recap.sentence
-        return f"{self.statement} {sentence}" if self.statement else sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,13 @@ def normalize_host(host: str) -> str:
     Lower case, punycode, no dot at the end; IP addresses in their shortest form.
     """
     if ":" in host:
-        return _ipv6(host)
+        try:
+            # A zone ("%eth0") names an interface of one machine only.
+            if "%" in host:
+                raise ValueError
+            return str(ipaddress.IPv6Address(host))
+        except ValueError:
+            raise ValueError("the host is not a valid IPv6 address") from None
     name = host.lower()
     if not name.isascii():
         try:
@@ -62,13 +68,3 @@ def _check_label(label: str) -> None:
             "a label of the host name has characters other than letters, digits and "
             "hyphens, or a hyphen at an end"
         )
-
-
-def _ipv6(host: str) -> str:
-    # A zone ("%eth0") means something on one machine only.
-    try:
-        if "%" in host:
-            raise ValueError
-        return str(ipaddress.IPv6Address(host))
-    except ValueError:
-        raise ValueError("the host is not a valid IPv6 address") from None

@@ -81,14 +81,14 @@ def _read_ids(value: JsonValue) -> tuple[str, ...]:
 
 
 def _read_time(value: JsonValue) -> int:
-    return require_integer(value, "claim time", most=MAX_SAFE_INTEGER)
+    return require_integer(value, "claim time", maximum=MAX_SAFE_INTEGER)
 
 
-def _read_line(value: JsonValue, longest: int = MAX_URL_LENGTH) -> str:
+def _read_line(value: JsonValue, max_length: int = MAX_URL_LENGTH) -> str:
     # Seven of these per token: no detour through the general readers.
-    if isinstance(value, str) and len(value) <= longest and value.isprintable():
+    if isinstance(value, str) and len(value) <= max_length and value.isprintable():
         return value
-    return require_line(value, "claim", longest=longest)
+    return require_line(value, "claim", max_length=max_length)
 
 
 def _read_object(value: JsonValue) -> JsonObject:
@@ -109,8 +109,8 @@ _READERS: Final[dict[str, Callable[[JsonValue], object]]] = {
     "aud": _read_line,
     "sub": _read_line,
     "ksu": _read_line,
-    "app": partial(_read_line, longest=_MAX_APP_LENGTH),
-    "mjv": partial(_read_line, longest=_MAX_VERSION_LENGTH),
+    "app": partial(_read_line, max_length=_MAX_APP_LENGTH),
+    "mjv": partial(_read_line, max_length=_MAX_VERSION_LENGTH),
     "scp": _read_scope,
     "msg": _read_object,
     "sbs": _read_subscriptions,
@@ -152,7 +152,7 @@ class Claims:
     """What all acts share. `mjv` is None in v0, "1" in the last released client of v1."""
 
     act: ClassVar[str]
-    # The longest that any released client or server gives this token, in seconds.
+    # The max_length that any released client or server gives this token, in seconds.
     max_life: ClassVar[int] = THIRTY_DAYS
     # Claims that are written as null when they are None; others are left out.
     nullable: ClassVar[frozenset[str]] = frozenset()

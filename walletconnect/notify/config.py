@@ -53,7 +53,14 @@ class NotifyConfig:
         listed = members.get("types")
         if not isinstance(listed, list) or not listed:
             raise RemoteProtocolError(ErrorCode.MALFORMED, "types lists nothing")
-        types = _read_types(listed)
+        by_name: dict[str, NotificationType] = {}
+        for each in listed:
+            try:
+                offered = NotificationType.from_value(each)
+            except RemoteProtocolError:
+                continue
+            by_name.setdefault(offered.scope_name, offered)
+        types = tuple(by_name.values())
         if not types:
             raise RemoteProtocolError(
                 ErrorCode.MALFORMED, "types lists none with a usable name"
@@ -61,8 +68,10 @@ class NotifyConfig:
         last_modified = members.get("lastModified")
         return cls(
             types=types[:MAX_TYPES],
-            name=shown_line(members.get("name"), longest=MAX_NAME_LENGTH),
-            description=shown_line(members.get("description"), longest=MAX_TEXT_LENGTH),
+            name=shown_line(members.get("name"), max_length=MAX_NAME_LENGTH),
+            description=shown_line(
+                members.get("description"), max_length=MAX_TEXT_LENGTH
+            ),
             icons=read_icons(members.get("icons")),
             last_modified=last_modified if type(last_modified) is int else 0,
             left_out=len(listed) - len(types[:MAX_TYPES]),
@@ -89,14 +98,3 @@ class NotifyConfig:
             "icons": list(self.icons),
             "types": types,
         }
-
-
-def _read_types(values: list[JsonValue]) -> tuple[NotificationType, ...]:
-    types: dict[str, NotificationType] = {}
-    for value in values:
-        try:
-            offered = NotificationType.from_value(value)
-        except RemoteProtocolError:
-            continue
-        types.setdefault(offered.scope_name, offered)
-    return tuple(types.values())

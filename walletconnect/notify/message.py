@@ -263,7 +263,7 @@ def read_receipt(
     jwt.verify(now=now, act=kind.act, max_life=kind.max_life, aud=dapp.key.did)
     auth = kind.from_claims(jwt.claims)
     require_app(auth.app, str(dapp.url))
-    identity.vouch_for(auth.iss, account, now=now)
+    identity.verify_signer(auth.iss, account, now=now)
     if answer.id is None:
         raise LocalProtocolError("a result always has an id")
     message_hash = auth.sub if isinstance(auth, ReceiptAuth) else None

@@ -125,7 +125,7 @@ def read_auth(
         account = dialect.deleting_account(auth.sub, identity)
     else:
         account = auth.account
-    identity.vouch_for(auth.iss, account, now=now)
+    identity.verify_signer(auth.iss, account, now=now)
     dialect.require_authorization(identity, auth.app)
     return auth, account
 

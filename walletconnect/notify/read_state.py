@@ -59,7 +59,7 @@ def _read(
     auth = act.read(token, now=now, aud=dapp.key.did, ksu=dapp.allowed_keys_servers)
     require_app(auth.app, str(dapp.url))
     require_account(auth.account, account)
-    identity.vouch_for(auth.iss, account, now=now)
+    identity.verify_signer(auth.iss, account, now=now)
     dialect_of(auth.app).require_authorization(identity, auth.app)
     return auth
 

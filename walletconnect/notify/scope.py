@@ -72,10 +72,12 @@ class NotificationType:
         scope_name = require_scope_name(type_id or members.get("name"))
         # Where `name` repeats the id for v0 clients (`NotifyConfig`).
         title = members.get("displayName") or members.get("name")
-        title = shown_line(title, longest=MAX_NAME_LENGTH)
+        title = shown_line(title, max_length=MAX_NAME_LENGTH)
         return cls(
             name=scope_name if type_id is None else title or scope_name,
-            description=shown_line(members.get("description"), longest=MAX_TEXT_LENGTH),
+            description=shown_line(
+                members.get("description"), max_length=MAX_TEXT_LENGTH
+            ),
             id=None if type_id is None else scope_name,
         )
 
@@ -141,7 +143,19 @@ class ScopeMap:
         members = require_object(value, "scope")
         if len(members) > MAX_TYPES:
             raise RemoteProtocolError(ErrorCode.TOO_LARGE, "scope is too long")
-        return cls(tuple(_read_setting(*item) for item in members.items()))
+        settings: list[ScopeSetting] = []
+        for name, setting in members.items():
+            setting = require_object(setting, "scope setting")
+            enabled = setting.get("enabled")
+            if not isinstance(enabled, bool):
+                raise malformed("scope setting")
+            description = shown_line(
+                setting.get("description"), max_length=MAX_TEXT_LENGTH
+            )
+            settings.append(
+                ScopeSetting(require_scope_name(name), description, enabled=enabled)
+            )
+        return cls(tuple(settings))
 
     def to_value(self) -> JsonObject:
         return {
@@ -151,15 +165,3 @@ class ScopeMap:
             }
             for setting in self.settings
         }
-
-
-def _read_setting(name: str, value: JsonValue) -> ScopeSetting:
-    members = require_object(value, "scope setting")
-    enabled = members.get("enabled")
-    if not isinstance(enabled, bool):
-        raise malformed("scope setting")
-    return ScopeSetting(
-        name=require_scope_name(name),
-        description=shown_line(members.get("description"), longest=MAX_TEXT_LENGTH),
-        enabled=enabled,
-    )

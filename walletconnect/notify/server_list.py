@@ -81,10 +81,18 @@ def compare_list(
     confirmed: list[Topic] = []
     for topic, entry in reversed(listed.items()):
         here = by_topic.get(topic)
+        is_alive = now < entry.expiry <= now + _MAX_LIFE
         if here is None or not here.is_active:
-            if _is_alive(entry, now) and _may_join(here, server_list.iat):
+            deleted_at = here.deleted_at if here is not None else None
+            is_newer = (
+                deleted_at is None or server_list.iat >= deleted_at + _DELETE_GRACE
+            )
+            if is_alive and is_newer:
                 added.append(entry)
-        elif _is_alive(entry, now) and _differs(entry, here):
+        elif is_alive and (
+            frozenset(entry.scope) != here.enabled
+            or not same_life(entry.expiry, here.expiry)
+        ):
             changed.append(entry)
         elif not here.is_listed:
             confirmed.append(topic)
@@ -94,22 +102,6 @@ def compare_list(
         if each.is_active and each.is_listed and each.topic not in listed
     )
     return ListChanges(tuple(added), tuple(changed), tuple(confirmed), tuple(removed))
-
-
-def _is_alive(entry: ServerSubscription, now: int) -> bool:
-    return now < entry.expiry <= now + _MAX_LIFE
-
-
-def _may_join(here: KnownSubscription | None, listed_at: int) -> bool:
-    if here is None or here.deleted_at is None:
-        return True
-    return listed_at >= here.deleted_at + _DELETE_GRACE
-
-
-def _differs(entry: ServerSubscription, here: KnownSubscription) -> bool:
-    return frozenset(entry.scope) != here.enabled or not same_life(
-        entry.expiry, here.expiry
-    )
 
 
 def same_life(expiry: int, other: int) -> bool:

@@ -37,18 +37,20 @@ class ServerSubscription:
     @classmethod
     def from_value(cls, value: JsonValue) -> ServerSubscription:
         members = require_object(value, "sbs")
-        key = take_line(members, "appAuthenticationKey", longest=MAX_URL_LENGTH)
+        key = take_line(members, "appAuthenticationKey", max_length=MAX_URL_LENGTH)
         public_key_of(key)
-        scope = take_list(members, "scope", longest=MAX_TYPES)
+        scope = take_list(members, "scope", max_length=MAX_TYPES)
         unread = members.get("unreadNotificationCount", 0)
         return cls(
-            app_domain=take_line(members, "appDomain", longest=MAX_URL_LENGTH),
+            app_domain=take_line(members, "appDomain", max_length=MAX_URL_LENGTH),
             app_authentication_key=key,
             sym_key=SymKey.from_hex(members.get("symKey")),
             account=AccountId.parse(members.get("account")),
             scope=tuple(require_scope_name(name) for name in scope),
             expiry=take_integer(members, "expiry"),
-            unread_notification_count=require_integer(unread, "sbs", most=_MAX_UNREAD),
+            unread_notification_count=require_integer(
+                unread, "sbs", maximum=_MAX_UNREAD
+            ),
         )
 
     def to_value(self) -> JsonObject:

@@ -67,11 +67,11 @@ class Metadata:
             raise malformed("description")
         return cls(
             name=shown_line(
-                require_text(members.get("name"), "name", longest=MAX_URL_LENGTH),
-                longest=MAX_NAME_LENGTH,
+                require_text(members.get("name"), "name", max_length=MAX_URL_LENGTH),
+                max_length=MAX_NAME_LENGTH,
             ),
-            description=shown_line(description, longest=MAX_TEXT_LENGTH),
-            url=take_line(members, "url", longest=MAX_URL_LENGTH),
+            description=shown_line(description, max_length=MAX_TEXT_LENGTH),
+            url=take_line(members, "url", max_length=MAX_URL_LENGTH),
             icons=read_icons(members.get("icons")),
             redirect_native=_optional_link(links.get("native")),
             redirect_universal=_optional_link(links.get("universal")),
@@ -99,7 +99,9 @@ def read_icons(value: JsonValue) -> tuple[str, ...]:
 
 
 def _is_link(value: JsonValue) -> TypeGuard[str]:
-    return isinstance(value, str) and shown_line(value, longest=MAX_URL_LENGTH) == value
+    return (
+        isinstance(value, str) and shown_line(value, max_length=MAX_URL_LENGTH) == value
+    )
 
 
 def _optional_link(value: JsonValue) -> str | None:
@@ -162,7 +164,7 @@ class NotifySubscription:
             account=AccountId.parse(members.get("account")),
             metadata=Metadata.from_value(members.get("metadata")),
             scope=ScopeMap.from_value(members.get("scope")),
-            expiry=take_integer(members, "expiry", least=1, most=_MAX_EXPIRY),
+            expiry=take_integer(members, "expiry", minimum=1, maximum=_MAX_EXPIRY),
             sym_key=sym_key,
         )
 
@@ -220,11 +222,11 @@ class NotifyMessage:
             "icon": (self.icon, 0, _MAX_LINK_LENGTH),
             "url": (self.url, 0, _MAX_LINK_LENGTH),
         }
-        for name, (text, least, most) in limits.items():
-            if not least <= len(text) <= most:
+        for name, (text, minimum, maximum) in limits.items():
+            if not minimum <= len(text) <= maximum:
                 raise RemoteProtocolError(
-                    ErrorCode.TOO_LARGE if len(text) > most else ErrorCode.MALFORMED,
-                    f"{name} must have {least} to {most} characters",
+                    ErrorCode.TOO_LARGE if len(text) > maximum else ErrorCode.MALFORMED,
+                    f"{name} must have {minimum} to {maximum} characters",
                 )
         if has_control_characters(self.title + self.icon + self.url):
             raise malformed("title, icon or url")
@@ -270,6 +272,6 @@ class NotifyMessage:
         }
 
 
-def _lenient(members: JsonObject, name: str, longest: int) -> str:
+def _lenient(members: JsonObject, name: str, max_length: int) -> str:
     value = members.get(name)
-    return value[:longest].replace("\x00", "") if isinstance(value, str) else ""
+    return value[:max_length].replace("\x00", "") if isinstance(value, str) else ""

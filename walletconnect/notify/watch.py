@@ -184,7 +184,7 @@ def answer_watch(
         aud=server.key.did,
         ksu=server.allowed_keys_servers,
     )
-    identity.vouch_for(auth.iss, auth.account, now=now)
+    identity.verify_signer(auth.iss, auth.account, now=now)
     domain = None
     if auth.app is not None:
         if not is_did_web(auth.app):

@@ -51,7 +51,7 @@ class Publication:
         return cls(
             topic=parse_topic(params.get("topic")),
             message=message,
-            tag=0 if tag is None else take_integer(params, "tag", most=_MAX_TAG),
+            tag=0 if tag is None else take_integer(params, "tag", maximum=_MAX_TAG),
             ttl=require_ttl(params.get("ttl")),
             prompt=params.get("prompt") is True,
         )

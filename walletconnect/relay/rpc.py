@@ -85,7 +85,12 @@ def parse(text: str | bytes) -> JsonRpcPayload:
     if members.get("jsonrpc") != "2.0":
         raise _fault("JSON-RPC version", rpc_id)
     if "method" in members and rpc_id is not None:
-        return _read_request(rpc_id, members)
+        method, params = members["method"], members.get("params", {})
+        if not isinstance(method, str) or len(method) > _MAX_METHOD_LENGTH:
+            raise _fault("JSON-RPC method", rpc_id)
+        if not isinstance(params, dict):
+            raise _fault("JSON-RPC params", rpc_id)
+        return JsonRpcRequest(rpc_id, method, params)
     if "error" in members:
         return _read_error(rpc_id, members["error"])
     if "result" in members and rpc_id is not None:
@@ -111,16 +116,6 @@ def _read_id(value: JsonValue) -> RpcId | None:
     return None
 
 
-def _read_request(rpc_id: RpcId, members: JsonObject) -> JsonRpcRequest:
-    method = members["method"]
-    params = members.get("params", {})
-    if not isinstance(method, str) or len(method) > _MAX_METHOD_LENGTH:
-        raise _fault("JSON-RPC method", rpc_id)
-    if not isinstance(params, dict):
-        raise _fault("JSON-RPC params", rpc_id)
-    return JsonRpcRequest(rpc_id, method, params)
-
-
 def _read_error(rpc_id: RpcId | None, error: JsonValue) -> JsonRpcError:
     if not isinstance(error, dict):
         raise _fault("JSON-RPC error", rpc_id)
@@ -129,7 +124,7 @@ def _read_error(rpc_id: RpcId | None, error: JsonValue) -> JsonRpcError:
     if not isinstance(code, int) or isinstance(code, bool):
         raise _fault("JSON-RPC error", rpc_id)
     reason = message if isinstance(message, str) else ""
-    return JsonRpcError(rpc_id, code, plain_line(reason, longest=_MAX_REASON_LENGTH))
+    return JsonRpcError(rpc_id, code, plain_line(reason, max_length=_MAX_REASON_LENGTH))
 
 
 def _fault(what: str, rpc_id: RpcId | None) -> RemoteProtocolError:

@@ -84,16 +84,15 @@ def _name_slices(store_name: str) -> list[str]:
 
 def _derivation_path(store_name: str) -> tuple[int, ...]:
     """The BIP-32 path of a store; from 2**31 on an index is hardened."""
-    return (*_PATH_HEAD, *(_slice_value(each) for each in _name_slices(store_name)))
-
-
-def _slice_value(piece: str) -> int:
-    # A slice may cut a surrogate pair; JavaScript then writes the replacement character.
-    text = piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    value = int.from_bytes(text.encode(), "big")
-    if value >= 2**32:
-        raise LocalProtocolError("four letters of a store name exceed 32 bits")
-    return value
+    path = [*_PATH_HEAD]
+    for piece in _name_slices(store_name):
+        # A slice may cut a surrogate pair, which JavaScript replaces by U+FFFD.
+        text = piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        value = int.from_bytes(text.encode(), "big")
+        if value >= 2**32:
+            raise LocalProtocolError("four letters of a store name exceed 32 bits")
+        path.append(value)
+    return tuple(path)
 
 
 def derive_store_keys(signature: str, store_names: Iterable[str]) -> dict[str, SymKey]:

@@ -63,14 +63,14 @@ StoreUpdate: TypeAlias = StoreSet | StoreDelete
 
 def parse_update(request: JsonRpcRequest) -> StoreUpdate:
     """The update in a request from a store topic."""
-    update_id = require_integer(request.id, "id", least=1)
-    key = require_text(request.params.get("key"), "key", longest=MAX_KEY_LENGTH)
+    update_id = require_integer(request.id, "id", minimum=1)
+    key = require_text(request.params.get("key"), "key", max_length=MAX_KEY_LENGTH)
     if request.method == DELETE.name:
         return StoreDelete(key, update_id)
     if request.method != SET.name:
         raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown method")
     value = require_text(
-        request.params.get("value"), "value", longest=_MAX_VALUE_LENGTH
+        request.params.get("value"), "value", max_length=_MAX_VALUE_LENGTH
     )
     return StoreSet(key, value, update_id)
 
