@@ -91,6 +91,20 @@ def test_the_later_generation_works_unchanged(
     ]
 
 
+def test_registrations_of_the_later_generation_work_unchanged(
+    scenario: Callable[..., Scenario], dapp: OwnDapp, owner: BrowserDevice
+) -> None:
+    other = owner.make_dapp(
+        "another dapp of 1.4.1", {"alerts": "Something urgent", "news": "News"}
+    )
+    running = scenario("later-registrations", dapp=dapp, other_dapp=other)
+    assert running.finish() == [
+        "limited clients see what they may manage",
+        "a scope without types",
+        "unregister, and register anew",
+    ]
+
+
 def test_two_wallets_and_a_browser_device_are_one_account(
     scenario: Callable[..., Scenario], dapp: OwnDapp, system: System
 ) -> None:

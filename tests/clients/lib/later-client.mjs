@@ -20,8 +20,8 @@ axios.interceptors.request.use((config) => ({
 export const WALLET_DOMAIN = "wallet.example.org";
 
 export class LaterClient {
-  /** Starts a client for `key`: registered for all apps, watching. */
-  static async start(key) {
+  /** Starts a client for `key`, registered and watching: for all apps, or for `domain` only. */
+  static async start(key, { domain = WALLET_DOMAIN, allApps = true } = {}) {
     const later = new LaterClient(key);
     later.client = await NotifyClient.init({
       core: makeCore("2.12"),
@@ -30,13 +30,20 @@ export class LaterClient {
       logger: process.env.CLIENT_LOG ?? "silent",
     });
     later.client.notifyServerUrl = new URL(servers.cast).origin;
-    const request = { account: key.account, domain: WALLET_DOMAIN, allApps: true };
-    const { message, registerParams } = await later.client.prepareRegistration(request);
     later.client.on("notify_message", (event) => later.received.push(event.params.message));
     later.client.on("notify_subscriptions_changed", () => (later.lists += 1));
-    await later.client.register({ registerParams, signature: await key.sign(message) });
-    await until("the first watch answer", () => later.client.hasFinishedInitialLoad());
+    await later.register({ domain, allApps });
+    // `hasFinishedInitialLoad` is true before a first registration, too.
+    await until("the first watch answer", () => later.lists > 0);
     return later;
+  }
+
+  /** Registers an identity key, and watches; the public key in hex. */
+  async register({ domain = WALLET_DOMAIN, allApps = true } = {}) {
+    const request = { account: this.key.account, domain, allApps };
+    const { message, registerParams } = await this.client.prepareRegistration(request);
+    const signature = await this.key.sign(message);
+    return this.client.register({ registerParams, signature });
   }
 
   constructor(key) {
