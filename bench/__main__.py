@@ -12,6 +12,7 @@ from bench.report import Report
 # Each module has ``run(report, seconds)``, which adds its rows to the report in about that
 # time and starts the services that it needs (``bench.environment``).
 MODULES = {
+    "start": "bench.start",
     "sync": "bench.sync",
     "relay": "bench.relay",
     "append": "bench.append",
