@@ -49,7 +49,7 @@ class Wallet:
         return Cacao.signed(payload, signature)
 
     def allowing(self, statement: str, domain: str = "dapp.example.org") -> Cacao:
-        """The CACAO of a wallet of the later generation: its statement permits."""
+        """The CACAO of a v1 wallet, whose statement is a permission."""
         made = replace(self.cacao.payload, statement=statement, domain=domain)
         return self.sign(made)
 

@@ -27,11 +27,11 @@ from walletconnect.identity.cacao import (
 )
 
 VECTORS = load("cacao")
-LATER = 1_800_000_000
+CHECKED_AT = 1_800_000_000
 IDENTITY = VECTORS["identity"]["did"]
 RECAP_CASE = VECTORS["cases"][6]
 
-# What the vectors say about each negative; the two "accept" were signed by the account.
+# The verdict of the vectors on each negative; the two "accept" were signed by the account.
 ACCEPTED = {
     "unknown header type": "accepting it is harmless",
     "signature without 0x": "accept",
@@ -44,7 +44,7 @@ def test_it_verifies_every_released_cacao(case):
     cacao = Cacao.from_value(case["cacao"])
     assert build_message(cacao.payload) == case["message"]
     assert hash_text(build_message(cacao.payload)) == case["message_utf8_sha256"]
-    assert str(cacao.verify(now=LATER)) == case["account"]
+    assert str(cacao.verify(now=CHECKED_AT)) == case["account"]
     assert cacao.identity_key == IDENTITY
     private_key = bytes.fromhex(case["eth_private_key"][2:])
     assert (
@@ -54,7 +54,7 @@ def test_it_verifies_every_released_cacao(case):
 
 
 @pytest.mark.parametrize("case", cases(VECTORS))
-def test_it_serves_a_cacao_field_for_field_as_it_came(case):
+def test_a_cacao_is_served_unchanged(case):
     assert Cacao.from_value(case["cacao"]).to_value() == case["cacao"]
     text = json.dumps(case["cacao"])
     assert Cacao.from_json(text).to_value() == json.loads(text)
@@ -63,28 +63,28 @@ def test_it_serves_a_cacao_field_for_field_as_it_came(case):
 @pytest.mark.parametrize("case", cases(VECTORS))
 def test_it_accepts_the_text_of_every_other_builder(case):
     private_key = bytes.fromhex(case["eth_private_key"][2:])
-    for builder, told in case["other_builders_same_text"].items():
-        text = case["message"] if told is True else told
+    for builder, other_text in case["other_builders_same_text"].items():
+        text = case["message"] if other_text is True else other_text
         value = copy.deepcopy(case["cacao"])
         value["s"]["s"] = sign_eip191(text, private_key)
         cacao = Cacao.from_value(value)
-        if case is RECAP_CASE and told is not True:
+        if case is RECAP_CASE and other_text is not True:
             # A builder of 2023 would hide what the recap grants.
             with pytest.raises(RemoteProtocolError):
-                cacao.verify(now=LATER)
+                cacao.verify(now=CHECKED_AT)
         else:
-            assert str(cacao.verify(now=LATER)) == case["account"], builder
+            assert str(cacao.verify(now=CHECKED_AT)) == case["account"], builder
 
 
 @pytest.mark.parametrize("case", cases(VECTORS, "negative"))
 def test_it_refuses_what_a_server_must_refuse(case):
     if case["name"] in ACCEPTED:
         assert ACCEPTED[case["name"]] in case["server_must"]
-        Cacao.from_value(case["cacao"]).verify(now=LATER)
+        Cacao.from_value(case["cacao"]).verify(now=CHECKED_AT)
         return
     assert case["server_must"] == "reject"
     with pytest.raises(RemoteProtocolError):
-        Cacao.from_value(case["cacao"]).verify(now=LATER)
+        Cacao.from_value(case["cacao"]).verify(now=CHECKED_AT)
 
 
 def payload(**changes) -> CacaoPayload:
@@ -142,7 +142,7 @@ def test_no_field_may_hold_a_control_character(field, letter):
         signed(**{field: f"a{letter}b"})
 
 
-def test_the_cacao_names_exactly_one_key():
+def test_the_cacao_has_exactly_one_key():
     for field in ("statement", "domain", "request_id"):
         assert refusal(signed(**{field: WX.identity_key.did})) is ErrorCode.MALFORMED
     hidden = "https://x.example/?k=did%3Akey%3A" + WX.identity_key.did[8:]
@@ -167,7 +167,7 @@ def test_the_key_is_in_the_first_place_that_holds_one():
         assert cacao.verify(now=NOW) == W1.account
 
 
-def test_a_key_that_is_only_nearly_a_did_is_none():
+def test_a_key_that_is_not_a_canonical_did_is_not_found():
     bent = W1.identity_key.did[:-1] + "0"
     with pytest.raises(RemoteProtocolError):
         signed(resources=(bent,)).verify(now=NOW)
@@ -195,7 +195,7 @@ def test_its_times_are_checked(changes, now, code):
         assert refusal(signed(**changes), now=now) is code
 
 
-def test_what_we_cannot_check_is_refused_and_not_assumed_good():
+def test_unsupported_forms_are_refused():
     assert refusal(replace(signed(), signature_type="eip1271")) is ErrorCode.UNSUPPORTED
     assert refusal(replace(signed(), header="other")) is ErrorCode.UNSUPPORTED
     assert refusal(signed(version="2")) is ErrorCode.UNSUPPORTED
@@ -203,7 +203,7 @@ def test_what_we_cannot_check_is_refused_and_not_assumed_good():
     assert refusal(signed(iss=solana)) is ErrorCode.UNSUPPORTED
 
 
-def test_it_vouches_for_one_key_and_one_account():
+def test_verify_signer_accepts_one_key_and_one_account():
     cacao = signed()
     cacao.verify_signer(W1.identity_key.did, W1.account, now=NOW)
     for did, account in (
@@ -229,7 +229,7 @@ def test_a_changed_field_breaks_the_signature():
         assert refusal(cacao) is ErrorCode.UNAUTHENTIC, field
 
 
-def test_the_account_may_be_spelled_in_lower_case():
+def test_the_account_may_be_in_lower_case():
     assert signed(iss=W1.account.did.lower()).verify(now=NOW).same_as(W1.account)
 
 
@@ -256,12 +256,12 @@ def test_times_of_javascript_and_of_rust_are_read():
         ),
     )
 )
-def test_rubbish_is_refused_in_one_way(value):
+def test_arbitrary_input_is_refused_with_one_error(value):
     with pytest.raises(RemoteProtocolError):
         Cacao.from_value(value)
 
 
-# --- what the later generation reads out of it ---
+# --- permissions (v1) ---
 
 
 def recap(*actions: str) -> str:
@@ -321,7 +321,7 @@ def test_a_recap_that_the_text_hides_permits_nothing():
     assert not authorization_of(cacao).allows("dapp.example.org")
 
 
-def test_several_grants_are_told_in_the_clients_words():
+def test_several_grants_are_described_as_the_client_does():
     text = build_message(granting("b-notifications", "a-notifications").payload)
     assert (
         "(1) 'manage': 'a-notifications', 'b-notifications' for "

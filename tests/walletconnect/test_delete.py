@@ -60,7 +60,7 @@ def refusal(*args, **changes) -> ErrorCode:
     return caught.value.code
 
 
-def test_the_account_leaves_and_its_devices_learn_it_from_the_store():
+def test_a_delete_is_published_and_put_into_the_store():
     asked = ask()
     assert asked.store_delete == StoreDelete(SUBSCRIPTION.topic, 8)
     assert (asked.publish.topic, asked.publish.tag) == (SUBSCRIPTION.topic, 4004)
@@ -73,7 +73,7 @@ def test_the_account_leaves_and_its_devices_learn_it_from_the_store():
     assert (auth.sub, auth.aud) == (HASH, W1.identity_key.did)
 
 
-def test_the_account_may_leave_in_the_words_of_the_later_generation():
+def test_a_delete_may_be_requested_in_v1():
     request = arrived(ask(dialect=V1).publish, SUBSCRIPTION.sym_key)
     auth = DeleteAuth.read(request.params["deleteAuth"], now=NOW)
     assert (auth.app, auth.sub) == ("did:web:dapp.example.org", W1.account.did)
@@ -96,7 +96,7 @@ def request_with(key=W1.identity_key, **changes) -> JsonRpcRequest:
     return JsonRpcRequest(REQUEST_ID, DELETE.name, {"deleteAuth": token})
 
 
-def test_any_reason_will_do_for_any_device_of_the_account():
+def test_a_v0_delete_may_have_any_reason_and_device():
     answer(request_with())
     answer(request_with(WX.identity_key), identity=WX.cacao)
     answer(request_with(sub=""))
@@ -118,7 +118,7 @@ def test_bob_cannot_end_alices_subscription():
         {"ksu": "https://x"},
     ],
 )
-def test_the_server_refuses_what_is_meant_for_another_dapp(changes):
+def test_the_server_refuses_a_delete_for_another_dapp(changes):
     assert refusal(request_with(**changes)) is ErrorCode.MISMATCH
 
 
@@ -127,14 +127,14 @@ def test_a_delete_older_than_the_last_request_is_refused():
     assert refusal(last_iat=NOW + 1) is ErrorCode.OUTDATED
 
 
-def test_the_later_generation_names_the_account_and_is_told_what_remains():
-    later = {"app": "did:web:dapp.example.org", "mjv": "1"}
+def test_a_v1_delete_names_the_account_and_is_answered_with_the_remaining_list():
+    v1 = {"app": "did:web:dapp.example.org", "mjv": "1"}
     answered = answer(
-        request_with(sub=W1.account.did, **later),
+        request_with(sub=W1.account.did, **v1),
         identity=W1.allowing(LIMITED_STATEMENT),
     )
     response = arrived(answered.publish, SUBSCRIPTION.sym_key)
     auth = DeleteResponseAuth.read(response.result["responseAuth"], now=NOW)
     assert (auth.sub, auth.sbs) == (W1.account.did, ())
-    assert refusal(request_with(sub=BOB.account.did, **later)) is ErrorCode.MISMATCH
-    assert refusal(request_with(sub="bye", **later)) is ErrorCode.MALFORMED
+    assert refusal(request_with(sub=BOB.account.did, **v1)) is ErrorCode.MISMATCH
+    assert refusal(request_with(sub="bye", **v1)) is ErrorCode.MALFORMED

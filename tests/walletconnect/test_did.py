@@ -86,7 +86,7 @@ def test_a_malformed_account_is_refused(text):
         AccountId.parse(text)
 
 
-def test_spellings_of_one_ethereum_address_are_one_account():
+def test_letter_case_of_an_ethereum_address_does_not_matter():
     mixed = AccountId.parse("eip155:1:0x9e667D8F27D017Fe55bC1C4CF0186248e8e11B9d")
     lower = AccountId.parse(str(mixed).lower())
     assert mixed != lower
@@ -262,7 +262,7 @@ def test_which_claims_name_the_app(app, named):
         ("did:web:localhost:8000", False),
     ],
 )
-def test_apps_that_share_a_host_are_told_apart(app, named):
+def test_apps_that_share_a_host_are_distinguished(app, named):
     assert AppUrl.parse("http://localhost:8000/dapps/shop").is_named_by(app) is named
 
 
@@ -354,7 +354,7 @@ OTHER_KEYS = [
 ]
 
 
-def test_keys_of_other_kinds_are_passed_over():
+def test_keys_of_other_kinds_are_ignored():
     value = DAPP.document.to_value()
     value["verificationMethod"] = OTHER_KEYS + value["verificationMethod"]
     for role in ("keyAgreement", "authentication"):
@@ -397,7 +397,7 @@ def test_keys_may_be_written_as_multibase():
         ("", False),
     ],
 )
-def test_whose_document_it_is(did, ours):
+def test_the_id_of_a_document_must_fit_its_address(did, ours):
     assert is_id_of(did, AppUrl.parse("https://app.example/shop")) is ours
 
 

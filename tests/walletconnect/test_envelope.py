@@ -23,7 +23,7 @@ keys = st.binary(min_size=32, max_size=32)
 ivs = st.binary(min_size=12, max_size=12)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
-# The tag does not cover the sender's key: whoever has the right key opens it anyway.
+# The tag does not cover the sender's key: the right key opens it anyway.
 OPENS_WITH_THE_KEY = "type 1 with tampered sender key, key known"
 
 
@@ -68,12 +68,12 @@ def test_it_refuses_what_a_server_must_refuse(case):
 
 
 def test_every_failure_reads_the_same():
-    told = set()
+    messages = set()
     for case in VECTORS["negative"]:
         with pytest.raises(RemoteProtocolError) as caught:
             open_envelope(case["encoded"], SymKey.from_hex(case["sym_key"]))
-        told.add(str(caught.value))
-    assert len(told) == 1
+        messages.add(str(caught.value))
+    assert len(messages) == 1
 
 
 @given(texts, keys, ivs, st.none() | keys)

@@ -197,7 +197,7 @@ def test_any_other_header_is_refused(header):
 @pytest.mark.parametrize(
     "text", [None, 1, b"a.b.c", "", "..", "a.b.c", "é.b.c", "a" * 600_000]
 )
-def test_what_is_no_token_is_refused(text):
+def test_an_invalid_token_is_refused(text):
     with pytest.raises(RemoteProtocolError):
         DidJwt.parse(text)
 
@@ -236,14 +236,14 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*CLAIMS, "x"]), json_values))
-def test_signed_rubbish_is_refused_in_one_way(claims):
+def test_arbitrary_signed_claims_are_refused_with_one_error(claims):
     text = sign_did_jwt({**claims, "iss": KEY.did}, KEY)
     with pytest.raises(RemoteProtocolError):
         verify(DidJwt.parse(text), aud=CLAIMS["aud"])
 
 
 @given(st.text(max_size=100), st.text(max_size=100), st.text(max_size=100))
-def test_rubbish_is_refused_in_one_way(header, claims, signature):
+def test_arbitrary_input_is_refused_with_one_error(header, claims, signature):
     with pytest.raises(RemoteProtocolError):
         verify(DidJwt.parse(f"{header}.{claims}.{signature}"))
 

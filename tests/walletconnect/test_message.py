@@ -166,7 +166,7 @@ def test_recipients_of_one_batch_get_messages_of_their_own():
 
 
 @pytest.mark.parametrize("bad", ['"', "a b", "é", "x" * 200, "{}"])
-def test_an_id_that_is_no_plain_word_is_our_own_mistake(bad):
+def test_an_id_with_other_characters_is_a_local_error(bad):
     with pytest.raises(LocalProtocolError):
         replace(RECIPIENT, notification_id=bad)
     with pytest.raises(LocalProtocolError):
@@ -233,19 +233,19 @@ def message_with(key=DAPP.key, **changes) -> JsonRpcRequest:
         ({"iat": NOW - MONTH - 300, "exp": NOW - 300}, ErrorCode.EXPIRED),
     ],
 )
-def test_a_wallet_refuses_what_is_not_the_dapps_word_to_it(changes, code):
+def test_a_wallet_refuses_messages_for_others_or_by_others(changes, code):
     assert receive(message_with()).message == HELLO
     assert refusal(message_with(**changes)) is code
 
 
-def test_a_wallet_shows_what_a_laxer_server_sends_within_bounds():
+def test_texts_of_a_laxer_server_are_cut():
     sent = {"title": "\x00" + "t" * 999, "body": "b" * 9999, "type": "two words"}
     message = receive(message_with(msg=sent)).message
     assert (message.title, len(message.body)) == ("t" * 255, 4096)
     assert (message.icon, message.url, message.type) == ("", "", "two words")
 
 
-def test_what_the_archive_kept_may_have_expired():
+def test_archived_messages_may_have_expired():
     old = message_with()
     late = NOW + 3 * MONTH
     assert refusal(old, now=late) is ErrorCode.EXPIRED
@@ -313,7 +313,7 @@ def test_the_hash_is_of_the_text_that_javascript_makes():
     )
 
 
-def test_the_server_refuses_a_receipt_of_somebody_else():
+def test_the_server_refuses_a_receipt_of_another_account():
     for changes in (
         {"identity": BOB.cacao},
         {"account": BOB.account},
@@ -352,7 +352,7 @@ def test_the_server_refuses_a_receipt_to_another_dapp(changes):
     assert caught.value.code is ErrorCode.MISMATCH
 
 
-def test_a_wallet_that_could_not_read_says_so():
+def test_an_error_answer_is_a_refusal():
     with pytest.raises(RemoteProtocolError) as caught:
         read(JsonRpcError(7, -32000, "cannot read"))
     assert caught.value.code is ErrorCode.REFUSED
@@ -361,7 +361,7 @@ def test_a_wallet_that_could_not_read_says_so():
 @pytest.mark.parametrize(
     "result", [None, {}, {"receiptAuth": ""}, {"responseAuth": "a.b.c"}, 7]
 )
-def test_noise_on_the_topic_is_no_receipt(result):
+def test_other_messages_on_the_topic_are_no_receipts(result):
     with pytest.raises(RemoteProtocolError) as caught:
         read(JsonRpcResult(7, result))
     assert caught.value.code is ErrorCode.MALFORMED

@@ -48,7 +48,7 @@ def test_an_id_keeps_its_type_and_digits(rpc_id):
     assert type(parse(text).id) is type(rpc_id)
 
 
-def test_javascript_acknowledges_large_numbers_in_its_own_way():
+def test_big_integers_of_javascript_are_acknowledged():
     assert acknowledged_id("1795385289118604288n") == 1795385289118604288
     assert acknowledged_id("1795385289118604288") == "1795385289118604288"
     assert acknowledged_id("n") == "n"
@@ -80,7 +80,7 @@ def test_javascript_acknowledges_large_numbers_in_its_own_way():
         ('{"id":1,"jsonrpc":"2.0","result":"\\ud83d"}', None),
     ],
 )
-def test_what_is_no_json_rpc_is_refused_with_the_id_if_it_had_one(text, request_id):
+def test_invalid_json_rpc_is_refused_with_its_id_if_readable(text, request_id):
     with pytest.raises(RemoteProtocolError) as caught:
         parse(text)
     assert caught.value.code is ErrorCode.MALFORMED
@@ -95,7 +95,7 @@ def test_params_may_be_absent_and_messages_too_long():
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60))
-def test_rubbish_is_refused_in_one_way(text):
+def test_arbitrary_input_is_refused_with_one_error(text):
     with pytest.raises(RemoteProtocolError):
         parse(text)
 
@@ -107,7 +107,7 @@ def test_an_error_of_ours_becomes_a_json_rpc_error():
     assert JsonRpcError.of(7, ours).code == -32000
 
 
-def test_parameters_do_not_show():
+def test_repr_hides_parameters():
     shown = repr(JsonRpcRequest(1, "x", {"a": "secret"})) + repr(
         JsonRpcResult(1, "secret")
     )

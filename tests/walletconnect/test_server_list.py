@@ -27,10 +27,10 @@ from walletconnect.notify.watch import SubscriptionList
 LIFE_TOLERANCE = 60 * 60
 DELETE_GRACE = 10 * 60
 SERVER = AppUrl.parse("https://notify.example.org")
-LATER = NOW + 10 * LIFE_TOLERANCE
+EXPIRY = NOW + 10 * LIFE_TOLERANCE
 
 
-def entry(name: str, *, scope=("alerts",), expiry=LATER) -> ServerSubscription:
+def entry(name: str, *, scope=("alerts",), expiry=EXPIRY) -> ServerSubscription:
     return ServerSubscription(
         f"{name}.example.org",
         DAPP.key.did,
@@ -43,72 +43,74 @@ def entry(name: str, *, scope=("alerts",), expiry=LATER) -> ServerSubscription:
 
 def known(name: str, *, scope=("alerts",), **changes) -> KnownSubscription:
     made = KnownSubscription(
-        SymKey(secret(name)).topic, frozenset(scope), LATER, is_listed=True
+        SymKey(secret(name)).topic, frozenset(scope), EXPIRY, is_listed=True
     )
     return replace(made, **changes)
 
 
-def fold(listed, here, *, iat=NOW) -> ListChanges:
+def compare(listed, here, *, iat=NOW) -> ListChanges:
     return compare_list(SubscriptionList(iat, tuple(listed)), here, now=NOW)
 
 
-def test_what_is_not_known_joins():
-    assert fold([entry("a"), entry("b")], []).added == (entry("a"), entry("b"))
+def test_an_unknown_element_is_added():
+    assert compare([entry("a"), entry("b")], []).added == (entry("a"), entry("b"))
 
 
-def test_what_is_known_and_the_same_is_no_change():
-    assert not fold(
+def test_an_unchanged_element_is_no_change():
+    assert not compare(
         [entry("a", scope=("news", "alerts"))], [known("a", scope=("alerts", "news"))]
     )
 
 
-def test_what_is_told_for_the_first_time_is_remembered_as_the_servers():
+def test_a_first_listing_is_confirmed():
     here = known("a", is_listed=False)
-    assert fold([entry("a")], [here]) == ListChanges(confirmed=(here.topic,))
+    assert compare([entry("a")], [here]) == ListChanges(confirmed=(here.topic,))
 
 
-def test_other_types_and_another_life_are_changes():
-    assert fold([entry("a", scope=())], [known("a")]).changed == (entry("a", scope=()),)
-    longer = entry("a", expiry=LATER + 2 * LIFE_TOLERANCE)
-    assert fold([longer], [known("a")]).changed == (longer,)
+def test_other_types_and_another_expiry_are_changes():
+    assert compare([entry("a", scope=())], [known("a")]).changed == (
+        entry("a", scope=()),
+    )
+    longer = entry("a", expiry=EXPIRY + 2 * LIFE_TOLERANCE)
+    assert compare([longer], [known("a")]).changed == (longer,)
 
 
-def test_clocks_may_differ_about_the_end_of_a_subscription():
-    assert not fold([entry("a", expiry=LATER + LIFE_TOLERANCE)], [known("a")])
+def test_clocks_may_differ_about_the_expiry():
+    assert not compare([entry("a", expiry=EXPIRY + LIFE_TOLERANCE)], [known("a")])
 
 
-def test_what_the_server_listed_and_no_longer_lists_is_over():
+def test_an_element_that_is_no_longer_listed_is_removed():
     here = known("a")
-    assert fold([], [here]) == ListChanges(removed=(here.topic,))
+    assert compare([], [here]) == ListChanges(removed=(here.topic,))
 
 
-def test_what_the_server_never_listed_is_left_alone():
-    assert not fold([], [known("a", is_listed=False)])
+def test_a_subscription_that_was_never_listed_stays():
+    assert not compare([], [known("a", is_listed=False)])
 
 
-def test_what_has_ended_does_not_end_again():
-    assert not fold([], [known("a", is_active=False)])
+def test_an_ended_subscription_is_not_removed_again():
+    assert not compare([], [known("a", is_active=False)])
 
 
-def test_a_list_that_does_not_know_of_the_farewell_yet_brings_nothing_back():
+def test_a_list_older_than_the_delete_adds_nothing():
     here = known("a", is_active=False, deleted_at=NOW)
-    assert not fold([entry("a")], [here], iat=NOW - 1)
-    assert not fold([entry("a")], [here], iat=NOW + DELETE_GRACE - 1)
-    assert fold([entry("a")], [here], iat=NOW + DELETE_GRACE).added == (entry("a"),)
+    assert not compare([entry("a")], [here], iat=NOW - 1)
+    assert not compare([entry("a")], [here], iat=NOW + DELETE_GRACE - 1)
+    assert compare([entry("a")], [here], iat=NOW + DELETE_GRACE).added == (entry("a"),)
 
 
-def test_what_ended_by_the_clock_comes_back_at_once():
-    assert fold([entry("a")], [known("a", is_active=False)]).added == (entry("a"),)
+def test_an_expired_subscription_is_added_again_at_once():
+    assert compare([entry("a")], [known("a", is_active=False)]).added == (entry("a"),)
 
 
 @pytest.mark.parametrize("expiry", [NOW, 0, NOW + 2 * SUBSCRIPTION_LIFE + 1])
-def test_what_is_over_or_never_ends_does_not_join(expiry):
-    assert not fold([entry("a", expiry=expiry)], [])
-    assert not fold([entry("a", expiry=expiry)], [known("a")]), "and changes nothing"
+def test_expired_and_endless_elements_are_not_added(expiry):
+    assert not compare([entry("a", expiry=expiry)], [])
+    assert not compare([entry("a", expiry=expiry)], [known("a")]), "and changes nothing"
 
 
 def test_an_element_that_is_listed_twice_counts_once():
-    assert fold([entry("a"), entry("a", scope=())], []).added == (entry("a"),)
+    assert compare([entry("a"), entry("a", scope=())], []).added == (entry("a"),)
 
 
 NAMES = st.sampled_from("abcdef")
@@ -144,20 +146,20 @@ def applied(changes: ListChanges, here: dict[str, KnownSubscription]):
 
 
 @given(LISTS, HERE)
-def test_a_list_that_was_applied_changes_nothing_more(listed, here):
+def test_applying_a_list_twice_changes_nothing(listed, here):
     before = {
         each.topic: each for each in (known(name, **h) for name, h in here.items())
     }
-    changes = fold(listed, before.values())
+    changes = compare(listed, before.values())
     after = applied(changes, before)
-    assert not fold(listed, after.values())
+    assert not compare(listed, after.values())
 
 
 @given(LISTS, HERE)
 def test_only_what_the_server_ever_listed_ends(listed, here):
     before = [known(name, **facts) for name, facts in here.items()]
     theirs = {each.topic for each in before if each.is_listed}
-    assert set(fold(listed, before).removed) <= theirs
+    assert set(compare(listed, before).removed) <= theirs
 
 
 # --- elements -------------------------------------------------------------------------
@@ -172,7 +174,7 @@ def test_an_app_is_named_by_its_domain():
     )
 
 
-def test_an_app_beside_the_server_is_reached_as_the_server_is():
+def test_an_app_on_the_servers_host_has_its_scheme():
     server = AppUrl.parse("http://10.0.0.5:8000")
     assert str(listed_app("10.0.0.5:8000/dapps/a", server=server)) == (
         "http://10.0.0.5:8000/dapps/a"
@@ -188,7 +190,7 @@ def test_a_domain_that_names_no_app_is_refused(domain):
         listed_app(domain, server=SERVER)
 
 
-def test_a_scope_follows_with_its_words_kept():
+def test_a_followed_scope_keeps_its_descriptions():
     scope = ScopeMap(
         (ScopeSetting("a", "A", enabled=True), ScopeSetting("b", "B", enabled=False))
     )

@@ -11,7 +11,7 @@ from walletconnect.relay.session_calls import ApproveSession, ProposeSession
 PAIRING = "ab" * 32
 SESSION = "cd" * 32
 
-# As sign-client 2.25.0 sends them, with every analytics member that it knows.
+# As sign-client 2.25.0 sends them, with all its analytics members.
 PROPOSE = {
     "pairingTopic": PAIRING,
     "sessionProposal": "AAAA",

@@ -1,6 +1,6 @@
 """Who wins in a store. Vectors: sync_conflicts.json (sync-client 0.3.8, and the spec).
 
-Both rules are tested: ours against the spec's columns, and a model of the shipped client's
+Both rules are tested: ours against the spec's columns, and a model of the released client's
 rule against the client's, so that the difference between the two stays known.
 """
 
@@ -68,7 +68,7 @@ def test_our_rule_is_the_specs(case):
 
 
 @pytest.mark.parametrize("case", cases(VECTORS))
-def test_the_shipped_clients_rule_is_known(case):
+def test_the_released_clients_rule_differs_where_the_vectors_say(case):
     client = ClientOf2023()
     for update in updates_of(case):
         client.receive(update)
@@ -117,7 +117,7 @@ def test_any_order_and_any_repetition_give_the_same_state(updates, data):
 
 
 @given(histories())
-def test_an_update_says_what_it_did(updates):
+def test_apply_returns_the_outcome(updates):
     state = StoreState()
     for update in updates:
         before = (state.entries, state.last_ids)
@@ -146,7 +146,7 @@ def test_a_local_write_always_wins(now_id, last_id):
     assert update_id >= now_id
 
 
-def test_at_the_very_top_a_key_is_stuck_and_says_so():
+def test_ids_end_at_the_greatest_safe_integer():
     assert next_id(1, TOP - 1) == TOP
     with pytest.raises(LocalProtocolError):
         next_id(1, TOP)
@@ -189,6 +189,6 @@ def test_an_update_is_published_on_the_topic_of_the_store(update, tag):
     assert parse_update(parse(open_envelope(published.message, key))) == update
 
 
-def test_values_do_not_show():
+def test_repr_hides_values():
     update = StoreSet("k", '{"symKey":"secret"}', 7)
     assert "secret" not in f"{update!r}"

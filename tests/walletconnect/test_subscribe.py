@@ -113,7 +113,7 @@ def test_it_runs_from_the_dapps_address_to_the_other_device():
     assert adoption.notify_topic == settled.notify_topic
 
 
-def test_the_server_learns_who_wants_what():
+def test_the_answer_has_account_and_scope():
     assert ANSWER.account == W1.account
     assert ANSWER.scope == ("promotional", "alerts", "gm_hourly")
     assert ANSWER.expiry == NOW + 1 + SUBSCRIPTION_LIFE
@@ -130,7 +130,7 @@ def test_the_server_learns_who_wants_what():
 
 
 def test_the_answer_names_z_with_the_ed25519_prefix():
-    # Any other prefix stops the shipped client, although Z is an X25519 key.
+    # Any other prefix stops the released client, although Z is an X25519 key.
     asked = ask()
     response = arrived(answer(asked).publish, asked.sym_key_s)
     claims = DidJwt.parse(response.result["responseAuth"]).claims
@@ -156,7 +156,7 @@ def test_a_wallet_may_choose_some_types_or_none():
         assert settle(asked, answer(asked)).subscription.scope.enabled == tuple(chosen)
 
 
-def test_secrets_do_not_show():
+def test_repr_hides_secrets():
     asked = ask()
     settled = settle(asked, ANSWER)
     shown = f"{asked!r} {ANSWER!r} {settled!r} {announce_subscription(settled.subscription, update_id=1)!r}"
@@ -221,7 +221,7 @@ def test_the_server_refuses_another_key_or_account():
     assert answer(request=bobs, identity=BOB.cacao).account == BOB.account
 
 
-def test_the_server_refuses_a_cacao_that_nobody_signed():
+def test_the_server_refuses_an_unsigned_cacao():
     forged = replace(W1.cacao, signature=BOB.cacao.signature)
     assert refusal(identity=forged) is ErrorCode.UNAUTHENTIC
 
@@ -245,7 +245,7 @@ def test_the_server_refuses_a_public_key_of_low_order():
     assert refusal(public_key_y=bytes(32)) is ErrorCode.MALFORMED
 
 
-def test_a_request_signed_before_the_account_left_is_refused():
+def test_a_request_older_than_the_last_delete_is_refused():
     assert answer(last_delete_iat=NOW).account == W1.account
     assert refusal(last_delete_iat=NOW + 1) is ErrorCode.OUTDATED
 
@@ -255,7 +255,7 @@ def test_the_method_name_does_not_matter():
     assert answer(request=request).account == W1.account
 
 
-def test_the_identity_to_look_up_is_read_before_anything_is_proven():
+def test_claimed_identity_reads_the_unverified_token():
     claimed = claimed_identity(request_with(), SUBSCRIBE, allowed={KEYS_SERVER})
     assert claimed.did == W1.identity_key.did
     assert claimed.keys_server_url == KEYS_SERVER
@@ -281,10 +281,10 @@ def test_a_refusal_reaches_the_wallet():
     assert caught.value.code is ErrorCode.REFUSED
 
 
-# --- the later generation, at the same server ---
+# --- v1, at the same server ---
 
 
-def test_the_later_generation_is_answered_in_its_own_way():
+def test_v1_is_answered_with_the_list_and_the_known_key():
     asked = ask()
     request = request_with(app="did:web:dapp.example.org", mjv="1")
     known = SymKey(secret("kept"))
@@ -316,14 +316,14 @@ def test_the_later_generation_is_answered_in_its_own_way():
     assert auth.sbs[1].app_authentication_key == DAPP.key.did
 
 
-def test_the_later_generation_needs_the_accounts_permission_for_the_app():
+def test_v1_needs_the_accounts_permission_for_the_app():
     request = request_with(app="did:web:dapp.example.org", mjv="1")
     for identity in (W1.cacao, W1.allowing(LIMITED_STATEMENT, "other.example.org")):
         assert refusal(request=request, identity=identity) is ErrorCode.UNAUTHORIZED
     answer(request=request, identity=W1.allowing(ALL_APPS_STATEMENT, "wallet.example"))
 
 
-def test_the_august_generation_gets_a_fresh_key_even_if_it_is_known():
+def test_v0_gets_a_fresh_key_even_if_one_is_known():
     answered = answer(known_sym_key=SymKey(secret("kept")))
     assert answered.sym_key_p == ANSWER.sym_key_p
 
@@ -390,7 +390,7 @@ def test_w1_with_another_y_gets_another_key():
     assert other.notify_topic != SUBSCRIPTION.topic
 
 
-def test_a_servers_other_spelling_of_the_app_is_accepted():
+def test_an_equivalent_app_claim_is_accepted():
     settle(response=response_with(app="https://dapp.example.org/"))
 
 
@@ -418,14 +418,14 @@ def announced(**changes) -> StoreSet:
         (announced(expiry=NOW * 1000), ErrorCode.MALFORMED),
     ],
 )
-def test_wx_believes_only_what_fits_together(update, code):
+def test_wx_refuses_inconsistent_store_entries(update, code):
     adopt_subscription(announced(), WX.account, now=NOW)
     with pytest.raises(RemoteProtocolError) as caught:
         adopt_subscription(update, WX.account, now=NOW)
     assert caught.value.code is code
 
 
-def test_wx_accepts_its_account_in_another_spelling():
+def test_wx_accepts_its_account_in_another_form():
     lower = announced(account=str(W1.account).lower())
     assert (
         adopt_subscription(lower, WX.account, now=NOW).notify_topic
@@ -457,7 +457,7 @@ def test_the_envelope_of_the_request_opens_with_x_alone():
         envelope.open(envelope.derive_sym_key(OTHER_DAPP.key_pair_x))
 
 
-def test_a_registered_key_that_expired_speaks_no_more():
+def test_an_expired_cacao_is_rejected():
     payload = replace(W1.cacao.payload, exp="2023-01-01T00:00:00Z")
     expired = Cacao.signed(payload, sign_eip191(build_message(payload), W1.private_key))
     assert refusal(identity=expired) is ErrorCode.EXPIRED

@@ -94,7 +94,7 @@ def test_the_specs_own_example_comes_out():
     assert key.topic == example["client_topic"] == printed["store_topic"]
 
 
-def test_the_notify_store_has_the_path_of_protocol_md():
+def test_the_path_of_the_notify_store():
     assert _derivation_path(NOTIFY_SUBSCRIPTION_STORE)[3:] == (
         1668246830, 2002873452, 1702126447, 1852728675, 1949199983, 1953064569,
         778989428, 1768323411, 1969386339, 1919512692, 6909806,
@@ -106,7 +106,7 @@ def signature_of(person) -> str:
 
 
 def with_the_other_s(signature: str) -> str:
-    """The same signature for whoever verifies it: -s, and the other v."""
+    """A signature that verifies as well: -s, and the other v."""
     order = 2 * MAX_S + 1
     s = order - int(signature[66:130], 16)
     return f"{signature[:66]}{s:064x}{55 - int(signature[130:], 16):02x}"
@@ -130,13 +130,13 @@ SIGNATURE = signature_of(W1)
     ],
 )
 def test_only_the_canonical_text_of_a_signature_is_accepted(signature):
-    # Every spelling would be another entropy, so another store.
+    # Every other text would be another entropy, so another store.
     with pytest.raises(RemoteProtocolError) as caught:
         check_sync_signature(W1.account, signature)
     assert caught.value.code is ErrorCode.MALFORMED
 
 
-def test_the_other_s_would_have_been_the_accounts_too():
+def test_a_malleable_signature_is_refused():
     message = sync_message(W1.account)
     other = with_the_other_s(SIGNATURE)
     assert recover_eip191(message, other) == recover_eip191(message, SIGNATURE)
@@ -156,14 +156,14 @@ def test_accounts_of_other_chains_cannot_sync():
     assert caught.value.code is ErrorCode.UNSUPPORTED
 
 
-def test_keys_do_not_show_in_a_node_of_the_tree():
+def test_repr_hides_the_keys_of_a_node():
     node = HdKey.from_seed(bytes(64))
     assert node.private_key.hex() not in repr(node)
     assert repr(node.private_key) not in repr(node)
 
 
 @given(st.text(max_size=20))
-def test_any_name_has_a_path_or_is_our_own_mistake(name):
+def test_any_name_has_a_path_or_is_a_local_error(name):
     try:
         path = _derivation_path(name)
     except LocalProtocolError:

@@ -411,7 +411,7 @@ def test_our_server_answers_the_update_and_our_w1_settles_it():
     assert announced.scope == settled.scope
 
 
-def test_our_server_lets_the_account_go_although_the_token_names_a_reason():
+def test_our_server_accepts_the_recorded_delete():
     request = opened(4004)
     auth, account = read_auth_of_delete(request)
     assert auth.sub == "User unsubscribed."

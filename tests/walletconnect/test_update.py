@@ -110,13 +110,13 @@ def request_with(key=W1.identity_key, **changes) -> JsonRpcRequest:
         {"key": BOB.identity_key},
     ],
 )
-def test_the_server_refuses_what_is_not_the_accounts_word_to_this_dapp(changes):
+def test_the_server_refuses_an_update_for_others_or_by_others(changes):
     answer(request_with())
     assert refusal(request_with(**changes)) is ErrorCode.MISMATCH
 
 
 def test_bob_cannot_change_alices_subscription():
-    # He holds the topic's key, say, and signs as himself with all in order.
+    # Bob may hold the topic's key, and signs as himself with all in order.
     request = request_with(BOB.identity_key, sub=BOB.account.did)
     assert refusal(request, identity=BOB.cacao) is ErrorCode.MISMATCH
 
@@ -126,7 +126,7 @@ def test_an_older_request_does_not_undo_a_newer_one():
     assert refusal(last_iat=NOW + 1) is ErrorCode.OUTDATED
 
 
-def test_the_later_generation_is_told_its_subscriptions():
+def test_a_v1_update_is_answered_with_the_list():
     request = request_with(app="did:web:dapp.example.org", mjv="1")
     allowed = W1.allowing(LIMITED_STATEMENT)
     response = arrived(answer(request, identity=allowed).publish, SUBSCRIPTION.sym_key)
@@ -135,7 +135,7 @@ def test_the_later_generation_is_told_its_subscriptions():
     assert [each.scope for each in auth.sbs] == [("alerts",)]
 
 
-def test_w1_may_ask_in_the_words_of_the_later_generation():
+def test_an_update_may_be_requested_in_v1():
     asked = ask(dialect=V1)
     request = arrived(asked.publish, SUBSCRIPTION.sym_key)
     auth = UpdateAuth.read(request.params["updateAuth"], now=NOW)
@@ -180,7 +180,7 @@ def test_w1_refuses_an_answer_that_is_not_the_dapps_to_this_request(changes):
     assert caught.value.code is ErrorCode.MISMATCH
 
 
-def test_w1_learns_that_it_was_refused():
+def test_a_refused_update_raises():
     with pytest.raises(RemoteProtocolError) as caught:
         settle_update(
             ask().pending, JsonRpcError(REQUEST_ID, -1, "no"), SUBSCRIPTION, now=NOW

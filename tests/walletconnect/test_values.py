@@ -111,7 +111,7 @@ def test_a_subscription_is_a_json_object(text):
         NotifySubscription.from_json(text)
 
 
-def test_what_other_clients_add_or_leave_out_is_fine():
+def test_additional_and_optional_members_are_accepted():
     NotifySubscription.from_value({**VALUE, "publicKey": "x"})
     made = changed("metadata.redirect", {"native": "dapp://", "universal": None})
     subscription = NotifySubscription.from_value(made)
@@ -136,7 +136,7 @@ settings = st.lists(
 
 
 @given(settings, st.sets(names, max_size=3))
-def test_a_scope_keeps_its_order_and_says_what_is_enabled(given_settings, more):
+def test_a_scope_keeps_its_order_and_settings(given_settings, more):
     scope = ScopeMap(tuple(given_settings))
     assert ScopeMap.from_value(scope.to_value()) == scope
     assert set(scope.enabled) <= set(scope.names)
@@ -273,7 +273,7 @@ def test_a_published_document_is_read_as_browsers_read_it(body):
         b'{"a": ' + b"9" * 10_000 + b"}",
     ],
 )
-def test_what_is_no_published_object_is_refused(body):
+def test_a_document_that_is_no_json_object_is_refused(body):
     with pytest.raises(RemoteProtocolError):
         parse_document(body)
 
@@ -327,7 +327,7 @@ def test_every_act_but_one_is_in_the_vectors():
     assert set(ACTS) - acts == {"notify_message_response"}
 
 
-def test_nobody_signs_for_another():
+def test_only_the_issuer_signs():
     key = IdentityKey.from_seed(secret("a"))
     auth = SubscriptionAuth(
         iat=NOW, exp=NOW, iss="did:key:x", sub="s", aud="a", ksu="k", scp=(), app="x"
@@ -357,7 +357,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_rubbish_is_refused_in_one_way(value):
+def test_arbitrary_input_is_refused_with_one_error(value):
     for read in (
         NotifySubscription.from_value,
         NotifyConfig.from_value,
@@ -395,13 +395,13 @@ def test_every_departure_is_on_the_page():
             assert f"| `{module}` |" in page, module
 
 
-def test_every_module_says_what_it_is_for():
+def test_every_module_has_a_docstring():
     for path in (Path(__file__).parents[2] / "walletconnect").rglob("*.py"):
         assert path.read_text().startswith('"""'), path
 
 
 @pytest.mark.parametrize("opened", ["[", '{"a":'])
-def test_what_nests_deep_is_not_read(opened):
+def test_deep_nesting_is_refused(opened):
     """Less deep than what can be written again."""
     closed = {"[": "]"}.get(opened, "}")
     for levels in (32, 32 + 1, 255, 900, 5000):

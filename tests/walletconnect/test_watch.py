@@ -1,4 +1,4 @@
-"""The later generation: watching, being told, pages of notifications, read marks."""
+"""v1: watching, lists of subscriptions, pages of notifications, read marks."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ KEY_PAIR = KeyPair.from_private(secret("watch"))
 DID_APP = "did:web:dapp.example.org"
 
 
-def told(domain: str, account=W1.account) -> ServerSubscription:
+def listed(domain: str, account=W1.account) -> ServerSubscription:
     return ServerSubscription(
         domain, DAPP.key.did, SymKey(secret(domain)), account, ("alerts",), NOW + 99, 3
     )
 
 
-MINE = (told("dapp.example.org"), told("other.example.org"))
+MINE = (listed("dapp.example.org"), listed("other.example.org"))
 
 
 EVERYTHING = W1.allowing(ALL_APPS_STATEMENT)
@@ -121,7 +121,7 @@ def refusal(*args, **changes) -> ErrorCode:
     return caught.value.code
 
 
-def test_a_watcher_is_told_everything_at_once():
+def test_a_watch_is_answered_with_the_full_list():
     watch = ask()
     assert (watch.publish.topic, watch.publish.tag) == (SERVER.key_pair.topic, 4010)
     answered = answer(watch)
@@ -136,7 +136,7 @@ def test_a_watcher_is_told_everything_at_once():
     )
 
 
-def test_a_watcher_of_one_app_is_told_of_that_app():
+def test_a_watch_of_one_app_is_answered_with_that_app():
     watch = ask(DID_APP)
     answered = answer(watch, identity=ONE_APP)
     response = arrived(answered.publish, watch.sym_key)
@@ -178,13 +178,13 @@ def test_changes_are_announced_on_the_same_topic():
 
 
 def test_a_list_with_another_accounts_subscription_is_refused():
-    answered = answer(subscriptions=[told("dapp.example.org", BOB.account)])
+    answered = answer(subscriptions=[listed("dapp.example.org", BOB.account)])
     response = arrived(answered.publish, ask().sym_key)
     with pytest.raises(RemoteProtocolError):
         read_subscriptions(response, ask().pending, now=NOW)
 
 
-def test_a_refused_watch_is_told():
+def test_a_refused_watch_raises():
     with pytest.raises(RemoteProtocolError) as caught:
         read_subscriptions(JsonRpcError(7, -1, "no"), ask().pending, now=NOW)
     assert caught.value.code is ErrorCode.REFUSED
@@ -195,7 +195,7 @@ def watcher(did: str, **changes) -> Watcher:
     return replace(made, **changes)
 
 
-def test_all_are_told_whom_it_concerns_except_who_knows_already():
+def test_changes_go_to_every_watcher_but_their_source():
     everything, one, other = (
         watcher("everything"),
         watcher("one", domain="dapp.example.org"),
@@ -210,17 +210,17 @@ def test_all_are_told_whom_it_concerns_except_who_knows_already():
         watcher("source"),
     ]
 
-    def tell(source: str) -> list[str]:
+    def receivers(source: str) -> list[str]:
         found = watchers_to_notify(
             watchers, W1.account, "dapp.example.org", source_did=source, now=NOW
         )
         return [each.identity_did for each in found]
 
-    assert tell("source") == ["everything", "one"]
-    assert tell("one") == ["everything", "source"]
+    assert receivers("source") == ["everything", "one"]
+    assert receivers("one") == ["everything", "source"]
     watchers[-1] = watcher("source", mjv=None)
-    # The first clients of this generation do not read the list in their answer.
-    assert tell("source") == ["everything", "one", "source"]
+    # The first clients of v1 do not read the list in their answer.
+    assert receivers("source") == ["everything", "one", "source"]
 
 
 # --- pages and read marks ---
@@ -352,7 +352,7 @@ def test_a_page_that_is_not_the_accounts_or_not_the_dapps_is_refused(changes):
         read_answer(page_answer(), **changes)
 
 
-def test_a_page_that_was_refused_is_no_page():
+def test_a_refused_page_raises():
     with pytest.raises(RemoteProtocolError):
         read_answer(JsonRpcError(9, -1, "no"))
     with pytest.raises(RemoteProtocolError):
@@ -381,7 +381,7 @@ def test_a_page_has_one_to_fifty_notifications(lmt):
         GetNotificationsAuth.from_claims({**claims, "lmt": lmt})
 
 
-def test_a_wallet_says_what_was_read_so_that_the_server_believes_it():
+def test_a_mark_of_our_wallet_is_accepted_by_our_server():
     asked = request_mark_read(
         SUBSCRIPTION,
         W1.identity,
@@ -402,7 +402,7 @@ def test_a_wallet_says_what_was_read_so_that_the_server_believes_it():
     assert (auth.ids, auth.all) == (("a", "b"), False)
 
 
-def test_a_wallet_that_does_not_read_answers_is_told_of_its_own_changes():
+def test_a_watcher_without_mjv_receives_its_own_changes():
     watch = ask(mjv=None)
     watcher = answer(watch).watcher
     domain = "dapp.example.org"
@@ -436,7 +436,7 @@ def test_a_device_marks_some_or_all_as_read(wanted):
         {"ids": ("a",) * 1001},
     ],
 )
-def test_a_mark_that_says_both_or_neither_is_refused(wanted):
+def test_a_mark_with_both_or_neither_of_all_and_ids_is_refused(wanted):
     with pytest.raises(RemoteProtocolError):
         mark_request(**wanted)
 
@@ -471,6 +471,6 @@ def test_it_reads_the_released_clients_claims(case):
     assert auth.to_claims() == written
 
 
-def test_a_key_in_the_list_does_not_show():
+def test_repr_hides_the_keys_of_a_list():
     assert MINE[0].sym_key.hex() not in repr(MINE[0])
     assert ServerSubscription.from_value(MINE[0].to_value()) == MINE[0]
