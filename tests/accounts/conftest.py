@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.accounts.event_listener import Ear
+from tests.accounts.event_listener import GroupListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
-def listen_to() -> Iterator[Callable[[str], Ear]]:
-    """``listen_to(group)`` gives an ``Ear`` for as long as the test lasts."""
-    with ExitStack() as ears:
-        yield lambda group: ears.enter_context(Ear(group))
+def listen_to() -> Iterator[Callable[[str], GroupListener]]:
+    """``listen_to(group)`` returns a ``GroupListener`` for the duration of the test."""
+    with ExitStack() as listeners:
+        yield lambda group: listeners.enter_context(GroupListener(group))

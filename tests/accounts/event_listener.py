@@ -1,4 +1,4 @@
-"""Hearing what a Channels group is told: the real layer, in Redis."""
+"""Receives the messages of a Channels group, over the real layer in Redis."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from channels.layers import channel_layers
 if TYPE_CHECKING:
     from types import TracebackType
 
-PATIENCE_S = 20
+TIMEOUT_S = 20
 
 
-class Ear:
-    """A channel that joined a group; ``heard()`` takes out what was sent to it.
+class GroupListener:
+    """A channel that joined a group; ``received()`` returns and removes its messages.
 
     It has a layer and a loop of its own, as another process would.
     """
@@ -25,21 +25,21 @@ class Ear:
         self._channel = self._loop.run(self._layer.new_channel())
         self._loop.run(self._layer.group_add(group, self._channel))
 
-    def heard(self) -> list[dict]:
+    def received(self) -> list[dict]:
         return self._loop.run(self._drain())
 
     async def _drain(self) -> list[dict]:
-        # Redis keeps the order, so what was sent before this word arrives before it.
+        # Redis keeps the order: what was sent before this message arrives before it.
         await self._layer.send(self._channel, {"type": "that.is.all"})
         found = []
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             while True:
                 message = await self._layer.receive(self._channel)
                 if message["type"] == "that.is.all":
                     return found
                 found.append(message)
 
-    def __enter__(self) -> Ear:
+    def __enter__(self) -> GroupListener:
         return self
 
     def __exit__(

@@ -28,7 +28,7 @@ FILL = import_module("accounts.migrations.0003_account_key").FILL
 pytestmark = pytest.mark.django_db
 
 
-def test_the_first_sign_in_makes_a_user_whose_name_says_nothing():
+def test_the_first_sign_in_creates_a_user_with_a_random_name():
     user = sign_in(ALICE).user
     assert ALICE.address.lower() not in user.username.lower()
     assert not user.has_usable_password()
@@ -81,7 +81,7 @@ def test_a_second_account_joins_the_user():
     assert sign_in(ALICE_SECOND).user == device.user
 
 
-def test_an_account_of_somebody_else_cannot_be_added():
+def test_an_account_of_another_user_cannot_be_added():
     device = sign_in(ALICE)
     sign_in(BOB)
     before = rows_of("accounts", "identity", "keychain")

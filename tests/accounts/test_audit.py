@@ -17,7 +17,7 @@ def sql(statement):
         cursor.execute(statement)
 
 
-def test_an_entry_says_who_did_what_from_where():
+def test_an_entry_names_actor_action_and_device():
     device = sign_in(ALICE)
     entry = audit("token.made", device=device, account=ALICE.row(), subject="token 7")
     assert (entry.user, entry.device) == (device.user, device)
@@ -25,7 +25,7 @@ def test_an_entry_says_who_did_what_from_where():
     assert entry.subject == "token 7"
 
 
-def test_what_nobody_did_has_no_actor():
+def test_a_scheduled_action_has_no_actor():
     assert audit("keychain.rotated").actor == ""
 
 

@@ -129,7 +129,7 @@ def test_a_wallet_that_signs_again_starts_the_month_anew():
         assert accounts.device_of_session(device.session) == device
 
 
-def test_the_sweep_revokes_what_is_over_and_nothing_else():
+def test_the_sweep_ends_expired_devices_only():
     idle, old, unbound, living = (sign_in(ALICE) for _ in range(4))
     now = clock.now()
     devices = Device.objects
@@ -153,18 +153,18 @@ def test_a_device_is_renamed():
     assert Device.objects.get(pk=device.pk).name == "Firefox · Mac"
 
 
-def test_revoking_ends_the_session_and_tells_the_device(
+def test_revoking_deletes_the_session_and_notifies_the_device(
     django_capture_on_commit_callbacks, listen_to
 ):
     first, second = sign_in(ALICE), sign_in(ALICE, user_agent=CHROME_WINDOWS)
-    ear, others = listen_to(f"device.{second.pk}"), listen_to(f"device.{first.pk}")
+    listener, others = listen_to(f"device.{second.pk}"), listen_to(f"device.{first.pk}")
     with django_capture_on_commit_callbacks(execute=True):
         assert accounts.revoke_device(second, by=first)
-        assert ear.heard() == []
-    assert ear.heard() == [
+        assert listener.received() == []
+    assert listener.received() == [
         {"type": "device.revoked", "device": str(second.pk), "by": "Firefox · Mac"}
     ]
-    assert others.heard() == []
+    assert others.received() == []
     assert accounts.device_of_session(second.session) is None
     assert accounts.device_of_session(first.session) == first
     rows = Session.objects.filter(session_key=session_digest(second.session))
@@ -183,11 +183,11 @@ def test_signing_out_ends_the_session_but_not_the_inbox(
     django_capture_on_commit_callbacks, listen_to
 ):
     device = sign_in(ALICE)
-    ear = listen_to(f"device.{device.pk}")
+    listener = listen_to(f"device.{device.pk}")
     with django_capture_on_commit_callbacks(execute=True):
         assert accounts.sign_out_device(device)
     assert accounts.device_of_session(device.session) is None
-    assert len(ear.heard()) == 1
+    assert len(listener.received()) == 1
     assert device.identity_keys.get().retired_at is None
     assert not accounts.sign_out_device(device)
     assert AuditEntry.objects.filter(action="device.signed-out").count() == 1
@@ -203,7 +203,7 @@ def test_a_device_that_is_over_leaves_no_key_if_another_one_can_sign():
     assert here.identity_keys.get().retired_at is None
 
 
-def test_the_last_key_is_kept_until_somebody_signs_in_again():
+def test_the_last_key_is_kept_until_the_next_sign_in():
     first, second = sign_in(ALICE), sign_in(ALICE)
     Device.objects.update(last_seen_at=clock.now() - timedelta(days=8))
     assert accounts.expire_devices() == 2
@@ -255,7 +255,7 @@ def test_after_a_restore_every_session_and_cursor_is_void():
     assert not Session.objects.exists()
 
 
-def test_a_device_that_nobody_bound_is_no_way_in():
+def test_an_unbound_device_gives_no_access():
     device = sign_in(ALICE)
     Device.objects.filter(pk=device.pk).update(session_digest="")
     assert accounts.device_of_session("") is None

@@ -89,44 +89,47 @@ def test_charlie_has_none_of_it(alice):
     assert all(event.user_id == charlie.user_id for event in before)
 
 
-def test_each_user_hears_once_per_transaction_after_commit(
+def test_each_user_gets_one_message_per_transaction_after_commit(
     alice, bob, django_capture_on_commit_callbacks, listen_to
 ):
-    ear, other = listen_to(f"user.{alice.user_id}"), listen_to(f"user.{bob.user_id}")
+    listener, other = (
+        listen_to(f"user.{alice.user_id}"),
+        listen_to(f"user.{bob.user_id}"),
+    )
     with django_capture_on_commit_callbacks(execute=True):
         record_events([draft(ALICE.row())])
         record_events([draft(ALICE.row()), draft(BOB.row())])
-        assert ear.heard() == []
+        assert listener.received() == []
     head = head_of(alice.user_id)
-    assert ear.heard() == [
+    assert listener.received() == [
         {
             "type": "account.events",
             "sequence": head.sequence,
             "generation": str(head.generation),
         }
     ]
-    assert len(other.heard()) == 1
+    assert len(other.received()) == 1
 
 
-def test_what_is_rolled_back_is_neither_kept_nor_announced(
+def test_rolled_back_events_are_neither_stored_nor_announced(
     alice, django_capture_on_commit_callbacks, listen_to
 ):
-    ear, start = listen_to(f"user.{alice.user_id}"), head_of(alice.user_id)
+    listener, start = listen_to(f"user.{alice.user_id}"), head_of(alice.user_id)
     with django_capture_on_commit_callbacks(execute=True):
         record_and_fail(ALICE.row())
-    assert ear.heard() == []
+    assert listener.received() == []
     assert head_of(alice.user_id) == start
 
 
 def test_an_inner_rollback_does_not_raise_the_announced_head(
     alice, django_capture_on_commit_callbacks, listen_to
 ):
-    ear = listen_to(f"user.{alice.user_id}")
+    listener = listen_to(f"user.{alice.user_id}")
     with django_capture_on_commit_callbacks(execute=True):
         record_events([draft(ALICE.row())])
         record_and_fail(ALICE.row())
-    (heard,) = ear.heard()
-    assert heard["sequence"] == head_of(alice.user_id).sequence
+    (received,) = listener.received()
+    assert received["sequence"] == head_of(alice.user_id).sequence
 
 
 def test_events_of_a_removed_account_are_dropped(alice):

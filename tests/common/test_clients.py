@@ -1,4 +1,4 @@
-"""Who is calling: the connection's word, or that of proxies we set up ourselves."""
+"""The client address: of the connection, or from the headers of trusted proxies."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def test_a_client_cannot_name_itself(settings):
         (1, "", "192.0.2.1"),
     ],
 )
-def test_only_what_our_proxies_wrote_is_believed(
-    settings, proxies, forwarded, expected
-):
+def test_only_entries_of_trusted_proxies_count(settings, proxies, forwarded, expected):
     settings.TRUSTED_PROXIES = proxies
     assert client_address(request_from("192.0.2.1", forwarded)) == expected
 
@@ -44,7 +42,7 @@ def test_a_mapped_address_counts_as_the_one_it_maps():
     assert subnet_key("::ffff:192.0.2.1") == subnet_key("192.0.2.1")
 
 
-def test_what_is_no_address_shares_one_key(settings):
+def test_unparsable_addresses_share_one_key(settings):
     settings.TRUSTED_PROXIES = 1
     forged = rate_key(request_from("192.0.2.1", "not-an-address"))
     assert forged == rate_key(request_from("192.0.2.1", "nor-is-this"))

@@ -10,7 +10,7 @@ from common import clock
 AT = datetime(2023, 8, 17, 12, 0, tzinfo=UTC)
 
 
-def test_a_frozen_clock_stands_and_moves_on_afterwards():
+def test_a_frozen_clock_stops_and_continues_afterwards():
     with clock.frozen(AT):
         assert clock.now() == AT
         assert clock.now_ms() == 1_692_273_600_000
@@ -21,7 +21,7 @@ def test_a_frozen_clock_stands_and_moves_on_afterwards():
     assert clock.now() - AT > timedelta(days=365)
 
 
-def test_now_says_its_zone():
+def test_now_is_timezone_aware():
     assert clock.now().tzinfo is UTC
 
 

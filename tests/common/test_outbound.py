@@ -208,7 +208,7 @@ def test_a_url_of_another_form_is_refused(url):
         "https://[2001:4860:4860::8888]/",
     ],
 )
-def test_what_dns_and_http_carry_is_accepted(url):
+def test_valid_urls_are_accepted(url):
     check_url(url)
 
 

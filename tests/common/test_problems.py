@@ -11,7 +11,7 @@ from common.problems import Problem, problem_response
 PROBLEM = Problem("too-long", "Title too long", 422, "At most 64.", field="/title")
 
 
-def test_a_problem_says_what_is_wrong_and_where():
+def test_a_problem_names_the_fault_and_its_place():
     request = RequestFactory().get("/")
     request.request_id = "abcdef0123456789"
     answer = problem_response(request, PROBLEM, headers={"Retry-After": "3"})

@@ -1,4 +1,4 @@
-"""Wake-ups leave after commit, once, and never hurt whoever gives them."""
+"""Wake-ups are sent after commit, once, and their failure harms no caller."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from common.connections import shared_redis
 
 
 @pytest.fixture
-def ear(redis_client):
-    """Hears what is published on ``wake:gateway``."""
+def listener(redis_client):
+    """A subscription to ``wake:gateway``."""
     with redis_client.pubsub(ignore_subscribe_messages=True) as found:
         found.subscribe(wake.channel_name("gateway"))
         assert found.get_message(timeout=2) is None
@@ -23,53 +23,53 @@ def ear(redis_client):
 
 @pytest.fixture
 def no_redis(settings, tmp_path):
-    settings.REDIS_URL = f"unix://{tmp_path}/nobody.sock"
+    settings.REDIS_URL = f"unix://{tmp_path}/absent.sock"
     shared_redis.cache_clear()
     yield
     shared_redis.cache_clear()
 
 
-def heard(ear):
+def received(listener):
     found = 0
-    while ear.get_message(timeout=0.2):
+    while listener.get_message(timeout=0.2):
         found += 1
     return found
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_hint_waits_for_the_commit(ear):
+def test_a_hint_waits_for_the_commit(listener):
     with transaction.atomic():
         wake.wake("gateway")
-        assert heard(ear) == 0
-    assert heard(ear) == 1
+        assert received(listener) == 0
+    assert received(listener) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_hints_of_one_transaction_are_one(ear):
+def test_many_hints_of_one_transaction_are_one(listener):
     with transaction.atomic():
         for _ in range(10):
             wake.wake("gateway")
         with transaction.atomic():
             wake.wake("gateway")
-    assert heard(ear) == 1
+    assert received(listener) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_rolled_back_wakes_nobody(ear):
+def test_a_rolled_back_transaction_sends_no_wake_up(listener):
     with contextlib.suppress(ZeroDivisionError), transaction.atomic():
         wake.wake("gateway")
         raise ZeroDivisionError
-    assert heard(ear) == 0
+    assert received(listener) == 0
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_hint_survives_the_rollback_of_a_savepoint_that_repeated_it(ear):
+def test_a_hint_survives_the_rollback_of_a_savepoint_that_repeated_it(listener):
     with transaction.atomic():
         with contextlib.suppress(ZeroDivisionError), transaction.atomic():
             wake.wake("gateway")
             raise ZeroDivisionError
         wake.wake("gateway")
-    assert heard(ear) == 1
+    assert received(listener) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -136,6 +136,6 @@ def test_an_absent_redis_costs_little_and_raises_nothing(no_redis):
 
 def test_signs_of_life_age(redis_client):
     heartbeat.beat("worker")
-    ages = heartbeat.ages(["worker", "nobody"])
+    ages = heartbeat.ages(["worker", "absent"])
     assert 0 <= ages["worker"] < 5
-    assert ages["nobody"] is None
+    assert ages["absent"] is None

@@ -55,8 +55,8 @@ def test_pages_lead_from_one_end_to_the_other(server, publish, direction):
     assert found == (expected if direction == "forward" else expected[::-1])
 
 
-def test_a_page_shorter_than_asked_is_the_last(server, publish, monkeypatch):
-    """Whoever pages by length may rely on it, also when messages are long."""
+def test_a_page_shorter_than_requested_is_the_last(server, publish, monkeypatch):
+    """Clients that page by length may rely on it, also when messages are long."""
     monkeypatch.setattr(services, "PAGE_BYTES", 2_000)
     services.archive([5000])
     on = topic()
@@ -74,7 +74,7 @@ def test_an_unknown_topic_is_an_empty_page(server):
 
 
 class ForeignServer:
-    """A History Server that answers whatever the test says, and remembers questions."""
+    """A History Server that sends prepared answers and records the requests."""
 
     def __init__(self):
         self.asked = []
@@ -141,7 +141,7 @@ def test_registering_elsewhere_proves_our_relay_client(db, foreign, settings):
     }
 
 
-def test_message_ids_of_others_are_computed_and_not_believed(foreign):
+def test_message_ids_of_others_are_computed(foreign):
     on = topic()
     foreign.body = json.dumps(
         {

@@ -115,7 +115,7 @@ def test_two_hundred_is_the_default_and_the_most(client, publish):
     assert len(get(client, on, messageCount=1)["messages"]) == 1
 
 
-def test_an_origin_that_nobody_knows_is_an_empty_page(client, publish):
+def test_an_unknown_origin_is_an_empty_page(client, publish):
     on = topic()
     publish(on, ["text"])
 
@@ -133,7 +133,7 @@ def test_an_origin_of_another_topic_opens_nothing(client, publish):
     assert get(client, on, originId=message_id("two"))["messages"] == []
 
 
-def test_what_was_published_before_anybody_registered_is_there(client, publish):
+def test_messages_published_before_the_first_registration_are_there(client, publish):
     on = topic()
     publish(on, ["early"], ttl=-1)
 
@@ -149,7 +149,7 @@ def test_messages_of_other_tags_are_not_history(client, publish):
     assert texts(get(client, on)) == ["notification"]
 
 
-def test_a_page_ends_before_it_gets_too_long_and_says_what_follows(
+def test_a_page_ends_before_it_gets_too_long_and_has_the_next_id(
     client, publish, monkeypatch
 ):
     monkeypatch.setattr(services, "PAGE_BYTES", 2_000)
@@ -200,11 +200,6 @@ def test_a_malformed_question_is_refused(client, query):
     assert answer.status_code == 400
     assert answer["Content-Type"] == "application/problem+json"
     assert answer["Access-Control-Allow-Origin"] == "*"
-
-
-def test_any_page_may_ask_and_nobody_may_post(client):
-    assert client.options(URL)["Access-Control-Allow-Origin"] == "*"
-    assert client.post(URL).status_code == 405
 
 
 def test_asking_too_often_is_answered_with_429(client, settings, redis_client):

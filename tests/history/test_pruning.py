@@ -49,7 +49,7 @@ def test_messages_of_archived_tags_stay_for_ever(publish):
     assert kept() == {"sync set"}
 
 
-def test_before_anybody_asked_for_an_archive_there_is_none(publish):
+def test_without_registrations_nothing_is_archived(publish):
     publish(topic(), ["sync set"], tag=5000, ttl=-1)
 
     prune_messages()
@@ -70,7 +70,7 @@ def test_pruning_again_finds_nothing(publish):
     assert [prune_messages(), prune_messages()] == [1, 0]
 
 
-def test_cursors_and_acknowledgements_go_with_what_they_are_about(publish):
+def test_cursors_and_acknowledgements_are_pruned_with_their_messages(publish):
     live, over, archived = topic(), topic(), topic()
     services.archive([5000])
     [row] = publish(live, ["live"], tag=4000)
@@ -90,7 +90,7 @@ def test_cursors_and_acknowledgements_go_with_what_they_are_about(publish):
     assert [each.topic for each in Acknowledgement.objects.all()] == [live]
 
 
-def test_a_cursor_before_what_is_kept_goes(publish):
+def test_a_cursor_before_the_oldest_message_is_pruned(publish):
     on = topic()
     publish(on, ["over"], tag=4000, ttl=-1)
     MailboxCursor.objects.create(topic=on, client="did:key:z", through=1)

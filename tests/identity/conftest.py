@@ -87,14 +87,14 @@ def roomy_limits(settings) -> None:
 
 @dataclass
 class OtherKeysServer:
-    """A Keys Server of somebody else: answers what it was told to, notes what it heard.
+    """Another Keys Server: sends prepared answers and records the requests.
 
     ``answers`` are (status, body) in order; the last one stays.
     """
 
     url: str = ""
     answers: list[tuple[int, object]] = field(default_factory=lambda: [(200, {})])
-    heard: list[tuple[str, str, dict]] = field(default_factory=list)
+    received: list[tuple[str, str, dict]] = field(default_factory=list)
 
     def next_answer(self) -> tuple[int, bytes]:
         last = len(self.answers) == 1
@@ -114,7 +114,7 @@ def _handler(server: OtherKeysServer) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}")
-            server.heard.append((self.command, self.path, body))
+            server.received.append((self.command, self.path, body))
             status, content = server.next_answer()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))

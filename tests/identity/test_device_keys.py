@@ -48,7 +48,7 @@ def test_an_account_added_on_another_device_signs_with_that_ones_key():
     assert identity.signing_identity(account, device=second).did == expected
 
 
-def test_after_the_last_device_is_gone_nobody_signs():
+def test_without_devices_an_account_has_no_signing_identity():
     device = sign_in(ALICE)
     accounts.revoke_device(device, by=None)
     with pytest.raises(NoIdentityKey) as error:
@@ -95,7 +95,7 @@ def test_a_key_is_registered_at_the_other_server_as_it_was_signed(registered_els
     assert error.value.pending
     identity.register_due_keys()
     assert identity.signing_identity(ALICE.row(), device=device).did == key.did
-    ((method, path, body),) = registered_elsewhere.heard
+    ((method, path, body),) = registered_elsewhere.received
     assert (method, path) == ("POST", "/identity")
     assert body["cacao"]["p"]["resources"] == [key.did]
     assert body["cacao"]["p"]["aud"] == registered_elsewhere.url
@@ -107,11 +107,11 @@ def test_registering_twice_calls_once(registered_elsewhere):
     sign_in(ALICE)
     assert identity.register_due_keys() == 1
     assert identity.register_due_keys() == 0
-    assert len(registered_elsewhere.heard) == 1
+    assert len(registered_elsewhere.received) == 1
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 302, 201])
-def test_a_server_that_fails_is_asked_again_later(registered_elsewhere, status):
+def test_a_failing_server_is_tried_again_later(registered_elsewhere, status):
     registered_elsewhere.answers = [(status, {}), (200, SUCCESS)]
     key = sign_in(ALICE).identity_keys.get()
     identity.register_due_keys()
@@ -121,7 +121,7 @@ def test_a_server_that_fails_is_asked_again_later(registered_elsewhere, status):
     assert key.next_attempt_at > clock.now()
     # Not before it is due.
     identity.register_due_keys()
-    assert len(registered_elsewhere.heard) == 1
+    assert len(registered_elsewhere.received) == 1
     with clock.frozen(key.next_attempt_at):
         identity.register_due_keys()
     key.refresh_from_db()
@@ -129,7 +129,7 @@ def test_a_server_that_fails_is_asked_again_later(registered_elsewhere, status):
     assert key.reason == ""
 
 
-def test_a_server_that_is_not_there_is_asked_again_later(settings):
+def test_an_unreachable_server_is_tried_again_later(settings):
     settings.KEYS_SERVER_URL = "http://localhost:1"
     settings.KEYS_SERVER_IS_OURS = False
     key = sign_in(ALICE).identity_keys.get()
@@ -139,10 +139,10 @@ def test_a_server_that_is_not_there_is_asked_again_later(settings):
     assert key.next_attempt_at > clock.now()
 
 
-def test_a_server_that_refuses_is_not_asked_again_and_the_reason_is_kept(
+def test_a_refusal_is_final_and_its_reason_is_stored(
     registered_elsewhere,
 ):
-    registered_elsewhere.answers = [(400, {"error": {"message": "their own words"}})]
+    registered_elsewhere.answers = [(400, {"error": {"message": "their own text"}})]
     key = sign_in(ALICE).identity_keys.get()
     identity.register_due_keys()
     key.refresh_from_db()
@@ -186,7 +186,7 @@ def test_a_retired_key_is_unregistered_with_the_token_it_left(registered_elsewhe
     assert not SigningKeyEntry.objects.filter(did=key.did).exists()
     job = IdentityUnregistration.objects.get()
     identity.unregister_due_keys()
-    method, path, body = registered_elsewhere.heard[-1]
+    method, path, body = registered_elsewhere.received[-1]
     assert (method, path) == ("DELETE", "/identity")
     token = DidJwt.parse(body["idAuth"]).verify(
         now=clock.now_s(),
@@ -202,7 +202,7 @@ def test_a_retired_key_is_unregistered_with_the_token_it_left(registered_elsewhe
     assert job.done_at is not None
     assert job.id_auth == ""
     identity.unregister_due_keys()
-    assert len(registered_elsewhere.heard) == 2
+    assert len(registered_elsewhere.received) == 2
 
 
 @pytest.mark.parametrize(("status", "done"), [(200, True), (404, True), (500, False)])
@@ -220,7 +220,7 @@ def test_a_retired_key_is_not_registered_any_more(registered_elsewhere):
     device = sign_in(ALICE)
     accounts.revoke_device(device, by=None)
     identity.register_due_keys()
-    assert registered_elsewhere.heard == []
+    assert registered_elsewhere.received == []
 
 
 def test_unregistering_waits_for_a_registration_that_is_under_way(registered_elsewhere):
@@ -228,10 +228,10 @@ def test_unregistering_waits_for_a_registration_that_is_under_way(registered_els
     IdentityKey.objects.update(attempts=1)
     accounts.revoke_device(device, by=None)
     identity.unregister_due_keys()
-    assert registered_elsewhere.heard == []
+    assert registered_elsewhere.received == []
     with clock.frozen(clock.now() + timedelta(seconds=61)):
         identity.unregister_due_keys()
-    assert len(registered_elsewhere.heard) == 1
+    assert len(registered_elsewhere.received) == 1
 
 
 def test_the_job_outlives_the_account(registered_elsewhere):
@@ -239,7 +239,7 @@ def test_the_job_outlives_the_account(registered_elsewhere):
     accounts.remove_account(ALICE.row(), by=device)
     registered_elsewhere.answers = [(200, SUCCESS)]
     identity.unregister_due_keys()
-    assert len(registered_elsewhere.heard) == 1
+    assert len(registered_elsewhere.received) == 1
     assert not IdentityKey.objects.exists()
 
 

@@ -90,7 +90,7 @@ def test_one_wrong_claim_is_enough_to_refuse(client, changes, status, name):
     assert rows_of("identity") == before
 
 
-def test_only_a_registered_identity_key_speaks_for_an_account(client):
+def test_only_a_registered_identity_key_sets_an_invite_key(client):
     before = rows_of("identity")
     stranger = identity_key(9)
     assert register(client, key=stranger)[0] == 404
@@ -112,6 +112,6 @@ def test_charlie_cannot_take_alices_invite_key_away(client):
 
 
 @pytest.mark.parametrize("account", ["", "nonsense", "eip155:1", "a:b:\x00"])
-def test_what_is_no_account_is_refused(client, account):
+def test_malformed_accounts_are_refused(client, account):
     status, answer = resolve(client, account)
     assert (status, answer["error"]["name"]) == (400, "validation")

@@ -1,6 +1,6 @@
 """The Keys Server: what the published clients send it, and what it must refuse.
 
-Spec: protocol.md, section 7; the vectors come from the published packages.
+The vectors come from the published packages.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def with_field(cacao, place, **changes):
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case["name"][:40])
-def test_what_the_packages_register_comes_back_field_for_field(client, case):
+def test_a_cacao_of_the_packages_is_returned_unchanged(client, case):
     with clock.frozen(THEN):
         assert register(client, case["cacao"]) == (200, SUCCESS)
         status, answer = resolve(client, CACAOS["identity"]["did"])
@@ -69,7 +69,7 @@ def test_what_the_packages_register_comes_back_field_for_field(client, case):
 
 
 @pytest.mark.parametrize("case", CACAOS["negative"], ids=lambda case: case["name"][:40])
-def test_what_the_vectors_call_wrong_is_refused(client, case):
+def test_invalid_vectors_are_refused(client, case):
     before = rows_of("identity")
     with clock.frozen(THEN):
         status, answer = register(client, case["cacao"])
@@ -150,7 +150,7 @@ def test_bodies_that_are_no_cacao_are_refused(client, body, name):
     assert not IdentityRegistration.objects.exists()
 
 
-def test_a_nul_in_a_field_that_nobody_reads_does_no_harm(client):
+def test_a_null_character_in_an_unused_field_is_harmless(client):
     cacao = cacao_of(ALICE, KEY).to_value()
     cacao["p"]["extra"] = "a\x00b"
     assert register(client, cacao) == (200, SUCCESS)
@@ -168,7 +168,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client):
 # --- resolving ------------------------------------------------------------------------
 
 
-def test_an_unknown_key_is_not_found_in_the_words_of_the_spec(client):
+def test_an_unknown_key_gets_the_error_of_the_spec(client):
     bare = KEY.did.removeprefix("did:key:")
     assert resolve(client, bare) == (
         404,
@@ -196,7 +196,7 @@ def test_an_unknown_key_is_not_found_in_the_words_of_the_spec(client):
         "?key=z6MkreoEg82K5rXcVNxagoTsVUXVi3yfVjmxNygHL3LUeLDj",
     ],
 )
-def test_what_is_no_key_is_refused(client, query):
+def test_malformed_keys_are_refused(client, query):
     answer = client.get(f"/identity{query}")
     assert answer.status_code == 400
     assert answer.json()["error"]["name"] == "validation"
@@ -347,45 +347,17 @@ def test_a_token_for_something_else_does_not_unregister(client):
     assert resolve(client, KEY.did)[0] == 200
 
 
-# --- the door -------------------------------------------------------------------------
+# --- the HTTP edge --------------------------------------------------------------------
 
 
-def test_any_page_may_call(client):
-    preflight = client.options(
-        "/identity",
-        headers={
-            "Origin": "https://dapp.example",
-            "Access-Control-Request-Method": "DELETE",
-            "Access-Control-Request-Headers": "content-type",
-        },
-    )
-    assert preflight.status_code == 204
-    assert preflight.headers["Access-Control-Allow-Origin"] == "*"
-    assert "DELETE" in preflight.headers["Access-Control-Allow-Methods"]
-    assert "Content-Type" in preflight.headers["Access-Control-Allow-Headers"]
-    for answer in (client.get("/identity"), client.post("/identity")):
-        assert answer.headers["Access-Control-Allow-Origin"] == "*"
-        assert "Access-Control-Allow-Credentials" not in answer.headers
-        assert answer.headers["Cache-Control"] == "no-store"
-
-
-def test_other_methods_are_refused_in_the_same_shape(client):
-    answer = client.put("/identity", b"{}", content_type="application/json")
-    assert answer.status_code == 405
-    assert answer.headers["Allow"] == "GET, POST, DELETE, OPTIONS"
-    assert answer.json()["status"] == "FAILURE"
-
-
-def test_no_csrf_token_is_asked_for(settings):
+def test_no_csrf_token_is_needed(settings):
     from django.test import Client
 
     strict = Client(enforce_csrf_checks=True)
     assert register(strict, cacao_of(ALICE, KEY).to_value()) == (200, SUCCESS)
 
 
-def test_too_many_registrations_are_told_when_to_come_back(
-    client, settings, redis_client
-):
+def test_too_many_registrations_get_retry_after(client, settings, redis_client):
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, identity_register=Bucket(2, 1 / 60)
     )

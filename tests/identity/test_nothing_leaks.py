@@ -29,15 +29,15 @@ def spellings(secret: bytes) -> set[str]:
 
 
 def live_and_collect(settings, caplog) -> tuple[set[str], str]:
-    """Sign in, sign again, fail, revoke, remove; the secrets, and all that was said."""
+    """Sign in, sign again, fail, revoke, remove; returns the secrets and all output."""
     secrets: set[str] = set()
-    said: list[str] = []
+    output: list[str] = []
     device = sign_in(ALICE)
     for _ in range(2):
         link(ALICE, device)
         signing = identity.signing_identity(ALICE.row(), device=device)
         secrets |= spellings(signing.key.seed)
-        said.append(repr(signing))
+        output.append(repr(signing))
     secrets |= {device.session}
     request = begin(ALICE, new_session().session_key)
     seed = keychain.signing_key(Holder.IDENTITY, request.identity_did).seed
@@ -50,19 +50,19 @@ def live_and_collect(settings, caplog) -> tuple[set[str], str]:
                 signature=signature,
                 user_agent="",
             )
-        said.append(repr(error.value) + str(error.value))
+        output.append(repr(error.value) + str(error.value))
     for key in settings.KEYCHAIN_KEYS:
         secrets.add(key.partition(":")[2])
     accounts.revoke_device(device, by=None)
-    said.append(caplog.text)
-    return secrets, "\n".join(said)
+    output.append(caplog.text)
+    return secrets, "\n".join(output)
 
 
 def test_logs_and_reprs_hold_no_secret(settings, caplog):
     caplog.set_level(logging.DEBUG)
-    secrets, said = live_and_collect(settings, caplog)
+    secrets, output = live_and_collect(settings, caplog)
     assert len(secrets) > 10
-    assert [secret for secret in secrets if secret in said] == []
+    assert [secret for secret in secrets if secret in output] == []
 
 
 def test_no_table_holds_a_secret(settings, caplog):

@@ -43,7 +43,7 @@ def resolve(asked):
 # --- our own server -------------------------------------------------------------------
 
 
-def test_our_own_server_is_asked_in_process(registered, django_assert_num_queries):
+def test_our_own_server_is_read_in_process(registered, django_assert_num_queries):
     asked = [(KEY.did, KEYS_SERVER), (OTHER.did, KEYS_SERVER)]
     with django_assert_num_queries(1):
         found = identity.resolve_identity(asked)
@@ -64,7 +64,7 @@ def test_an_unregistered_key_is_unknown_at_once(client, registered):
     assert identity.known_identity(KEY.did) is None
 
 
-def test_what_was_registered_is_verified_again(registered):
+def test_a_registered_cacao_is_verified_again(registered):
     from identity.models import IdentityRegistration
 
     forged = registered.to_value()
@@ -84,17 +84,17 @@ def test_a_row_under_another_keys_name_is_refused(registered):
 # --- other servers --------------------------------------------------------------------
 
 
-def test_another_server_is_asked_and_its_answer_remembered(other_keys_server):
+def test_the_answer_of_another_server_is_cached(other_keys_server):
     other_keys_server.knows(cacao_of(ALICE, KEY, keys_server=other_keys_server.url))
     asked = [(KEY.did, other_keys_server.url)]
     for _ in range(3):
         assert account_of(resolve(asked)) == ALICE.account
-    ((method, path, _),) = other_keys_server.heard
+    ((method, path, _),) = other_keys_server.received
     assert method == "GET"
     assert path == f"/identity?publicKey={KEY.did.removeprefix('did:key:')}"
 
 
-def test_it_is_asked_again_after_five_minutes(other_keys_server):
+def test_the_cache_expires_after_five_minutes(other_keys_server):
     other_keys_server.knows(cacao_of(ALICE, KEY))
     asked = [(KEY.did, other_keys_server.url)]
     resolve(asked)
@@ -107,33 +107,33 @@ def test_it_is_asked_again_after_five_minutes(other_keys_server):
         assert identity.known_identity(KEY.did) is None
 
 
-def test_an_unknown_key_is_asked_for_again_after_half_a_minute(other_keys_server):
+def test_an_unknown_key_is_cached_for_half_a_minute(other_keys_server):
     other_keys_server.knows_nothing()
     asked = [(KEY.did, other_keys_server.url)]
     assert resolve(asked) == {}
     assert resolve(asked) == {}
-    assert len(other_keys_server.heard) == 1
+    assert len(other_keys_server.received) == 1
     other_keys_server.knows(cacao_of(ALICE, KEY))
     with clock.frozen(clock.now() + timedelta(seconds=31)):
         assert account_of(resolve(asked)) == ALICE.account
 
 
-def test_a_server_that_is_not_on_the_list_is_never_asked(other_keys_server, settings):
+def test_a_server_that_is_not_allowed_is_never_called(other_keys_server, settings):
     other_keys_server.knows(cacao_of(ALICE, KEY))
     settings.ALLOWED_KEYS_SERVERS = [KEYS_SERVER]
     assert resolve([(KEY.did, other_keys_server.url)]) == {}
-    assert other_keys_server.heard == []
+    assert other_keys_server.received == []
 
 
 @pytest.mark.parametrize("ksu", ["", "nonsense", "file:///etc/passwd", "http://[::1"])
-def test_what_is_no_server_is_never_asked(ksu):
+def test_malformed_server_urls_are_never_called(ksu):
     assert resolve([(KEY.did, ksu)]) == {}
 
 
 @pytest.mark.parametrize("did", ["", "z6Mk", "did:key:z6LSx", "did:pkh:eip155:1:0x0"])
-def test_what_is_no_key_is_never_asked_for(other_keys_server, did):
+def test_malformed_keys_are_never_looked_up(other_keys_server, did):
     assert resolve([(did, other_keys_server.url)]) == {}
-    assert other_keys_server.heard == []
+    assert other_keys_server.received == []
 
 
 def test_a_server_cannot_assert_a_false_identity(other_keys_server):
@@ -184,7 +184,7 @@ def test_a_server_without_a_sensible_answer_means_try_later(other_keys_server, a
     assert waiting.next_attempt_at > clock.now()
 
 
-def test_what_did_resolve_is_kept_when_a_server_is_silent(
+def test_resolved_keys_are_returned_when_a_server_is_silent(
     client, start_keys_server, registered
 ):
     silent, answering = start_keys_server(), start_keys_server()
@@ -208,20 +208,20 @@ def test_what_did_resolve_is_kept_when_a_server_is_silent(
         BOB.account,
         CHARLIE.account,
     }
-    assert len(answering.heard) == 1
+    assert len(answering.received) == 1
 
 
-def test_asking_another_server_is_left_to_a_task(other_keys_server):
+def test_a_task_calls_another_server(other_keys_server):
     """A slow server must not hold the worker that handles messages."""
     asked = [(KEY.did, other_keys_server.url)]
     for _ in range(2):
         with pytest.raises(KeysServerUnavailable):
             identity.resolve_identity(asked)
-    assert other_keys_server.heard == []
+    assert other_keys_server.received == []
     assert identity.look_up_identities() == 1
 
 
-def test_many_are_asked_at_once(start_keys_server, monkeypatch):
+def test_many_keys_are_looked_up_concurrently(start_keys_server, monkeypatch):
     server = start_keys_server()
     server.knows_nothing()
     answer = server.next_answer
@@ -235,10 +235,10 @@ def test_many_are_asked_at_once(start_keys_server, monkeypatch):
     start = clock.monotonic()
     assert resolve(asked) == {}
     assert clock.monotonic() - start < 16 * 0.1
-    assert len(server.heard) == 16
+    assert len(server.received) == 16
 
 
-def test_nothing_asked_costs_nothing(django_assert_num_queries):
+def test_an_empty_query_runs_no_statement(django_assert_num_queries):
     with django_assert_num_queries(0):
         assert identity.resolve_identity([]) == {}
 
@@ -246,7 +246,7 @@ def test_nothing_asked_costs_nothing(django_assert_num_queries):
 # --- inside transactions --------------------------------------------------------------
 
 
-def test_what_was_resolved_is_known_inside_the_transaction(
+def test_a_resolved_key_is_known_inside_the_transaction(
     other_keys_server, registered, django_assert_num_queries
 ):
     other_keys_server.knows(cacao_of(BOB, OTHER))
@@ -256,10 +256,10 @@ def test_what_was_resolved_is_known_inside_the_transaction(
     assert account_of(found) == ALICE.account
     assert account_of(found, OTHER) == BOB.account
     assert len(found) == 2
-    assert len(other_keys_server.heard) == 1
+    assert len(other_keys_server.received) == 1
 
 
-def test_what_was_resolved_long_ago_is_not_known(other_keys_server):
+def test_a_key_resolved_long_ago_is_not_known(other_keys_server):
     other_keys_server.knows(cacao_of(ALICE, KEY))
     resolve([(KEY.did, other_keys_server.url)])
     assert identity.known_identity(KEY.did)

@@ -156,7 +156,7 @@ def test_loopback_names_count_only_where_the_services_are_embedded(
         f"eip155:1:{ALICE.address}\nNonce: 1",
     ],
 )
-def test_what_is_no_ethereum_account_gets_no_message(session_key, account):
+def test_other_accounts_than_ethereum_get_no_message(session_key, account):
     before = rows_of(*APPS)
     with pytest.raises(UnsupportedAccount):
         begin(ALICE, session_key, account=account)
@@ -211,7 +211,7 @@ def test_signatures_are_taken_in_any_form(session_key, request_of_alice, form):
     assert json.loads(IdentityKey.objects.get().cacao)["s"]["s"] == signed
 
 
-def test_nobody_is_signed_in_before_the_session_is_bound(session_key, request_of_alice):
+def test_the_device_has_no_session_before_it_is_bound(session_key, request_of_alice):
     device = complete(session_key, request_of_alice)
     assert accounts.device_of_session(session_key) is None
     accounts.bind_session(device, "the new key of the session")
@@ -271,7 +271,7 @@ def test_a_sync_signature_does_not_sign_in(session_key, request_of_alice):
 @pytest.mark.parametrize(
     "signature", ["nonsense", "0x" + "00" * 65, "0x" + "ff" * 64 + "1b"]
 )
-def test_what_is_no_signature_is_refused(session_key, request_of_alice, signature):
+def test_malformed_signatures_are_refused(session_key, request_of_alice, signature):
     refuses(
         MalformedSignature,
         session_key=session_key,
@@ -402,7 +402,7 @@ def test_signing_again_proves_the_device_and_replaces_its_key():
     assert device.identity_keys.filter(retired_at=None).count() == 1
 
 
-def test_an_account_of_somebody_else_is_not_added():
+def test_an_account_of_another_user_is_not_added():
     device = sign_in(ALICE)
     sign_in(BOB)
     request = begin(BOB, device.session, user=device.user)

@@ -93,7 +93,7 @@ TEXT = "one line\n\nanother line"
 
 
 @pytest.mark.parametrize(
-    ("signed", "words"),
+    ("signed", "description"),
     [
         (TEXT + "\n", "a line break at the end"),
         (TEXT + "\r\n", "a line break at the end"),
@@ -110,10 +110,13 @@ TEXT = "one line\n\nanother line"
         ("another text", ""),
     ],
 )
-def test_white_space_that_was_added_is_found_out(signed, words):
-    assert added_white_space(TEXT, ALICE.address.lower(), ALICE.sign(signed)) == words
+def test_added_white_space_is_detected(signed, description):
+    assert (
+        added_white_space(TEXT, ALICE.address.lower(), ALICE.sign(signed))
+        == description
+    )
 
 
-def test_white_space_is_not_found_in_what_another_account_signed():
+def test_a_signature_of_another_account_is_not_explained_by_white_space():
     assert added_white_space(TEXT, ALICE.address, BOB.sign(TEXT + "\n")) == ""
     assert added_white_space(TEXT, ALICE.address, "0x" + "0" * 128 + "1b") == ""

@@ -1,4 +1,4 @@
-"""A process whose keys do not fit the database is told so, and writes nothing."""
+"""A process whose keys do not fit the database gets an error and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Killed in the middle of a rotation, nothing is lost and the next run finishes it.
 
-reliability.md, fault F42, with the real command as a process of its own.
+With the real command as a process of its own.
 """
 
 from __future__ import annotations
@@ -75,6 +75,6 @@ def test_it_is_finished_by_the_next_run(settings, keys):
     settings.KEYCHAIN_KEYS = [NEW]
     check_canary()
     assert len(sym_keys(Holder.WALLET, [key.topic for key in KEYS])) == len(KEYS)
-    # Nothing of the keys was said.
-    said = killed.stdout + killed.stderr + finished.stdout + finished.stderr
-    assert not any(key.hex() in said for key in KEYS)
+    # No key was printed.
+    output = killed.stdout + killed.stderr + finished.stdout + finished.stderr
+    assert not any(key.hex() in output for key in KEYS)

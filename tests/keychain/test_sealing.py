@@ -22,7 +22,7 @@ PLACE = Context("syncstore_storeentry", "sealed_value", "17", "4")
 SECRET = b"a symmetric key of thirty-two by"
 
 
-def test_what_was_sealed_opens_in_its_place():
+def test_a_sealed_value_opens_in_its_place():
     ring = Keyring.parse([KEY_A])
     assert ring.open(PLACE, ring.seal(PLACE, SECRET)) == SECRET
 
@@ -78,7 +78,7 @@ def test_the_first_key_seals_and_all_open():
     assert key_id_of(both.seal(PLACE, SECRET)) == "b"
 
 
-def test_without_its_key_it_does_not_open_and_says_which_is_missing():
+def test_without_its_key_it_does_not_open_and_the_error_names_the_key():
     sealed = Keyring.parse([KEY_A]).seal(PLACE, SECRET)
     with pytest.raises(DecryptionFailed, match="key a is not in KEYCHAIN_KEYS"):
         Keyring.parse([KEY_B]).open(PLACE, sealed)

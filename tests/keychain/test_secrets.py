@@ -124,7 +124,7 @@ def test_a_row_that_holds_another_rows_bytes_does_not_open_and_others_do():
     assert set(found) == {key.topic for key in KEYS} - {rows[1].topic}
 
 
-def test_what_belongs_to_alice_does_not_open_for_charlie():
+def test_a_secret_of_alice_does_not_open_for_charlie():
     alice, charlie = sign_in(ALICE).user, sign_in(CHARLIE).user
     put_sym_keys(Holder.WALLET, KEYS[:1], account_id=alice.accounts.get().pk)
     rows = SymKeyEntry.objects.filter(topic=KEYS[0].topic)

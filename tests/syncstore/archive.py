@@ -1,4 +1,4 @@
-"""A History Server on a port of its own, as the published one pages (protocol.md, 9)."""
+"""A History Server on a port of its own, with the paging of the published one."""
 
 from __future__ import annotations
 

@@ -47,9 +47,7 @@ def test_everything_that_history_kept_is_replayed(archive, peer, store, cold_sta
     assert {query["direction"] for query in archive.asked} == {"backward"}
 
 
-def test_what_the_mailbox_brought_meanwhile_makes_no_difference(
-    archive, peer, store, cold_start
-):
+def test_messages_of_the_mailbox_make_no_difference(archive, peer, store, cold_start):
     updates = many(50)
     archive.keep(store.topic, *(peer.message(each)[0] for each in updates))
     peer.send(*updates[20:])
@@ -86,7 +84,7 @@ def test_a_replay_whose_worker_died_goes_on_at_once(archive, peer, store, cold_s
     assert state_of(store) == {"k": "v"}
 
 
-def test_a_history_server_that_is_away_is_asked_again(archive, peer, store, cold_start):
+def test_an_unreachable_history_server_is_tried_again(archive, peer, store, cold_start):
     archive.keep(store.topic, peer.message(StoreSet("k", "v", 1))[0])
     archive.status = 503
     services.cold_start(cold_start.pk)
@@ -115,7 +113,7 @@ def test_rubbish_in_the_archive_is_left_out(archive, peer, store, cold_start):
     assert state_of(store) == {"k": "v"}
 
 
-def test_a_live_account_hears_live_updates_before_the_replay(
+def test_live_updates_are_applied_before_the_replay_ends(
     archive, peer, store, cold_start
 ):
     peer.send(StoreSet("k", "live", 10))
@@ -127,21 +125,21 @@ def test_a_live_account_hears_live_updates_before_the_replay(
 def test_the_stores_owner_goes_on_once_after_the_replay(
     archive, peer, store, cold_start, monkeypatch
 ):
-    told = []
+    received = []
     monkeypatch.setitem(
-        registry._rebuilt_hooks, store.name, lambda each: told.append(each) or []
+        registry._rebuilt_hooks, store.name, lambda each: received.append(each) or []
     )
     archive.status = 503
     services.cold_start(cold_start.pk)
-    assert told == []
+    assert received == []
     archive.status = 200
     ColdStart.objects.update(next_attempt_at=clock.now())
     services.cold_start(cold_start.pk)
     services.cold_start(cold_start.pk)
-    assert told == [store]
+    assert received == [store]
 
 
-def test_the_log_is_pruned_but_keeps_what_stands(peer, store):
+def test_pruning_keeps_the_lines_of_current_updates(peer, store):
 
     peer.send(StoreSet("k", "old", 1), StoreSet("k", "new", 2))
     StoreUpdate.objects.update(at=clock.now() - timedelta(days=100))

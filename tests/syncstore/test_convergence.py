@@ -31,7 +31,7 @@ def apply_all(store, updates):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 @pytest.mark.parametrize("at_once", [True, False], ids=["one batch", "one by one"])
-def test_conflicts_end_as_the_spec_says(case, at_once, store):
+def test_conflicts_end_as_specified(case, at_once, store):
     updates = [parse_update(rpc.parse(json.dumps(event))) for event in case["events"]]
     for batch in [updates] if at_once else [[update] for update in updates]:
         apply_all(store, batch)
@@ -78,7 +78,7 @@ def test_any_order_and_repetition_gives_the_same_state(store, updates, draw):
         transaction.set_rollback(True)
 
 
-def test_the_log_tells_what_became_of_each_update(store):
+def test_the_log_has_the_outcome_of_each_update(store):
     first, second = StoreSet("k", "new", 20), StoreSet("k", "old", 10)
     apply_all(store, [first])
     apply_all(store, [second, first])

@@ -111,7 +111,7 @@ def test_every_device_of_the_account_moves(alice, set_, store, charlie):
     assert {cursor.device for cursor in moved} == set(alice.devices)
 
 
-def test_the_log_says_which_device_wrote_and_what_it_means(alice, set_, store):
+def test_the_log_has_the_device_and_a_description(alice, set_, store):
     set_({"k": "v"}, notes={"k": "Acme: alerts on"})
     line = StoreUpdate.objects.get()
     assert line.device == alice.device

@@ -27,10 +27,10 @@ def request(method="wc_syncSet", request_id=7, **params):
 def test_sets_and_deletes_arrive(peer, store):
     peer.send(StoreSet("a", "1", 1), StoreSet("b", "2", 2), StoreDelete("a", 3))
     assert state_of(store) == {"b": "2"}
-    assert not OutboxMessage.objects.exists(), "nobody answers an update"
+    assert not OutboxMessage.objects.exists(), "updates are not answered"
 
 
-def test_the_log_knows_the_size_of_the_envelope(peer, store):
+def test_the_log_has_the_size_of_the_envelope(peer, store):
     message, tag = peer.message(StoreSet("k", "é" * 100, 1))
     peer.deliver((message, tag))
     assert StoreUpdate.objects.get().size == len(message)
@@ -49,7 +49,7 @@ def test_the_same_update_in_another_envelope_is_a_duplicate(peer, store):
     assert [outcome for *_, outcome, _ in log_of(store)] == ["applied", "duplicate"]
 
 
-def test_the_browsers_are_told_only_if_something_changed(alice, peer, store):
+def test_events_are_recorded_only_for_changes(alice, peer, store):
     AccountEvent.objects.all().delete()
     peer.send(StoreSet("k", "v", 5))
     peer.send(StoreSet("k", "old", 4))
@@ -57,7 +57,7 @@ def test_the_browsers_are_told_only_if_something_changed(alice, peer, store):
     assert list(kinds) == ["sync.update"]
 
 
-def test_every_active_device_of_the_account_moves_and_nobody_elses(
+def test_cursors_of_all_active_devices_of_the_account_move_and_no_others(
     alice, charlie, peer, store
 ):
     peer.send(StoreSet("k", "v", 1))
@@ -83,7 +83,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_no_update_is_logged_and_has_no_effect(name, peer, store):
+def test_malformed_updates_are_logged_and_have_no_effect(name, peer, store):
     peer.send(StoreSet("k", "before", 5))
     peer.deliver(peer.seal(HOSTILE[name]))
     assert state_of(store) == {"k": "before"}
@@ -99,7 +99,7 @@ def test_one_hostile_update_does_not_hold_up_the_others(peer, store):
     assert state_of(store) == {"k": "v"}
 
 
-def test_what_is_beyond_the_rate_waits_and_is_not_lost(peer, store, settings):
+def test_messages_above_the_rate_wait_and_are_not_lost(peer, store, settings):
     import dataclasses
 
     from common.limits import Bucket
@@ -116,24 +116,24 @@ def test_what_is_beyond_the_rate_waits_and_is_not_lost(peer, store, settings):
 @pytest.fixture
 def owner(store, monkeypatch):
     """The app that owns the store, as the registry knows it."""
-    told: list[AppliedUpdate] = []
+    received: list[AppliedUpdate] = []
 
     def hook(_store, applied):
-        told.extend(applied)
+        received.extend(applied)
         return Consequences(notes={each.key: f"{each.key} came" for each in applied})
 
     monkeypatch.setitem(registry._applied_hooks, store.name, hook)
-    return told
+    return received
 
 
-def test_the_stores_owner_is_told_the_winner_of_each_key(owner, peer, store):
+def test_the_stores_owner_gets_the_winner_of_each_key(owner, peer, store):
     peer.send(StoreSet("a", "1", 1), StoreSet("a", "2", 3), StoreSet("a", "0", 2))
     assert [(each.key, each.value, each.rpc_id) for each in owner] == [("a", "2", 3)]
     notes = StoreUpdate.objects.order_by("pk").values_list("rpc_id", "note")
     assert list(notes) == [(1, ""), (3, "a came"), (2, "")]
 
 
-def test_the_stores_owner_is_not_told_of_stale_ones(owner, peer, store):
+def test_the_stores_owner_gets_no_stale_updates(owner, peer, store):
     peer.send(StoreDelete("a", 5))
     peer.send(StoreSet("a", "late", 4))
     assert [(each.key, each.value) for each in owner] == [("a", None)]
