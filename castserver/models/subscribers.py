@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 
 from castserver.models.projects import Project
+from common import clock
+from walletconnect.notify.dialect import V1, dialect_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
+
+    from walletconnect.notify.subscribe import SubscribeAnswer
+    from walletconnect.notify.update import UpdateAnswer
 
 ACCOUNT_LENGTH = 168
 
@@ -66,6 +71,18 @@ class Subscriber(models.Model):
 
     objects = SubscriberQuerySet.as_manager()
 
+    # The columns that `renew` sets.
+    RENEWED: ClassVar = (
+        "scope",
+        "app",
+        "expires_at",
+        "subscription_hash",
+        "last_iat",
+        "last_word_at",
+        "identity_did",
+        "is_later_generation",
+    )
+
     class Meta:
         indexes: ClassVar = [
             # Includes deleted rows: a subscribe needs the last delete of its account.
@@ -86,6 +103,19 @@ class Subscriber(models.Model):
 
     def __str__(self) -> str:
         return self.account
+
+    def renew(
+        self, answer: SubscribeAnswer | UpdateAnswer, *, identity_did: str
+    ) -> None:
+        """Set the columns that an accepted subscribe or update changes; unsaved."""
+        self.scope = list(answer.scope)
+        self.app = answer.app
+        self.expires_at = datetime.fromtimestamp(answer.expiry, UTC)
+        self.subscription_hash = answer.subscription_hash
+        self.last_iat = answer.iat
+        self.last_word_at = clock.now()
+        self.identity_did = identity_did
+        self.is_later_generation = dialect_of(answer.app) is V1
 
     def is_live(self, now: datetime) -> bool:
         return self.deleted_at is None and now < self.expires_at

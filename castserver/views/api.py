@@ -1,7 +1,6 @@
 """The REST API of the Cast Server as django-ninja serves it: who may, and what goes wrong.
 
-protocol.md, sections 6 and 10.5. A call names its project in the path, or leaves it out:
-the secret alone says which it is. Errors are RFC 9457 problems that also carry the
+The project id in a path is optional, because the secret identifies the project. Errors are RFC 9457 problems that also carry the
 members of the earlier servers, ``reason`` and ``error``.
 """
 
@@ -172,7 +171,7 @@ def served(
     limit: str | None = "cast_call",
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Serve a function at ``tail`` below every spelling of the project's path.
+    """Serve a function at ``tail`` with and without the project id in the path.
 
     The first version with the project id is the one in the description. ``limit`` names
     the rate of calls per project; None if the function sees to it.

@@ -1,4 +1,4 @@
-"""A dapp's own web server: it takes webhooks and serves documents, as it is told."""
+"""A dapp's web server: receives webhooks and serves the given documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An ``eip155`` account is its address: chain and letter case are only spelling."""
+"""An ``eip155`` account is its address: chain and letter case do not matter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from castserver.services.projects.documents import server_did_document
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock
 from common.limits import Bucket
-from tests.castserver.test_later_generation import told, watch
+from tests.castserver.test_later_generation import list_in, watch
 from tests.castserver.world import Wallet, claims_of, open_last, sent
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.notify.values import NotifyMessage
@@ -112,7 +112,7 @@ def test_scopes_are_answered_in_the_caller_s_spelling(project, alice, api):
 
 
 def test_an_account_on_two_chains_is_one_subscriber(project, alice, polygon, api):
-    """Both wallets keep their topic; the dapp sees one account, by its last spelling."""
+    """Both wallets keep their topic; the dapp sees one account, as written last."""
     register_webhook(project, "https://dapp.example.org/hook", events=["subscribed"])
     first, second = alice.subscribe(project), polygon.subscribe(project)
     assert first.topic != second.topic
@@ -134,7 +134,7 @@ def test_a_wallet_on_another_chain_changes_and_ends_the_subscription(
     assert not live().exists()
 
 
-def test_nobody_elses_address_is_let_in_by_another_chain(project, alice):
+def test_another_chain_does_not_admit_another_address(project, alice):
     mallory = Wallet("mallory", chain="137").register()
     subscription = alice.subscribe(project)
     mallory.update(project, subscription, {"alerts"})
@@ -147,7 +147,7 @@ def test_a_watcher_on_another_chain_reads_the_list_in_its_spelling(project, alic
     alice.subscribe(project)
     phone = Wallet("alice", "later", statement=ALL_APPS_STATEMENT, chain="8453")
     phone.register()
-    assert [each.account for each in told(watch(phone))] == [phone.account]
+    assert [each.account for each in list_in(watch(phone))] == [phone.account]
 
 
 def test_the_command_takes_bare_addresses(project, alice, capsys):

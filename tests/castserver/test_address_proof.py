@@ -43,7 +43,7 @@ def check_again():
     prove_addresses()
 
 
-def test_an_unproven_claim_keeps_nobody_from_the_address(site, api):
+def test_an_unproven_claim_does_not_prevent_another(site, api):
     claim = owned("mallory", site.origin)
     dapp = owned("alice", site.origin)
     assert dapp.url == claim.url

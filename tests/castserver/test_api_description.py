@@ -1,7 +1,7 @@
 """The Cast API against its own description: whatever is sent, no defect shows.
 
 Calls are generated from ``/cast/openapi.json``: right ones, and wrong in some place. Each
-answer must be one that the description tells, in its form, and never a 5xx.
+answer must be one that the description declares, in its form, and never a 5xx.
 """
 
 from __future__ import annotations

@@ -19,15 +19,17 @@ from messaging.models import TopicSubscription
 from tests.castserver.world import deliver, open_all
 
 
-def test_closing_tells_the_wallets_and_leaves_nothing(project, secret, alice, bob):
+def test_closing_notifies_the_wallets_and_deletes_everything(
+    project, secret, alice, bob
+):
     register_webhook(project, "https://hooks.example.org", events=["unsubscribed"])
     subscriptions = [alice.subscribe(project), bob.subscribe(project)]
     project_id, topic = project.pk, project.subscribe_topic
     did = project.authentication_did
     close_project(project)
     for subscription in subscriptions:
-        [farewell] = open_all(subscription.sym_key, 4004)
-        assert farewell.method == "wc_notifyDelete"
+        [deleted] = open_all(subscription.sym_key, 4004)
+        assert deleted.method == "wc_notifyDelete"
     assert not Project.objects.filter(pk=project_id).exists()
     assert Subscriber.objects.count() == Webhook.objects.count() == 0
     assert not TopicSubscription.objects.filter(party="cast", state="wanted").exists()
@@ -40,7 +42,7 @@ def test_closing_tells_the_wallets_and_leaves_nothing(project, secret, alice, bo
     assert AuditEntry.objects.filter(action="project.closed").exists()
 
 
-def test_a_closed_dapp_answers_nobody(project, alice):
+def test_a_closed_dapp_answers_no_request(project, alice):
     made, _ = alice.request(project)
     close_project(project)
     [row] = deliver(made.publish)

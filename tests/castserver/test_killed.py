@@ -1,6 +1,6 @@
 """Killed at the worst moments: all of it happened, or nothing, and the next run finishes.
 
-reliability.md, fault matrix, steps 8 to 13, and F20. A process of its own, with one
+A process of its own, with one
 failpoint armed, does the work and dies there as by a power cut.
 """
 
@@ -109,8 +109,8 @@ def test_after_the_commit_nothing_is_done_twice(project, alice, settings):
 @pytest.mark.parametrize("failpoint", ["notify.before_commit", "outbox.before_commit"])
 def test_a_notification_is_sent_or_was_never_made(project, alice, settings, failpoint):
     alice.subscribe(project)
-    words = ["--type", "alerts", "--title", "t", "--body", "b"]
-    killed_at(settings, failpoint, "manage.py", "notify", project.pk, *words)
+    options = ["--type", "alerts", "--title", "t", "--body", "b"]
+    killed_at(settings, failpoint, "manage.py", "notify", project.pk, *options)
     assert Notification.objects.count() == Delivery.objects.count() == 0
     assert sent(tag=4002) == []
 
@@ -119,7 +119,7 @@ def test_a_notification_is_sent_or_was_never_made(project, alice, settings, fail
     ("failpoint", "already_sent"),
     [("webhooks.after_claim", 0), ("webhooks.before_record", 1)],
 )
-def test_an_event_is_told_again_under_its_own_id(
+def test_an_event_is_sent_again_under_its_own_id(
     project, settings, failpoint, already_sent
 ):
     settings.OUTBOUND_ALLOW = ["127.0.0.1"]

@@ -77,7 +77,7 @@ def watch(wallet, *, app=None, key_pair=None, **changes):
     return made
 
 
-def told(made, tag=4011):
+def list_in(made, tag=4011):
     payload = parse(open_last(made.sym_key, tag))
     return read_subscriptions(payload, made.pending, now=clock.now_s()).subscriptions
 
@@ -134,7 +134,7 @@ def test_two_subscribes_of_one_batch_share_key_and_topic(project, phone, laptop)
     assert Subscriber.objects.count() == 1
 
 
-def test_an_all_apps_watcher_hears_of_the_other_apps_too(project, phone):
+def test_an_all_apps_watcher_receives_the_other_apps_too(project, phone):
     other, _ = create_project("Other", url="https://other.example.org")
     later_subscribe(phone, other, app="did:web:other.example.org")
     alone = later_subscribe(phone, project)
@@ -163,9 +163,7 @@ def test_a_message_of_the_later_form_has_an_id_of_its_own(project, phone, laptop
     assert messages[0]["msg"]["is_read"] is False
 
 
-def test_a_later_client_acknowledges_what_came_in_the_words_of_august(
-    project, alice, laptop
-):
+def test_a_v1_client_acknowledges_a_v0_message(project, alice, laptop):
     subscription = alice.subscribe(project)
     notify(project, DRAFT, [str(alice.account)])
     request = parse(open_last(subscription.sym_key, 4002))
@@ -205,7 +203,7 @@ def test_a_limited_key_may_use_its_own_domain_only(project):
     assert later_subscribe(here, project)["sbs"]
 
 
-def test_an_august_key_may_not_list_subscriptions(project, alice):
+def test_a_v0_key_may_not_list_subscriptions(project, alice):
     alice.subscribe(project)
     before = counts()
     made = watch(alice)
@@ -220,10 +218,10 @@ def test_watching_all_apps_needs_that_permission(project):
     assert counts() == before
     assert isinstance(parse(open_last(made.sym_key, 4011)), JsonRpcError)
     made = watch(limited, app=DID)
-    assert told(made) == ()
+    assert list_in(made) == ()
 
 
-def test_nobody_watches_for_another(project, phone, bob):
+def test_an_account_is_watched_by_its_own_keys_only(project, phone, bob):
     later_subscribe(phone, project)
     phone.identity = dataclasses.replace(phone.identity, account=bob.account)
     before = counts()
@@ -235,17 +233,17 @@ def test_nobody_watches_for_another(project, phone, bob):
 # --- watching -------------------------------------------------------------------------
 
 
-def test_a_watcher_is_told_at_once_and_after_changes(project, phone, laptop):
+def test_a_watcher_receives_the_list_at_once_and_after_changes(project, phone, laptop):
     made = watch(laptop)
-    assert told(made) == ()
+    assert list_in(made) == ()
     later_subscribe(phone, project)
     assert announced() == 1
-    [element] = told(made, 4012)
+    [element] = list_in(made, 4012)
     assert element.app_domain == "dapp.example.org"
     assert element.account == laptop.account
 
 
-def test_changes_close_together_are_told_once(project, phone, laptop):
+def test_changes_close_together_are_announced_once(project, phone, laptop):
     made = watch(laptop)
     other, _ = create_project("Other", url="https://other.example.org")
     later_subscribe(phone, project)
@@ -253,7 +251,7 @@ def test_changes_close_together_are_told_once(project, phone, laptop):
     later_subscribe(phone, project)
     assert announced() == 1
     assert len(sent(made.sym_key.topic, 4012)) == 1
-    assert len(told(made, 4012)) == 2
+    assert len(list_in(made, 4012)) == 2
     assert announced() == 0
 
 
@@ -273,7 +271,7 @@ def test_the_source_reads_its_answer_if_it_can(project, phone, mjv, count):
     assert announced() == count
 
 
-def test_a_watcher_of_one_app_hears_of_that_app_only(project, phone):
+def test_a_watcher_of_one_app_receives_that_app_only(project, phone):
     here = later_wallet("here", statement=LIMITED_STATEMENT, domain="dapp.example.org")
     made = watch(here, app=DID)
     other, _ = create_project("Other", url="https://other.example.org")
@@ -281,26 +279,26 @@ def test_a_watcher_of_one_app_hears_of_that_app_only(project, phone):
     assert announced() == 0
     later_subscribe(phone, project)
     assert announced() == 1
-    assert [each.app_domain for each in told(made, 4012)] == ["dapp.example.org"]
+    assert [each.app_domain for each in list_in(made, 4012)] == ["dapp.example.org"]
 
 
-def test_charlie_hears_nothing(project, phone):
+def test_charlie_receives_nothing(project, phone):
     charlie = Wallet("charlie", statement=ALL_APPS_STATEMENT).register()
     made = watch(charlie)
     later_subscribe(phone, project)
     assert announced() == 0
-    assert told(made) == ()
+    assert list_in(made) == ()
 
 
-def test_an_august_subscription_is_told_to_watchers(project, alice, laptop):
+def test_a_v0_subscription_is_announced_to_watchers(project, alice, laptop):
     made = watch(laptop)
     subscription = alice.subscribe(project)
     assert announced() == 1
-    [element] = told(made, 4012)
+    [element] = list_in(made, 4012)
     assert element.sym_key == subscription.sym_key
     alice.delete(project, subscription)
     assert announced() == 1
-    assert told(made, 4012) == ()
+    assert list_in(made, 4012) == ()
 
 
 def test_a_new_watch_of_the_same_key_replaces_the_old(project, phone, laptop):
@@ -374,7 +372,7 @@ def test_an_update_is_answered_with_the_list(project, phone, laptop):
     assert claims["sub"] == f"did:pkh:{phone.account}"
     assert [each["scope"] for each in claims["sbs"]] == [["news"]]
     announced()
-    assert [each.scope for each in told(made, 4012)] == [("news",)]
+    assert [each.scope for each in list_in(made, 4012)] == [("news",)]
 
 
 def test_a_delete_is_answered_with_what_is_left(project, phone):
@@ -389,20 +387,18 @@ def test_a_delete_is_answered_with_what_is_left(project, phone):
     assert sent(subscription.topic, 4004) == []
 
 
-def test_an_august_wallet_leaves_what_a_later_client_has_made(project, alice, laptop):
+def test_a_v0_wallet_deletes_a_v1_subscription(project, alice, laptop):
     made = watch(laptop)
     subscription = later_subscription(laptop, project)
-    # As it comes to the August wallet through Sync: by the dapp's URL.
+    # As the v0 wallet receives it through Sync: with the dapp's URL.
     shared = dataclasses.replace(subscription, metadata=metadata_of(project))
     alice.delete(project, shared)
     assert not Subscriber.objects.live(clock.now()).exists()
     announced()
-    assert told(made, 4012) == ()
+    assert list_in(made, 4012) == ()
 
 
-def test_a_limited_key_may_not_leave_another_dapp_in_the_words_of_august(
-    project, alice
-):
+def test_a_limited_key_may_not_delete_another_dapp_with_a_v0_token(project, alice):
     subscription = alice.subscribe(project)
     limited = Wallet(
         "alice", "limited", statement=LIMITED_STATEMENT, domain="evil.example"
@@ -500,12 +496,12 @@ def test_more_unread_is_about_the_pages_to_come(project, phone, with_history):
     assert all(each["is_read"] for each in found["nfs"])
 
 
-def test_unread_counts_are_told_to_watchers(project, phone, laptop, with_history):
+def test_watchers_receive_unread_counts(project, phone, laptop, with_history):
     made = watch(laptop)
-    assert told(made)[0].unread_notification_count == 7
+    assert list_in(made)[0].unread_notification_count == 7
     mark(phone, project, with_history, all=True)
     assert announced() == 1
-    assert told(made, 4012)[0].unread_notification_count == 0
+    assert list_in(made, 4012)[0].unread_notification_count == 0
 
 
 def test_marking_twice_keeps_the_first_time(project, phone, with_history):
@@ -524,7 +520,7 @@ def test_an_account_with_two_topics_has_read_a_notification_once(
     alice.subscribe(project)
     notify(project, dataclasses.replace(DRAFT, title="Both"), [str(alice.account)])
     made = watch(laptop)
-    [listed] = told(made)
+    [listed] = list_in(made)
     assert listed.unread_notification_count == 2
     newest = dataclasses.replace(
         first, topic=listed.sym_key.topic, sym_key=listed.sym_key
@@ -556,7 +552,7 @@ def test_a_page_after_nothing_is_refused(project, phone, with_history, aft):
     assert isinstance(answer, JsonRpcError)
 
 
-def test_nobody_else_reads_or_marks(project, phone, with_history):
+def test_other_accounts_cannot_read_or_mark(project, phone, with_history):
     bob = Wallet("bob", statement=ALL_APPS_STATEMENT).register()
     for auth_class, method, claims in (
         (GetNotificationsAuth, GET_NOTIFICATIONS, {"lmt": 3}),

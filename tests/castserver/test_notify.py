@@ -72,7 +72,7 @@ def test_a_subscriber_gets_it(project, alice):
     assert delivery.sent_at is not None
 
 
-def test_the_message_has_the_form_of_the_august_servers(project, alice):
+def test_the_message_has_the_form_of_the_v0_servers(project, alice):
     subscription = alice.subscribe(project)
     notify(project, DRAFT, [str(alice.account)])
     request = parse(open_last(subscription.sym_key, 4002))
@@ -91,14 +91,14 @@ def test_every_message_has_an_id_because_later_clients_may_share_the_topic(
     subscription = alice.subscribe(project)
     for _ in range(3):
         notify(project, DRAFT, [str(alice.account)])
-    told = [
+    messages = [
         claims_of(request.params["messageAuth"])["msg"]
         for request in open_all(subscription.sym_key, 4002)
     ]
     sent_to = Delivery.objects.order_by("pk")
-    assert [each["id"] for each in told] == [str(each.pk) for each in sent_to]
-    assert all(each["is_read"] is False for each in told)
-    assert all(isinstance(each["sent_at"], int) for each in told)
+    assert [each["id"] for each in messages] == [str(each.pk) for each in sent_to]
+    assert all(each["is_read"] is False for each in messages)
+    assert all(isinstance(each["sent_at"], int) for each in messages)
 
 
 def test_every_account_ends_in_one_list(project, alice, bob, charlie):
@@ -115,14 +115,14 @@ def test_every_account_ends_in_one_list(project, alice, bob, charlie):
 
 def test_answers_keep_the_callers_spelling(project, alice):
     alice.subscribe(project)
-    spelled = str(alice.account).lower()
-    outcome = notify(project, DRAFT, [spelled, str(alice.account), spelled])
-    assert outcome.sent == (spelled, str(alice.account))
-    # One account in two spellings is one recipient.
+    lower = str(alice.account).lower()
+    outcome = notify(project, DRAFT, [lower, str(alice.account), lower])
+    assert outcome.sent == (lower, str(alice.account))
+    # One account written in two ways is one recipient.
     assert Delivery.objects.count() == 1
 
 
-def test_charlies_project_reaches_nobody_of_ours(project, alice):
+def test_charlies_project_does_not_reach_our_subscribers(project, alice):
     from castserver.services.projects.projects import TypeDraft, create_project
 
     alice.subscribe(project)
@@ -167,7 +167,7 @@ def test_delivery_ids_follow_time():
         {"type": "with space"},
     ],
 )
-def test_what_is_beyond_the_limits_is_refused(project, alice, change):
+def test_content_beyond_the_limits_is_refused(project, alice, change):
     alice.subscribe(project)
     before = counts()
     with pytest.raises(Invalid):
@@ -175,7 +175,7 @@ def test_what_is_beyond_the_limits_is_refused(project, alice, change):
     assert counts() == before
 
 
-def test_the_spam_rule_holds_per_app_and_account(project, alice, bob, settings):
+def test_notifications_are_limited_per_app_and_account(project, alice, bob, settings):
     settings.LIMITS = dataclasses.replace(
         settings.LIMITS, notify_subscriber=Bucket(2, 0.001)
     )
@@ -271,14 +271,14 @@ def test_a_large_call_takes_few_queries(project, django_assert_max_num_queries):
         notify_everyone(project, DRAFT)
 
 
-def test_chunks_that_no_task_took_are_found(project):
+def test_due_chunks_are_found_without_their_task(project):
     many(project, CHUNK + 1)
     notify_everyone(project, DRAFT)
     assert [send_due_chunk() for _ in range(3)] == [CHUNK, 1, 0]
     assert OutboxMessage.objects.filter(tag=4002).count() == CHUNK + 1
 
 
-def test_who_leaves_before_a_chunk_is_built_gets_nothing(project):
+def test_a_subscriber_that_left_before_its_chunk_gets_nothing(project):
     many(project, CHUNK + 1)
     outcome = notify_everyone(project, DRAFT)
     leaver = Subscriber.objects.first()
@@ -289,7 +289,7 @@ def test_who_leaves_before_a_chunk_is_built_gets_nothing(project):
     assert sent(leaver.topic) == []
 
 
-def test_a_key_that_does_not_open_is_said(project, alice, bob):
+def test_an_unreadable_key_is_reported(project, alice, bob):
     broken = alice.subscribe(project)
     bob.subscribe(project)
     keychain.forget(keychain.Holder.CAST, [broken.topic])
@@ -327,7 +327,7 @@ def test_a_receipt_is_noted_once(project, alice, alice_laptop):
     assert Delivery.objects.get().receipt_at == first
 
 
-def test_a_receipt_of_somebody_else_does_not_count(project, alice, bob):
+def test_a_receipt_of_another_account_does_not_count(project, alice, bob):
     subscription = alice.subscribe(project)
     notify(project, DRAFT, [str(alice.account)])
     found = received(project, alice, subscription)
@@ -344,7 +344,7 @@ def test_a_receipt_of_somebody_else_does_not_count(project, alice, bob):
     assert Delivery.objects.get().receipt_at is None
 
 
-def test_a_receipt_for_nothing_is_silence(project, alice):
+def test_a_receipt_for_no_delivery_is_dropped(project, alice):
     subscription = alice.subscribe(project)
     notify(project, DRAFT, [str(alice.account)])
     before = counts()

@@ -32,7 +32,7 @@ from walletconnect.notify.config import NotifyConfig
 from walletconnect.notify.values import NotifyMessage
 
 
-def test_a_project_has_its_keys_and_listens(project):
+def test_a_project_has_keys_and_a_topic_subscription(project):
     [pair] = keychain.key_pairs(
         keychain.Holder.CAST, [project.subscribe_topic]
     ).values()
@@ -131,7 +131,7 @@ FULL = TypeDraft(UUID, "Prices move", "Price alerts", "https://dapp.example.org/
 
 
 def test_documents_carry_id_name_and_icon_apart(project):
-    """For the August client, whose scopes are made of names, ``name`` is the id there."""
+    """``name`` is the id: clients of August 2023 put names into their scopes."""
     set_types(project, [FULL, TypeDraft("news", "What is new")])
     config = read(f"/dapps/{project.slug}/.well-known/wc-notify-config.json")
     sizes = dict.fromkeys(("sm", "md", "lg"), FULL.icon)
@@ -340,7 +340,7 @@ def run(*arguments):
 
 
 def test_create_project_prints_what_a_script_needs():
-    told = run(
+    printed = run(
         "create_project",
         "My Dapp",
         "--url",
@@ -351,11 +351,13 @@ def test_create_project_prints_what_a_script_needs():
         "news",
         "--json",
     )
-    project = Project.objects.get(pk=told["project_id"])
-    assert project_of_secret(told["project_secret"]) == project
-    assert told["subscribe_key"] == project.public_key_x
-    assert told["authentication_key"] == public_key_of(project.authentication_did).hex()
-    assert told["slug"] == "my-dapp"
+    project = Project.objects.get(pk=printed["project_id"])
+    assert project_of_secret(printed["project_secret"]) == project
+    assert printed["subscribe_key"] == project.public_key_x
+    assert (
+        printed["authentication_key"] == public_key_of(project.authentication_did).hex()
+    )
+    assert printed["slug"] == "my-dapp"
     assert [(each.name, each.description) for each in project.types.all()] == [
         ("alerts", "Urgent: read it"),
         ("news", ""),
@@ -364,7 +366,7 @@ def test_create_project_prints_what_a_script_needs():
 
 def test_notify_sends_from_the_command_line(project, alice):
     alice.subscribe(project)
-    told = run(
+    printed = run(
         "notify",
         project.pk,
         "--account",
@@ -377,5 +379,5 @@ def test_notify_sends_from_the_command_line(project, alice):
         "World",
         "--json",
     )
-    assert told["sent"] == [str(alice.account)]
-    assert told["notFound"] == told["not_found"] == told["failed"] == []
+    assert printed["sent"] == [str(alice.account)]
+    assert printed["notFound"] == printed["not_found"] == printed["failed"] == []

@@ -1,4 +1,4 @@
-"""The released client of August 2023, byte for byte: what it sent is what we understand.
+"""Requests that the released client of August 2023 sent, byte for byte.
 
 ``tests/vectors/subscribe_transcript.json`` holds every frame of notify-client 0.11.3 in two
 wallets; here its messages meet our Cast Server, with the clock of that day.
@@ -202,7 +202,7 @@ def test_its_delete_ends_the_subscription_and_the_echo_is_noise(recorded):
     row.refresh_from_db()
     assert row.deleted_at is not None
     assert len(sent(key.topic, 4005)) == 1
-    # The other wallet takes it for the server's word and answers it.
+    # The other wallet treats it as the server's request and answers it.
     for echo in published(4005, "W2"):
         assert deliver(echo).state == "refused"
     assert len(sent(key.topic)) == 1

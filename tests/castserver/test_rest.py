@@ -540,7 +540,7 @@ def test_a_dapps_address_that_is_none_is_refused(api, project, given):
 
 
 @pytest.mark.parametrize("events", [[], ["other"], ["subscribed", 5], "subscribed"])
-def test_webhooks_hear_of_known_events_only(api, events):
+def test_webhooks_register_for_known_events_only(api, events):
     body = {"events": events, "webhook": "https://example.org"}
     assert api.post("register-webhook", body).status_code == 422
 
@@ -566,13 +566,13 @@ def test_charlies_webhooks_are_not_ours(api, project):
 # --- subscribers, welcome, links ------------------------------------------------------
 
 
-def test_subscribers_v1_tells_the_types(api, alice, project):
+def test_subscribers_v1_returns_the_types(api, alice, project):
     alice.subscribe(project)
     client = Caller(project, api.secret, prefix=f"/cast/v1/{project.pk}")
-    spelled = str(alice.account).lower()
-    answer = client.post("subscribers", {"accounts": [spelled, STRANGER, "rubbish"]})
+    lower = str(alice.account).lower()
+    answer = client.post("subscribers", {"accounts": [lower, STRANGER, "rubbish"]})
     assert answer.json() == {
-        spelled: {"notification_types": ["alerts", "news", "gm_hourly"]}
+        lower: {"notification_types": ["alerts", "news", "gm_hourly"]}
     }
     assert client.post("subscribers", {"accounts": []}).status_code == 422
 
@@ -633,7 +633,7 @@ def test_health_needs_no_secret():
     assert Client().get("/cast/health").json() == {"status": "ok"}
 
 
-def test_the_description_tells_every_call_and_its_errors():
+def test_the_description_has_every_call_and_its_errors():
     schema = Client().get("/cast/openapi.json").json()
     assert schema["openapi"].startswith("3.1")
     paths = set(schema["paths"])

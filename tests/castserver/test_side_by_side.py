@@ -110,7 +110,7 @@ def test_the_same_request_at_two_workers_is_answered_once(project):
     assert len(set(OutboxMessage.objects.values_list("message_id", flat=True))) == 1
 
 
-def test_batches_of_two_workers_do_not_lock_each_other_out(project):
+def test_batches_of_two_workers_do_not_deadlock(project):
     wallets = [Wallet(f"wallet{number}").register() for number in range(8)]
     requests = [opened(project, wallet) for wallet in wallets]
 
@@ -181,7 +181,7 @@ def test_an_event_is_claimed_once(project):
     assert len(claimed) == len(set(claimed)) == 3
 
 
-def test_the_first_askers_make_one_pair_of_server_keys(project):
+def test_concurrent_first_calls_create_one_pair_of_server_keys(project):
     found = at_once(*[public_keys] * 4)
     assert len(set(found)) == 1, found
     assert ServerKeys.objects.count() == 1

@@ -48,7 +48,7 @@ def test_an_account_subscribes(project, alice):
     assert wanted.state == "wanted"
 
 
-def test_the_answer_has_the_form_of_the_august_servers(project, alice):
+def test_the_answer_has_the_form_of_the_v0_servers(project, alice):
     made, _ = alice.request(project)
     deliver(made.publish)
     [row] = sent(made.response_topic)
@@ -70,15 +70,15 @@ def test_the_steps_are_on_record(project, alice):
     records = StepRecord.objects.filter(run=made.response_topic).order_by("step")
     assert [record.step for record in records] == [8, 9, 10, 11, 12, 13]
     assert {record.actor for record in records} == {"Cast Server"}
-    told = str([record.wire for record in records])
-    assert made.sym_key_s.hex() not in told
+    recorded = str([record.wire for record in records])
+    assert made.sym_key_s.hex() not in recorded
     [key] = keychain.sym_keys(
         keychain.Holder.CAST, Subscriber.objects.values_list("topic", flat=True)
     ).values()
-    assert key.hex() not in told
+    assert key.hex() not in recorded
 
 
-def test_the_dapp_is_told_once(project, alice):
+def test_the_webhook_event_is_queued_once(project, alice):
     webhook, _ = register_webhook(
         project, "https://hooks.example.org/x", events=["subscribed"]
     )
@@ -382,7 +382,7 @@ def test_too_many_subscriptions_are_refused(project, alice, settings):
     alice.subscribe(project)
 
 
-def test_a_client_that_asks_too_often_is_told_so(project, alice, settings):
+def test_a_client_beyond_its_rate_gets_an_error(project, alice, settings):
     from common.limits import Bucket
 
     settings.LIMITS = dataclasses.replace(
@@ -393,7 +393,9 @@ def test_a_client_that_asks_too_often_is_told_so(project, alice, settings):
     refused(project, made, reason="too many requests")
 
 
-def test_a_flooded_project_stays_silent(project, alice, bob, settings):
+def test_requests_beyond_the_projects_rate_are_unanswered(
+    project, alice, bob, settings
+):
     from common.limits import Bucket
 
     settings.LIMITS = dataclasses.replace(

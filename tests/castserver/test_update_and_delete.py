@@ -70,7 +70,7 @@ def test_an_update_renews_the_life(project, alice):
         assert expires_at > clock.now() + timedelta(days=29)
 
 
-def test_an_update_tells_no_webhook(project, alice):
+def test_an_update_queues_no_webhook_event(project, alice):
     register_webhook(
         project, "https://hooks.example.org", events=["subscribed", "unsubscribed"]
     )
@@ -90,7 +90,7 @@ def test_the_same_update_twice_is_one(project, alice):
 
 
 def test_an_older_update_does_not_overtake(project, alice):
-    """The final state is that of the newest word, in whichever order they arrive."""
+    """The newest request decides, in whichever order they arrive."""
     subscription = alice.subscribe(project)
     older = clock.now_s() + 1
     alice.update(project, subscription, {"news"}, now=older + 5)
@@ -110,7 +110,7 @@ def test_a_wrong_clock_does_not_lock_the_subscription(project, alice, alice_lapt
 
 
 @pytest.mark.parametrize("who", ["bob", "unregistered"])
-def test_nobody_else_updates(project, alice, bob, who):
+def test_other_identities_cannot_update(project, alice, bob, who):
     subscription = alice.subscribe(project)
     intruder = bob if who == "bob" else Wallet("eve")
     before = counts()
@@ -142,7 +142,7 @@ def test_a_batch_of_updates_ends_in_the_last(project, alice):
 # --- delete ---------------------------------------------------------------------------
 
 
-def test_an_account_leaves(project, alice, api):
+def test_an_account_unsubscribes(project, alice, api):
     register_webhook(
         project, "https://hooks.example.org", events=["subscribed", "unsubscribed"]
     )
@@ -161,7 +161,7 @@ def test_an_account_leaves(project, alice, api):
     assert api.get("subscribers").json() == []
 
 
-def test_after_leaving_nothing_is_sent(project, alice, api):
+def test_nothing_is_sent_after_a_delete(project, alice, api):
     subscription = alice.subscribe(project)
     alice.delete(project, subscription)
     answer = api.post(
@@ -175,7 +175,7 @@ def test_after_leaving_nothing_is_sent(project, alice, api):
     assert sent(subscription.topic, 4002) == []
 
 
-def test_a_delete_by_each_device_is_one_farewell(project, alice, alice_laptop):
+def test_a_delete_by_each_device_is_one_event(project, alice, alice_laptop):
     register_webhook(project, "https://hooks.example.org", events=["unsubscribed"])
     subscription = alice.subscribe(project)
     alice.delete(project, subscription)
@@ -195,7 +195,7 @@ def test_an_update_after_the_delete_is_ignored(project, alice):
     assert sent(subscription.topic, 4009) == []
 
 
-def test_nobody_else_deletes(project, alice, bob):
+def test_other_identities_cannot_delete(project, alice, bob):
     subscription = alice.subscribe(project)
     before = counts()
     bob.delete(project, subscription)
@@ -211,10 +211,10 @@ def test_leaving_the_newest_topic_ends_the_older_ones(project, alice, alice_lapt
     alice_laptop.delete(project, second)
     assert not live().exists()
     assert WebhookDelivery.objects.count() == 1
-    # A device that holds the older topic is told by the dapp.
-    [farewell] = open_all(first.sym_key, 4004)
-    assert isinstance(farewell, JsonRpcRequest)
-    auth = DeleteAuth.read(farewell.params["deleteAuth"], now=clock.now_s())
+    # A device with the older topic gets a delete notification from the dapp.
+    [deleted] = open_all(first.sym_key, 4004)
+    assert isinstance(deleted, JsonRpcRequest)
+    auth = DeleteAuth.read(deleted.params["deleteAuth"], now=clock.now_s())
     assert auth.iss == project.authentication_did
     assert sent(second.topic, 4004) == []
 
@@ -229,8 +229,8 @@ def test_leaving_an_older_topic_keeps_the_newer(project, alice, alice_laptop, ap
     assert api.get("subscribers").json() == [str(alice.account)]
 
 
-def test_what_is_heard_on_the_notify_topic_besides_is_dropped(project, alice):
-    """protocol.md, section 5.6: answers of other wallets, and our own acts."""
+def test_other_messages_on_the_notify_topic_are_dropped(project, alice):
+    """Responses of other wallets, and our own messages, arrive there too."""
     from walletconnect.notify.answers import publish_result
     from walletconnect.notify.methods import DELETE, SUBSCRIBE, UPDATE
 
@@ -269,7 +269,7 @@ def test_a_subscription_ends_at_its_expiry(project, alice):
     assert topic.state == "unwanted"
 
 
-def test_expiry_is_no_farewell(project, alice):
+def test_expiry_does_not_refuse_a_later_subscribe(project, alice):
     """An account whose subscription ran out may come back with any clock."""
     alice.subscribe(project)
     with clock.frozen(clock.now() + timedelta(days=31)):
@@ -279,7 +279,7 @@ def test_expiry_is_no_farewell(project, alice):
         assert live().count() == 1
 
 
-def test_keys_of_the_long_gone_are_forgotten(project, alice):
+def test_keys_of_ended_topics_are_deleted_after_a_month(project, alice):
     subscription = alice.subscribe(project)
     alice.delete(project, subscription)
     prune()
@@ -290,7 +290,7 @@ def test_keys_of_the_long_gone_are_forgotten(project, alice):
     assert Subscriber.objects.count() == 1
 
 
-def test_an_update_says_its_hash_in_later_messages(project, alice, api):
+def test_messages_carry_the_hash_of_the_last_update(project, alice, api):
     subscription = alice.subscribe(project)
     made = alice.update(project, subscription, {"alerts"})
     answer = parse(open_last(subscription.sym_key, 4009))

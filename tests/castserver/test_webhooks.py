@@ -220,7 +220,7 @@ def test_a_redirect_is_not_followed(project, registered, receiver):
     assert len(receiver.received) == 1
 
 
-def test_an_address_that_turned_inward_is_not_reached(
+def test_an_address_that_became_private_is_not_called(
     project, registered, receiver, settings
 ):
     settings.OUTBOUND_ALLOW = []
@@ -232,7 +232,7 @@ def test_an_address_that_turned_inward_is_not_reached(
     assert receiver.received == []
 
 
-def test_nobody_listening_is_a_failed_attempt(project):
+def test_a_refused_connection_is_a_failed_attempt(project):
     webhook, _ = register_webhook(
         project, "http://127.0.0.1:1/hook", events=["subscribed"]
     )
@@ -244,7 +244,7 @@ def test_nobody_listening_is_a_failed_attempt(project):
     assert webhook.failing_since is not None
 
 
-def test_a_deleted_webhook_hears_nothing_more(project, registered, receiver):
+def test_a_deleted_webhook_receives_nothing_more(project, registered, receiver):
     webhook, _ = registered
     queue_events([event(project)])
     delete_webhook(project, str(webhook.pk))
@@ -373,7 +373,7 @@ def test_a_finished_event_can_be_replayed(project, registered, receiver):
     assert ids == [str(delivery.pk)] * 2
 
 
-def test_a_test_event_says_that_it_is_one(project, registered, receiver):
+def test_a_test_event_is_marked_as_one(project, registered, receiver):
     webhook, _ = registered
     queue_test_event(webhook)
     deliver_due_webhooks()

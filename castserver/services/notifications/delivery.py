@@ -65,7 +65,6 @@ class Addressee(NamedTuple):
     topic: str
     app: str
     subscription_hash: str
-    is_later_generation: bool
 
     @classmethod
     def of(cls, subscriber: Subscriber) -> Addressee:

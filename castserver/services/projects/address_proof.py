@@ -2,8 +2,8 @@
 
 Anyone can enter any address for a project, so an address alone reserves nothing: several
 projects may claim one. A claim is proven when did.json at the address contains the project's
-keys. The proven claimant is the one that the explorer's answer is made from, and nobody else
-can create a project with that address.
+keys. The explorer's answer is made from the proven claimant, and no other project can
+take its address.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def normalized_url(text: str) -> str:
 def require_free_address(project: Project, url: str) -> None:
     """Refuse an address that another project has proven, or one of the same owner has.
 
-    A claim that is not proven keeps nobody else from the address: see ``address_proof``.
+    An unproven claim does not prevent others from the same one: see ``address_proof``.
     """
     others = Project.objects.filter(url=url).exclude(pk=project.pk)
     proven = Q(is_hosted=True) | Q(url_proven_at__isnull=False)

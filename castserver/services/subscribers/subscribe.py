@@ -14,7 +14,6 @@ because its key P comes from fresh keys; a v1 request keeps the account's newest
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -67,17 +66,6 @@ NO_PROJECT: Final = "no project has this subscribe topic"
 PROJECT_LIMITED: Final = "too many requests for this project"
 KEYS_CLOSED: Final = "the keys of the project cannot be opened"
 CLIENT_LIMIT: Final = "subscribe_client"
-RENEWED_COLUMNS: Final = (
-    "account",
-    "scope",
-    "app",
-    "expires_at",
-    "subscription_hash",
-    "last_iat",
-    "last_word_at",
-    "identity_did",
-    "is_later_generation",
-)
 
 
 @dataclass(slots=True)
@@ -232,14 +220,7 @@ def _answer(batch: _Batch, message: Inbound) -> Accepted:
         batch.keys[row.topic] = answer.sym_key_p
         state.live.append(row)
     row.account = str(answer.account)
-    row.scope = list(answer.scope)
-    row.app = answer.app
-    row.expires_at = datetime.fromtimestamp(answer.expiry, UTC)
-    row.subscription_hash = answer.subscription_hash
-    row.last_iat = answer.iat
-    row.last_word_at = clock.now()
-    row.identity_did = identity_did
-    row.is_later_generation = answer.is_v1
+    row.renew(answer, identity_did=identity_did)
     if len(state.live) > settings.LIMITS.topics_per_subscriber:
         batch.ended.append(state.live.pop(0))
     if answer.webhook is not None:
@@ -262,7 +243,9 @@ def _store(batch: _Batch, accepted: Sequence[Accepted]) -> None:
     failpoint("subscribe.12.before_rows")
     put_sym_keys(Holder.CAST, [answer.sym_key_p for _, answer in batch.answers])
     Subscriber.objects.bulk_create(batch.created)
-    Subscriber.objects.bulk_update(batch.renewed.values(), RENEWED_COLUMNS)
+    Subscriber.objects.bulk_update(
+        batch.renewed.values(), ["account", *Subscriber.RENEWED]
+    )
     outbox.subscribe(Party.CAST, [each.topic for each in batch.created])
     if batch.ended:
         Subscriber.objects.filter(pk__in=[each.pk for each in batch.ended]).update(

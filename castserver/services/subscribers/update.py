@@ -5,7 +5,6 @@ Spec: clients/notify/notify-update.md.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -17,7 +16,6 @@ from castserver.services.subscribers.requests import Accepted
 from castserver.services.subscribers.topic_requests import TopicBatch
 from common import clock, entropy
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.did import is_did_web
 from walletconnect.notify.methods import UPDATE
 from walletconnect.notify.update import answer_update
 
@@ -26,17 +24,6 @@ if TYPE_CHECKING:
 
     from castserver.services.subscribers.topic_requests import TopicRequest
     from messaging.dispatch import Inbound, NotHandled
-
-CHANGED_COLUMNS = (
-    "scope",
-    "expires_at",
-    "subscription_hash",
-    "last_iat",
-    "last_word_at",
-    "app",
-    "identity_did",
-    "is_later_generation",
-)
 
 
 def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
@@ -53,7 +40,7 @@ def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
         for each in accepted
         if each.subscriber is not None
     }
-    Subscriber.objects.bulk_update(changed.values(), CHANGED_COLUMNS)
+    Subscriber.objects.bulk_update(changed.values(), Subscriber.RENEWED)
     requests.store_answers(accepted)
     note_changes((row, row.identity_did) for row in changed.values())
     return declined | requests.refuse(refused, fresh, UPDATE)
@@ -74,12 +61,5 @@ def _answer(asked: TopicRequest) -> Accepted:
     )
     if len(answer.scope) > settings.LIMITS.scopes_per_subscription:
         raise RemoteProtocolError(ErrorCode.TOO_LARGE, "too many types")
-    row.scope = list(answer.scope)
-    row.expires_at = datetime.fromtimestamp(answer.expiry, UTC)
-    row.subscription_hash = answer.subscription_hash
-    row.last_iat = answer.iat
-    row.last_word_at = clock.now()
-    row.app = answer.app
-    row.identity_did = asked.identity_did
-    row.is_later_generation = is_did_web(answer.app)
+    row.renew(answer, identity_did=asked.identity_did)
     return Accepted(asked.message, answer.publish, row.project_id, row)
