@@ -44,6 +44,7 @@ from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify import subscribe
 from walletconnect.notify.answers import publish_error
 from walletconnect.notify.claims import SubscriptionAuth, SubscriptionResponseAuth
+from walletconnect.notify.dialect import V0, V1, dialect_of
 from walletconnect.notify.methods import SUBSCRIBE, SUBSCRIPTION_LIFE
 from walletconnect.notify.parties import claimed_identity
 from walletconnect.notify.server_subscription import ServerSubscription
@@ -118,7 +119,7 @@ def test_the_answer_has_account_and_scope():
     assert ANSWER.scope == ("promotional", "alerts", "gm_hourly")
     assert ANSWER.expiry == NOW + 1 + SUBSCRIPTION_LIFE
     assert ANSWER.iat == NOW
-    assert not ANSWER.is_v1
+    assert dialect_of(ANSWER.app) is V0
     assert ANSWER.webhook.to_value("7") == {
         "id": "7",
         "event": "subscribed",
@@ -303,7 +304,7 @@ def test_v1_is_answered_with_the_list_and_the_known_key():
         known_sym_key=known,
         others=[other],
     )
-    assert answered.is_v1
+    assert dialect_of(answered.app) is V1
     assert answered.sym_key_p == known
     assert answered.notify_topic == known.topic
     response = arrived(answered.publish, asked.sym_key_s)

@@ -33,7 +33,7 @@ from walletconnect.crypto.keys import (
     topic_of,
 )
 from walletconnect.errors import ErrorCode, RemoteProtocolError
-from walletconnect.identity.did import AccountId, AppUrl, did_key, is_did_web
+from walletconnect.identity.did import AccountId, AppUrl, did_key
 from walletconnect.notify.answers import (
     publish_first_request,
     publish_result,
@@ -181,10 +181,6 @@ class SubscribeAnswer:
     expiry: int
     iat: int
     app: str
-
-    @property
-    def is_v1(self) -> bool:
-        return is_did_web(self.app)
 
 
 def answer_subscription(
