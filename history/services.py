@@ -28,8 +28,10 @@ Direction: TypeAlias = Literal["forward", "backward"]
 # Any client may register, so clients cannot extend the list.
 ARCHIVABLE: Final = frozenset({Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE})
 
-# A page ends at this size whatever ``messageCount`` is, but has at least one message.
+# A page ends at this size whatever ``messageCount`` is, but has at least one message: 200
+# messages of the maximal length would need 100 MiB of memory.
 PAGE_BYTES: Final = 16 * 1024 * 1024
+# Small transactions: row locks are held for milliseconds, beside running publishers.
 PRUNE_BATCH_SIZE: Final = 5_000
 # Per run of the task; the next run continues.
 MAX_PRUNED: Final = 500_000

@@ -75,6 +75,7 @@ def token_digest_key() -> bytes:
     row = named.first()
     if row is None:
         _put_once(TOKEN_DIGEST_KEY, entropy.key_bytes())
+        # Not necessarily ours: another process may have inserted it first.
         row = named.get()
     return keyring().open(row.context, row.sealed)
 

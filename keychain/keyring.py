@@ -94,6 +94,7 @@ class SealingKey:
         return bytes([len(self.id)]) + self.id.encode()
 
     def seal(self, context: tuple[str, str, str, str], plaintext: bytes) -> bytes:
+        # Random nonces are safe for 2^32 values per key (NIST SP 800-38D, 8.3).
         nonce = entropy.iv()
         associated = _associated_data(self.id, context)
         return self.prefix + nonce + self._cipher.encrypt(nonce, plaintext, associated)
@@ -177,6 +178,7 @@ def _associated_data(key_id: str, context: tuple[str, str, str, str]) -> bytes:
     return _column_prefix(key_id, table, column) + _joined(row, account)
 
 
+# A batch opens a thousand values of one column, and this part is the same for all.
 @functools.lru_cache(maxsize=256)
 def _column_prefix(key_id: str, table: str, column: str) -> bytes:
     return _joined(_DOMAIN, key_id, table, column)

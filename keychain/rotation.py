@@ -100,6 +100,7 @@ def _entries(model: type[SealedEntry]) -> QuerySet[Any]:
 def _reseal_entries(
     model: type[SealedEntry], after: int | str | None, batch: int
 ) -> _Batch:
+    # Locked: a secret that is replaced at this moment must not be overwritten by the old one.
     entries = _entries(model).select_for_update()
     if after is not None:
         entries = entries.filter(pk__gt=after)

@@ -30,6 +30,7 @@ def insert(model: type[Entry], rows: list[Entry], secrets: Sequence[bytes]) -> N
     for row, plaintext in zip(rows, secrets, strict=True):
         row.created_at = now
         seal_into(row, plaintext)
+    # A key is named by itself, so an existing row already has this secret.
     model._default_manager.bulk_create(rows, ignore_conflicts=True)
 
 

@@ -205,6 +205,7 @@ def put_secret(
             holder=holder, name=name, account_id=account_id, created_at=clock.now()
         )
         seal_into(row, value)
+        # Insert first, then lock: two writers of a new name would otherwise both insert.
         SecretEntry.objects.bulk_create([row], ignore_conflicts=True)
         kept = SecretEntry.objects.select_for_update().get(holder=holder, name=name)
         if bytes(kept.sealed) != row.sealed:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# One statement for a whole batch: a relay batch completes steps of many runs at once.
 _INSERT = """
 INSERT INTO runlog_steprecord (run, step, actor, actor_key, at, wire)
 SELECT * FROM unnest(
@@ -71,6 +72,7 @@ def record_all(drafts: Iterable[StepDraft]) -> None:
         return
     now = clock.now()
     try:
+        # In a savepoint: a failing record must not undo the protocol work around it.
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(

@@ -6,6 +6,8 @@ from celery import shared_task
 
 from syncstore import services
 
+# Below the lease of a cold start (ten minutes): a hanging task ends before another one
+# takes its row.
 TIME_LIMIT_S = 590
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 ARCHIVED: Final = (Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE)
 # Longer than a large account takes. The lease of a killed worker is freed at once.
 LEASE: Final = timedelta(minutes=10)
+# Bounds how long the store is locked: about 0.1 s (docs/performance.md).
 APPLY_BATCH_SIZE: Final = 1_000
 # About a week of trying.
 BACKOFF: Final = Backoff(first_s=5.0, max_s=600.0, max_attempts=1_000)

@@ -84,6 +84,7 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
     check_sync_signature(AccountId.parse(account.address), signature)
     fingerprint = token_digest(f"sync signature {signature}")
     with transaction.atomic():
+        # Two devices that enable Sync at the same moment must get the same stores.
         Account.objects.select_for_update().get(pk=account.pk)
         stores = list(Store.objects.filter(account=account).order_by("pk"))
         if not stores:

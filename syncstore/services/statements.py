@@ -26,6 +26,7 @@ JOIN syncstore_storeentry AS entry
   ON entry.store_id = wanted.store_id AND entry.key = wanted.key
 """
 
+# Sorted, so that all writers lock entries in one order.
 _UPSERT: Final = """
 INSERT INTO syncstore_storeentry AS kept
     (store_id, key, last_id, is_deleted, sealed_value, updated_at)
@@ -41,6 +42,7 @@ ON CONFLICT (store_id, key) DO UPDATE SET
 WHERE excluded.last_id > kept.last_id
 """
 
+# ORDINALITY keeps the order of arrival, which the ids of the log then show.
 _LOG: Final = """
 WITH written AS (
     INSERT INTO syncstore_storeupdate
@@ -64,6 +66,7 @@ FROM unnest(%s::bigint[], %s::bigint[]) AS new (store_id, last_id)
 WHERE store.id = new.store_id
 """
 
+# One row per active device, in one statement: pages show how far each device is.
 _MOVE_CURSORS: Final = """
 INSERT INTO syncstore_devicecursor AS kept (store_id, device_id, update_pk, moved_at)
 SELECT store.id, device.id, head.update_pk, %s
