@@ -172,7 +172,7 @@ def test_an_unknown_tag_is_dropped_unopened(valid, tag):
 def test_notify_topic_messages_are_dropped_on_other_topics(valid, tag):
     with nothing_is_sent():
         [row] = deliver(dataclasses.replace(valid[0], tag=tag))
-    assert (row.state, row.reason) == ("refused", "nobody is subscribed on this topic")
+    assert (row.state, row.reason) == ("refused", "no subscription has this topic")
 
 
 def test_a_subscribe_on_a_notify_topic_is_dropped(project, alice, bob):

@@ -33,7 +33,7 @@ from walletconnect.relay.rpc import JsonRpcError, JsonRpcResult, parse
 
 HUNDRED = 100
 OUTDATED = "outdated: overtaken by a newer request of the account"
-GONE = "nobody is subscribed on this topic"
+GONE = "no subscription has this topic"
 
 
 @pytest.fixture(autouse=True)

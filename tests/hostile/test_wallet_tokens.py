@@ -41,8 +41,7 @@ from tests.subscriptions.world import deliver, sent, sign_in
 from walletconnect.crypto.base64url import encode_base64url
 from walletconnect.crypto.envelope import open_envelope, seal
 from walletconnect.crypto.keys import KeyPair, SymKey
-from walletconnect.identity.did import AccountId
-from walletconnect.notify.claims import SubscriptionResponseAuth
+from walletconnect.identity.did import AccountId, did_key
 from walletconnect.notify.methods import GET_NOTIFICATIONS
 from walletconnect.relay.rpc import JsonRpcError, parse
 
@@ -309,12 +308,12 @@ IN_AN_UPDATE = {
             "app": d.claims["app"].replace("http://", "did:web:"),
             "sub": "did:pkh:eip155:1:0x" + "d" * 40,
         },
-        NOT_OURS,
+        wrong("sub"),
     ),
 }
 
 
-def test_a_forged_answer_leaves_an_update_waiting(person, update_answers):
+def test_a_forged_response_leaves_an_update_waiting(person, update_answers):
     sender = update_answers
     refuse_all(
         faults_of(sender, OF_AN_APP, TO_A_KEY, IN_AN_UPDATE),
@@ -351,7 +350,7 @@ def subscribe_answers(person, dapp):
         "iss": dapp.key.did,
         "ksu": settings.KEYS_SERVER_URL,
         "aud": attempt.identity_did,
-        "sub": SubscriptionResponseAuth.sub_of(key_z),
+        "sub": did_key(key_z),
         "app": dapp.url,
     }
     topic = attempt.response_topic
@@ -369,7 +368,7 @@ IN_A_SUBSCRIBE = {
     "a key that is none": (lambda d: {"sub": "did:key:z6Mk"}, malformed("did:key")),
     "no key": (lambda d: {"sub": ...}, malformed("claims of {act}")),
     "a key that agrees on nothing": (
-        lambda d: {"sub": SubscriptionResponseAuth.sub_of(bytes(32))},
+        lambda d: {"sub": did_key(bytes(32))},
         malformed("public key"),
     ),
 }

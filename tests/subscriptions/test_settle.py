@@ -21,6 +21,7 @@ from walletconnect.crypto.envelope import open_envelope
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.did import did_key
 from walletconnect.notify.claims import SubscriptionResponseAuth
 from walletconnect.notify.values import NotifySubscription
 from walletconnect.relay.rpc import parse
@@ -115,7 +116,7 @@ def forged(attempt, dapp, key=None, **changes) -> dict:
         exp=clock.now_s() + 300,
         iss=key.did,
         aud=attempt.identity_did,
-        sub=SubscriptionResponseAuth.sub_of(KeyPair.from_private(b"z" * 32).public_key),
+        sub=did_key(KeyPair.from_private(b"z" * 32).public_key),
         app=dapp.url,
     )
     token = dataclasses.replace(claims, **changes).sign(key)
@@ -144,7 +145,7 @@ STRANGER = IdentityKey.from_seed(b"s" * 32)
         {"exp": 1, "iat": 1},
         {"iat": 2**40, "exp": 2**40 + 1},
         {"sub": "did:key:z6Mk"},
-        {"sub": SubscriptionResponseAuth.sub_of(bytes(32))},
+        {"sub": did_key(bytes(32))},
     ],
     ids=["aud", "app", "expired", "future", "no key Z", "Z of low order"],
 )
