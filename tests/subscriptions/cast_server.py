@@ -4,15 +4,11 @@ keys, answers to watches, and announcements. Tests deliver its messages themselv
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 from django.conf import settings
 
 from common import clock, entropy
 from identity import services as identity
-from tests.subscriptions.world import Dapp, sent
+from tests.subscriptions.world import Dapp, DocumentServer, sent
 from walletconnect.crypto.envelope import Envelope, seal
 from walletconnect.crypto.keys import KeyPair, SymKey
 from walletconnect.crypto.signing import IdentityKey
@@ -34,52 +30,20 @@ from walletconnect.relay.rpc import JsonRpcError, parse
 DAY = 24 * 60 * 60
 
 
-class CastServer:
+class CastServer(DocumentServer):
     """Tests change ``key``, ``key_pair`` and ``status``."""
 
     def __init__(self, name: str = "cast server") -> None:
         self.key = IdentityKey.from_seed(name.encode().ljust(32, b"k"))
         self.key_pair = KeyPair.from_private(name.encode().ljust(32, b"x"))
-        self.status = 200
-        self.hits: list[str] = []
         self.watcher: Watcher | None = None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(
-            # A short poll interval, so that closing is quick.
-            target=self._server.serve_forever,
-            args=(0.02,),
-            daemon=True,
-        )
-        self._thread.start()
-        self.url = f"http://localhost:{self._server.server_address[1]}"
+        super().__init__()
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.hits.append(self.path)
-                document = DidWebDocument(
-                    AppUrl.parse(server.url).did,
-                    server.key_pair.public_key,
-                    server.key.public_key,
-                )
-                body = json.dumps(document.to_value()).encode()
-                found = self.path == "/.well-known/did.json"
-                self.send_response(server.status if found else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+    @property
+    def documents(self) -> dict[str, object]:
+        did = AppUrl.parse(self.url).did
+        document = DidWebDocument(did, self.key_pair.public_key, self.key.public_key)
+        return {"/.well-known/did.json": document.to_value()}
 
     @property
     def identity(self) -> NotifyServer:

@@ -117,17 +117,29 @@ TYPES = [
 ]
 
 
-class Dapp:
-    """A dapp on its own port. Tests change ``config``, ``key_pair_x`` and so on."""
+class DocumentServer:
+    """Serves ``documents`` over HTTP on its own port. Tests change ``status``, ``body``."""
 
-    def __init__(self, name: str = "dapp") -> None:
-        self.key_pair_x = KeyPair.from_private(name.encode().ljust(32, b"x"))
-        self.key = IdentityKey.from_seed(name.encode().ljust(32, b"k"))
-        self.config: object = {"version": 1, "lastModified": 1, "types": TYPES}
+    def __init__(self) -> None:
         self.status = 200
         self.body: bytes | None = None
         self.hits: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                owner.hits.append(self.path)
+                found = owner.documents.get(self.path)
+                body = json.dumps(found).encode() if owner.body is None else owner.body
+                self.send_response(owner.status if found is not None else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(
             # A short poll interval, so that closing is quick.
             target=self._server.serve_forever,
@@ -136,12 +148,26 @@ class Dapp:
         )
         self._thread.start()
         self.url = f"http://localhost:{self._server.server_address[1]}"
-        self.keys: dict[str, SymKey] = {}
+
+    @property
+    def documents(self) -> dict[str, object]:
+        raise NotImplementedError
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class Dapp(DocumentServer):
+    """A dapp with its documents. Tests change ``config``, ``key_pair_x`` and so on."""
+
+    def __init__(self, name: str = "dapp") -> None:
+        self.key_pair_x = KeyPair.from_private(name.encode().ljust(32, b"x"))
+        self.key = IdentityKey.from_seed(name.encode().ljust(32, b"k"))
+        self.config: object = {"version": 1, "lastModified": 1, "types": TYPES}
+        self.keys: dict[str, SymKey] = {}
+        super().__init__()
 
     @property
     def documents(self) -> dict[str, object]:
@@ -151,24 +177,6 @@ class Dapp:
             "/.well-known/did.json": document.to_value(),
             "/.well-known/wc-notify-config.json": self.config,
         }
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        dapp = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                dapp.hits.append(self.path)
-                found = dapp.documents.get(self.path)
-                body = json.dumps(found).encode() if dapp.body is None else dapp.body
-                self.send_response(dapp.status if found is not None else 404)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
 
     # The dapp's Cast Server.
 

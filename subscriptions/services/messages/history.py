@@ -21,7 +21,11 @@ from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from history.client import HistoryUnavailable
 from subscriptions.models import Subscription, SubscriptionJob
-from subscriptions.services.messages.messages import Arrived, keep_messages
+from subscriptions.services.messages.messages import (
+    Arrived,
+    is_storable_id,
+    keep_messages,
+)
 from subscriptions.services.server.remote_reads import ask_soon
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import notify_keys, subscription_event
@@ -31,7 +35,6 @@ from walletconnect.notify.cold_start import replay_messages
 
 if TYPE_CHECKING:
     from walletconnect.crypto.keys import SymKey
-    from walletconnect.notify.message import ReceivedMessage
 
 # More than a long history takes. A killed worker's rows are free at once, not after it.
 LEASE: Final = timedelta(minutes=5)
@@ -98,37 +101,26 @@ def _replay(job: SubscriptionJob, sym_key: SymKey) -> None:
         now=clock.now_s(),
     )
     failpoint("replay.after_fetch")
-    _keep(job, sym_key, received)
-
-
-@transaction.atomic
-def _keep(job: SubscriptionJob, sym_key: SymKey, found: list[ReceivedMessage]) -> None:
-    row = job.subscription
-    # Everything that ends or changes a subscription takes this lock first.
-    active = Subscription.objects.active().select_for_update(of=("self",))
-    if not active.filter(pk=row.pk).exists() or not job.finish():
-        return
+    recent: list[Arrived] = []
+    older: list[Arrived] = []
     since = clock.now_s() - RECEIPT_WITHIN_S
-    readable = [each for each in found if _has_number(each)]
-    recent = [_arrived(row, sym_key, each) for each in readable if each.iat >= since]
-    older = [_arrived(row, sym_key, each) for each in readable if each.iat < since]
-    events = keep_messages(older, receipts=False)
-    events += keep_messages(recent)
-    if events:
-        # The archive does not contain what was read in the meantime.
-        ask_soon(row)
-    record_events([*events, subscription_event(EventKind.SUBSCRIPTION, row)])
-
-
-def _has_number(received: ReceivedMessage) -> bool:
-    rpc_id = received.request_id
-    return isinstance(rpc_id, int) and 0 < rpc_id < 2**63
-
-
-def _arrived(row: Subscription, sym_key: SymKey, received: ReceivedMessage) -> Arrived:
-    # The archive has no time of publication; the dapp's token has.
-    published_at = received.message.sent_at or received.iat * 1000
-    return Arrived(row, received, sym_key, published_at)
+    for each in received:
+        if is_storable_id(each.request_id):
+            # The archive has no time of publication; the dapp's token has.
+            published_at = each.message.sent_at or each.iat * 1000
+            arrived = Arrived(row, each, sym_key, published_at)
+            (recent if each.iat >= since else older).append(arrived)
+    with transaction.atomic():
+        # Everything that ends or changes a subscription takes this lock first.
+        active = Subscription.objects.active().select_for_update(of=("self",))
+        if not active.filter(pk=row.pk).exists() or not job.finish():
+            return
+        events = keep_messages(older, receipts=False)
+        events += keep_messages(recent)
+        if events:
+            # The archive does not contain what was read in the meantime.
+            ask_soon(row)
+        record_events([*events, subscription_event(EventKind.SUBSCRIPTION, row)])
 
 
 @transaction.atomic

@@ -128,8 +128,7 @@ def _verify(subscription: Subscription, message: Inbound) -> Arrived:
         raise Refused("not a request")
     if not subscription.dapp_authentication_did:
         raise TryLater(DAPP_UNKNOWN)
-    # Both columns of the unique key are bigint.
-    if not isinstance(request.id, int) or not 0 < request.id < 2**63:
+    if not is_storable_id(request.id):
         raise Refused("id must be a positive integer below 2^63")
     signer = DidJwt.parse(token_of_request(request, methods.MESSAGE)).iss
     if signer != subscription.dapp_authentication_did:
@@ -144,6 +143,11 @@ def _verify(subscription: Subscription, message: Inbound) -> Arrived:
         now=clock.now_s(),
     )
     return Arrived(subscription, received, message.sym_key, message.published_at)
+
+
+def is_storable_id(rpc_id: object) -> bool:
+    """Whether a JSON-RPC id fits the column: text and fractions are valid ids, too."""
+    return isinstance(rpc_id, int) and 0 < rpc_id < 2**63
 
 
 # --- storing ----------------------------------------------------------------------------
