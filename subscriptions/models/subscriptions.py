@@ -143,13 +143,9 @@ class Subscription(models.Model):
         return f"{self.metadata.get('name') or self.dapp_url}"
 
     @property
-    def supports_v1(self) -> bool:
-        """Whether its server speaks protocol v1."""
-        return self.listed_by_id is not None
-
-    @property
     def dialect(self) -> Dialect:
-        return V1 if self.supports_v1 else V0
+        # Only servers of protocol v1 send lists.
+        return V0 if self.listed_by_id is None else V1
 
     def is_expired(self, now: datetime) -> bool:
         return self.expiry <= now.timestamp()
