@@ -1,1 +1,1 @@
-"""The only HTML and the only browser WebSocket."""
+"""Every HTML page, and the WebSocket that keeps open pages up to date."""

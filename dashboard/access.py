@@ -1,7 +1,7 @@
-"""Who may open a page. Every view declares its rule; a test walks all addresses.
+"""Access rules of the views. Every view declares one; a test requests every URL.
 
-reliability.md, item 23: absent and forbidden look the same, so a member who asks for what is
-not theirs gets the 404 of a thing that is not there.
+A member who requests another person's object gets 404, not 403: the response must not
+reveal that the object exists.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
 
 from accounts import services as accounts
 from dashboard import appearance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from django_stubs_ext import StrPromise
 
     from accounts.models import Device, User
 
@@ -37,7 +40,7 @@ class Rule(StrEnum):
 
 
 class MemberRequest(HttpRequest):
-    """A request of a signed-in person from a device that is not revoked."""
+    """A request of a signed-in user from a device that is not revoked."""
 
     user: User
     device: Device
@@ -58,12 +61,12 @@ def member(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         device = device_of(request)
         if device is None:
-            return to_sign_in(request)
+            return redirect_to_sign_in(request)
         own_request = cast("MemberRequest", request)
         own_request.device = device
         with timezone.override(appearance.zone_of(request.COOKIES)):
             response = view(own_request, *args, **kwargs)
-        # Pages hold what belongs to one person: no cache may keep them.
+        # Pages contain one user's private data; shared caches must not store them.
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
 
@@ -83,14 +86,14 @@ def staff(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return outer
 
 
-def fresh(
-    act: str, *, back: str = ""
+def require_recent_signature(
+    action: StrPromise, *, back: str = ""
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """Below ``member``: a wallet must have signed on this device in the last ten minutes.
 
-    ``act`` begins the sentence that explains it ("Closing a project"). The person signs
-    and comes back to this page, or to the page named ``back`` where this address shows
-    none; nothing is carried out without another press.
+    ``action`` names the operation in the explanation ("Closing a project"). After
+    signing, the user returns to this URL, or to the page named ``back`` if this URL
+    accepts POST only. The form has to be submitted again: a redirect carries no POST.
     """
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -98,29 +101,29 @@ def fresh(
         def guarded(request: MemberRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if accounts.is_fresh(request.device):
                 return view(request, *args, **kwargs)
-            return to_sign_again(request, act, back=_address_of(back, args))
+            slugs = [each.slug for each in args if hasattr(each, "slug")]
+            url = reverse(f"dashboard:{back}", args=slugs) if back else ""
+            return redirect_to_sign_again(request, action, back=url)
 
         return guarded
 
     return decorate
 
 
-def _address_of(name: str, args: tuple[Any, ...]) -> str:
-    """The page of that name; pages of a project are found by its slug."""
-    if not name:
-        return ""
-    slugs = [each.slug for each in args if hasattr(each, "slug")]
-    return reverse(f"dashboard:{name}", args=slugs)
-
-
-def to_sign_again(request: HttpRequest, act: str, *, back: str = "") -> HttpResponse:
-    messages.warning(request, f"{act} needs a signature of the last ten minutes.")
+def redirect_to_sign_again(
+    request: HttpRequest, action: StrPromise | str, *, back: str = ""
+) -> HttpResponse:
+    messages.warning(
+        request,
+        gettext("%(action)s needs a signature of the last ten minutes.")
+        % {"action": action},
+    )
     query = urlencode({"next": back or request.path})
     return HttpResponseRedirect(f"{reverse('dashboard:sign-in-again')}?{query}")
 
 
 def demo_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Below ``public`` or ``member``: there is no such page outside demo mode."""
+    """Below ``public`` or ``member``: the view returns 404 outside demo mode."""
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -132,18 +135,20 @@ def demo_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 def device_of(request: HttpRequest) -> Device | None:
-    """The device of this browser session; a session whose device is revoked is over."""
+    """The device of this browser session. If it was revoked, the session is logged out."""
     if not request.user.is_authenticated or not request.session.session_key:
         return None
     device = accounts.device_of_session(request.session.session_key)
     if device is None or device.user_id != request.user.pk:
         logout(request)
-        messages.info(request, "This device was signed out. Sign in to use it again.")
+        messages.info(
+            request, gettext("This device was signed out. Sign in to use it again.")
+        )
         return None
     return device
 
 
-def to_sign_in(request: HttpRequest) -> HttpResponse:
+def redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
     here = request.get_full_path() if request.method == "GET" else "/inbox"
     url = f"{settings.LOGIN_URL}?{urlencode({'next': here})}"
     if getattr(request, "htmx", False):
@@ -151,9 +156,9 @@ def to_sign_in(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(url)
 
 
-def safe_next(request: HttpRequest, wanted: str, otherwise: str) -> str:
-    """Where to go on: only to pages of this site."""
+def safe_next(request: HttpRequest, url: str, default: str) -> str:
+    """``url`` if it is a path of this site, otherwise ``default`` (no open redirect)."""
     hosts = {request.get_host()}
-    if wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, hosts):
-        return wanted
-    return otherwise
+    if url.startswith("/") and url_has_allowed_host_and_scheme(url, hosts):
+        return url
+    return default

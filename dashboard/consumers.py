@@ -1,13 +1,13 @@
 """``/ws/device/``: the browser's live connection.
 
-The origin was checked before (``notifyweb.asgi_middleware``), the session belongs to an active
-device, and only two frames are accepted: ``resume`` (the browser's cursor) and ``ack``
-(what it has shown). We send ``events``, ``heartbeat``, ``refetch`` and ``revoked``.
-Channels messages are hints that something is new; what it is comes from the database,
-from the cursor on, so that a lost hint costs a heartbeat and never a change.
+``notifyweb.asgi_middleware`` has checked the origin. The browser sends ``resume`` (its
+cursor) and ``ack`` (the last event it has shown); the server sends ``events``,
+``heartbeat``, ``refetch`` and ``revoked``. Channel-layer messages carry no content: they
+only trigger a read of the database from the cursor on, so a lost one delays an update
+until the next heartbeat but never drops it.
 
-No part of a socket fails silently: whatever raises closes the socket with ``FAILED``, and
-the browser connects again and resumes from its own cursor.
+Any exception closes the socket with ``FAILED``; the browser reconnects and resumes from
+its own cursor.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import DatabaseError
 from django.template.loader import render_to_string
+from django.utils import translation
 
 from accounts import services as accounts
 from common import clock
@@ -39,16 +40,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 15.0
-# A browser that does not say what it has shown for so many changes, or so long, is closed.
+# A browser that leaves this many events unacknowledged, or any event for ACK_WITHIN_S, is
+# disconnected: it resumes from its cursor later instead of filling the send buffer.
 WINDOW: Final = 1_000
 ACK_WITHIN_S: Final = 30.0
 MAX_FRAME_LENGTH: Final = 1_024
 FRAMES_PER_HEARTBEAT: Final = 600
-# How soon a change is tried again that the database would not give us.
+# Delay before another read after a database error.
 RETRY_S: Final = 1.0
 
-# Close codes. An application may send only those from 4000 on: for 1008, 1011 or 1013
-# Daphne raises and the socket stays open.
+# Close codes. Applications may only send 1000 and 3000-4999 (RFC 6455, section 7.4): for
+# 1008, 1011 or 1013 Daphne raises and the socket stays open.
 MALFORMED: Final = 4400
 SIGNED_OUT: Final = 4401
 SLOW: Final = 4408
@@ -75,22 +77,23 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.device: Device | None = None
         self.session_key = ""
         self.zone = "UTC"
+        self.language = settings.LANGUAGE_CODE
         self.cursor: Cursor | None = None
-        # Set by whatever may have brought something new; cleared before the database is
-        # read, so that a hint during the read leads to another one.
-        self.must_read = False
-        self.confirms_resume = False
+        # Set when there may be new events; cleared before the database is read, so that
+        # a notification during the read causes another read.
+        self.read_pending = False
+        self.resume_unconfirmed = False
         self.acked = 0
-        self.waiting_since: float | None = None
-        self.frames_taken = 0
-        self.pump: asyncio.Task[None] | None = None
-        self.beat: asyncio.Task[None] | None = None
+        self.unacked_since: float | None = None
+        self.frames_received = 0
+        self.sender: asyncio.Task[None] | None = None
+        self.heartbeat: asyncio.Task[None] | None = None
 
-    # --- coming and going -------------------------------------------------------------
+    # --- connect and disconnect -------------------------------------------------------
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """A failing handler closes the socket instead of ending the consumer, which
-        would leave its tasks and groups behind."""
+        """Close the socket if a handler fails. Letting the exception through would end
+        the consumer without ``disconnect``, and its tasks and groups would leak."""
         try:
             await super().dispatch(message)
         except StopConsumer:
@@ -99,13 +102,13 @@ class DeviceConsumer(AsyncWebsocketConsumer):
             await self._fail(error)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.create_task(self._close_on_failure(work))
+        async def close_on_failure() -> None:
+            try:
+                await work
+            except Exception as error:
+                await self._fail(error)
 
-    async def _close_on_failure(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            await self._fail(error)
+        return asyncio.create_task(close_on_failure())
 
     async def _fail(self, error: Exception) -> None:
         logger.error("live socket failed, closing it", exc_info=error)
@@ -114,7 +117,8 @@ class DeviceConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         self.session_key = self.scope["session"].session_key or ""
         self.zone = appearance.zone_of(self.scope.get("cookies", {}))
-        self.device = await self._living_device()
+        self.language = appearance.language_of(self.scope)
+        self.device = await self._active_device()
         await self.accept()
         if self.device is None:
             await self._send_revoked("")
@@ -126,78 +130,77 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.groups = list(groups)
         for group in groups:
             await self.channel_layer.group_add(group, self.channel_name)
-        self.beat = self._start(self._heartbeats())
+        self.heartbeat = self._start(self._send_heartbeats())
 
     async def disconnect(self, code: int) -> None:
-        for task in (self.beat, self.pump):
+        for task in (self.heartbeat, self.sender):
             if task is not None:
                 task.cancel()
 
-    # --- what the browser says --------------------------------------------------------
+    # --- frames of the browser --------------------------------------------------------
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
     ) -> None:
-        self.frames_taken += 1
-        if self.frames_taken > FRAMES_PER_HEARTBEAT:
+        self.frames_received += 1
+        if self.frames_received > FRAMES_PER_HEARTBEAT:
             await self.close(TOO_MANY)
             return
-        frame = _parsed(text_data)
+        frame = _parse_frame(text_data)
         if frame is None or self.device is None:
             await self.close(MALFORMED)
         elif frame["type"] == "resume":
-            await self._resume(frame)
-        else:
-            self._acknowledge(frame["sequence"])
-
-    async def _resume(self, frame: Resume) -> None:
-        self.cursor = Cursor.of(frame["generation"], frame["sequence"])
-        self.acked = self.cursor.sequence
-        self.waiting_since = None
-        self.confirms_resume = True
-        self._read_on()
-
-    def _acknowledge(self, sequence: int) -> None:
-        if self.cursor is not None and self.acked < sequence <= self.cursor.sequence:
-            self.acked = sequence
+            self.cursor = Cursor.of(frame["generation"], frame["sequence"])
+            self.acked = self.cursor.sequence
+            self.unacked_since = None
+            self.resume_unconfirmed = True
+            self._schedule_read()
+        elif (
+            self.cursor is not None
+            and self.acked < frame["sequence"] <= self.cursor.sequence
+        ):
+            self.acked = frame["sequence"]
             caught_up = self.acked == self.cursor.sequence
-            self.waiting_since = None if caught_up else clock.monotonic()
+            self.unacked_since = None if caught_up else clock.monotonic()
 
-    # --- what is new ------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------
 
     async def account_events(self, message: dict[str, Any]) -> None:
-        """A hint of ``accounts``: the person's events go up to this number now."""
+        """From ``accounts``: the user's event log now ends at ``message["sequence"]``."""
         if self.cursor is not None and message["sequence"] > self.cursor.sequence:
-            self._read_on()
+            self._schedule_read()
 
-    def _read_on(self) -> None:
-        self.must_read = True
-        if self.pump is None or self.pump.done():
-            self.pump = self._start(self._send_what_is_new())
+    def _schedule_read(self) -> None:
+        self.read_pending = True
+        if self.sender is None or self.sender.done():
+            self.sender = self._start(self._send_events())
 
-    async def _send_what_is_new(self) -> None:
-        while self.must_read and self.cursor is not None:
-            self.must_read = False
+    async def _send_events(self) -> None:
+        while self.read_pending and self.cursor is not None:
+            self.read_pending = False
             try:
                 await self._send_batch(self.cursor)
             except DatabaseError as error:
-                # Away for a moment; the browser still shows what it has.
+                # The page stays usable meanwhile; a restart of PostgreSQL must not make
+                # every open page reconnect at once.
                 logger.warning(
-                    "live batch put off", extra={"error": type(error).__name__}
+                    "live batch postponed", extra={"error": type(error).__name__}
                 )
-                self.must_read = True
+                self.read_pending = True
                 await asyncio.sleep(RETRY_S)
 
     async def _send_batch(self, cursor: Cursor) -> None:
-        """Send the next batch. The cursor moves only once the batch was sent."""
-        assert self.device is not None  # noqa: S101  (connect saw to it)
+        """Send the next batch. The cursor advances only after the batch was sent."""
+        assert self.device is not None  # noqa: S101  (set by connect)
         if cursor.sequence - self.acked > WINDOW:
             await self.close(SLOW)
             return
-        batch = await hub.batch(self.device.user_id, cursor, zone=self.zone)
+        batch = await hub.batch(
+            self.device.user_id, cursor, zone=self.zone, language=self.language
+        )
         if self.cursor is not cursor:
-            # It resumed from elsewhere while this was made.
-            self.must_read = True
+            # The browser resumed from another cursor while this batch was rendered.
+            self.read_pending = True
             return
         if batch.refetch:
             await self.send(text_data=batch.to_json())
@@ -205,58 +208,57 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         elif not batch.is_empty:
             await self.send(text_data=batch.to_json())
             self.cursor = Cursor(cursor.generation, batch.head)
-            if self.waiting_since is None:
-                self.waiting_since = clock.monotonic()
-            self.must_read = self.must_read or batch.newest > batch.head
-        elif self.confirms_resume:
-            # Nothing was missed: the browser learns so now, not with the next heartbeat.
+            if self.unacked_since is None:
+                self.unacked_since = clock.monotonic()
+            self.read_pending = self.read_pending or batch.newest > batch.head
+        elif self.resume_unconfirmed:
+            # Confirm at once that nothing was missed, so that the page shows "Live"
+            # now and not up to HEARTBEAT_S later.
             await self._send_heartbeat(batch.newest, batch.generation)
-        self.confirms_resume = False
+        self.resume_unconfirmed = False
 
     async def device_revoked(self, message: dict[str, Any]) -> None:
-        """A hint of ``accounts``: this device was signed out, and by which."""
+        """From ``accounts``: this device was signed out by the device named in ``by``."""
         await self._send_revoked(str(message.get("by", "")))
 
     async def _send_revoked(self, by: str) -> None:
         context = {"by": by, "signin": settings.LOGIN_URL}
-        html = render_to_string("live/signed_out.html", context)
+        with translation.override(self.language):
+            html = render_to_string("live/signed_out.html", context)
         await self._send({"type": "revoked", "html": html})
         await self.close(SIGNED_OUT)
 
-    # --- being alive ------------------------------------------------------------------
+    # --- heartbeats -------------------------------------------------------------------
 
-    async def _heartbeats(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            self.frames_taken = 0
-            if self._is_slow():
+            self.frames_received = 0
+            since = self.unacked_since
+            if since is not None and clock.monotonic() - since > ACK_WITHIN_S:
                 await self.close(SLOW)
                 return
             try:
-                head = await self._head_if_alive()
+                head = await self._head_of_active_device()
             except DatabaseError:
-                # The next one may have better luck; meanwhile say that we are there.
+                # The database may be restarting: skip this heartbeat, keep the socket.
                 continue
             if head is None:
                 await self._send_revoked("")
                 return
             await self._send_heartbeat(head.sequence, str(head.generation))
             if self.cursor is not None and head.sequence > self.cursor.sequence:
-                self._read_on()
+                self._schedule_read()
 
     async def _send_heartbeat(self, head: int, generation: str) -> None:
         await self._send({"type": "heartbeat", "head": head, "generation": generation})
 
-    def _is_slow(self) -> bool:
-        waited = self.waiting_since
-        return waited is not None and clock.monotonic() - waited > ACK_WITHIN_S
-
     @database_sync_to_async
-    def _living_device(self) -> Device | None:
+    def _active_device(self) -> Device | None:
         return accounts.device_of_session(self.session_key)
 
     @database_sync_to_async
-    def _head_if_alive(self) -> Head | None:
+    def _head_of_active_device(self) -> Head | None:
         device = accounts.device_of_session(self.session_key)
         return None if device is None else accounts.head_of(device.user_id)
 
@@ -264,8 +266,8 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=json.dumps(value, separators=(",", ":")))
 
 
-def _parsed(text: str | None) -> Any:
-    """A frame that we take, or None."""
+def _parse_frame(text: str | None) -> Any:
+    """A ``Resume`` or ``Ack``, or None if the text is neither."""
     if text is None or len(text) > MAX_FRAME_LENGTH:
         return None
     try:

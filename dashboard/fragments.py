@@ -1,23 +1,23 @@
-"""Rows of pages, rendered once for everybody of a person who looks.
+"""Renders account events as the rows that they changed.
 
-The same partials make the first view, the answer to an action and the live update. Here an
-account event becomes the rows that it changed: a batch of events is read together, one
-query per kind of row, and every row is rendered once, however many events name it.
+Pages, responses to actions and live updates use the same partial templates. A batch of
+events takes one query per kind of row, and each row is rendered once however many events
+refer to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from django.template.loader import render_to_string
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.html import format_html
+from django.utils.translation import gettext
 
 from accounts.services import EventKind
-from dashboard.frame import count_words, unread_number
-from dashboard.pages.attempts import attempt_page
+from dashboard.frame import format_count, unread_number
+from dashboard.pages.attempts import attempt_page, is_uuid
 from dashboard.pages.inbox import records_of
 from dashboard.pages.subscriptions import subscription_rows
 from dashboard.pages.sync import update_rows, updates_of
@@ -37,16 +37,16 @@ UPDATE: Final = "syncstore.storeupdate"
 STORE: Final = "syncstore.store"
 DEVICE: Final = "accounts.device"
 
-# Kinds that change how many are unread.
+# Events that change the unread count.
 COUNTED: Final = frozenset({EventKind.MESSAGE, EventKind.READ, EventKind.ACCOUNT})
 
-# A row for each of so many is still cheaper than the page anew; above, the page is.
+# Above this, reloading the page is cheaper than rendering single rows.
 MAX_ROWS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class LiveFrame:
-    """What a browser places: ``id`` is the number of the newest event in it."""
+    """HTML rows for the browser to insert; ``id`` is the sequence of the newest event."""
 
     id: int
     kind: str
@@ -63,23 +63,15 @@ class LiveFrame:
 
 
 def frames_for(
-    user_id: int, events: Sequence[AccountEvent], *, zone: str
+    user_id: int, events: Sequence[AccountEvent], *, zone: str, language: str
 ) -> list[LiveFrame]:
-    """The events of a person as frames, one per kind, in the order of their numbers."""
-    by_kind: dict[str, list[AccountEvent]] = {}
+    """The events as frames, one per table, ordered by sequence."""
+    by_table: dict[str, list[AccountEvent]] = {}
     for event in events:
-        by_kind.setdefault(_table(event.subject), []).append(event)
-    with timezone.override(zone):
-        frames = [_frame(user_id, table, batch) for table, batch in by_kind.items()]
+        by_table.setdefault(event.subject.partition(":")[0], []).append(event)
+    with timezone.override(zone), translation.override(language):
+        frames = [_frame(user_id, table, batch) for table, batch in by_table.items()]
     return sorted(frames, key=lambda frame: frame.id)
-
-
-def _table(subject: str) -> str:
-    return subject.partition(":")[0]
-
-
-def _key(subject: str) -> str:
-    return subject.partition(":")[2]
 
 
 def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFrame:
@@ -87,7 +79,7 @@ def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFram
     render = _RENDERERS.get(table)
     html = ""
     if render is not None:
-        keys = list(dict.fromkeys(_key(subject) for subject in subjects))
+        keys = [subject.partition(":")[2] for subject in subjects]
         html = render(user_id, keys[-MAX_ROWS:])
     kinds = {event.kind for event in events}
     if kinds & COUNTED:
@@ -96,7 +88,7 @@ def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFram
         id=max(event.sequence for event in events),
         kind=events[-1].kind,
         html=html,
-        # A page watches one row, every row of a table, or a kind of change.
+        # data-watch names one row, a table, or a kind of event on a table.
         subjects=(*subjects, table, *sorted(f"{kind}@{table}" for kind in kinds)),
     )
 
@@ -112,25 +104,25 @@ def message_rows(records: Iterable[NotifyMessageRecord]) -> str:
 
 
 def unread_counts(user_id: int) -> str:
-    words = count_words(unread_number(user_id))
     return format_html(
-        '<span class="count" id="unread-count" aria-label="unread">{0}</span>'
+        '<span class="count" id="unread-count" aria-label="{1}">{0}</span>'
         '<span class="count" id="unread-tab-count">{0}</span>',
-        words,
+        format_count(unread_number(user_id)),
+        gettext("unread"),
     )
 
 
-def _whole_numbers(keys: Iterable[str]) -> list[int]:
+def _integers(keys: Iterable[str]) -> list[int]:
     return [int(key) for key in keys if key.isdecimal()]
 
 
 def _messages(user_id: int, keys: list[str]) -> str:
-    records = records_of(user_id).filter(pk__in=_whole_numbers(keys)).order_by("pk")
+    records = records_of(user_id).filter(pk__in=_integers(keys)).order_by("pk")
     return message_rows(records)
 
 
 def _subscriptions(user_id: int, keys: list[str]) -> str:
-    wanted = _whole_numbers(keys)
+    wanted = _integers(keys)
     rows = subscription_rows(user_id, only=wanted)
     html = [
         render_to_string("components/subscription_row.html", {"row": row})
@@ -149,7 +141,7 @@ def _subscriptions(user_id: int, keys: list[str]) -> str:
 
 def _attempts(user_id: int, keys: list[str]) -> str:
     found = SubscribeAttempt.objects.filter(
-        account__user_id=user_id, pk__in=[key for key in keys if _is_uuid(key)]
+        account__user_id=user_id, pk__in=[key for key in keys if is_uuid(key)]
     )
     return _attempt_rows(found)
 
@@ -169,7 +161,7 @@ def _attempt_rows(found: Iterable[SubscribeAttempt]) -> str:
 
 
 def _updates(user_id: int, keys: list[str]) -> str:
-    found = updates_of(user_id).filter(pk__in=_whole_numbers(keys)).order_by("pk")
+    found = updates_of(user_id).filter(pk__in=_integers(keys)).order_by("pk")
     return sync_rows(update_rows(found))
 
 
@@ -179,16 +171,8 @@ def sync_rows(rows: Iterable[object]) -> str:
     )
 
 
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
-# What has no renderer (devices, accounts, stores) is watched: pages that show it are
-# loaded anew, since few people look at them at a time.
+# Devices, accounts and stores have no renderer: the few pages that show them list them in
+# data-watch and reload instead, which needs no second implementation of each row.
 _RENDERERS: Final[dict[str, Callable[[int, list[str]], str]]] = {
     MESSAGE: _messages,
     SUBSCRIPTION: _subscriptions,

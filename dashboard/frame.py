@@ -1,4 +1,4 @@
-"""What every page of a signed-in person shows around its content."""
+"""The frame around every signed-in page: navigation, accounts, live-update cursor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
 from subscriptions.models import NotifyMessageRecord
@@ -18,7 +19,7 @@ from syncstore.models import Store
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_stubs_ext import WithAnnotations
+    from django_stubs_ext import StrPromise, WithAnnotations
 
     from accounts.models import Device
     from dashboard.access import MemberRequest
@@ -28,23 +29,23 @@ if TYPE_CHECKING:
 
     SyncedAccount = WithAnnotations[Account, Sync]
 
-# Name of the page's section, label, what a narrow bar leaves out of it, icon.
+# Section, label, second part of the label that narrow bars leave out, icon.
 SECTIONS = (
-    ("inbox", "Inbox", "", "inbox"),
-    ("subscription-list", "Subscriptions", "", "bell"),
-    ("discover", "Discover", "", "compass"),
-    ("device-list", "Devices", "& sync", "monitor-smartphone"),
-    ("console", "Console", "", "square-terminal"),
+    ("inbox", _("Inbox"), "", "inbox"),
+    ("subscription-list", _("Subscriptions"), "", "bell"),
+    ("discover", _("Discover"), "", "compass"),
+    ("device-list", _("Devices"), _("& sync"), "monitor-smartphone"),
+    ("console", _("Console"), "", "square-terminal"),
 )
-# Above this a number says nothing more: "999+".
+# Counting stops here ("999+"): it bounds the query on large inboxes.
 MAX_COUNTED = 999
 
 
 @dataclass(frozen=True, slots=True)
 class NavigationItem:
     name: str
-    label: str
-    more: str
+    label: StrPromise
+    more: StrPromise | str
     icon: str
     url: str
     current: bool
@@ -52,8 +53,8 @@ class NavigationItem:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """``generation`` and ``sequence`` are the browser's cursor: read before the content,
-    so that a change in between is sent again rather than missed."""
+    """``generation`` and ``sequence`` are the browser's cursor. They are read before the
+    content: an event in between is then sent twice instead of being missed."""
 
     device: Device
     accounts: list[SyncedAccount]
@@ -71,7 +72,7 @@ class Frame:
 
 
 def accounts_of(user_id: int) -> list[SyncedAccount]:
-    """The person's accounts, oldest first, each knowing whether it has Sync."""
+    """The user's accounts, oldest first, annotated with ``is_synced``."""
     stores = Store.objects.filter(account=OuterRef("pk"))
     found = Account.objects.of_user(user_id).annotate(is_synced=Exists(stores))
     return cast("list[SyncedAccount]", list(found.order_by("pk")))
@@ -84,8 +85,8 @@ def unread_number(user_id: int) -> int:
     return rows[: MAX_COUNTED + 1].count()
 
 
-def count_words(number: int) -> str:
-    """A number of unread or new things as every page shows it; nothing for none."""
+def format_count(number: int) -> str:
+    """A badge: "" for 0, "999+" above ``MAX_COUNTED``."""
     if number > MAX_COUNTED:
         return f"{MAX_COUNTED}+"
     return str(number) if number else ""
@@ -94,7 +95,7 @@ def count_words(number: int) -> str:
 def chosen_account(
     request: MemberRequest, accounts: Sequence[Account]
 ) -> Account | None:
-    """The account that ``?account=`` names; another person's account is not there."""
+    """The account named by ``?account=``; 404 for another user's."""
     wanted = request.GET.get("account", "")
     if not wanted:
         return None
@@ -124,7 +125,7 @@ def frame_of(request: MemberRequest, section: str) -> Frame:
             )
             for name, label, more, icon in SECTIONS
         ],
-        unread=count_words(unread_number(request.user.pk)),
+        unread=format_count(unread_number(request.user.pk)),
         generation=str(request.user.event_generation),
         sequence=request.user.event_sequence,
         demo=settings.DEMO,
@@ -141,6 +142,6 @@ def page(
     status: int = 200,
     **context: object,
 ) -> HttpResponse:
-    """Render a page in its frame."""
+    """Render ``dashboard/<template>.html`` in its frame."""
     context["frame"] = frame or frame_of(request, section)
     return render(request, f"dashboard/{template}.html", context, status=status)

@@ -1,14 +1,14 @@
-"""Primary keys as people's addresses and forms write them."""
+"""Parses primary keys from URLs and forms."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Fewer than a bigint has: whatever passes, the database can be asked for.
+# A bigint has up to 19 digits; 18 always fit, so PostgreSQL cannot reject the query.
 MAX_DIGITS: Final = 18
 
 
-def key_of(text: str) -> int | None:
-    """The number that ``text`` writes, or None if it is none that a row could have."""
+def parse_pk(text: str) -> int | None:
+    """The primary key in ``text``, or None if it cannot be one."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
     return int(text) if is_number else None

@@ -1,8 +1,7 @@
-"""What a browser is sent next, given the number of the last change that it shows.
+"""The next batch of live updates for a browser's cursor.
 
-The cursor is the browser's; the truth is the database. A cursor of another generation, from
-the future, or so far back that the page is cheaper than the rows, is answered with
-``refetch``: load the content anew and go on from its number.
+A cursor of another generation, from the future, or more than ``TOO_FAR`` events behind is
+answered with ``refetch``: the browser reloads the page's content and continues from there.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from dashboard import fragments
 if TYPE_CHECKING:
     from dashboard.fragments import LiveFrame
 
-# Events that are rendered for one browser at once, and behind which it loads the page.
+# Small batches keep the first row on the screen fast and stay below MAX_BATCH_BYTES.
 BATCH: Final = 25
+# 500 events are twenty batches; rendering the page once is cheaper than that.
 TOO_FAR: Final = 500
-# The web server refuses frames above 64 KiB (``notifyweb.web``), so a batch of long rows
-# holds fewer events.
+# ``notifyweb.web`` limits WebSocket frames to 64 KiB; batches of long rows hold fewer events.
 MAX_BATCH_BYTES: Final = 48 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """As the browser names it: anything may be in it."""
+    """The browser's position in the event log. Unvalidated input."""
 
     generation: str
     sequence: int
@@ -50,7 +49,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The next changes behind ``after``; ``newest`` is how far the person's events go."""
+    """The events after ``after`` up to ``head``; ``newest`` is the end of the log."""
 
     generation: str
     after: int
@@ -83,8 +82,8 @@ class Batch:
         return json.dumps(self.to_value(), separators=(",", ":"), ensure_ascii=False)
 
 
-def next_batch(user_id: int, cursor: Cursor, *, zone: str) -> Batch:
-    """Read and render what comes next. One batch; call again while it is behind."""
+def next_batch(user_id: int, cursor: Cursor, *, zone: str, language: str) -> Batch:
+    """Read and render the next events; call again while ``head < newest``."""
     found = catch_up(
         User(pk=user_id),
         cursor.sequence,
@@ -104,12 +103,12 @@ def next_batch(user_id: int, cursor: Cursor, *, zone: str) -> Batch:
             after=cursor.sequence,
             head=events[-1].sequence,
             newest=max(newest, found.events[-1].sequence),
-            frames=fragments.frames_for(user_id, events, zone=zone),
+            frames=fragments.frames_for(user_id, events, zone=zone, language=language),
         )
         size = len(batch.to_json().encode())
         if size <= MAX_BATCH_BYTES:
             return batch
         fitting = max(1, len(events) * MAX_BATCH_BYTES // size)
         events = events[: min(fitting, len(events) - 1)]
-    # A single change that is larger than a frame: only the page can show it.
+    # A single event does not fit into a frame: let the browser reload the page.
     return Batch(generation, cursor.sequence, newest, newest, refetch=True)

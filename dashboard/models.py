@@ -1,4 +1,4 @@
-"""What the pages themselves keep: forms that were sent, so that each takes effect once."""
+"""Submitted forms, stored so that each submission takes effect once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 
 class FormSubmission(models.Model):
-    """A form that created something, from one device; the redirect shows its result.
+    """A submitted form that created something, and the page that shows the result.
 
-    Repeating the submission (second click, second tab, reload) finds this row instead of
-    creating again. A secret that the result page shows is sealed here for ten minutes:
-    the redirect must carry it to the next request, and neither the address nor the
-    session may hold it.
+    A repeated submission (second click, second tab, reload) finds this row and creates
+    nothing. A secret that the result page shows is sealed here for ten minutes: it has to
+    survive the redirect, and must not appear in the URL or the session.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -53,7 +52,7 @@ class FormSubmission(models.Model):
 
     @property
     def context(self) -> tuple[str, str, str, str]:
-        """Where the secret is sealed for: it opens for this row and device only."""
+        """Binds the sealed secret to this row and device."""
         table = FormSubmission._meta.db_table
         return (table, "sealed_secret", str(self.pk), str(self.device_id))
 

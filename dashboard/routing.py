@@ -1,4 +1,4 @@
-"""The browser's WebSocket address."""
+"""URL of the browser's WebSocket."""
 
 from __future__ import annotations
 

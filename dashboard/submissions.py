@@ -1,18 +1,18 @@
-"""Forms that create something: each submission takes effect once, and ends in a redirect.
+"""Idempotent forms: a submission that creates something takes effect once.
 
 A form carries a token in the field ``once``. The same token with the same content is a
-repetition (double click, the same form open in two tabs, a reload): it creates nothing and
-leads to the first result. The same token with other content is another wish and is carried
-out. The token of a form changes with each submission from the device, so that tabs that
-were opened before share one and forms that are opened afterwards get another.
+repetition (double click, the form open in two tabs, a reload): it redirects to the first
+result. The same token with other content is a new submission. The token changes with each
+submission of the device, so that tabs opened before share one and later forms get another.
 
-A secret that is shown once travels from the POST to the page behind the redirect in a
-sealed column that opens for one device, for ten minutes. Within that time a reload shows
-it again: a page that lost its secret to a reload would only make people create another.
+A secret that is shown once is passed from the POST to the result page in a sealed column.
+A reload within ten minutes shows it again: users who lose a secret to a reload create
+another and leave the first one active.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _FIRST: Final = "first"
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What a form created: the page that shows it, and the secret it shows once."""
+    """What a form created: the URL of its page, and a secret to show there once."""
 
     location: str
     secret: str = ""
@@ -49,19 +49,19 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the page behind the redirect shows of a submission."""
+    """A submission as its result page shows it."""
 
     submission: FormSubmission
     secret: str
 
     @property
     def is_past(self) -> bool:
-        """There was a secret, and it is not shown any more."""
+        """There was a secret, and its ten minutes are over."""
         return not self.secret and self.submission.secret_until is not None
 
 
 def form_token(device: Device, form: str) -> str:
-    """The token for a form that is about to be shown."""
+    """The token to render into the form."""
     sent = FormSubmission.objects.filter(device=device, form=form)
     newest = sent.order_by("-created_at", "-pk").values_list("pk", flat=True).first()
     return _FIRST if newest is None else str(newest)
@@ -70,10 +70,10 @@ def form_token(device: Device, form: str) -> str:
 def submit_once(
     request: MemberRequest, form: str, create: Callable[[], Created]
 ) -> FormSubmission:
-    """Run ``create`` unless this submission has been carried out already.
+    """Run ``create`` unless this submission was carried out before.
 
-    Everything is one transaction: if ``create`` raises, nothing is kept and the form can
-    be sent again. A concurrent repetition waits at the unique index for the first one.
+    One transaction: if ``create`` raises, nothing is stored and the form can be submitted
+    again. A concurrent repetition waits on the unique index for the first one.
     """
     row = FormSubmission(
         device=request.device,
@@ -97,7 +97,7 @@ def submit_once(
 
 
 def submission_key(request: MemberRequest, form: str) -> str:
-    # A form without a token, as scripts send it, is never a repetition.
+    # Scripts send forms without a token; those are never repetitions.
     token = request.POST.get(TOKEN_FIELD) or entropy.token_hex(16)
     content = sorted(
         (name, values)
@@ -109,11 +109,16 @@ def submission_key(request: MemberRequest, form: str) -> str:
 
 
 def result_of(request: MemberRequest, form: str = "") -> Result | None:
-    """The submission that ``?made=`` names, if this device sent it."""
+    """The submission named by ``?made=``, if this device submitted it."""
     found = find(request, request.GET.get("made", ""))
     if found is None or (form and found.form != form):
         return None
-    return Result(found, _secret_of(found))
+    secret = ""
+    if found.holds_secret(clock.now()):
+        # After a key rotation the old secret may be unreadable; the page does without it.
+        with contextlib.suppress(DecryptionFailed):
+            secret = open_sealed(found.context, found.sealed_secret).decode()
+    return Result(found, secret)
 
 
 def find(request: MemberRequest, text: str) -> FormSubmission | None:
@@ -124,22 +129,13 @@ def find(request: MemberRequest, text: str) -> FormSubmission | None:
     return FormSubmission.objects.filter(device=request.device, pk=key).first()
 
 
-def _secret_of(row: FormSubmission) -> str:
-    if not row.holds_secret(clock.now()):
-        return ""
-    try:
-        return open_sealed(row.context, row.sealed_secret).decode()
-    except DecryptionFailed:
-        return ""
-
-
 def forget_secret(row: FormSubmission) -> None:
-    """The person has stored the secret: it is not needed for the rest of its time."""
+    """Delete the secret early: the user has confirmed to have stored it."""
     FormSubmission.objects.filter(pk=row.pk).update(sealed_secret=b"")
 
 
 def prune_submissions() -> int:
-    """Clear secrets past their time, drop submissions that nobody will repeat."""
+    """Clear expired secrets and delete submissions older than ``KEEP_SUBMISSIONS``."""
     now = clock.now()
     past = FormSubmission.objects.filter(secret_until__lte=now)
     cleared = past.exclude(sealed_secret=b"").update(sealed_secret=b"")

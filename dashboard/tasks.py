@@ -1,4 +1,4 @@
-"""Periodic work of the pages."""
+"""Periodic tasks."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""The addresses of people. Their whole state is in them: back works, links can be shared."""
+"""URLs of the pages. All page state is in the URL: Back works and links can be shared."""
 
 from __future__ import annotations
 
 from django.urls import path
 
 from dashboard.views import (
+    catalog,
     console,
     devices,
     discover,
@@ -131,6 +132,8 @@ urlpatterns = [
         console.project_settings,
         name="project-settings",
     ),
+    # Texts of the scripts
+    path("texts/<str:language>.js", catalog.catalog, name="catalog"),
     # Live updates without a socket
     path("live/events", live.events, name="live-events"),
 ]

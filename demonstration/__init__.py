@@ -1,1 +1,1 @@
-"""The demonstration: the whole protocol run against a live system, for ``manage.py demo``."""
+"""``manage.py demo``: runs the whole protocol against a running system."""

@@ -1,8 +1,8 @@
-"""The twenty steps between strangers: what ``manage.py demo --with-node`` shows.
+"""The twenty steps with another implementation: ``manage.py demo --with-node``.
 
-W1 is a wallet made of the published npm packages, Wx a browser device of ours. They share
-nothing but an account, and meet on the relay. Each step is told by whom it was taken:
-W1's by the wallet itself, the Cast Server's by its records, Wx's by its rows.
+W1 is a wallet built from the published npm packages, Wx a device of this server. They share
+only the account and the relay. The wallet reports its own steps; those of the Cast Server
+come from its step records, those of Wx from its database rows.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from demonstration.node_wallet import NodeWallet, NoNodeWallet, require_node
+from demonstration.node_wallet import NodeWallet, NodeWalletError, require_node
 from demonstration.run import (
     DemoFailed,
     Demonstration,
-    StepSeen,
+    Progress,
     missing,
+    progress_of,
     require_running_system,
-    seen_step,
 )
 from messaging.models import Party, TopicSubscription
 from runlog import services as runlog
@@ -32,10 +32,10 @@ NODE_WALLET: Final = "the Node wallet"
 
 @dataclass(slots=True)
 class NodeDemonstration(Demonstration):
-    """As ``Demonstration``, with one device here and the other wallet in Node.js."""
+    """``Demonstration`` with one device here and the other wallet in Node.js."""
 
-    told: dict[int, StepSeen] = field(default_factory=dict)
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    steps: dict[int, Progress] = field(default_factory=dict)
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def run(self) -> None:
         try:
@@ -45,8 +45,8 @@ class NodeDemonstration(Demonstration):
             self._sign_in()
             self._enable_sync()
             with NodeWallet(self._environment()) as wallet:
-                self._converse(wallet)
-        except NoNodeWallet as error:
+                self._run_wallet(wallet)
+        except NodeWalletError as error:
             raise DemoFailed(str(error)) from None
 
     @property
@@ -54,7 +54,7 @@ class NodeDemonstration(Demonstration):
         return (Actor.WX.value,)
 
     def _environment(self) -> dict[str, str]:
-        """Where the wallet finds everybody, as any wallet would be told."""
+        """Server URLs and keys for the wallet, as configured in any wallet."""
         relay = settings.RELAY_PUBLIC_URL if settings.EMBEDDED_RELAY else None
         return {
             "PRIVATE_KEY": f"0x{self.private_key.hex()}",
@@ -66,70 +66,72 @@ class NodeDemonstration(Demonstration):
             "DAPP_NAME": self.project.name if self.project else self.dapp_url,
         }
 
-    def _converse(self, wallet: NodeWallet) -> None:
-        ready = self._fact(wallet, "is ready")
+    def _run_wallet(self, wallet: NodeWallet) -> None:
+        ready = self._await_event(wallet, "is ready")
         self._show(
             "sign-in", Actor.W1.value, f"{NODE_WALLET} is ready", at=_at(ready["at"])
         )
-        wallet.tell("subscribe")
-        subscription = self._watch(wallet)
+        wallet.send("subscribe")
+        # Report the steps in order until all were taken.
+        subscription = None
+        reported: set[int] = set()
+        expected = self._expected_steps()
+        for _ in self._wait_for(None):
+            self._read_events(wallet)
+            self._read_cast_steps()
+            subscription = self._read_peer_steps()
+            for step in sorted(expected - reported):
+                if step not in self.steps:
+                    break
+                self.report(self.steps[step])
+                reported.add(step)
+            if subscription is not None and expected <= reported:
+                break
+        if subscription is None or not expected <= reported:
+            raise DemoFailed(missing(expected - reported))
         if self.project is not None:
             record = self._notify(self.project, subscription)
-            self._show_arrival(record)
-            received = self._fact(wallet, "received")
+            received = self._await_event(wallet, "received")
             self._show(
                 "message",
                 Actor.W1.value,
                 f"{NODE_WALLET} has “{received['title']}”",
                 at=_at(received["at"]),
             )
-            self._receipt(record)
-        wallet.tell("end")
+            self._await_receipt(record)
+        wallet.send("end")
 
-    def _fact(self, wallet: NodeWallet, did: str) -> dict[str, Any]:
+    def _await_event(self, wallet: NodeWallet, did: str) -> dict[str, Any]:
         for _ in self._wait_for(f"{NODE_WALLET}: {did}"):
-            self._listen(wallet)
-            if did in self.facts:
-                return self.facts[did]
-        raise DemoFailed(f"{NODE_WALLET} never said: {did}")
+            self._read_events(wallet)
+            if did in self.events:
+                break
+        return self.events[did]
 
-    def _listen(self, wallet: NodeWallet) -> None:
-        for fact in wallet.facts():
-            if "step" in fact:
-                step = Step(fact["step"])
-                self.told[step] = StepSeen(
+    def _read_events(self, wallet: NodeWallet) -> None:
+        for event in wallet.events():
+            if "step" in event:
+                step = Step(event["step"])
+                self.steps[step] = Progress(
                     int(step),
                     Actor.W1.value,
                     step.description,
-                    _at(fact["at"]),
-                    fact["wire"],
+                    _at(event["at"]),
+                    event["wire"],
                 )
-            self.facts[fact["did"]] = fact
+            self.events[event["did"]] = event
 
     # --- the twenty steps -----------------------------------------------------------
 
-    def _watch(self, wallet: NodeWallet) -> Subscription:
-        """Show the steps in the order of their numbers until all are taken."""
-        shown: set[int] = set()
-        wanted = self._wanted_steps()
-        for _ in self._wait_for(None):
-            self._listen(wallet)
-            self._ask_cast_server()
-            subscription = self._ask_browser()
-            self._show_in_order(shown)
-            if subscription is not None and wanted <= shown:
-                return subscription
-        raise DemoFailed(missing(wanted - shown))
-
-    def _ask_cast_server(self) -> None:
-        derived = self.told.get(Step.DERIVE_RESPONSE_TOPIC)
+    def _read_cast_steps(self) -> None:
+        derived = self.steps.get(Step.DERIVE_RESPONSE_TOPIC)
         if derived is not None:
             for record in runlog.of_run(derived.wire["responseTopic"]):
-                self.told[record.step] = seen_step(record)
+                self.steps[record.step] = progress_of(record)
 
-    def _ask_browser(self) -> Subscription | None:
-        """Steps 19 and 20: Wx is not told of the run, so its rows speak."""
-        derived = self.told.get(Step.DERIVE_NOTIFY_TOPIC)
+    def _read_peer_steps(self) -> Subscription | None:
+        """Steps 19 and 20. Wx has no record of the run, so take them from its rows."""
+        derived = self.steps.get(Step.DERIVE_NOTIFY_TOPIC)
         if derived is None:
             return None
         topic = derived.wire["notifyTopic"]
@@ -137,27 +139,22 @@ class NodeDemonstration(Demonstration):
         subscription = row.first()
         if subscription is None:
             return None
-        self._browser_took(Step.STORE_SUBSCRIPTION, subscription.created_at, key=topic)
-        heard = TopicSubscription.objects.filter(
+        self._add_peer_step(Step.STORE_SUBSCRIPTION, subscription.created_at, key=topic)
+        confirmed = TopicSubscription.objects.filter(
             party=Party.WALLET, topic=topic, confirmed_at__isnull=False
         ).first()
-        if heard is not None and heard.confirmed_at is not None:
-            self._browser_took(
-                Step.PEER_SUBSCRIBE_NOTIFY_TOPIC, heard.confirmed_at, topic=topic
+        if confirmed is not None and confirmed.confirmed_at is not None:
+            self._add_peer_step(
+                Step.PEER_SUBSCRIBE_NOTIFY_TOPIC, confirmed.confirmed_at, topic=topic
             )
         return subscription
 
-    def _browser_took(self, step: Step, at: datetime, **wire: str) -> None:
+    def _add_peer_step(self, step: Step, at: datetime, **wire: str) -> None:
         device = {"device": self.devices[0].name}
-        sight = StepSeen(int(step), Actor.WX.value, step.description, at, device | wire)
-        self.told.setdefault(step, sight)
-
-    def _show_in_order(self, shown: set[int]) -> None:
-        for step in sorted(self._wanted_steps() - shown):
-            if step not in self.told:
-                return
-            self.tell(self.told[step])
-            shown.add(step)
+        progress = Progress(
+            int(step), Actor.WX.value, step.description, at, device | wire
+        )
+        self.steps.setdefault(step, progress)
 
 
 def _at(milliseconds: int) -> datetime:

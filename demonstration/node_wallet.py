@@ -1,8 +1,7 @@
-"""A real wallet beside ours: the published npm packages in a Node.js process.
+"""A wallet built from the published npm packages, in a Node.js process.
 
-``manage.py demo --with-node`` lets it play W1. The wallet is a scenario of the client tests
-(``tests/clients/scenarios/demo-wallet.mjs``); it says what it does, a JSON object a line,
-and hears words on its standard input.
+It is a scenario of the client tests (``tests/clients/scenarios/demo-wallet.mjs``). It reads
+commands from standard input and writes one JSON object per line to standard output.
 """
 
 from __future__ import annotations
@@ -25,41 +24,44 @@ if TYPE_CHECKING:
 CLIENTS: Final = Path(settings.BASE_DIR) / "tests" / "clients"
 SCRIPT: Final = Path("scenarios") / "demo-wallet.mjs"
 MIN_NODE_VERSION: Final = 20
-LAST_OUTPUT_LINES: Final = 2000
+MAX_ERROR_OUTPUT: Final = 2000
 
 
-class NoNodeWallet(Exception):
-    """It cannot be started, or has ended; the text says why and what to do."""
+class NodeWalletError(Exception):
+    """The wallet cannot be started or has ended; the message contains the remedy."""
 
 
 def require_node(clients: Path = CLIENTS) -> str:
-    """The path of a Node.js that can run the wallet."""
+    """The path of a Node.js executable that can run the wallet."""
     node = shutil.which("node")
-    if node is None or _version(node) < MIN_NODE_VERSION:
-        raise NoNodeWallet(
+    version = 0
+    if node is not None:
+        output = subprocess.run(  # noqa: S603
+            [node, "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        ).stdout
+        major = output.strip().removeprefix("v").partition(".")[0]
+        version = int(major) if major.isdecimal() else 0
+    if node is None or version < MIN_NODE_VERSION:
+        raise NodeWalletError(
             f"the other wallet needs Node.js {MIN_NODE_VERSION} or newer; install it, "
             "or run the demo without --with-node"
         )
     if not (clients / SCRIPT).exists():
-        raise NoNodeWallet(f"the other wallet is not part of this copy: no {SCRIPT}")
+        raise NodeWalletError(f"the other wallet is not part of this copy: no {SCRIPT}")
     if not (clients / "node_modules").is_dir():
-        raise NoNodeWallet(
+        raise NodeWalletError(
             "the npm packages of the other wallet are missing; install them with: "
             f"npm ci --omit=optional --prefix {clients}"
         )
     return node
 
 
-def _version(node: str) -> int:
-    told = subprocess.run(  # noqa: S603
-        [node, "--version"], capture_output=True, text=True, check=False, timeout=30
-    )
-    major = told.stdout.strip().removeprefix("v").partition(".")[0]
-    return int(major) if major.isdecimal() else 0
-
-
 class NodeWallet:
-    """The running process. Use as a context manager; leaving it ends the process."""
+    """The running process. A context manager; leaving it kills the process."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._node = require_node()
@@ -94,31 +96,31 @@ class NodeWallet:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
-    def tell(self, word: str) -> None:
+    def send(self, command: str) -> None:
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(f"{word}\n")
+                self._process.stdin.write(f"{command}\n")
                 self._process.stdin.flush()
 
-    def facts(self) -> Iterator[dict[str, Any]]:
-        """What it has said since the last call; raises if it failed or has ended."""
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The events since the last call; raises if the wallet failed or has ended."""
         ended = self._process.poll() is not None
         if ended:
             for reader in self._readers:
                 reader.join()
         while not self._lines.empty():
-            fact = json.loads(self._lines.get_nowait())
-            if "failed" in fact:
-                raise NoNodeWallet(f"the other wallet failed: {fact['failed']}")
-            yield fact
+            event = json.loads(self._lines.get_nowait())
+            if "failed" in event:
+                raise NodeWalletError(f"the other wallet failed: {event['failed']}")
+            yield event
         if ended:
-            words = "".join(self._errors)[-LAST_OUTPUT_LINES:]
-            raise NoNodeWallet(f"the other wallet ended early: {words}")
+            output = "".join(self._errors)[-MAX_ERROR_OUTPUT:]
+            raise NodeWalletError(f"the other wallet ended early: {output}")
 
     def _read_lines(self) -> None:
         if self._process.stdout is not None:
             for line in self._process.stdout:
-                # The packages print on their own; only objects are ours.
+                # The packages print log lines as well.
                 if line.startswith('{"'):
                     self._lines.put(line)
 

@@ -1,9 +1,8 @@
-"""The whole protocol once, against the running system: what ``manage.py demo`` shows.
+"""Runs the whole protocol once against the running system.
 
-A throw-away account with a key of its own signs in on two devices, turns Sync on,
-subscribes to a dapp and gets a notification. Everything happens where it happens for
-people: in the worker, the gateway and the relay. Here is only the person at the two
-browsers, who presses Subscribe and watches.
+A temporary account signs in on two devices, turns Sync on, subscribes to a dapp and
+receives a notification. This module only plays the user at the two browsers; the steps
+themselves run in the worker, the gateway and the relay, as always.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ USER_AGENTS: Final = {
     Actor.W1.value: "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0",
     Actor.WX.value: "Mozilla/5.0 (Windows NT 10.0) Chrome/130.0",
 }
-TITLE: Final = "ConnectRequest from the demo"
+TITLE: Final = "Hello from the demo"
 BODY: Final = "One notification, on every device of the account."
 
 
 class DemoFailed(Exception):
-    """The demonstration stopped; the text says where and why."""
+    """The demonstration stopped; the message contains the step and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class StepSeen:
-    """Something to show: a step of the twenty, or what happened around them."""
+class Progress:
+    """One of the twenty steps, or an event around them such as "sign-in"."""
 
     step: int | str
     actor: str
@@ -73,11 +72,11 @@ class StepSeen:
 
 @dataclass(slots=True)
 class Demonstration:
-    """One run. ``patience_s`` bounds every wait."""
+    """One run. ``timeout_s`` limits each wait."""
 
-    tell: Callable[[StepSeen], None]
+    report: Callable[[Progress], None]
     dapp_url: str = ""
-    patience_s: float = 60.0
+    timeout_s: float = 60.0
     project: Project | None = None
     account: Account | None = None
     devices: list[Device] = field(default_factory=list)
@@ -91,15 +90,14 @@ class Demonstration:
         subscription = self._subscribe()
         if self.project is not None:
             record = self._notify(self.project, subscription)
-            self._show_arrival(record)
-            self._receipt(record)
+            self._await_receipt(record)
 
     def clean_up(self) -> None:
-        """Remove the account; the dapp is told that it left."""
+        """Remove the account, which also unsubscribes it from the dapp."""
         if self.account is not None:
             remove_account(self.account, by=None)
 
-    # --- the people's part ----------------------------------------------------------
+    # --- sign-in and Sync -----------------------------------------------------------
 
     def _find_dapp(self) -> None:
         if self.dapp_url:
@@ -114,7 +112,17 @@ class Demonstration:
     def _sign_in(self) -> None:
         self.private_key = entropy.key_bytes()
         for name in self._device_names:
-            self.devices.append(self._device(USER_AGENTS[name]))
+            session_key = entropy.token_hex(16)
+            request = identity.begin_sign_in(
+                session_key, account=self._address, origin=settings.PUBLIC_URL
+            )
+            device = identity.complete_sign_in(
+                session_key,
+                nonce=request.nonce,
+                signature=sign_eip191(request.message, self.private_key),
+                user_agent=USER_AGENTS[name],
+            )
+            self.devices.append(device)
         account = Account.objects.at(self._address).select_related("user").get()
         account.is_demo = True
         account.save(update_fields=["is_demo"])
@@ -129,18 +137,6 @@ class Demonstration:
     @property
     def _device_names(self) -> tuple[str, ...]:
         return Actor.W1.value, Actor.WX.value
-
-    def _device(self, user_agent: str) -> Device:
-        session_key = entropy.token_hex(16)
-        request = identity.begin_sign_in(
-            session_key, account=self._address, origin=settings.PUBLIC_URL
-        )
-        return identity.complete_sign_in(
-            session_key,
-            nonce=request.nonce,
-            signature=sign_eip191(request.message, self.private_key),
-            user_agent=user_agent,
-        )
 
     def _enable_sync(self) -> None:
         account = self._known_account
@@ -161,7 +157,7 @@ class Demonstration:
     @property
     def _known_account(self) -> Account:
         if self.account is None:
-            raise DemoFailed("nobody has signed in")
+            raise DemoFailed("no account has signed in")
         return self.account
 
     # --- the twenty steps -----------------------------------------------------------
@@ -174,7 +170,7 @@ class Demonstration:
         except wallet.SubscriptionRefused as error:
             raise DemoFailed(str(error)) from None
         seen: set[tuple[int, str]] = set()
-        wanted = self._wanted_steps()
+        wanted = self._expected_steps()
         for _ in self._wait_for(None):
             attempt.refresh_from_db()
             self._show_new_steps(attempt, seen)
@@ -184,11 +180,11 @@ class Demonstration:
                 raise DemoFailed(f"the attempt is {attempt.state}: {attempt.reason}")
         raise DemoFailed(missing(wanted - {step for step, _ in seen}))
 
-    def _wanted_steps(self) -> set[int]:
-        """All twenty; of a dapp whose server is elsewhere, those that we can see."""
-        return {step for step in Step if self._is_ours(step)}
+    def _expected_steps(self) -> set[int]:
+        """All twenty; for a dapp on another server, those that are recorded here."""
+        return {step for step in Step if self._is_recorded(step)}
 
-    def _is_ours(self, step: int) -> bool:
+    def _is_recorded(self, step: int) -> bool:
         return self.project is not None or Step(step).actor is not Actor.CAST
 
     def _show_new_steps(
@@ -196,16 +192,16 @@ class Demonstration:
     ) -> None:
         if not attempt.response_topic:
             return
-        # In the order of the numbers, as far as there is no gap: the relay may confirm
-        # a topic (7, 17) a moment after a later step was taken.
+        # Stop at a gap, to print the steps in order: the relay may confirm a topic
+        # subscription (steps 7, 17) shortly after a later step.
         complete = {0} | {step for step, _ in seen}
         for record in runlog.of_run(attempt.response_topic):
-            if record.step - 1 not in complete and self._is_ours(record.step - 1):
+            if record.step - 1 not in complete and self._is_recorded(record.step - 1):
                 return
             complete.add(record.step)
             if (record.step, record.actor_key) not in seen:
                 seen.add((record.step, record.actor_key))
-                self.tell(seen_step(record))
+                self.report(progress_of(record))
 
     # --- a notification -------------------------------------------------------------
 
@@ -222,9 +218,13 @@ class Demonstration:
             reasons = [each.reason for each in outcome.failed] or ["not found"]
             raise DemoFailed(f"the notification was not sent: {'; '.join(reasons)}")
         self._show("notify", Actor.CAST.value, f"sends “{TITLE}”", type=types[0])
-        return self._arrived(subscription)
-
-    def _show_arrival(self, record: NotifyMessageRecord) -> None:
+        found = NotifyMessageRecord.objects.filter(
+            subscription=subscription, title=TITLE
+        )
+        for _ in self._wait_for("the notification"):
+            if found.exists():
+                break
+        record = found[0]
         for name, device in zip(self._device_names, self.devices, strict=True):
             self._show(
                 "message",
@@ -233,24 +233,16 @@ class Demonstration:
                 at=record.received_at,
                 id=record.rpc_id,
             )
+        return record
 
-    def _arrived(self, subscription: Subscription) -> NotifyMessageRecord:
-        for _ in self._wait_for("the notification"):
-            record = NotifyMessageRecord.objects.filter(
-                subscription=subscription, title=TITLE
-            ).first()
-            if record is not None:
-                return record
-        raise DemoFailed("the notification did not arrive")
-
-    def _receipt(self, record: NotifyMessageRecord) -> None:
+    def _await_receipt(self, record: NotifyMessageRecord) -> None:
         for _ in self._wait_for("the receipt"):
             delivery = Delivery.objects.filter(rpc_id=record.rpc_id).first()
             if delivery is not None and delivery.receipt_at is not None:
                 self._show(
                     "receipt",
                     Actor.CAST.value,
-                    "knows that it arrived",
+                    "received the receipt",
                     at=delivery.receipt_at,
                 )
                 return
@@ -258,13 +250,13 @@ class Demonstration:
     # --- waiting and showing --------------------------------------------------------
 
     def _wait_for(self, what: str | None) -> Iterator[None]:
-        """Look again and again; after ``patience_s`` give up on ``what``."""
-        until = clock.monotonic() + self.patience_s
+        """Yield at intervals; after ``timeout_s`` fail, or end if ``what`` is None."""
+        until = clock.monotonic() + self.timeout_s
         while clock.monotonic() < until:
             yield
             time.sleep(POLL_S)
         if what is not None:
-            raise DemoFailed(f"waited {self.patience_s:.0f} s for {what}")
+            raise DemoFailed(f"waited {self.timeout_s:.0f} s for {what}")
 
     def _show(
         self,
@@ -275,21 +267,21 @@ class Demonstration:
         at: datetime | None = None,
         **wire: Any,
     ) -> None:
-        self.tell(StepSeen(step, actor, text, at or clock.now(), wire))
+        self.report(Progress(step, actor, text, at or clock.now(), wire))
 
 
-def seen_step(record: StepRecord) -> StepSeen:
+def progress_of(record: StepRecord) -> Progress:
     text = Step(record.step).description
-    return StepSeen(record.step, record.actor, text, record.at, dict(record.wire))
+    return Progress(record.step, record.actor, text, record.at, dict(record.wire))
 
 
 def missing(numbers: set[int]) -> str:
-    told = [f"step {number}: {Step(number).description}" for number in sorted(numbers)]
-    return "not seen: " + "; ".join(told)
+    steps = [f"step {number}: {Step(number).description}" for number in sorted(numbers)]
+    return "not seen: " + "; ".join(steps)
 
 
 def require_running_system() -> None:
-    """Say plainly that the system is not up, rather than wait for it in vain."""
+    """Fail at once with instructions if the system is not running."""
     try:
         answer = outbound.fetch(
             "GET",

@@ -221,6 +221,7 @@ MIDDLEWARE = [
     "notifyweb.middleware.Probes",
     "notifyweb.middleware.RejectNullBytes",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -242,6 +243,8 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
             ],
+            # {% translate %} in every template without {% load i18n %}.
+            "builtins": ["django.templatetags.i18n"],
         },
     }
 ]
@@ -259,7 +262,9 @@ LOGIN_REDIRECT_URL = "/inbox"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-USE_I18N = False
+USE_I18N = True
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 
 # Static files ---------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""What the pages show: reads over the apps below, as values for the templates."""
+"""Read models: database queries of the pages, as values for the templates."""

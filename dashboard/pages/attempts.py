@@ -1,7 +1,7 @@
-"""A run of the twenty steps, as a person can look at it while it happens.
+"""The live page of a subscribe attempt with its twenty steps.
 
-Each side records the steps that it carries out itself (``runlog.services``). Steps of a dapp's
-server elsewhere are not recorded here; that they were done is known when a later step was.
+Each party records the steps it carries out itself (``runlog.services``). Steps on another
+server are not recorded here; they count as done once a later step is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
+
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Device
 from castserver.models import Project
@@ -19,52 +21,54 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from django_stubs_ext import StrPromise
+
     from runlog.models import StepRecord
 
 W1: Final = "w1"
 CAST: Final = "cast"
 WX: Final = "wx"
 
-# The seed's words, its numbers.
+# Numbers as in ``walletconnect.notify.steps``.
 STEPS: Final = (
-    (1, W1, "Fetches public key X from the did:web document"),
-    (2, W1, "Derives the subscribe topic: sha256 of key X"),
-    (3, W1, "Generates key pair Y"),
-    (4, W1, "Derives symmetric key S from X and Y"),
-    (5, W1, "Sends the subscribe request on the subscribe topic"),
-    (6, W1, "Derives the response topic: sha256 of key S"),
-    (7, W1, "Subscribes to the response topic"),
-    (8, CAST, "Receives the subscribe request"),
-    (9, CAST, "Derives key S and opens the subscriptionAuth"),
-    (10, CAST, "Tells the dapp's webhook of the new address"),
-    (11, CAST, "Generates key pair Z"),
-    (12, CAST, "Derives symmetric key P from Y and Z"),
-    (13, CAST, "Answers on the response topic"),
-    (14, W1, "Receives the answer on the response topic"),
-    (15, W1, "Derives symmetric key P"),
-    (16, W1, "Derives the notify topic: sha256 of key P"),
-    (17, W1, "Subscribes to the notify topic"),
-    (18, W1, "Syncs the subscription with the other devices"),
-    (19, WX, "Stores the subscription"),
-    (20, WX, "Subscribes to the notify topic"),
+    (1, W1, _("Fetches public key X from the did:web document")),
+    (2, W1, _("Derives the subscribe topic: sha256 of key X")),
+    (3, W1, _("Generates key pair Y")),
+    (4, W1, _("Derives symmetric key S from X and Y")),
+    (5, W1, _("Sends the subscribe request on the subscribe topic")),
+    (6, W1, _("Derives the response topic: sha256 of key S")),
+    (7, W1, _("Subscribes to the response topic")),
+    (8, CAST, _("Receives the subscribe request")),
+    (9, CAST, _("Derives key S and opens the subscriptionAuth")),
+    (10, CAST, _("Notifies the dapp's webhook of the new account")),
+    (11, CAST, _("Generates key pair Z")),
+    (12, CAST, _("Derives symmetric key P from Y and Z")),
+    (13, CAST, _("Answers on the response topic")),
+    (14, W1, _("Receives the answer on the response topic")),
+    (15, W1, _("Derives symmetric key P")),
+    (16, W1, _("Derives the notify topic: sha256 of key P")),
+    (17, W1, _("Subscribes to the notify topic")),
+    (18, W1, _("Syncs the subscription with the other devices")),
+    (19, WX, _("Stores the subscription")),
+    (20, WX, _("Subscribes to the notify topic")),
 )
 SENDS_TO: Final = {5: CAST, 13: W1, 18: WX}
 
 FIRST_OF_WX: Final = 19
 
-_STATE_WORDS: Final = {
-    "resolving": ("Looking at the dapp's documents", "accent"),
-    "requested": ("Waiting for the dapp's answer", "accent"),
-    "settled": ("Subscribed; telling the other devices", "accent"),
-    "synced": ("Subscribed and written to Sync", "ok"),
-    "rejected": ("The dapp did not accept it", "danger"),
-    "expired": ("The dapp did not answer in time", "danger"),
+_STATE_TEXTS: Final = {
+    "resolving": (_("Reading the dapp's documents"), "accent"),
+    "requested": (_("Waiting for the dapp's answer"), "accent"),
+    "settled": (_("Subscribed; sharing with the other devices"), "accent"),
+    "synced": (_("Subscribed and written to Sync"), "ok"),
+    "rejected": (_("The dapp did not accept it"), "danger"),
+    "expired": (_("The dapp did not answer in time"), "danger"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """Who carried a step out, when, and what others could see of it."""
+class StepRun:
+    """Who carried a step out, when, and what was visible on the wire."""
 
     actor: str
     at: datetime
@@ -75,10 +79,10 @@ class Act:
 class StepRow:
     number: int
     lane: str
-    text: str
+    text: StrPromise
     state: str
-    acts: list[Act]
-    # Where what this step sends over the relay goes.
+    runs: list[StepRun]
+    # Recipient of the relay message that this step publishes.
     sends_to: str = ""
     since_start_ms: float | None = None
 
@@ -92,7 +96,7 @@ class AttemptPage:
     attempt: SubscribeAttempt
     name: str
     steps: list[StepRow]
-    words: str
+    summary: str
     tone: str
 
     @property
@@ -105,7 +109,7 @@ class AttemptPage:
 
     @property
     def waits_for_a_device(self) -> bool:
-        """W1 is through, and no other device has shown itself yet."""
+        """W1 has finished, and no other device has recorded step 19 yet."""
         return self.attempt.state == "synced" and self.done < FIRST_OF_WX
 
     @property
@@ -127,20 +131,20 @@ def attempt_page(attempt: SubscribeAttempt) -> AttemptPage:
     if attempt.response_topic:
         for record in records.of_run(attempt.response_topic):
             recorded.setdefault(record.step, []).append(record)
-    words, tone = _STATE_WORDS[attempt.state]
+    text, tone = _STATE_TEXTS[attempt.state]
     if FIRST_OF_WX in recorded:
-        words = "Subscribed and shared with the other devices"
+        text = _("Subscribed and shared with the other devices")
     return AttemptPage(
         attempt=attempt,
         name=attempt.metadata.get("name") or name_of(attempt.dapp_url),
         steps=_rows(attempt, recorded),
-        words=words,
+        summary=str(text),
         tone=tone,
     )
 
 
 def name_of(dapp_url: str) -> str:
-    """What the dapp calls itself, as far as anybody here knows before it was read."""
+    """The dapp's name from its documents or project, otherwise its domain."""
     documents = DappDocument.objects.filter(url=dapp_url).exclude(name="")
     projects = Project.objects.filter(url=dapp_url)
     found = (
@@ -159,7 +163,12 @@ def _rows(
     rows = []
     for number, lane, text in STEPS:
         found = recorded.get(number, ())
-        state = _state(number, reached, bool(found), failed=failed)
+        if found or number <= reached:
+            state = "done"
+        elif number == reached + 1:
+            state = "failed" if failed else "next"
+        else:
+            state = "waiting"
         since = (
             (found[0].at - attempt.created_at).total_seconds() * 1000 if found else None
         )
@@ -169,8 +178,17 @@ def _rows(
                 lane=lane,
                 text=text,
                 state=state,
-                acts=[
-                    Act(_who(record, names), record.at, _wire_lines(record.wire))
+                runs=[
+                    StepRun(
+                        actor=f"{name} ({record.actor})"
+                        if (name := names.get(record.actor_key or record.actor))
+                        else record.actor,
+                        at=record.at,
+                        wire=[
+                            (str(field), _flatten(value))
+                            for field, value in record.wire.items()
+                        ],
+                    )
                     for record in found
                 ],
                 sends_to=SENDS_TO.get(number, ""),
@@ -183,16 +201,16 @@ def _rows(
 def _device_names(
     attempt: SubscribeAttempt, recorded: Mapping[int, Sequence[StepRecord]]
 ) -> dict[str, str]:
-    """Names by what step records call an actor: the id of a Wx, or "W1"."""
+    """Device names by the actor key of step records: a device id, or "W1"."""
     keys = [each.actor_key for found in recorded.values() for each in found]
-    devices = Device.objects.filter(pk__in=[key for key in keys if _is_uuid(key)])
+    devices = Device.objects.filter(pk__in=[key for key in keys if is_uuid(key)])
     names = {str(device.pk): device.known_as for device in devices}
     if attempt.device:
         names["W1"] = attempt.device.known_as
     return names
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
     try:
         UUID(text)
     except ValueError:
@@ -200,28 +218,11 @@ def _is_uuid(text: str) -> bool:
     return True
 
 
-def _who(record: StepRecord, names: Mapping[str, str]) -> str:
-    name = names.get(record.actor_key or record.actor)
-    return f"{name} ({record.actor})" if name else record.actor
-
-
-def _state(number: int, reached: int, found: bool, *, failed: bool) -> str:  # noqa: FBT001
-    if found or number <= reached:
-        return "done"
-    if number == reached + 1:
-        return "failed" if failed else "next"
-    return "waiting"
-
-
-def _wire_lines(wire: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(str(name), _words(value)) for name, value in wire.items()]
-
-
-def _words(value: Any) -> str:
+def _flatten(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_words(each)}" for name, each in value.items())
+        return ", ".join(f"{name}: {_flatten(each)}" for name, each in value.items())
     if isinstance(value, list):
-        return ", ".join(_words(each) for each in value)
+        return ", ".join(_flatten(each) for each in value)
     return str(value)
 
 

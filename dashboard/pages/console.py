@@ -1,4 +1,4 @@
-"""The console: a dapp owner's projects, what they sent, and who heard it."""
+"""The console: a dapp owner's projects, their notifications and deliveries."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db.models import Count, Q
 from django.db.models.functions import TruncDay
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
 from castserver.models import (
@@ -24,6 +25,8 @@ from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from django_stubs_ext import StrPromise
 
     from accounts.models import User
 
@@ -41,7 +44,7 @@ class ProjectCard:
 @dataclass(frozen=True, slots=True)
 class ChecklistItem:
     done: bool
-    label: str
+    label: StrPromise
     url_name: str
 
 
@@ -62,7 +65,8 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """What became of a notification. Read is what clients that tell us said."""
+    """Delivery counts. ``read`` counts protocol version 1 clients only: version 0 does not
+    report reads."""
 
     deliveries: int
     sent: int
@@ -96,7 +100,7 @@ def project_cards(user: User) -> list[ProjectCard]:
 
 
 def project_of(user: User, slug: str) -> Project | None:
-    """The person's project; in demo mode also the demo dapp, which nobody owns."""
+    """The user's project; in demo mode also the demo dapp, which has no owner."""
     found = Project.objects.filter(slug=slug).select_related("owner").first()
     if found is None:
         return None
@@ -126,25 +130,27 @@ def overview(project: Project) -> Overview:
         read=numbers["read"],
         per_day=_per_day(project),
         checklist=[
-            ChecklistItem(done=True, label="Keys were made", url_name="project-keys"),
+            ChecklistItem(
+                done=True, label=_("Keys were made"), url_name="project-keys"
+            ),
             ChecklistItem(
                 done=project.types.exists(),
-                label="Notification types are named",
+                label=_("Notification types are named"),
                 url_name="project-types",
             ),
             ChecklistItem(
                 done=subscribers > 0,
-                label="A first subscriber",
+                label=_("A first subscriber"),
                 url_name="project-subscribers",
             ),
             ChecklistItem(
                 done=bool(notifications),
-                label="A first notification",
+                label=_("A first notification"),
                 url_name="project-send",
             ),
             ChecklistItem(
                 done=project.webhooks.exists(),
-                label="A webhook (optional)",
+                label=_("A webhook (optional)"),
                 url_name="project-webhooks",
             ),
         ],
@@ -170,7 +176,7 @@ def _per_day(project: Project) -> list[int]:
 
 
 def send_token(user: User, project: Project) -> str:
-    """The token of a form that sends: it changes with every notification of the person."""
+    """The token of the send form; it changes with each notification the user sends."""
     own = project.notifications.filter(
         idempotency_key__startswith=f"console-{user.pk}-"
     )
@@ -207,14 +213,13 @@ def subscriber_count(project: Project) -> int:
     return live.values("account_key").distinct().count()
 
 
-def own_subscribed(user: User, project: Project) -> list[str]:
-    """The person's own accounts, spelled as they are: "send it to me"."""
-    accounts = Account.objects.of_user(user.pk).values_list("address", flat=True)
-    return list(accounts)
+def own_accounts(user: User) -> list[str]:
+    """The user's own accounts, for the audience "My own accounts"."""
+    return list(Account.objects.of_user(user.pk).values_list("address", flat=True))
 
 
 def subscribers(project: Project, only: list[str] | None) -> list[Subscriber]:
-    """Live subscribers, newest first; ``only`` restricts to these accounts."""
+    """Active subscribers, newest first; ``only`` restricts them to these accounts."""
     found = Subscriber.objects.of(project.pk).live(clock.now())
     if only is not None:
         found = found.of_accounts(AccountId.parse(text).key for text in only)

@@ -1,4 +1,4 @@
-"""Devices: this one first, what each has, and how far each is in the shared stores."""
+"""The user's devices: identity keys, subscriptions, and progress in the shared stores."""
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ class DeviceCard:
     started: int
     received: int
     behind: int
-
-    @property
-    def key(self) -> int:
-        return int(self.device.created_at.timestamp() * 1000)
 
     @property
     def picture(self) -> str:
@@ -74,7 +70,7 @@ def device_cards(
 
 
 def _behind(user_id: int, keys: list[UUID]) -> dict[UUID, int]:
-    """Of how many stores a device's cursor is not at the newest update."""
+    """For each device, the number of stores whose newest update it has not applied."""
     heads = dict(
         StoreUpdate.objects.filter(
             store__account__user_id=user_id, outcome=StoreUpdate.Outcome.APPLIED

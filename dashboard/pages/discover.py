@@ -1,4 +1,4 @@
-"""Dapps that a person can subscribe to: those registered here, and any by its domain."""
+"""Dapps to subscribe to: projects of this server, and others by their domain."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OfferedType:
 
 @dataclass(frozen=True, slots=True)
 class DappCard:
-    """A dapp as the directory shows it: from our own registry, or from its documents."""
+    """A dapp from a project of this server or from its published documents."""
 
     url: str
     name: str
@@ -39,9 +39,9 @@ class DappCard:
     is_ours: bool = False
     # Its documents are served here.
     is_hosted: bool = False
-    # Its documents were read well, and its keys are still those that were pinned.
+    # The last copy of its documents is valid, and its keys are the pinned ones.
     is_kept: bool = False
-    # Topics of the person's subscriptions to it, by account.
+    # The user's subscriptions to it: account and topic.
     subscribed: tuple[tuple[int, str], ...] = ()
 
     @property
@@ -50,7 +50,7 @@ class DappCard:
 
     @property
     def accounts(self) -> set[int]:
-        """Who is subscribed already."""
+        """The user's accounts that are already subscribed."""
         return {account for account, _ in self.subscribed}
 
 
@@ -148,7 +148,7 @@ def _card_of(
 
 
 def card_of_url(user_id: int, url: str) -> DappCard | None:
-    """A dapp that is known here, by its address."""
+    """The card of a known dapp by its URL, or None."""
     taken = _subscribed(user_id, None)
     projects = Project.objects.prefetch_related("types").filter(url=url)
     document = DappDocument.objects.filter(url=url).first()

@@ -1,7 +1,7 @@
-"""The report on a domain before a person subscribes: each document, each rule, in words.
+"""The report of a domain check: each document and each rule with its result.
 
-What is shown was found by ``subscriptions.services.dapps.reading``, which also reads the
-documents when a person subscribes: what is called fine here can be subscribed to.
+``subscriptions.services.dapps.reading`` makes the report and also reads the documents when
+a user subscribes, so a domain that passes here can be subscribed to.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class DomainReport:
 
     @property
     def is_stopped(self) -> bool:
-        """It ended without a result: its worker went away."""
+        """It ended without a result: the worker was stopped."""
         return self.check.finished_at is None and not self.is_running
 
     @property
@@ -57,7 +57,7 @@ class DomainReport:
 
     @property
     def remaining(self) -> list[str]:
-        """The lines that come after what is waited for."""
+        """Labels of the checks that have not started."""
         known = {line.label for line in self.lines} | {self.check.waits_for}
         return [label for label in LABELS if label not in known]
 
@@ -70,7 +70,7 @@ class DomainReport:
         return max(0, int((self.now - self.waits_since).total_seconds()))
 
     def as_card(self) -> DappCard | None:
-        """The dapp as its documents describe it, if they are in order."""
+        """The dapp as described by its documents, if they are valid."""
         offer = self.check.offer
         if offer is None:
             return None
@@ -91,10 +91,10 @@ def check_of(user_id: int, check_id: UUID) -> DomainCheck | None:
 
 
 def wait_for(check: DomainCheck) -> None:
-    """Give a quick domain the moment that it takes.
+    """Wait up to ``domain_check_wait_ms`` for the check to finish.
 
-    The request's thread is its own; the database connection is given back meanwhile, so
-    that requests that wait here keep none from the others.
+    Most domains answer within that time and need no second page. The database connection
+    is returned to the pool while waiting, so that slow domains cannot exhaust it.
     """
     until = clock.monotonic() + settings.LIMITS.domain_check_wait_ms / 1000
     pause = FIRST_PAUSE_S

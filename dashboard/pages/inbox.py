@@ -1,6 +1,6 @@
-"""The inbox: which notifications a person asked to see, a page of them at a time.
+"""The inbox: filtered and paginated notifications.
 
-The address holds the whole state: tab, account, dapp, type, text, and where the page begins.
+The URL holds the complete state: tab, account, dapp, type, search text and page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from django.db.models import OuterRef, Q, Subquery
 
 from dashboard.frame import MAX_COUNTED
-from dashboard.keys import key_of
+from dashboard.keys import parse_pk
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from django.http import QueryDict
 
 PAGE = 60
-# So many rows at most, however often older ones were loaded.
+# Limit of "Load older": the browser gets slow with more rows in one list.
 MAX_ROWS = 10 * PAGE
-# More new rows than this are not put above what somebody reads; they are counted only.
+# More new rows than this are only counted, not inserted above the reader's position.
 MAX_INSERTED = 200
 MAX_OPENED = 50
 TABS = ("unread", "all", "archived")
@@ -50,8 +50,8 @@ class InboxFilter:
             dapp=query.get("dapp", "")[:255],
             type=query.get("type", "")[:64],
             text=query.get("q", "").strip()[:MAX_SEARCH_LENGTH],
-            before=key_of(query.get("before", "")),
-            rows=min(max(key_of(query.get("rows", "")) or PAGE, PAGE), MAX_ROWS),
+            before=parse_pk(query.get("before", "")),
+            rows=min(max(parse_pk(query.get("rows", "")) or PAGE, PAGE), MAX_ROWS),
         )
 
     @property
@@ -60,8 +60,8 @@ class InboxFilter:
 
     @property
     def takes_new_rows(self) -> bool:
-        """Whether the browser can tell that a new row belongs here. A text search is
-        decided by the database, and an older page does not begin at the newest."""
+        """Whether the browser can decide that a new row belongs into this list. It cannot
+        evaluate a text search, and older pages do not start at the newest row."""
         return not self.text and self.before is None
 
 
@@ -72,10 +72,10 @@ class DappChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a browser stands that loads its page anew: the newest row that it shows and,
-    if somebody reads further down, how many rows from there on have to stay. Rows that
-    were ``opened`` there stay in the Unread tab although they are read now."""
+class ListPosition:
+    """What a browser that reloads the page shows: its newest row and, if the user has
+    scrolled down, the number of rows to keep from there. ``opened`` rows stay in the
+    Unread tab although they have been read."""
 
     newest: int | None = None
     hold: int = 0
@@ -84,8 +84,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class InboxPage:
-    """``newer`` counts the rows above the browser's newest one. If they are too many to
-    be inserted, the page begins below them: ``is_held``."""
+    """``newer`` counts the rows above the browser's newest one. With ``is_held`` there are
+    too many to insert, and the page starts below them."""
 
     filter: InboxFilter
     records: list[NotifyMessageRecord]
@@ -97,9 +97,9 @@ class InboxPage:
 
 
 def records_of(user_id: int) -> QuerySet[NotifyMessageRecord]:
-    """The person's notifications, each with its subscription and account.
+    """The user's notifications with subscription and account.
 
-    ``offered_types`` are the types of the dapp's document, which name what ``type`` is.
+    ``offered_types`` are the types in the dapp's document; they contain the type's name.
     """
     document = DappDocument.objects.filter(url=OuterRef("subscription__dapp_url"))
     return (
@@ -112,21 +112,21 @@ def records_of(user_id: int) -> QuerySet[NotifyMessageRecord]:
 def inbox_page(
     user_id: int,
     wanted: InboxFilter,
-    place: Place = Place(),
+    position: ListPosition = ListPosition(),
 ) -> InboxPage:
-    opened = place.opened[:MAX_OPENED]
+    opened = position.opened[:MAX_OPENED]
     rows = _narrowed(records_of(user_id), wanted, opened).defer("message_auth")
     limit, newer, is_held = wanted.rows, 0, False
     if wanted.before is not None:
         rows = _before(rows, user_id, wanted.before)
-    elif place.newest is not None:
-        above = _after(rows, user_id, place.newest)
+    elif position.newest is not None:
+        above = _after(rows, user_id, position.newest)
         newer = above[: MAX_COUNTED + 1].count()
-        is_held = place.hold > 0 and newer > MAX_INSERTED
-        limit = max(limit, min(place.hold, MAX_ROWS))
+        is_held = position.hold > 0 and newer > MAX_INSERTED
+        limit = max(limit, min(position.hold, MAX_ROWS))
         if is_held:
             rows = rows.exclude(pk__in=above.values("pk"))
-        elif place.hold:
+        elif position.hold:
             limit += newer
     found = list(rows.order_by("-published_at", "-pk")[: limit + 1])
     more = len(found) > limit
@@ -166,7 +166,7 @@ def _narrowed(
 def _before(
     rows: QuerySet[NotifyMessageRecord], user_id: int, pk: int
 ) -> QuerySet[NotifyMessageRecord]:
-    """What is older than a row, by the row and not by a number of rows to skip."""
+    """Rows older than ``pk``. A keyset, not an offset: new rows must not shift the page."""
     at = _published_at(user_id, pk)
     if at is None:
         return rows.none()
@@ -190,8 +190,7 @@ def _published_at(user_id: int, pk: int) -> datetime | None:
 def _choices(
     user_id: int, wanted: InboxFilter
 ) -> tuple[list[DappChoice], list[tuple[str, str]]]:
-    """What the filters offer: the dapps of the person, and the types of the chosen one,
-    each with its name."""
+    """Options of the filters: the user's dapps, and ids and names of the chosen dapp's types."""
     subscriptions = Subscription.objects.of_user(user_id).order_by("dapp_url", "-pk")
     dapps: dict[str, DappChoice] = {}
     types: set[str] = set()
@@ -208,7 +207,7 @@ def _choices(
 
 
 def type_name(type_id: str, offered: list[dict[str, str]] | None) -> str:
-    """What a type is called in the dapp's list of types; one that is not there, its id."""
+    """The type's title from the dapp's document, or its id if it is not listed."""
     for each in offered or []:
         if each["name"] == type_id:
             return each.get("title") or type_id

@@ -1,12 +1,13 @@
-"""One notification in full: what it says, why it came, and the proof that it is genuine."""
+"""One notification in full, with its signature and the claims of its token."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from dashboard.pages.snippets import readable
 from walletconnect.errors import ProtocolError
 from walletconnect.identity.jwt import DidJwt
 
@@ -21,7 +22,8 @@ class MessagePage:
     record: NotifyMessageRecord
     link: str
     link_is_foreign: bool
-    type_description: str
+    # The type's description in parentheses, or "".
+    type_note: str
     issuer: str
     is_dapp_key: bool
     claims: str
@@ -31,25 +33,28 @@ class MessagePage:
     def of(cls, record: NotifyMessageRecord) -> MessagePage:
         subscription = record.subscription
         link = safe_link(record.url, dapp_url=subscription.dapp_url)
-        token = _token_of(record.message_auth)
+        token = None
+        with contextlib.suppress(ProtocolError):
+            token = DidJwt.parse(record.message_auth)
         setting = subscription.scope.get(record.type) or {}
+        description = setting.get("description", "")
         issuer = token.iss if token else ""
         received, published = record.received_at, record.published_at
         return cls(
             record=record,
             link=link,
             link_is_foreign=bool(link) and not _same_host(link, subscription.dapp_url),
-            type_description=str(setting.get("description", "")),
+            type_note=f" ({description})" if description else "",
             issuer=issuer,
             is_dapp_key=bool(issuer) and issuer == subscription.dapp_authentication_did,
-            claims=_readable(token.claims) if token else "",
+            claims=readable(dict(token.claims)) if token else "",
             latency_ms=max(0.0, (received - published).total_seconds() * 1000),
         )
 
 
 def safe_link(url: str, *, dapp_url: str) -> str:
-    """The link of a notification if it may be shown: https, or the dapp's own origin
-    (a dapp on this machine has plain http)."""
+    """``url`` if it may be shown: https, or http on the dapp's own origin (a dapp under
+    development on localhost), otherwise "" (javascript:, data:, user info)."""
     if len(url) > MAX_LINK_LENGTH or not url.isprintable():
         return ""
     try:
@@ -67,14 +72,3 @@ def safe_link(url: str, *, dapp_url: str) -> str:
 def _same_host(link: str, dapp_url: str) -> bool:
     host, dapp = urlsplit(link).hostname or "", urlsplit(dapp_url).hostname or ""
     return bool(dapp) and (host == dapp or host.endswith(f".{dapp}"))
-
-
-def _token_of(text: str) -> DidJwt | None:
-    try:
-        return DidJwt.parse(text)
-    except ProtocolError:
-        return None
-
-
-def _readable(claims: Any) -> str:
-    return json.dumps(dict(claims), indent=2, ensure_ascii=False)

@@ -1,12 +1,17 @@
-"""What the pages of signing in say: the two steps, what went wrong, a command that signs."""
+"""Texts of the sign-in pages: steps, problems, and a command that signs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-# It signs the text without the line break that editors put at the end of a file, and with
-# the line ends of the text whatever the file has: anything else would be another text.
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise
+
+# Removes the line break that editors append and normalizes line endings: with either, the
+# signature would be of another text.
 PYTHON_COMMAND: Final = (
     'python -c "from eth_account import Account; '
     "from eth_account.messages import encode_defunct as text; "
@@ -19,39 +24,47 @@ PYTHON_COMMAND: Final = (
 @dataclass(frozen=True, slots=True)
 class Step:
     number: int
-    title: str
-    text: str
-    details: str
+    title: StrPromise
+    text: StrPromise
+    details: StrPromise
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class SignInProblem:
     title: str
     text: str
     tone: str = "danger"
-    # Another text is needed; the address is kept.
+    # Offer a new text for the same address.
     again: bool = False
 
 
 PROVE: Final = Step(
     1,
-    "Prove it is you",
-    "Signs you in and lets this browser sign for this account on this server. "
-    "No transaction, no fee.",
-    "The key in the last line is this browser's identity key: your one signature is the "
-    "login and its authorisation. The text serves once, for ten minutes, in this browser.",
+    _("Prove it is you"),
+    _(
+        "Signs you in and lets this browser sign for this account on this server. "
+        "No transaction, no fee."
+    ),
+    _(
+        "The key in the last line is this browser's identity key: one signature signs you "
+        "in and authorises it. The text is valid once, for ten minutes, in this browser."
+    ),
 )
 SHARE: Final = Step(
     2,
-    "Share with your other devices",
-    "Creates the key that your devices share. Sign this exact text on each device.",
-    "The key is derived from the signature, so the same wallet leads every device to the "
-    "same store. The signature itself is not kept.",
+    _("Share with your other devices"),
+    _("Creates the key that your devices share. Sign this exact text on each device."),
+    _(
+        "The key is derived from the signature, so all devices of the wallet get the same "
+        "store. The signature itself is not stored."
+    ),
 )
 JOIN: Final = Step(
     2,
-    "Join your other devices",
-    "Sync is on for this account. Sign the same text here, and this browser stands in the "
-    "shared store like the others.",
+    _("Join your other devices"),
+    _(
+        "Sync is on for this account. Sign the same text here to give this browser the "
+        "shared store."
+    ),
     SHARE.details,
 )

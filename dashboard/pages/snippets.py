@@ -1,4 +1,4 @@
-"""Calls that a dapp's developer can copy: with the real ids, and a place for the secret."""
+"""Code examples of the notify API with the project's ids, for the keys page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def snippets_for(project: Project, secret: str = "") -> list[Snippet]:
     body = {
         "notification": {
             "type": first.type_id if first else "updates",
-            "title": "ConnectRequest",
+            "title": "Hello",
             "body": f"The first notification of {project.name}",
             "url": project.url,
         },

@@ -1,4 +1,4 @@
-"""Subscriptions as people see them: what they allow, how busy they are, where they live."""
+"""Subscriptions: types, activity, and the timeline of their synchronization."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import TruncDay
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from common import clock
 from subscriptions.models import (
@@ -56,46 +57,46 @@ class TypeChoice:
     title: str
     description: str
     enabled: bool
-    # What was asked for and is not confirmed by the dapp yet; None: nothing.
+    # Requested and not yet confirmed by the dapp; None without a pending update.
     asked: bool | None = None
     is_new: bool = False
-    # What was pressed in a form that was not carried out; None: there is no such form.
-    pressed: bool | None = None
+    # State of the switch in a form that was not saved; None without such a form.
+    unsaved: bool | None = None
 
     @property
     def is_on(self) -> bool:
-        """As it stands, confirmed or not: what a form is measured against."""
+        """The current state including a pending update; forms are compared with it."""
         return self.enabled if self.asked is None else self.asked
 
     @property
     def shown_on(self) -> bool:
-        return self.is_on if self.pressed is None else self.pressed
+        return self.is_on if self.unsaved is None else self.unsaved
 
     @property
     def differs(self) -> bool:
-        return self.pressed is not None and self.pressed != self.is_on
+        return self.unsaved is not None and self.unsaved != self.is_on
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
-    """One line of "Where it lives"."""
+class TimelineEntry:
+    """One line of the subscription's timeline."""
 
     text: str
     at: datetime | None
     detail: str = ""
-    # Which device; the page marks the one that it is shown on.
+    # The page marks the current device.
     device_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Pressed:
-    """A form that was not carried out: what was pressed, and what its person saw."""
+class UnsavedTypes:
+    """A form that was not saved: the chosen types, and those that were on before."""
 
     types: frozenset[str]
     seen: frozenset[str] | None
 
     @classmethod
-    def of(cls, query: QueryDict) -> Pressed | None:
+    def of(cls, query: QueryDict) -> UnsavedTypes | None:
         if "pressed" not in query:
             return None
         seen = frozenset(query.getlist("seen")) if "from" in query else None
@@ -104,7 +105,7 @@ class Pressed:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The types were changed elsewhere while a person was choosing here."""
+    """Another device changed the types while the form was open."""
 
     by: str
     at: datetime | None
@@ -114,7 +115,7 @@ class Conflict:
 class SubscriptionPage:
     row: SubscriptionRow
     types: list[TypeChoice]
-    stations: list[Station]
+    timeline: list[TimelineEntry]
     attempt: SubscribeAttempt | None
     changed_keys_at: datetime | None = None
     has_new_types: bool = False
@@ -137,7 +138,7 @@ class SubscriptionPage:
 def subscription_rows(
     user_id: int, *, account_pk: int | None = None, only: Iterable[int] | None = None
 ) -> list[SubscriptionRow]:
-    """Four queries, however many subscriptions."""
+    """The rows of the list, in four queries for any number of subscriptions."""
     found = Subscription.objects.of_user(user_id).active()
     if account_pk is not None:
         found = found.filter(account_id=account_pk)
@@ -176,7 +177,7 @@ def _unread(keys: list[int]) -> dict[int, int]:
 
 
 def _per_day(keys: list[int]) -> dict[int, list[int]]:
-    """Messages of the last seven days, oldest first, in the reader's time zone."""
+    """Messages per day of the last seven days, oldest first, in the active time zone."""
     today = timezone.localtime(clock.now()).date()
     first = today - timedelta(days=DAYS - 1)
     since = timezone.localtime(clock.now()).replace(
@@ -199,7 +200,7 @@ def _per_day(keys: list[int]) -> dict[int, list[int]]:
 
 
 def _synced(rows: Sequence[Subscription]) -> set[tuple[int, str]]:
-    """Which of them stand in the account's shared store."""
+    """Account and topic of the subscriptions that are in the account's shared store."""
     updates = StoreUpdate.objects.filter(
         store__account__in={row.account_id for row in rows},
         key__in=[row.topic for row in rows],
@@ -209,7 +210,7 @@ def _synced(rows: Sequence[Subscription]) -> set[tuple[int, str]]:
 
 
 def subscription_page(
-    user_id: int, topic: str, pressed: Pressed | None = None
+    user_id: int, topic: str, unsaved: UnsavedTypes | None = None
 ) -> SubscriptionPage | None:
     owned = Subscription.objects.of_user(user_id).active().filter(topic=topic)
     found = owned.values_list("pk", flat=True).first()
@@ -221,26 +222,26 @@ def subscription_page(
         subscription.attempts.select_related("device").order_by("-created_at").first()
     )
     document = DappDocument.objects.filter(url=subscription.dapp_url).first()
-    types = type_choices(subscription, document, pressed)
+    types = type_choices(subscription, document, unsaved)
     recent = subscription.messages.select_related("subscription__account")
     return SubscriptionPage(
         row=row,
         types=types,
-        stations=_stations(subscription, attempt),
+        timeline=_timeline(subscription, attempt),
         attempt=attempt,
         changed_keys_at=_changed_keys_at(document),
         has_new_types=any(choice.is_new for choice in types),
-        conflict=_conflict(subscription, pressed, types),
+        conflict=_conflict(subscription, unsaved, types),
         recent=list(recent.order_by("-published_at", "-pk")[:5]),
     )
 
 
 def _conflict(
-    subscription: Subscription, pressed: Pressed | None, types: list[TypeChoice]
+    subscription: Subscription, unsaved: UnsavedTypes | None, types: list[TypeChoice]
 ) -> Conflict | None:
-    if pressed is None or pressed.seen is None:
+    if unsaved is None or unsaved.seen is None:
         return None
-    if pressed.seen == subscription.effective_types:
+    if unsaved.seen == subscription.effective_types:
         return None
     if not any(choice.differs for choice in types):
         return None
@@ -248,7 +249,7 @@ def _conflict(
 
 
 def _changed_keys_at(document: DappDocument | None) -> datetime | None:
-    """When the dapp was first seen with other keys than those that were pinned."""
+    """When the dapp's documents first listed other keys than the pinned ones."""
     if document is None or document.changed_keys is None:
         return None
     return datetime.fromisoformat(document.changed_keys["seenAt"])
@@ -257,22 +258,26 @@ def _changed_keys_at(document: DappDocument | None) -> datetime | None:
 def type_choices(
     subscription: Subscription,
     document: DappDocument | None,
-    pressed: Pressed | None = None,
+    unsaved: UnsavedTypes | None = None,
 ) -> list[TypeChoice]:
-    """The types of the subscription, then those the dapp offers since."""
+    """The subscription's types, then those that the dapp has added since."""
     offered: list[dict[str, Any]] = document.types if document else []
     titles = {each["name"]: each.get("title") or each["name"] for each in offered}
-    # The dapp's own order; the database keeps an object's members in another.
+    # In the order of the dapp's document: jsonb does not preserve key order.
     places = {each["name"]: place for place, each in enumerate(offered)}
     pending = subscription.pending_update
     asked: dict[str, Any] | None = pending["scope"] if pending else None
 
     def choice(name: str, description: str, *, enabled: bool) -> TypeChoice:
-        wish = None if asked is None else bool(asked.get(name, {}).get("enabled"))
-        is_new = name not in subscription.scope
-        title = titles.get(name, name)
-        was_pressed = None if pressed is None else name in pressed.types
-        return TypeChoice(name, title, description, enabled, wish, is_new, was_pressed)
+        return TypeChoice(
+            name,
+            titles.get(name, name),
+            description,
+            enabled,
+            asked=None if asked is None else bool(asked.get(name, {}).get("enabled")),
+            is_new=name not in subscription.scope,
+            unsaved=None if unsaved is None else name in unsaved.types,
+        )
 
     present = [
         choice(
@@ -293,10 +298,22 @@ def type_choices(
     return present + added
 
 
-def _stations(
+def _timeline(
     subscription: Subscription, attempt: SubscribeAttempt | None
-) -> list[Station]:
-    stations = _beginning(subscription, attempt)
+) -> list[TimelineEntry]:
+    timeline: list[TimelineEntry] = []
+    if attempt is None:
+        text = subscription.get_added_by_display()
+        timeline.append(TimelineEntry(text, subscription.created_at))
+    else:
+        device = attempt.device
+        name = device.known_as if device else gettext("a device that was removed")
+        text = gettext("Subscribed on %(device)s (W1)") % {"device": name}
+        started_at = attempt.created_at
+        timeline.append(TimelineEntry(text, started_at, device_id=attempt.device_id))
+        if attempt.settled_at:
+            text = gettext("The dapp's answer was verified")
+            timeline.append(TimelineEntry(text, attempt.settled_at))
     updates = (
         StoreUpdate.objects.filter(
             store__account_id=subscription.account_id,
@@ -307,55 +324,51 @@ def _stations(
         .order_by("pk")
     )
     written = list(updates[:20])
-    for update in written:
-        words = f"Written to Sync {_written_by(update)}"
-        stations.append(Station(words, update.at, update.note, update.device_id))
+    timeline += [
+        TimelineEntry(_written_by(each), each.at, each.note, each.device_id)
+        for each in written
+    ]
     if written:
-        stations += _devices_that_have(written[0])
+        timeline += _holders(written[0])
+    # A change that is not in Sync: not confirmed by the dapp yet, or Sync is off.
     if subscription.changed_at and (subscription.pending_update or not written):
-        stations.append(_last_change(subscription, subscription.changed_at))
-    return sorted(stations, key=lambda station: station.at or clock.now())
+        is_open = subscription.pending_update is not None
+        text = (
+            gettext("Other types asked for on %(device)s")
+            if is_open
+            else gettext("Types changed on %(device)s")
+        )
+        timeline.append(
+            TimelineEntry(
+                text % {"device": changed_by(subscription)},
+                subscription.changed_at,
+                gettext("waiting for the dapp to confirm") if is_open else "",
+                subscription.changed_by_id,
+            )
+        )
+    return sorted(timeline, key=lambda entry: entry.at or clock.now())
 
 
 def _written_by(update: StoreUpdate) -> str:
     if update.device:
-        return f"by {update.device.known_as} (W1)"
+        device = {"device": update.device.known_as}
+        return gettext("Written to Sync by %(device)s (W1)") % device
     return {
-        StoreUpdate.Source.DEVICE: "by this server, by itself",
-        StoreUpdate.Source.RELAY: "by another wallet (W1)",
-        StoreUpdate.Source.HISTORY: "earlier, read from history",
+        StoreUpdate.Source.DEVICE: gettext("Written to Sync by this server, by itself"),
+        StoreUpdate.Source.RELAY: gettext("Written to Sync by another wallet (W1)"),
+        StoreUpdate.Source.HISTORY: gettext(
+            "Written to Sync earlier, read from history"
+        ),
     }[StoreUpdate.Source(update.source)]
-
-
-def _last_change(subscription: Subscription, at: datetime) -> Station:
-    """A change that is not written to Sync: not answered yet, or there is no Sync."""
-    who = changed_by(subscription)
-    is_open = subscription.pending_update is not None
-    words = f"Other types asked for on {who}" if is_open else f"Types changed on {who}"
-    detail = "waiting for the dapp to confirm" if is_open else ""
-    return Station(words, at, detail, subscription.changed_by_id)
 
 
 def changed_by(subscription: Subscription) -> str:
     device = subscription.changed_by
-    return device.known_as if device else "another wallet"
+    return device.known_as if device else gettext("another wallet")
 
 
-def _beginning(
-    subscription: Subscription, attempt: SubscribeAttempt | None
-) -> list[Station]:
-    if attempt is None:
-        return [Station(subscription.get_added_by_display(), subscription.created_at)]
-    name = attempt.device.known_as if attempt.device else "a device that is gone"
-    words = f"Subscribed on {name} (W1)"
-    stations = [Station(words, attempt.created_at, device_id=attempt.device_id)]
-    if attempt.settled_at:
-        stations.append(Station("The dapp's answer was verified", attempt.settled_at))
-    return stations
-
-
-def _devices_that_have(update: StoreUpdate) -> list[Station]:
-    """The other devices whose cursor is past the update: they hold it."""
+def _holders(update: StoreUpdate) -> list[TimelineEntry]:
+    """The other devices that have applied the update."""
     cursors = (
         DeviceCursor.objects.filter(
             update_pk__gte=update.pk,
@@ -366,8 +379,9 @@ def _devices_that_have(update: StoreUpdate) -> list[Station]:
         .select_related("device")
     )
     return [
-        Station(
-            f"{cursor.device.name} (Wx) holds it",
+        TimelineEntry(
+            gettext("%(device)s (Wx) has it") % {"device": cursor.device.name},
+            # A device that was added later received it when it was added.
             max(update.at, cursor.device.created_at),
             device_id=cursor.device_id,
         )

@@ -1,4 +1,4 @@
-"""The sync log: every update of the shared stores with its outcome and the reason for it."""
+"""The sync log: all updates of the shared stores with their outcome and its reason."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db.models import Count, Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from dashboard.keys import key_of
+from dashboard.keys import parse_pk
 from subscriptions.models import Subscription
 from syncstore.models import ColdStart, DeviceCursor, Store, StoreUpdate
 
@@ -16,18 +18,19 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
     from django.http import QueryDict
+    from django_stubs_ext import StrPromise
 
     from accounts.models import Device
 
 PAGE = 50
 NOTIFY_STORE: Final = "com.walletconnect.notify.notifySubscription"
 
-# Word, icon, tone.
+# Label, icon, tone.
 OUTCOMES: Final = {
-    "applied": ("applied", "circle-check", "ok"),
-    "stale": ("older, ignored", "history", "warn"),
-    "duplicate": ("duplicate", "copy-check", ""),
-    "refused": ("refused", "circle-x", "danger"),
+    "applied": (_("applied"), "circle-check", "ok"),
+    "stale": (_("older, ignored"), "history", "warn"),
+    "duplicate": (_("duplicate"), "copy-check", ""),
+    "refused": (_("refused"), "circle-x", "danger"),
 }
 
 
@@ -42,40 +45,38 @@ class StoreCard:
 
     @property
     def name(self) -> str:
-        return (
-            "Notify subscriptions"
-            if self.store.name == NOTIFY_STORE
-            else self.store.name
-        )
+        is_notify = self.store.name == NOTIFY_STORE
+        return gettext("Notify subscriptions") if is_notify else self.store.name
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateRow:
     update: StoreUpdate
     item: str
-    word: str
+    label: StrPromise
     icon: str
     tone: str
-    # Devices that hold it since, beside the one that made it.
+    # Devices that have applied it, without the one that made it.
     holders: tuple[Device, ...] = ()
 
     @property
     def rule(self) -> str:
-        """Why the outcome is what it is, with the two numbers that decided."""
-        new, old = self.update.rpc_id, self.update.previous_id
+        """The reason of the outcome, with the two JSON-RPC ids that decided it."""
+        old = self.update.previous_id
+        ids = {"new": self.update.rpc_id, "old": old}
         if self.update.outcome == "refused":
             return self.update.reason
         if old is None:
-            return f"{new} is the first update of this key."
+            return gettext("%(new)d is the first update of this key.") % ids
         if self.update.outcome == "applied":
-            return f"{new} > {old}, so this one wins."
+            return gettext("%(new)d > %(old)d, so this update wins.") % ids
         if self.update.outcome == "duplicate":
-            return f"{new} was here before."
-        return f"{new} is not above {old}, so the newer one stays."
+            return gettext("%(new)d was received before.") % ids
+        return gettext("%(new)d is not above %(old)d, so the newer one stays.") % ids
 
     @property
     def latency_ms(self) -> float | None:
-        """From the relay's word to the outcome here."""
+        """From the publication on the relay to the outcome here."""
         if self.update.published_at is None or self.update.source != "relay":
             return None
         return max(0.0, self.update.at.timestamp() * 1000 - self.update.published_at)
@@ -85,14 +86,14 @@ class UpdateRow:
         if self.update.device:
             return self.update.device.known_as
         return {
-            "relay": "another wallet",
-            "history": "history",
-            "device": "this server, by itself",
+            "relay": gettext("another wallet"),
+            "history": gettext("history"),
+            "device": gettext("this server, by itself"),
         }[self.update.source]
 
     @property
     def is_made_by_a_client(self) -> bool:
-        """Whether there is a W1: renewals and the replay from History have none."""
+        """Whether there is a W1; renewals and updates replayed from History have none."""
         return self.update.device is not None or self.update.source == "relay"
 
 
@@ -108,7 +109,7 @@ class SyncFilter:
         return cls(
             account_pk=account_pk,
             outcome=outcome if outcome in OUTCOMES else "",
-            before=key_of(query.get("before", "")),
+            before=parse_pk(query.get("before", "")),
         )
 
 
@@ -212,7 +213,7 @@ def _cursors(stores: set[int]) -> dict[int, list[DeviceCursor]]:
 def _holders(
     update: StoreUpdate, cursors: Iterable[DeviceCursor]
 ) -> tuple[Device, ...]:
-    """The Wx of an update: active devices whose cursor is past it."""
+    """The Wx of an update: active devices that have applied it."""
     if update.outcome != StoreUpdate.Outcome.APPLIED:
         return ()
     return tuple(
@@ -223,15 +224,17 @@ def _holders(
 
 
 def _item(update: StoreUpdate, name: str | None) -> str:
-    """The update in words: what the store's owner noted, else the dapp and the action."""
+    """A description: the note of the store's owner, otherwise the dapp and the action."""
     if update.note:
         return update.note
     what = name or f"{update.key[:8]}…{update.key[-6:]}"
-    return f"{what}: {'removed' if update.action == 'delete' else 'saved'}"
+    is_deletion = update.action == "delete"
+    text = gettext("%(item)s: removed") if is_deletion else gettext("%(item)s: saved")
+    return text % {"item": what}
 
 
 def exported(user_id: int) -> list[dict[str, Any]]:
-    """The whole log without secrets, oldest first."""
+    """The complete log, oldest first. Keys are topics; it contains no secrets."""
     return [
         {
             "account": update.store.account.address,

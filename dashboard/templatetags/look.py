@@ -1,30 +1,33 @@
-"""Small pieces of markup that every page uses: icons, times, addresses, pictures.
+"""Template tags for icons, times, addresses and charts.
 
-All drawn on the server: nothing is loaded from elsewhere, and the content security policy
-admits neither inline styles nor inline scripts.
+Everything is rendered on the server: pages load nothing from other hosts, and the content
+security policy allows neither inline styles nor inline scripts.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import lucide
 from django import template
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from common import clock
-from dashboard import appearance, frame
+from dashboard import appearance
+from dashboard.formatting import format_time
+from dashboard.frame import format_count
 from dashboard.pages import inbox as pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dashboard.formatting import TimeForm
     from subscriptions.models import NotifyMessageRecord
 
 register = template.Library()
@@ -41,32 +44,30 @@ BANNERS = {
 }
 
 
-@functools.lru_cache(maxsize=512)
-def _icon(name: str, size: int) -> str:
-    return lucide._render_icon(name, size, aria_hidden="true", focusable="false")
-
-
 @register.simple_tag
+# Every row of a list repeats the same few icons.
+@functools.lru_cache(maxsize=512)
 def icon(name: str, size: int = 18) -> SafeString:
-    """A lucide icon; always beside words, hence hidden from screen readers."""
-    return mark_safe(_icon(str(name), size))  # noqa: S308  (drawn from the package)
+    """A lucide icon. Hidden from screen readers: there is always a label beside it."""
+    drawn = lucide._render_icon(name, size, aria_hidden="true", focusable="false")
+    return mark_safe(drawn)  # noqa: S308  (markup from the package)
 
 
 @register.filter
 def type_name(record: NotifyMessageRecord) -> str:
-    """The name of a notification's type, where ``records_of`` read the record."""
+    """The name of a notification's type, if ``records_of`` annotated the record."""
     return pages.type_name(record.type, getattr(record, "offered_types", None))
 
 
 @register.filter
 def named(type_id: str, names: dict[str, str]) -> str:
-    """The name of a type of a project; one that it has no more, by its id."""
+    """The name of a project's type; the id if the type was deleted."""
     return names.get(type_id, type_id)
 
 
 @register.simple_tag
 def mark(size: int = 24) -> SafeString:
-    """The mark of the product: two devices that hold the same thing."""
+    """The product's logo."""
     return format_html(
         '<svg width="{0}" height="{0}" viewBox="0 0 24 24" fill="none"'
         ' stroke="currentColor" stroke-width="2" stroke-linejoin="round"'
@@ -84,7 +85,7 @@ def identicon(address: str, size: int = 24) -> SafeString:
 
 @functools.lru_cache(maxsize=2048)
 def _identicon(address: str, size: int) -> str:
-    """Six by six squares, left and right alike, from the hash of the address."""
+    """Six by six squares, mirrored, from the hash of the address."""
     digest = hashlib.sha256(address.lower().encode()).digest()
     hue, other = digest[0] * 360 // 256, digest[1] * 360 // 256
     squares: list[str] = []
@@ -106,8 +107,8 @@ def _identicon(address: str, size: int) -> str:
 
 @register.simple_tag
 def tile(name: str, size: str = "") -> SafeString:
-    """The first letter of a dapp on a tone of its own: icons of dapps are not loaded
-    from where the dapp says, and not every dapp has one."""
+    """The dapp's first letter on a colour derived from its name. Icons of dapps are not
+    loaded: the request would reveal the reader's IP address to the dapp."""
     text = str(name).strip() or "?"
     tone = hashlib.sha256(text.encode()).digest()[0] % TONES + 1
     extra = f" tile--{size}" if size else ""
@@ -121,7 +122,7 @@ def tile(name: str, size: str = "") -> SafeString:
 
 @register.simple_tag
 def address(account: Any) -> SafeString:
-    """A short address; the whole one on hover and for screen readers."""
+    """A shortened address with the full one in ``title``."""
     text = str(getattr(account, "chain_address", account)).rpartition(":")[2]
     return format_html(
         '<span class="address" title="{}">{}</span>', text, short_address(text)
@@ -136,7 +137,7 @@ def short_address(text: str) -> str:
 
 @register.filter
 def short_key(text: str) -> str:
-    """The beginning and the end of a topic, a digest or a did:key."""
+    """The first and last characters of a topic, a digest or a did:key."""
     last = str(text).rpartition(":")[2]
     return last if len(last) <= 16 else f"{last[:8]}…{last[-6:]}"
 
@@ -150,97 +151,51 @@ def host(url: str) -> str:
 
 
 @register.simple_tag
-def when(value: datetime | int | None, form: str = "ago") -> SafeString:
+def when(value: datetime | int | None, form: TimeForm = "ago") -> SafeString:
     """A ``<time>``: ``ago``, ``time`` (14:02), ``clock`` (14:02:11), ``day`` or ``full``.
 
-    The browser's script writes the words again in its own time zone and keeps "5 min"
-    true; ``title`` and ``datetime`` are always absolute.
+    ``times.js`` rewrites the text in the browser's time zone and updates "5 min ago";
+    ``title`` and ``datetime`` are absolute.
     """
     if value is None:
         return SafeString("")
-    moment = value if isinstance(value, datetime) else _of_milliseconds(value)
-    local = timezone.localtime(moment)
+    if not isinstance(value, datetime):
+        value = datetime.fromtimestamp(value / 1000, tz=UTC)
+    local = timezone.localtime(value)
     return format_html(
         '<time datetime="{}" title="{}" data-when="{}">{}</time>',
-        moment.astimezone(UTC).isoformat(timespec="milliseconds"),
-        f"{local:%-d %B %Y, %H:%M:%S %Z}",
+        value.astimezone(UTC).isoformat(timespec="milliseconds"),
+        format_time(local, "long"),
         form,
-        words_for(local, form, now=timezone.localtime(clock.now())),
+        format_time(local, form),
     )
-
-
-def _of_milliseconds(value: int) -> datetime:
-    return datetime.fromtimestamp(value / 1000, tz=UTC)
-
-
-def words_for(local: datetime, form: str, *, now: datetime) -> str:
-    if form == "time":
-        return f"{local:%H:%M}"
-    if form == "clock":
-        return f"{local:%H:%M:%S}"
-    if form == "full":
-        return f"{local:%-d %b %Y, %H:%M}"
-    if form == "day":
-        return day_words(local, now=now)
-    return _ago(local, now)
-
-
-def _ago(local: datetime, now: datetime) -> str:
-    seconds = (now - local).total_seconds()
-    if seconds < -60:
-        return _ahead(-seconds, local)
-    if seconds < 60:
-        return "just now"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min ago"
-    if seconds < 86400:
-        return f"{int(seconds // 3600)} h ago"
-    return f"{local:%-d %b}" if local.year == now.year else f"{local:%-d %b %Y}"
-
-
-def _ahead(seconds: float, local: datetime) -> str:
-    if seconds < 3600:
-        return f"in {int(seconds // 60)} min"
-    if seconds < 86400:
-        return f"in {int(seconds // 3600)} h"
-    return f"{local:%-d %b %Y}"
-
-
-def day_words(local: datetime, *, now: datetime) -> str:
-    if local.date() == now.date():
-        return "Today"
-    if local.date() == (now - timedelta(days=1)).date():
-        return "Yesterday"
-    if local.year == now.year:
-        return f"{local:%A, %-d %B}"
-    return f"{local:%-d %B %Y}"
 
 
 @register.filter
 def epoch(value: datetime) -> int:
-    """Milliseconds, by which the browser keeps rows in order."""
+    """Milliseconds since 1970; the browser sorts rows by them."""
     return int(value.timestamp() * 1000)
 
 
 @register.filter
 def day_of(value: datetime) -> str:
-    """The day in the reader's time zone, for groups of rows."""
+    """The day in the reader's time zone, which groups the rows."""
     return f"{timezone.localtime(value):%Y-%m-%d}"
 
 
 @register.filter
 def milliseconds(value: float | None) -> str:
-    """A duration for people: ``38 ms``, ``1.4 s``, ``3 min``."""
+    """A duration: ``38 ms``, ``1.4 s``, ``3 min``."""
     if value is None:
         return ""
     if value < 1000:
         return f"{value:.0f} ms"
     if value < 60_000:
-        return f"{value / 1000:.1f} s"
+        return f"{number_format(value / 1000, 1)} s"
     return f"{value / 60_000:.0f} min"
 
 
-# Words and boxes ----------------------------------------------------------------------
+# Text and boxes -----------------------------------------------------------------------
 
 
 @register.filter
@@ -267,7 +222,7 @@ def density(context: template.Context) -> str:
 
 @register.simple_tag
 def bars(values: Sequence[int], label: str) -> SafeString:
-    """A small bar per value, with the numbers in words for those who do not see it."""
+    """A bar per value; the label lists the values for screen readers."""
     highest = max([*values, 1])
     width = 100 / max(len(values), 1)
     drawn = [
@@ -287,7 +242,7 @@ def bars(values: Sequence[int], label: str) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def query(context: template.Context, **changes: object) -> str:
-    """The present address with other parameters; empty ones leave it."""
+    """The current query string with parameters replaced; empty values are removed."""
     request = context.get("request")
     parameters = request.GET.copy() if request else QueryDict(mutable=True)
     for name, value in changes.items():
@@ -298,16 +253,7 @@ def query(context: template.Context, **changes: object) -> str:
     return f"?{text}" if text else "?"
 
 
-@register.filter
-def count_words(number: int) -> str:
-    return frame.count_words(number)
-
-
-@register.filter
-def plural(number: int, words: str) -> str:
-    """``{{ 3|plural:"device,devices" }}`` is "3 devices"."""
-    one, _, many = words.partition(",")
-    return f"{number} {one if number == 1 else many}"
+register.filter(format_count)
 
 
 @register.filter
@@ -317,5 +263,5 @@ def lookup(table: dict[str, Any], key: str) -> Any:
 
 @register.filter
 def break_at(text: str, every: str) -> SafeString:
-    """Lets a long path break after the given sign."""
+    """Allow line breaks after the given character."""
     return mark_safe(escape(text).replace(every, f"{every}<wbr>"))  # noqa: S308

@@ -1,1 +1,1 @@
-"""The pages' views: who may open it, what it shows or changes, in a few lines each."""
+"""Views of the pages."""

@@ -1,4 +1,4 @@
-"""``/console``: a dapp owner makes projects, names types, keeps keys and secrets."""
+"""``/console``: projects of dapp owners, their types, keys, secrets and settings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.timezone import localtime
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -20,7 +22,8 @@ from castserver.services.errors import CastError
 from castserver.services.projects import projects
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.documents import did_document, notify_config
-from dashboard.access import MemberRequest, fresh, member
+from dashboard.access import MemberRequest, member, require_recent_signature
+from dashboard.formatting import format_time
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
 from dashboard.frame import page
 from dashboard.pages import console as pages
@@ -49,7 +52,7 @@ NEW_PROJECT = "project"
 def of_project(
     *, owner_only: bool = True
 ) -> Callable[..., Callable[..., HttpResponse]]:
-    """The view gets the project that the address names, if the person may see it."""
+    """Passes the project named in the URL to the view; 404 if the user may not see it."""
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @functools.wraps(view)
@@ -90,10 +93,15 @@ def project_page(
     )
 
 
-def explain_refusal(form: StyledForm, error: CastError) -> None:
-    """A service's refusal beside the field it is about, as far as the form has it."""
+def sentence(reason: str) -> str:
+    """Services raise reasons in lower case without a full stop, as the APIs return them."""
+    return f"{reason[:1].upper()}{reason[1:]}."
+
+
+def add_service_error(form: StyledForm, error: CastError) -> None:
+    """Show a service's error at its field, or above the form if it has no such field."""
     name = error.field if error.field in form.fields else None
-    form.add_error(name, f"{error.reason[:1].upper()}{error.reason[1:]}.")
+    form.add_error(name, sentence(error.reason))
 
 
 @member
@@ -107,11 +115,23 @@ def console(request: MemberRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def project_new(request: MemberRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
+
+    def create() -> Created:
+        entered = form.cleaned_data
+        project, secret = projects.create_project(
+            entered["name"],
+            url=entered["url"] or None,
+            types=entered["types"],
+            description=entered["description"],
+            owner=request.user,
+        )
+        return Created(reverse("dashboard:project-keys", args=[project.slug]), secret)
+
     if request.method == "POST" and form.is_valid():
         try:
-            sent = submit_once(request, NEW_PROJECT, lambda: _create(request, form))
+            sent = submit_once(request, NEW_PROJECT, create)
         except CastError as error:
-            explain_refusal(form, error)
+            add_service_error(form, error)
         else:
             return HttpResponseRedirect(sent.location)
     return page(
@@ -122,18 +142,6 @@ def project_new(request: MemberRequest) -> HttpResponse:
         once=form_token(request.device, NEW_PROJECT),
         status=422 if form.is_bound else 200,
     )
-
-
-def _create(request: MemberRequest, form: ProjectForm) -> Created:
-    entered = form.cleaned_data
-    project, secret = projects.create_project(
-        entered["name"],
-        url=entered["url"] or None,
-        types=entered["types"],
-        description=entered["description"],
-        owner=request.user,
-    )
-    return Created(reverse("dashboard:project-keys", args=[project.slug]), secret)
 
 
 @member
@@ -149,7 +157,7 @@ def project(request: MemberRequest, project: Project) -> HttpResponse:
 @require_safe
 @of_project()
 def project_keys(request: MemberRequest, project: Project) -> HttpResponse:
-    """The keys; after a form that made a secret, the secret as well, for ten minutes."""
+    """Keys, API secrets, and for ten minutes the secret that was just created."""
     form = _secret_form(project)
     result = result_of(request)
     if result and result.submission.form not in (NEW_PROJECT, form):
@@ -176,7 +184,7 @@ def _secret_form(project: Project) -> str:
 @member
 @require_POST
 @of_project()
-@fresh("Making an API secret", back="project-keys")
+@require_recent_signature(_("Making an API secret"), back="project-keys")
 def secret_add(request: MemberRequest, project: Project) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
     try:
@@ -186,7 +194,7 @@ def secret_add(request: MemberRequest, project: Project) -> HttpResponse:
             lambda: Created(keys, projects.add_secret(project)),
         )
     except CastError as error:
-        messages.error(request, f"{error.reason[:1].upper()}{error.reason[1:]}.")
+        messages.error(request, sentence(error.reason))
         return HttpResponseRedirect(keys)
     return HttpResponseRedirect(sent.location)
 
@@ -204,16 +212,20 @@ def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResp
             request,
             SECTION,
             Confirmation(
-                title=f"Revoke the secret {found.prefix}…?",
-                button="Revoke the secret",
+                title=gettext("Revoke the secret %(prefix)s…?")
+                % {"prefix": found.prefix},
+                button=gettext("Revoke the secret"),
                 cancel=keys,
                 effects=(
-                    "Calls with it get 401 from now on.",
-                    f"It was last used {localtime(found.last_used_at):%-d %B %Y, %H:%M}."
+                    gettext("Calls with it get 401 from now on."),
+                    gettext("It was last used on %(time)s.")
+                    % {"time": format_time(localtime(found.last_used_at), "full")}
                     if found.last_used_at
-                    else "It was never used.",
-                    "This cannot be undone. To rotate without an interruption, make "
-                    "another secret and move your server to it first.",
+                    else gettext("It was never used."),
+                    gettext(
+                        "This cannot be undone. To rotate without downtime, make "
+                        "another secret and move your server to it first."
+                    ),
                 ),
             ),
         )
@@ -222,7 +234,8 @@ def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResp
     except CastError:
         raise Http404 from None
     messages.success(
-        request, "The secret was revoked. Calls with it get 401 from now on."
+        request,
+        gettext("The secret was revoked. Calls with it get 401 from now on."),
     )
     return HttpResponseRedirect(keys)
 
@@ -230,7 +243,7 @@ def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResp
 @member
 @require_POST
 def secret_stored(request: MemberRequest, submission_id: UUID) -> HttpResponse:
-    """The person has stored the secret that a form made: it is not shown again."""
+    """Forget a secret early: the user confirms to have stored it."""
     found = find(request, str(submission_id))
     if found is None:
         raise Http404
@@ -241,30 +254,42 @@ def secret_stored(request: MemberRequest, submission_id: UUID) -> HttpResponse:
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
 @of_project()
-@fresh("Closing a project")
+@require_recent_signature(_("Closing a project"))
 def project_close(request: MemberRequest, project: Project) -> HttpResponse:
     asked = Confirmation(
-        title=f"Close {project.name}?",
-        button="Close the project",
+        title=gettext("Close %(name)s?") % {"name": project.name},
+        button=gettext("Close the project"),
         cancel=reverse("dashboard:project-settings", args=[project.slug]),
         effects=(
-            f"{pages.subscriber_count(project)} subscribed accounts are unsubscribed; "
-            "their wallets are told that the dapp was closed.",
-            "Its keys, secrets, webhooks, types and everything that was sent are "
-            "deleted from this server.",
-            "This cannot be undone: a new project of the same name has other keys, and "
-            "everybody has to subscribe again.",
+            ngettext(
+                "%(count)d subscribed account is unsubscribed; its wallets are notified.",
+                "%(count)d subscribed accounts are unsubscribed; their wallets are notified.",
+                count := pages.subscriber_count(project),
+            )
+            % {"count": count},
+            gettext(
+                "Its keys, secrets, webhooks, types and sent notifications are deleted "
+                "from this server."
+            ),
+            gettext(
+                "This cannot be undone: a new project of the same name has other keys, "
+                "and all users have to subscribe again."
+            ),
         ),
-        tick=f"Close {project.name} and delete everything of it",
+        tick=gettext("Close %(name)s and delete all its data") % {"name": project.name},
     )
     if request.method != "POST":
         return confirmation(request, SECTION, asked)
     if request.POST.get("confirm") != "yes":
-        asked = replace(asked, problem="Tick the box to confirm that everything goes.")
+        asked = replace(asked, problem=gettext("Tick the box to confirm."))
         return confirmation(request, SECTION, asked, status=422)
     name = project.name
     close_project(project)
-    messages.success(request, f"{name} was closed. Its subscribers are being told.")
+    messages.success(
+        request,
+        gettext("%(name)s was closed. Its subscribers are being notified.")
+        % {"name": name},
+    )
     return HttpResponseRedirect(reverse("dashboard:console"))
 
 
@@ -280,10 +305,10 @@ def project_types(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             projects.set_types(project, form.cleaned_data["types"])
         except CastError as error:
-            explain_refusal(form, error)
+            add_service_error(form, error)
         else:
-            messages.success(request, "The types were saved.")
-            return _to(project, "project-types")
+            messages.success(request, gettext("The types were saved."))
+            return HttpResponseRedirect(request.path)
     return project_page(
         request,
         "project_types",
@@ -308,10 +333,10 @@ def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             projects.describe(project, **form.cleaned_data)
         except CastError as error:
-            explain_refusal(form, error)
+            add_service_error(form, error)
         else:
-            messages.success(request, "The texts were saved.")
-            return _to(project, "project-settings")
+            messages.success(request, gettext("The texts were saved."))
+            return HttpResponseRedirect(request.path)
     return project_page(
         request,
         "project_settings",
@@ -328,11 +353,11 @@ def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
 @require_safe
 @of_project(owner_only=False)
 def project_subscribers(request: MemberRequest, project: Project) -> HttpResponse:
-    # The demo dapp belongs to everybody: each sees only what is his own.
+    # The demo dapp is shared by all users: each sees only their own subscribers.
     only = (
         None
         if pages.is_owner(request.user, project)
-        else pages.own_subscribed(request.user, project)
+        else pages.own_accounts(request.user)
     )
     return project_page(
         request,
@@ -342,7 +367,3 @@ def project_subscribers(request: MemberRequest, project: Project) -> HttpRespons
         subscribers=pages.subscribers(project, only),
         is_partial=only is not None,
     )
-
-
-def _to(project: Project, name: str) -> HttpResponseRedirect:
-    return HttpResponseRedirect(reverse(f"dashboard:{name}", args=[project.slug]))

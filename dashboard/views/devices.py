@@ -1,4 +1,4 @@
-"""``/devices`` and ``/sync``: which browsers share the subscriptions, and how they agree."""
+"""``/devices`` and ``/sync``: the user's devices, and the log of the shared stores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -15,7 +17,7 @@ from django.views.decorators.http import (
 )
 
 from accounts import services as accounts
-from dashboard.access import fresh, member
+from dashboard.access import member, require_recent_signature
 from dashboard.frame import frame_of, page
 from dashboard.pages import devices as pages
 from dashboard.pages import sync as sync_pages
@@ -28,12 +30,12 @@ if TYPE_CHECKING:
     from dashboard.access import MemberRequest
 
 SECTION = "device-list"
-UNREGISTERED = (
-    "Its identity key is unregistered: it signs nothing more for your accounts."
+UNREGISTERED = _(
+    "Its identity key is unregistered: it can no longer sign for your accounts."
 )
-CANNOT_RECALL = (
-    "What a device has shown or copied cannot be recalled. That holds for the key of the "
-    "shared store as well, which the protocol cannot replace."
+CANNOT_RECALL = _(
+    "Data that a device has shown or copied cannot be recalled. This includes the key of "
+    "the shared store, which the protocol cannot replace."
 )
 
 
@@ -60,8 +62,8 @@ def rename(request: MemberRequest, device_id: UUID) -> HttpResponse:
     accounts.rename_device(device, request.POST.get("name", ""))
     return done(
         request,
-        f"Renamed to {device.name}.",
-        otherwise=reverse("dashboard:device-list"),
+        gettext("Renamed to %(name)s.") % {"name": device.name},
+        default=reverse("dashboard:device-list"),
     )
 
 
@@ -75,17 +77,19 @@ def revoke(request: MemberRequest, device_id: UUID) -> HttpResponse:
             request,
             SECTION,
             Confirmation(
-                title=f"Sign out {device.name}?",
-                button="Sign this device out",
+                title=gettext("Sign out %(device)s?") % {"device": device.name},
+                button=gettext("Sign this device out"),
                 cancel=reverse("dashboard:device-list"),
                 effects=(
-                    "You are signed out here, and have to sign in again."
+                    gettext("You are signed out here, and have to sign in again.")
                     if is_this
-                    else "Its session ends now; open windows of it close at once.",
-                    UNREGISTERED,
-                    CANNOT_RECALL,
-                    "Your subscriptions and notifications stay. The device can come back "
-                    "by signing in with your wallet.",
+                    else gettext("Its session ends now, in all its open windows."),
+                    str(UNREGISTERED),
+                    str(CANNOT_RECALL),
+                    gettext(
+                        "Your subscriptions and notifications stay. The device can sign "
+                        "in again with your wallet."
+                    ),
                 ),
             ),
         )
@@ -95,14 +99,15 @@ def revoke(request: MemberRequest, device_id: UUID) -> HttpResponse:
         return HttpResponseRedirect(reverse("dashboard:sign-in"))
     return done(
         request,
-        f"{device.name} was signed out. Its identity key is being unregistered.",
-        otherwise=reverse("dashboard:device-list"),
+        gettext("%(device)s was signed out. Its identity key is being unregistered.")
+        % {"device": device.name},
+        default=reverse("dashboard:device-list"),
     )
 
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@fresh("Signing out every other device")
+@require_recent_signature(_("Signing out every other device"))
 def revoke_others(request: MemberRequest) -> HttpResponse:
     if request.method != "POST":
         others = pages.other_devices(request.user.pk, request.device.pk)
@@ -110,33 +115,38 @@ def revoke_others(request: MemberRequest) -> HttpResponse:
             request,
             SECTION,
             Confirmation(
-                title="Sign out every other device?",
-                button="Sign out every other device",
+                title=gettext("Sign out every other device?"),
+                button=gettext("Sign out every other device"),
                 cancel=reverse("dashboard:device-list"),
                 effects=(
-                    f"These are signed out now: {', '.join(map(str, others))}."
+                    gettext("These are signed out now: %(devices)s.")
+                    % {"devices": ", ".join(map(str, others))}
                     if others
-                    else "There is no other device at present.",
-                    f"{request.device.name}, where you are, stays signed in.",
-                    UNREGISTERED,
-                    CANNOT_RECALL,
+                    else gettext("There is no other device at present."),
+                    gettext("%(device)s (this device) stays signed in.")
+                    % {"device": request.device.name},
+                    str(UNREGISTERED),
+                    str(CANNOT_RECALL),
                 ),
             ),
         )
     gone = accounts.revoke_other_devices(request.device)
     return done(
         request,
-        f"{len(gone)} other devices were signed out."
-        if len(gone) != 1
-        else "One other device was signed out.",
-        otherwise=reverse("dashboard:device-list"),
+        ngettext(
+            "One other device was signed out.",
+            "%(count)d other devices were signed out.",
+            len(gone),
+        )
+        % {"count": len(gone)},
+        default=reverse("dashboard:device-list"),
     )
 
 
 @member
 @require_POST
 def sign_out(request: MemberRequest) -> HttpResponse:
-    """Sign out: the session is over, the inbox goes on receiving and renewing."""
+    """End the session. The server keeps receiving messages and renewing subscriptions."""
     accounts.sign_out_device(request.device)
     logout(request)
     return HttpResponseRedirect(reverse("dashboard:landing"))
@@ -166,9 +176,9 @@ def sync(request: MemberRequest) -> HttpResponse:
 
 @member
 @require_safe
-@fresh("Exporting the sync log", back="sync")
+@require_recent_signature(_("Exporting the sync log"), back="sync")
 def sync_export(request: MemberRequest) -> HttpResponse:
-    """The whole log as a file; it holds no secrets."""
+    """The complete log as a file; it contains no secrets."""
     rows = sync_pages.exported(request.user.pk)
     return JsonResponse(
         {"updates": rows},

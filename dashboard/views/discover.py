@@ -1,4 +1,4 @@
-"""``/discover``: the directory of dapps, adding one by its domain, and subscribing."""
+"""``/discover``: the directory of dapps, the domain check, and subscribing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import Account
@@ -16,7 +17,7 @@ from common import limits
 from common.dapp_urls import NotAnAddress, parse_dapp_url
 from dashboard.access import member
 from dashboard.frame import frame_of, page
-from dashboard.keys import key_of
+from dashboard.keys import parse_pk
 from dashboard.pages import discover as pages
 from dashboard.pages import domain_check
 from subscriptions import services
@@ -48,10 +49,10 @@ def discover(request: MemberRequest) -> HttpResponse:
 @member
 @require_safe
 def choose(request: MemberRequest) -> HttpResponse:
-    """One dapp: what it offers, and for which account; then Subscribe.
+    """A dapp's types, and the form that subscribes to it.
 
-    A dapp that is not hosted here is checked first. A quick one is shown at once, a slow
-    one on the page of the check.
+    A dapp that is not hosted here is checked first; if that takes long, the response
+    redirects to the page of the check.
     """
     try:
         url = str(parse_dapp_url(request.GET.get("url", "")))
@@ -81,7 +82,7 @@ def choose(request: MemberRequest) -> HttpResponse:
 @member
 @require_safe
 def check(request: MemberRequest, check_id: UUID) -> HttpResponse:
-    """The report on a domain while it is made, and afterwards what the dapp offers."""
+    """The report of a domain check, live while it runs, then the dapp's types."""
     found = domain_check.check_of(request.user.pk, check_id)
     if found is None:
         raise Http404
@@ -104,10 +105,10 @@ def _choose_page(
         card = pages.card_of_url(request.user.pk, url)
         offered = report.as_card()
         if offered is None and report.check.finished_at and card and card.is_kept:
-            # A subscribe goes by the documents that were read well last.
+            # Subscribing uses the last valid copy of the documents, so offer the same.
             offered = card
     taken = card.accounts if card else set()
-    # What was switched on before; a form that comes back shows it again.
+    # After an error the form shows the types that were chosen before.
     chosen = request.GET.getlist("type") if "chosen" in request.GET else None
     max_types = settings.LIMITS.scopes_per_subscription
     if chosen is None and offered is not None:
@@ -139,12 +140,14 @@ def _too_many(request: MemberRequest, retry_after: int) -> HttpResponse:
 @member
 @require_POST
 def subscribe(request: MemberRequest) -> HttpResponse:
-    account = _account(request)
+    pk = parse_pk(request.POST.get("account", ""))
+    owned = Account.objects.of_user(request.user.pk)
+    account = owned.filter(pk=pk).first() if pk is not None else None
     url = request.POST.get("url", "")
     wanted = set(request.POST.getlist("type"))
     back = choose_url(url, sorted(wanted), account=account)
     if account is None or not wanted:
-        messages.error(request, "Choose an account and at least one type.")
+        messages.error(request, gettext("Choose an account and at least one type."))
         return HttpResponseRedirect(back)
     try:
         attempt = services.subscribe(account, url, types=wanted, device=request.device)
@@ -159,14 +162,8 @@ def subscribe(request: MemberRequest) -> HttpResponse:
 
 
 def choose_url(url: str, types: Iterable[str], *, account: Account | None) -> str:
-    """The page of a dapp with these types switched on, and this account chosen."""
+    """URL of the dapp's page with these types and this account preselected."""
     query = [("url", url), ("chosen", "yes"), *(("type", name) for name in types)]
     if account is not None:
         query.append(("account", str(account.pk)))
     return f"{reverse('dashboard:discover-choose')}?{urlencode(query)}"
-
-
-def _account(request: MemberRequest) -> Account | None:
-    wanted = key_of(request.POST.get("account", ""))
-    owned = Account.objects.of_user(request.user.pk)
-    return owned.filter(pk=wanted).first() if wanted is not None else None

@@ -1,4 +1,4 @@
-"""``/inbox``: the list, one notification, and what can be done with them."""
+"""``/inbox``: the list, one notification, and the actions on notifications."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 from django.http import Http404, HttpResponse, HttpResponseBadRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext, ngettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import Device
 from dashboard import fragments
 from dashboard.access import member
 from dashboard.frame import frame_of, page
-from dashboard.keys import key_of
+from dashboard.keys import parse_pk
 from dashboard.pages import inbox as pages
 from dashboard.pages.message import MessagePage
 from dashboard.views.responses import done
@@ -47,7 +48,7 @@ def inbox(request: MemberRequest) -> HttpResponse:
 @member
 @require_safe
 def message(request: MemberRequest, pk: int) -> HttpResponse:
-    """One notification. Opening it reads it, on every device."""
+    """One notification. Opening it marks it as read on all devices."""
     record = pages.record_of(request.user.pk, pk)
     if record is None:
         raise Http404
@@ -60,7 +61,7 @@ def message(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _detail(request: MemberRequest, record: NotifyMessageRecord) -> HttpResponse:
-    """The open notification for a page that has its list already, and what it changed."""
+    """The open notification for a page that already shows the list, and its changed row."""
     tab = request.GET.get("tab", "all")
     aside = render_to_string(
         "components/message_aside.html",
@@ -72,7 +73,7 @@ def _detail(request: MemberRequest, record: NotifyMessageRecord) -> HttpResponse
 
 
 def _row_query(request: MemberRequest, tab: str) -> str:
-    """What an address of a notification adds, so that its list is the present one."""
+    """Query string for links to notifications, so that they keep the current list."""
     parameters = request.GET.copy()
     parameters["tab"] = tab
     return parameters.urlencode()
@@ -85,9 +86,9 @@ def _inbox(
     wanted = pages.InboxFilter.of(request.GET, frame.account_pk)
     if selected is not None and "tab" not in request.GET:
         wanted = replace(wanted, tab="all")
-    place = pages.Place(
-        newest=key_of(request.headers.get("X-Newest-Row", "")),
-        hold=key_of(request.headers.get("X-Hold-Rows", "")) or 0,
+    position = pages.ListPosition(
+        newest=parse_pk(request.headers.get("X-Newest-Row", "")),
+        hold=parse_pk(request.headers.get("X-Hold-Rows", "")) or 0,
         opened=(
             *([selected.pk] if selected is not None else []),
             *_keys(request.headers.get("X-Opened-Rows", "").split(",")),
@@ -99,7 +100,7 @@ def _inbox(
         "inbox",
         section="inbox",
         frame=frame,
-        inbox=pages.inbox_page(request.user.pk, wanted, place),
+        inbox=pages.inbox_page(request.user.pk, wanted, position),
         row_query=_row_query(request, wanted.tab),
         selected=MessagePage.of(selected) if selected is not None else None,
         has_subscriptions=has_subscriptions,
@@ -110,7 +111,7 @@ def _inbox(
 def _first_steps(
     request: MemberRequest, frame: Frame, *, has_subscriptions: bool
 ) -> list[FirstStep]:
-    """At most one card, once there is something to share and nobody to share with."""
+    """Suggest a second device once there is something to share and only one device."""
     if not has_subscriptions:
         return []
     if Device.objects.active().filter(user=request.user).count() > 1:
@@ -120,58 +121,77 @@ def _first_steps(
     return [
         FirstStep(
             "monitor-smartphone",
-            "Add a second device",
-            "Sign in with the same wallet in another browser: everything is there.",
-            "Show how",
+            gettext("Add a second device"),
+            gettext(
+                "Sign in with the same wallet in another browser to get the same inbox."
+            ),
+            gettext("Show how"),
             reverse("dashboard:device-list") + "#second",
         )
     ]
 
 
-# --- acting ---------------------------------------------------------------------------
+# --- actions --------------------------------------------------------------------------
 
-_SERVICES: Final = {
-    "read": read_state.mark_read,
-    "unread": read_state.mark_unread,
-    "archive": read_state.archive,
-    "unarchive": read_state.unarchive,
-}
-_WORDS: Final = {
-    "read": ("Marked as read.", "unread"),
-    "unread": ("Marked as unread.", "read"),
-    "archive": ("Archived.", "unarchive"),
-    "unarchive": ("Moved back to the inbox.", "archive"),
+# Service, the action that undoes it, confirmation for one and for several.
+_ACTIONS: Final = {
+    "read": (
+        read_state.mark_read,
+        "unread",
+        ngettext_lazy(
+            "Marked as read.", "%(count)d notifications: marked as read.", "count"
+        ),
+    ),
+    "unread": (
+        read_state.mark_unread,
+        "read",
+        ngettext_lazy(
+            "Marked as unread.", "%(count)d notifications: marked as unread.", "count"
+        ),
+    ),
+    "archive": (
+        read_state.archive,
+        "unarchive",
+        ngettext_lazy("Archived.", "%(count)d notifications: archived.", "count"),
+    ),
+    "unarchive": (
+        read_state.unarchive,
+        "archive",
+        ngettext_lazy(
+            "Moved back to the inbox.",
+            "%(count)d notifications: moved back to the inbox.",
+            "count",
+        ),
+    ),
 }
 
 
 @member
 @require_POST
 def act(request: MemberRequest) -> HttpResponse:
-    """``act`` is ``read:17`` or ``archive:chosen`` (with ``chosen`` fields), or a list."""
+    """``act`` is ``read:17``, ``read:17,18``, or ``read:chosen`` with ``chosen`` fields."""
     name, _, wanted = request.POST.get("act", "").partition(":")
-    if name not in _WORDS:
+    if name not in _ACTIONS:
         return HttpResponseBadRequest("There is no such action.")
+    service, opposite, confirmation = _ACTIONS[name]
     keys = _keys(
         request.POST.getlist("chosen") if wanted == "chosen" else wanted.split(",")
     )
     records = list(pages.records_of(request.user.pk).filter(pk__in=keys).order_by("pk"))
     if wanted != "chosen" and not records:
         raise Http404
-    _SERVICES[name](records, request.device)
+    service(records, request.device)
     fresh = pages.records_of(request.user.pk).filter(pk__in=[r.pk for r in records])
     html = fragments.message_rows(fresh) + fragments.unread_counts(request.user.pk)
-    words, opposite = _WORDS[name]
-    if len(records) > 1:
-        words = f"{len(records)} notifications: {words[0].lower()}{words[1:]}"
     return done(
         request,
-        words,
+        confirmation % {"count": max(1, len(records))},
         html=html,
         undo=f"{opposite}:{','.join(str(record.pk) for record in records)}",
-        otherwise=reverse("dashboard:inbox"),
+        default=reverse("dashboard:inbox"),
     )
 
 
 def _keys(texts: list[str]) -> list[int]:
-    keys = map(key_of, texts[:MAX_BULK_ACTIONS])
+    keys = map(parse_pk, texts[:MAX_BULK_ACTIONS])
     return [key for key in keys if key is not None]

@@ -1,4 +1,4 @@
-"""The first page, and the script of the two-window demo."""
+"""The landing page, pages of hosted dapps, and the two-window demo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def landing(request: HttpRequest) -> HttpResponse:
 @public
 @require_safe
 def dapp(request: HttpRequest, slug: str) -> HttpResponse:
-    """The page at the address of a dapp that is hosted here."""
+    """The page at the URL of a dapp that is hosted here."""
     hosted = Project.objects.filter(slug=slug, is_hosted=True)
     if not settings.DEMO:
         hosted = hosted.filter(is_demo=False)
@@ -43,16 +43,11 @@ def dapp(request: HttpRequest, slug: str) -> HttpResponse:
     )
 
 
-def _demo_slug() -> str:
-    slugs = Project.objects.filter(is_demo=True).values_list("slug", flat=True)
-    return slugs.first() or ""
-
-
 @public
 @demo_only
 @require_safe
 def join(request: HttpRequest) -> HttpResponse:
-    """Where the link of "Open a second device" leads."""
+    """Target of the link "Open a second device"."""
     return render(request, "dashboard/join.html")
 
 
@@ -61,11 +56,12 @@ def join(request: HttpRequest) -> HttpResponse:
 @require_safe
 def demo(request: MemberRequest) -> HttpResponse:
     frame = frame_of(request, "demo")
+    slugs = Project.objects.filter(is_demo=True).values_list("slug", flat=True)
     return page(
         request,
         "demo",
         section="demo",
         frame=frame,
-        script=demo_script(request.user.pk, _demo_slug()),
+        script=demo_script(request.user.pk, slugs.first() or ""),
         demo_account=frame.accounts[0] if frame.accounts else None,
     )

@@ -1,10 +1,11 @@
-"""What a browser without a socket asks every few seconds: the same frames over HTTP."""
+"""Live updates over HTTP, polled by browsers whose WebSocket is blocked."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from django.http import JsonResponse
+from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from dashboard import appearance
@@ -23,5 +24,10 @@ def events(request: MemberRequest) -> HttpResponse:
     cursor = Cursor.of(
         request.GET.get("generation", ""), request.GET.get("sequence", "")
     )
-    zone = appearance.zone_of(request.COOKIES)
-    return JsonResponse(next_batch(request.user.pk, cursor, zone=zone).to_value())
+    batch = next_batch(
+        request.user.pk,
+        cursor,
+        zone=appearance.zone_of(request.COOKIES),
+        language=get_language() or "",
+    )
+    return JsonResponse(batch.to_value())

@@ -1,4 +1,4 @@
-"""How a view answers a form: a redirect without script, rows and a sentence with it."""
+"""Responses to forms: HTML rows for htmx requests, otherwise a redirect with a message."""
 
 from __future__ import annotations
 
@@ -18,26 +18,21 @@ if TYPE_CHECKING:
     from dashboard.access import MemberRequest
 
 
-def is_partial(request: HttpRequest) -> bool:
-    """Whether the page's script sent the form and places what we answer."""
-    return bool(getattr(request, "htmx", False))
-
-
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A destructive act, explained before it is carried out.
+    """Explains a destructive action before it is carried out.
 
-    The page is the GET of the act's own address; its button is the POST. So it works
-    without a script and can be left without consequences.
+    The page is the GET of the action's own URL and its button the POST, so that it works
+    without JavaScript.
     """
 
     title: str
     button: str
     cancel: str
     effects: tuple[str, ...]
-    # Fields that the POST needs beside the token of the form.
+    # Hidden fields that the POST needs.
     fields: tuple[tuple[str, str], ...] = ()
-    # A sentence to tick; what cannot be undone wants more than one press.
+    # Label of a required check box, for actions that cannot be undone.
     tick: str = ""
     problem: str = ""
 
@@ -54,18 +49,18 @@ def confirmation(
 
 def done(
     request: HttpRequest,
-    words: str,
+    text: str,
     *,
     html: str = "",
-    otherwise: str,
+    default: str,
     undo: str = "",
 ) -> HttpResponse:
-    """``undo`` is what the button "Undo" sends as ``act``."""
-    if is_partial(request):
-        heard = json.dumps({"done": {"words": words, "undo": undo}})
-        return HttpResponse(html, headers={"HX-Trigger": heard})
-    if words:
-        messages.success(request, words)
+    """``undo`` is the value of ``act`` that the "Undo" button submits."""
+    if getattr(request, "htmx", False):
+        # HTTP headers are ASCII; json.dumps escapes other characters.
+        trigger = json.dumps({"done": {"text": text, "undo": undo}})
+        return HttpResponse(html, headers={"HX-Trigger": trigger})
+    messages.success(request, text)
     return HttpResponseRedirect(
-        safe_next(request, request.POST.get("next", ""), otherwise)
+        safe_next(request, request.POST.get("next", ""), default)
     )

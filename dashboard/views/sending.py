@@ -1,4 +1,4 @@
-"""Sending a notification from the console, and what became of it; webhooks."""
+"""Sending notifications from the console, their delivery reports, and webhooks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -17,7 +18,7 @@ from django.views.decorators.http import (
 from accounts import services as accounts
 from accounts.models import account_key
 from castserver.models import WebhookDelivery
-from castserver.services.errors import CastError
+from castserver.services.errors import CastError, TooMany
 from castserver.services.notifications.notify import (
     audience,
     notify,
@@ -25,7 +26,7 @@ from castserver.services.notifications.notify import (
 )
 from castserver.services.webhooks import webhooks
 from common import limits
-from dashboard.access import MemberRequest, member, to_sign_again
+from dashboard.access import MemberRequest, member, redirect_to_sign_again
 from dashboard.forms import SendForm, WebhookForm
 from dashboard.pages import console as pages
 from dashboard.submissions import (
@@ -35,7 +36,13 @@ from dashboard.submissions import (
     submission_key,
     submit_once,
 )
-from dashboard.views.console import SECTION, explain_refusal, of_project, project_page
+from dashboard.views.console import (
+    SECTION,
+    add_service_error,
+    of_project,
+    project_page,
+    sentence,
+)
 from dashboard.views.responses import Confirmation, confirmation
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.values import NotifyMessage
@@ -43,7 +50,7 @@ from walletconnect.notify.values import NotifyMessage
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from castserver.models import Project, Webhook
+    from castserver.models import Project
     from castserver.services.notifications.notify import NotifyOutcome
 
 
@@ -63,7 +70,7 @@ def project_send(request: MemberRequest, project: Project) -> HttpResponse:
         try:
             outcome = _send(request, project, form)
         except CastError as error:
-            explain_refusal(form, error)
+            add_service_error(form, error)
         else:
             return HttpResponseRedirect(
                 reverse(
@@ -86,15 +93,13 @@ def project_send(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOutcome:
-    """``once`` makes a form that is sent twice (a second press or tab) one send.
+    """Send once, even if the form is submitted twice.
 
-    The content is part of the id: other content under the same token is another
-    notification, whose text must not give way to the first one's.
+    The notification id is derived from the form's token and content: other content under
+    the same token must be sent as another notification.
     """
     verdict = limits.consume("notify_project", project.pk)
     if not verdict.allowed:
-        from castserver.services.errors import TooMany
-
         raise TooMany(
             f"this project sends too often; try again in {verdict.retry_after} seconds",
             retry_after=verdict.retry_after,
@@ -103,18 +108,15 @@ def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOut
     message = NotifyMessage(
         **{name: entered[name] for name in ("type", "title", "body", "icon", "url")}
     )
-    notification_id = f"console-{request.user.pk}-{_send_key(request)}"
+    key = submission_key(request, "send")[:40]
+    notification_id = f"console-{request.user.pk}-{key}"
     if entered["audience"] == "everyone":
         return notify_everyone(project, message, notification_id=notification_id)
     if entered["audience"] == "list":
         accounts = entered["accounts"]
     else:
-        accounts = pages.own_subscribed(request.user, project)
+        accounts = pages.own_accounts(request.user)
     return notify(project, message, accounts, notification_id=notification_id)
-
-
-def _send_key(request: MemberRequest) -> str:
-    return submission_key(request, "send")[:40]
 
 
 @member
@@ -127,7 +129,7 @@ def project_sent(
     if sent is None:
         raise Http404
     if not pages.is_owner(request.user, project):
-        addresses = pages.own_subscribed(request.user, project)
+        addresses = pages.own_accounts(request.user)
         own = {AccountId.parse(text).key for text in addresses}
         mine = [each for each in sent.deliveries if each.subscriber.account_key in own]
         others = [each for each in sent.undelivered if account_key(each[0]) in own]
@@ -143,20 +145,33 @@ def project_sent(
 @require_http_methods(["GET", "HEAD", "POST"])
 @of_project()
 def project_webhooks(request: MemberRequest, project: Project) -> HttpResponse:
-    form = WebhookForm(request.POST or None, initial=_entered_before(request))
+    initial: dict[str, Any] = {}
+    if "url" in request.GET:
+        initial["url"] = request.GET["url"]
+    if "events" in request.GET:
+        initial["events"] = request.GET.getlist("events")
+    form = WebhookForm(request.POST or None, initial=initial)
     name = f"webhook:{project.pk}"
+
+    def register() -> Created:
+        _, secret = webhooks.register_webhook(
+            project, form.cleaned_data["url"], events=form.cleaned_data["events"]
+        )
+        return Created(request.path, secret)
+
     if request.method == "POST" and form.is_valid():
         if not accounts.is_fresh(request.device):
-            # What was typed comes back with the person.
+            # Keep the entered values across the detour.
             entered = urlencode(form.cleaned_data, doseq=True)
-            back = f"{request.path}?{entered}"
-            return to_sign_again(request, "Adding a webhook", back=back)
-        try:
-            sent = submit_once(
-                request, name, lambda: _register(project, form.cleaned_data)
+            return redirect_to_sign_again(
+                request,
+                gettext("Adding a webhook"),
+                back=f"{request.path}?{entered}",
             )
+        try:
+            sent = submit_once(request, name, register)
         except CastError as error:
-            explain_refusal(form, error)
+            add_service_error(form, error)
         else:
             return HttpResponseRedirect(sent.location)
     return project_page(
@@ -174,72 +189,60 @@ def project_webhooks(request: MemberRequest, project: Project) -> HttpResponse:
     )
 
 
-def _entered_before(request: MemberRequest) -> dict[str, Any]:
-    entered: dict[str, Any] = {}
-    if "url" in request.GET:
-        entered["url"] = request.GET["url"]
-    if "events" in request.GET:
-        entered["events"] = request.GET.getlist("events")
-    return entered
-
-
-def _register(project: Project, entered: dict[str, Any]) -> Created:
-    _, secret = webhooks.register_webhook(
-        project, entered["url"], events=entered["events"]
-    )
-    return Created(reverse("dashboard:project-webhooks", args=[project.slug]), secret)
-
-
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
 @of_project()
 def webhook_act(
     request: MemberRequest, project: Project, webhook_id: UUID
 ) -> HttpResponse:
-    """Acts on a webhook; the GET explains what deleting it means."""
+    """Test, enable or delete a webhook; GET is the confirmation page of deleting it."""
     try:
         webhook = webhooks.webhook_of(project, str(webhook_id))
     except CastError:
         raise Http404 from None
     here = reverse("dashboard:project-webhooks", args=[project.slug])
     if request.method != "POST":
-        return confirmation(request, SECTION, _deletion(webhook, cancel=here))
+        due = webhook.deliveries.filter(state=WebhookDelivery.State.DUE).count()
+        asked = Confirmation(
+            title=gettext("Delete this webhook?"),
+            button=gettext("Delete the webhook"),
+            cancel=here,
+            effects=(
+                gettext("No more events are posted to %(url)s.") % {"url": webhook.url},
+                ngettext(
+                    "%(count)d queued event is not sent.",
+                    "%(count)d queued events are not sent.",
+                    due,
+                )
+                % {"count": due}
+                if due
+                else gettext("No event is queued for it."),
+                gettext(
+                    "Its log and its secret are deleted. This cannot be undone; a new "
+                    "webhook gets another secret."
+                ),
+            ),
+            fields=(("act", "delete"),),
+        )
+        return confirmation(request, SECTION, asked)
+
+    def queue_test() -> Created:
+        webhooks.queue_test_event(webhook)
+        return Created(here)
+
     act = request.POST.get("act", "")
     if act == "test":
-        submit_once(
-            request, f"test:{project.pk}", lambda: _queue_test(webhook, here=here)
+        submit_once(request, f"test:{project.pk}", queue_test)
+        messages.success(
+            request, gettext("The test event was queued; the log below shows it.")
         )
-        messages.success(request, "A test event is on its way; the log below shows it.")
     elif act == "enable":
         webhooks.enable_webhook(webhook)
-        messages.success(request, "The webhook is on again.")
+        messages.success(request, gettext("The webhook is on again."))
     elif act == "delete":
         webhooks.delete_webhook(project, str(webhook_id))
-        messages.success(request, "The webhook was deleted.")
+        messages.success(request, gettext("The webhook was deleted."))
     return HttpResponseRedirect(here)
-
-
-def _queue_test(webhook: Webhook, *, here: str) -> Created:
-    webhooks.queue_test_event(webhook)
-    return Created(here)
-
-
-def _deletion(webhook: Webhook, *, cancel: str) -> Confirmation:
-    waiting = webhook.deliveries.filter(state=WebhookDelivery.State.DUE).count()
-    return Confirmation(
-        title="Delete this webhook?",
-        button="Delete the webhook",
-        cancel=cancel,
-        effects=(
-            f"Nothing more is posted to {webhook.url}.",
-            f"{waiting} waiting events are not sent."
-            if waiting
-            else "No event is waiting for it.",
-            "Its log and its secret are deleted. This cannot be undone; a new webhook "
-            "gets another secret.",
-        ),
-        fields=(("act", "delete"),),
-    )
 
 
 @member
@@ -255,9 +258,9 @@ def webhook_replay(
         raise Http404
     try:
         webhooks.replay(found)
-        messages.success(request, "It will be sent once more, under the same id.")
+        messages.success(request, gettext("It will be sent again under the same id."))
     except CastError as error:
-        messages.error(request, f"{error.reason[:1].upper()}{error.reason[1:]}.")
+        messages.error(request, sentence(error.reason))
     return HttpResponseRedirect(
         reverse("dashboard:project-webhooks", args=[project.slug])
     )

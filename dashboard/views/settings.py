@@ -1,4 +1,4 @@
-"""``/settings``: the person's accounts, and how the pages look."""
+"""``/settings``: the user's accounts, and the appearance and language of the pages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.contrib.auth import logout
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -19,7 +20,7 @@ from django.views.decorators.http import (
 from accounts import services as accounts
 from accounts.models import Account
 from dashboard import appearance
-from dashboard.access import member, public, safe_next, to_sign_again
+from dashboard.access import member, public, redirect_to_sign_again, safe_next
 from dashboard.frame import accounts_of, page
 from dashboard.views.responses import Confirmation, confirmation, done
 
@@ -41,6 +42,7 @@ def settings(request: MemberRequest) -> HttpResponse:
         is_fresh=accounts.is_fresh(request.device),
         themes=appearance.THEMES,
         densities=appearance.DENSITIES,
+        languages=appearance.LANGUAGES,
         shortcuts_off=request.COOKIES.get("shortcuts") == "off",
         keys_server=django_settings.KEYS_SERVER_URL,
     )
@@ -51,38 +53,51 @@ def settings(request: MemberRequest) -> HttpResponse:
 def account_label(request: MemberRequest, pk: int) -> HttpResponse:
     account = _owned(request, pk)
     accounts.label_account(account, request.POST.get("label", ""))
-    return done(request, "The name was saved.", otherwise=reverse("dashboard:settings"))
+    return done(
+        request,
+        gettext("The name was saved."),
+        default=reverse("dashboard:settings"),
+    )
 
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
 def account_remove(request: MemberRequest, pk: int) -> HttpResponse:
-    """Delete the account and everything of it. Needs a signature of the last minutes."""
+    """Delete the account and its data. Needs a recent signature."""
     account = _owned(request, pk)
     if not accounts.is_fresh(request.device):
-        return to_sign_again(request, "Removing an account")
+        return redirect_to_sign_again(request, gettext("Removing an account"))
     is_last = accounts_of(request.user.pk) == [account]
     asked = Confirmation(
-        title=f"Remove {account.label or account.short}?",
-        button="Remove this account",
+        title=gettext("Remove %(account)s?")
+        % {"account": account.label or account.short},
+        button=gettext("Remove this account"),
         cancel=reverse("dashboard:settings"),
         effects=(
-            "Its subscriptions, notifications, keys and sync log are deleted from this "
-            "server for good. Dapps are told that it left.",
-            "Other wallets and servers that share its store keep what they have.",
-            "It is your only account here, so you are signed out on every device."
+            gettext(
+                "Its subscriptions, notifications, keys and sync log are deleted from "
+                "this server for good, and it is unsubscribed from all dapps."
+            ),
+            gettext("Other wallets and servers that share its store keep their data."),
+            gettext(
+                "It is your only account here, so you are signed out on every device."
+            )
             if is_last
-            else "Your other accounts stay as they are.",
+            else gettext("Your other accounts stay as they are."),
         ),
-        tick=f"Remove everything of {account.short}",
+        tick=gettext("Remove all data of %(account)s") % {"account": account.short},
     )
     if request.method != "POST":
         return confirmation(request, SECTION, asked)
     if request.POST.get("confirm") != "yes":
-        asked = replace(asked, problem="Tick the box to confirm that everything goes.")
+        asked = replace(asked, problem=gettext("Tick the box to confirm."))
         return confirmation(request, SECTION, asked, status=422)
     accounts.remove_account(account, by=request.device)
-    messages.success(request, f"{account.short} and everything of it was removed.")
+    messages.success(
+        request,
+        gettext("%(account)s and all its data were removed.")
+        % {"account": account.short},
+    )
     if is_last:
         logout(request)
         return HttpResponseRedirect(reverse("dashboard:landing"))
@@ -99,7 +114,7 @@ def _owned(request: MemberRequest, pk: int) -> Account:
 @public
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:
-    """The look is a cookie: it works before anybody signs in, and for each browser."""
+    """Appearance and language are cookies: they apply per browser and before sign-in."""
     response = HttpResponseRedirect(
         safe_next(request, request.POST.get("next", ""), reverse("dashboard:landing"))
     )
@@ -107,6 +122,7 @@ def theme(request: HttpRequest) -> HttpResponse:
         ("theme", appearance.THEME_COOKIE, appearance.THEMES),
         ("density", appearance.DENSITY_COOKIE, appearance.DENSITIES),
         ("shortcuts", "shortcuts", ("on", "off")),
+        ("language", django_settings.LANGUAGE_COOKIE_NAME, appearance.LANGUAGES),
     )
     for name, cookie, known in choices:
         value = request.POST.get(name, "")

@@ -1,7 +1,7 @@
-"""Signing in: choose who signs, sign two texts. The same pages serve every kind of signer.
+"""Sign-in: choose a signer, sign the login, sign the text that turns Sync on.
 
-ux.md, 3.6. A browser wallet, the demo wallet and a signature pasted from elsewhere differ
-in who fills in the form; so everything works without a script, but slower.
+Browser wallets, the demo wallet and pasted signatures use the same pages and forms; scripts
+only fill them in. So sign-in works without JavaScript.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from django.contrib.auth import login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
@@ -26,9 +27,22 @@ from accounts.models import Account, SignInRequest
 from common import limits
 from common.clients import rate_key
 from common.pasting import bare_text
-from dashboard.access import device_of, member, public, safe_next, to_sign_again
-from dashboard.keys import key_of
-from dashboard.pages.signing import JOIN, PROVE, PYTHON_COMMAND, SHARE, Step, Trouble
+from dashboard.access import (
+    device_of,
+    member,
+    public,
+    redirect_to_sign_again,
+    safe_next,
+)
+from dashboard.keys import parse_pk
+from dashboard.pages.signing import (
+    JOIN,
+    PROVE,
+    PYTHON_COMMAND,
+    SHARE,
+    SignInProblem,
+    Step,
+)
 from identity import services as identity
 from identity.services.errors import MalformedSignature, SignInError, TextDiffers
 from syncstore import services as syncstore
@@ -46,7 +60,7 @@ INBOX: Final = "/inbox"
 MAX_ADDRESS_LENGTH: Final = 168
 
 
-# --- choosing who signs ---------------------------------------------------------------
+# --- choosing a signer ----------------------------------------------------------------
 
 
 @public
@@ -58,7 +72,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @member
 @require_safe
 def sign_in_again(request: MemberRequest) -> HttpResponse:
-    """Before a dangerous act: a wallet of this person signs again, then it goes on."""
+    """Sign again before a sensitive action, then return to it."""
     return _choose(request, again=True)
 
 
@@ -95,7 +109,7 @@ def _choose(
 @public
 @require_POST
 def begin(request: HttpRequest) -> HttpResponse:
-    """Make the first text for the address that was entered or that a wallet gave."""
+    """Create the text to sign for the entered address."""
     signer = request.POST.get("signer", "")
     if signer not in SIGNERS or (signer == "demo" and not settings.DEMO):
         raise Http404
@@ -109,14 +123,14 @@ def begin(request: HttpRequest) -> HttpResponse:
     again = device is not None and request.POST.get("again") == "yes"
     is_own = device is not None and _is_own(device, caip10(address))
     if again and not is_own:
-        error = "This is not an account of your inbox. Choose one that is."
+        error = gettext("This is not an account of your inbox. Choose one that is.")
         return _choose(
             request, address=address, address_error=error, again=True, status=422
         )
     if device is not None and not is_own and not accounts.is_fresh(device):
         # Whoever adds an account can sign for this person from then on.
         here = reverse("dashboard:sign-in")
-        return to_sign_again(request, "Adding an account", back=here)
+        return redirect_to_sign_again(request, gettext("Adding an account"), back=here)
     try:
         wanted = identity.begin_sign_in(
             str(request.session.session_key),
@@ -141,9 +155,10 @@ def _is_own(device: Device, address: str) -> bool:
 
 
 def caip10(address: str) -> str:
-    """The account of what was pasted: a bare address, CAIP-10, or an EIP-681 link.
+    """Complete a bare address or an EIP-681 link to a CAIP-10 account.
 
-    Sync needs one chain for all devices, so an address of Ethereum gets chain 1.
+    Ethereum addresses get chain 1: the text for Sync contains the chain, so all devices
+    must use the same one.
     """
     address = address.removeprefix("ethereum:").partition("@")[0]
     if address.startswith(("0x", "0X")):
@@ -175,10 +190,10 @@ def prove(request: HttpRequest) -> HttpResponse:
         )
     except SignInError as error:
         _note_failure(request, wanted)
-        return _prove_page(request, wanted, trouble=_trouble(error))
+        return _prove_page(request, wanted, problem=_problem_of(error))
     except accounts.AccountTaken as error:
-        trouble = Trouble("This account is taken", str(error))
-        return _prove_page(request, wanted, trouble=trouble)
+        problem = SignInProblem(gettext("This account is taken"), str(error))
+        return _prove_page(request, wanted, problem=problem)
     return _signed_in(request, wanted, device)
 
 
@@ -188,14 +203,14 @@ def _wanted(request: HttpRequest) -> SignInRequest | None:
 
 
 def _prove_page(
-    request: HttpRequest, wanted: SignInRequest, *, trouble: Trouble | None = None
+    request: HttpRequest, wanted: SignInRequest, *, problem: SignInProblem | None = None
 ) -> HttpResponse:
     return _sign_page(
         request,
         PROVE,
         account=wanted.address.rpartition(":")[2],
         message=wanted.message,
-        trouble=trouble,
+        problem=problem,
     )
 
 
@@ -205,14 +220,14 @@ def _sign_page(
     *,
     account: str,
     message: str,
-    trouble: Trouble | None,
+    problem: SignInProblem | None,
     **context: object,
 ) -> HttpResponse:
     entry: dict[str, Any] = request.session.get(SESSION_ENTRY, {})
     signer = entry.get("signer", "elsewhere")
-    # A wallet that was just picked is asked at once; the second text waits for a press,
-    # except with the demo wallet, which asks nobody.
-    auto = trouble is None and (
+    # The wallet's prompt opens by itself for the first text only: a second prompt right
+    # after the first confuses users. The demo wallet has no prompt.
+    auto = problem is None and (
         signer == "demo" or (signer == "wallet" and step.number == 1)
     )
     return render(
@@ -225,13 +240,13 @@ def _sign_page(
             "signer": signer,
             "wallet": entry.get("wallet", ""),
             "auto": auto,
-            "problem": trouble,
+            "problem": problem,
             "next": safe_next(request, entry.get("next", ""), INBOX),
             "again": bool(entry.get("again")) and step.number == 1,
             "python_command": PYTHON_COMMAND,
             **context,
         },
-        status=422 if trouble else 200,
+        status=422 if problem else 200,
     )
 
 
@@ -244,7 +259,7 @@ def _signed_in(
         accounts.bind_session(device, str(request.session.session_key))
     request.session[SESSION_ENTRY] = {**entry, "nonce": ""}
     if entry.get("again"):
-        messages.success(request, "Signed. You can go on for ten minutes.")
+        messages.success(request, gettext("Signed. You can go on for ten minutes."))
         return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
     account = Account.objects.at(wanted.address)[0]
     return HttpResponseRedirect(
@@ -253,22 +268,27 @@ def _signed_in(
 
 
 def _note_failure(request: HttpRequest, wanted: SignInRequest) -> None:
+    # Per account as well as per client: guessing from many addresses is limited too.
     keys = [client_key(request), f"account:{AccountId.parse(wanted.address).key}"]
     limits.consume_all("failed_sign_in", keys)
 
 
-def _trouble(error: SignInError) -> Trouble:
+def _problem_of(error: SignInError) -> SignInProblem:
     if isinstance(error, TextDiffers):
-        return Trouble("The text was signed with something added", str(error))
+        return SignInProblem(
+            gettext("The signed text contained additional characters"), str(error)
+        )
     titles = {
-        "wrong-signer": "Another account signed",
-        "malformed-signature": "This is not a signature",
-        "request-expired": "The text is too old",
-        "request-used": "The text was used already",
-        "other-browser": "The text belongs to another browser",
+        "wrong-signer": gettext("Another account signed"),
+        "malformed-signature": gettext("This is not a signature"),
+        "request-expired": gettext("The text is too old"),
+        "request-used": gettext("The text was used already"),
+        "other-browser": gettext("The text belongs to another browser"),
     }
     again = error.kind in {"request-expired", "request-used", "other-browser"}
-    return Trouble(titles.get(error.kind, "That did not work"), str(error), again=again)
+    return SignInProblem(
+        titles.get(error.kind, gettext("That did not work")), str(error), again=again
+    )
 
 
 # --- step 2 ---------------------------------------------------------------------------
@@ -284,35 +304,40 @@ def share(request: MemberRequest) -> HttpResponse:
         signature = identity.canonical_signature(request.POST.get("signature", ""))
         syncstore.enable_sync(account, signature, request.device)
     except syncstore.SignatureDiffers as error:
-        title = "This wallet signs differently each time"
-        trouble = Trouble(title, str(error), tone="warn")
-        return _share_page(request, account, trouble=trouble)
+        title = gettext("This wallet signs differently each time")
+        problem = SignInProblem(title, str(error), tone="warn")
+        return _share_page(request, account, problem=problem)
     except syncstore.SyncRefused as error:
-        return _share_page(
-            request, account, trouble=Trouble("Sync is not on", str(error))
-        )
+        problem = SignInProblem(gettext("Sync is not on"), str(error))
+        return _share_page(request, account, problem=problem)
     except (MalformedSignature, RemoteProtocolError) as error:
-        return _share_page(request, account, trouble=_unfit(request, account, error))
+        return _share_page(request, account, problem=_mismatch(request, account, error))
     entry = request.session.pop(SESSION_ENTRY, {})
-    messages.success(request, f"Sync is on for {account.short}.")
+    messages.success(
+        request, gettext("Sync is on for %(account)s.") % {"account": account.short}
+    )
     return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
 
 
-def _unfit(request: MemberRequest, account: Account, error: Exception) -> Trouble:
-    """Why the second signature does not fit: often only white space was added."""
+def _mismatch(
+    request: MemberRequest, account: Account, error: Exception
+) -> SignInProblem:
+    """Why the second signature does not match. Often only white space was added."""
     if not isinstance(error, MalformedSignature):
         signature = identity.canonical_signature(request.POST.get("signature", ""))
         text = syncstore.message_to_sign(account)
         added = identity.added_white_space(text, account.chain_address, signature)
         if added:
             address = account.chain_address
-            return _trouble(TextDiffers(added, signed_by=address, expected=address))
-    words = "It must be the signature of exactly the text below, by this account."
-    return Trouble("This signature does not fit", f"{words} ({error})")
+            return _problem_of(TextDiffers(added, signed_by=address, expected=address))
+    text = gettext(
+        "It must be the signature of exactly the text below, by this account."
+    )
+    return SignInProblem(gettext("This signature does not fit"), f"{text} ({error})")
 
 
 def _own_account(request: MemberRequest) -> Account:
-    wanted = key_of(request.GET.get("account", ""))
+    wanted = parse_pk(request.GET.get("account", ""))
     owned = Account.objects.of_user(request.user.pk)
     found = owned.filter(pk=wanted).first() if wanted is not None else None
     if found is None:
@@ -321,31 +346,31 @@ def _own_account(request: MemberRequest) -> Account:
 
 
 def _share_page(
-    request: MemberRequest, account: Account, *, trouble: Trouble | None = None
+    request: MemberRequest, account: Account, *, problem: SignInProblem | None = None
 ) -> HttpResponse:
     return _sign_page(
         request,
         JOIN if syncstore.is_enabled(account) else SHARE,
         account=account.chain_address,
         message=syncstore.message_to_sign(account),
-        trouble=trouble,
+        problem=problem,
         account_pk=account.pk,
     )
 
 
-# --- the texts as files ---------------------------------------------------------------
+# --- texts as files -------------------------------------------------------------------
 
 
 @public
 @require_safe
 def text_file(request: HttpRequest, number: int) -> HttpResponse:
-    """The text to sign, byte for byte, for signers that read a file."""
+    """The text to sign as a file, byte for byte, for command-line signers."""
     if number == PROVE.number:
         wanted = _wanted(request)
         text = wanted.message if wanted else ""
     else:
         device = device_of(request)
-        wanted_pk = key_of(request.GET.get("account", ""))
+        wanted_pk = parse_pk(request.GET.get("account", ""))
         owned = Account.objects.filter(user=device.user) if device else None
         account = (
             owned.filter(pk=wanted_pk).first()

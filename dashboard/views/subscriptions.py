@@ -1,4 +1,4 @@
-"""``/subscriptions``: the list, one of them, and the live view of an attempt."""
+"""``/subscriptions``: the list, one subscription, and the live page of an attempt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.access import member
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from dashboard.access import MemberRequest
 
 SECTION = "subscription-list"
-KEY_ON_ITS_WAY = (
+KEY_NOT_REGISTERED = _(
     "This browser's identity key is not registered yet. Try again in a moment."
 )
 
@@ -52,8 +54,8 @@ def subscription_list(request: MemberRequest) -> HttpResponse:
 @member
 @require_safe
 def subscription(request: MemberRequest, topic: str) -> HttpResponse:
-    pressed = pages.Pressed.of(request.GET)
-    found = pages.subscription_page(request.user.pk, topic, pressed)
+    unsaved = pages.UnsavedTypes.of(request.GET)
+    found = pages.subscription_page(request.user.pk, topic, unsaved)
     if found is None:
         raise Http404
     return page(request, "subscription", section=SECTION, shown=found)
@@ -62,11 +64,11 @@ def subscription(request: MemberRequest, topic: str) -> HttpResponse:
 @member
 @require_POST
 def update(request: MemberRequest, topic: str) -> HttpResponse:
-    """Ask the dapp for another scope (wc_notifyUpdate).
+    """Request another scope from the dapp (wc_notifyUpdate).
 
-    The form names the types that were on when it was shown (``seen``, where it has the
-    field ``from``). If another device changed them since, nothing is sent: the page shows
-    both states, with the switches as they were pressed, and the person decides.
+    The form contains the types that were on when it was rendered (``seen``, if it has the
+    field ``from``). If another device has changed them since, nothing is sent: the page
+    shows both states and keeps the user's choices.
     """
     found = _owned(request, topic)
     wanted = request.POST.getlist("type")
@@ -76,12 +78,12 @@ def update(request: MemberRequest, topic: str) -> HttpResponse:
         services.update(found, set(wanted), request.device, seen=seen)
     except TypesChanged:
         if set(wanted) == found.effective_types:
-            # Both devices wish the same.
+            # Both devices chose the same types.
             return HttpResponseRedirect(there)
     except SubscriptionRefused as error:
         messages.error(request, str(error))
     except NoIdentityKey:
-        messages.error(request, KEY_ON_ITS_WAY)
+        messages.error(request, KEY_NOT_REGISTERED)
     else:
         return HttpResponseRedirect(there)
     query = [("pressed", "yes"), *(("type", name) for name in wanted)]
@@ -101,20 +103,21 @@ def delete(request: MemberRequest, topic: str) -> HttpResponse:
     try:
         services.delete_subscription(found, request.device)
     except NoIdentityKey:
-        messages.error(request, KEY_ON_ITS_WAY)
+        messages.error(request, KEY_NOT_REGISTERED)
         return HttpResponseRedirect(reverse("dashboard:subscription", args=[topic]))
-    words = format_html(
-        'You are no longer subscribed to {}. <a href="{}">Subscribe again</a>',
-        name,
+    text = format_html(
+        '{} <a href="{}">{}</a>',
+        gettext("You are no longer subscribed to %(dapp)s.") % {"dapp": name},
         again,
+        gettext("Subscribe again"),
     )
-    return done(request, words, otherwise=reverse("dashboard:subscription-list"))
+    return done(request, text, default=reverse("dashboard:subscription-list"))
 
 
 @member
 @require_POST
 def accept_keys(request: MemberRequest, topic: str) -> HttpResponse:
-    """The person has seen that the dapp has other keys now, and believes them."""
+    """Trust the dapp's new keys; they are never accepted without the user."""
     found = _owned(request, topic)
     document = DappDocument.objects.filter(url=found.dapp_url).first()
     if document is None or document.changed_keys is None:
@@ -122,8 +125,9 @@ def accept_keys(request: MemberRequest, topic: str) -> HttpResponse:
     services.accept_changed_keys(document, request.device)
     return done(
         request,
-        f"The new keys of {found} are trusted from now on.",
-        otherwise=reverse("dashboard:subscription", args=[topic]),
+        gettext("The new keys of %(dapp)s are trusted from now on.")
+        % {"dapp": str(found)},
+        default=reverse("dashboard:subscription", args=[topic]),
     )
 
 

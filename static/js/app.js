@@ -1,5 +1,5 @@
-// What every page loads. Pages work without it; it adds live updates and comfort.
-import { tellZone, writeElapsed, writeTimes } from "./times.js";
+// Entry point of every page. Pages work without JavaScript; it adds live updates and shortcuts.
+import { storeZone, writeElapsed, writeTimes } from "./times.js";
 import { listenForCopies } from "./copy.js";
 import { listenForForms } from "./forms.js";
 import { listenForInbox } from "./inbox.js";
@@ -8,7 +8,7 @@ import { startLive } from "./live.js";
 import { listenForOffline } from "./offline.js";
 import { listenForRows } from "./rows.js";
 
-tellZone();
+storeZone();
 writeTimes(document);
 setInterval(() => writeTimes(document), 30_000);
 setInterval(writeElapsed, 1_000);

@@ -1,4 +1,4 @@
-// The preview beside the form, as people will see it, and the fields that the audience needs.
+// Live preview of the notification, and the fields that the chosen audience needs.
 const form = document.getElementById("compose");
 
 function show() {

@@ -1,5 +1,5 @@
-// Buttons that copy the text of the element they name.
-import { say } from "./status.js";
+// Copy buttons: data-copy names the element whose text is copied.
+import { showStatus } from "./status.js";
 
 export function listenForCopies() {
   document.addEventListener("click", async (event) => {
@@ -9,10 +9,10 @@ export function listenForCopies() {
     const text = source ? (source.value ?? source.textContent).trim() : button.dataset.copyText;
     try {
       await navigator.clipboard.writeText(text);
-      say("Copied.");
+      showStatus(gettext("Copied."));
     } catch {
       if (source) getSelection().selectAllChildren(source);
-      say("Copying is not allowed here; the text is selected.");
+      showStatus(gettext("Copying is not allowed here; the text is selected."));
     }
   });
 }

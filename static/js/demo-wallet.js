@@ -1,6 +1,5 @@
-// The demo wallet: a key made in this browser and kept in IndexedDB. It signs like any wallet
-// (EIP-191, deterministic), so that everything behind it is the real protocol. Loaded only where
-// demo mode is on; the server refuses it elsewhere.
+// The demo wallet: a key generated in this browser and stored in IndexedDB. It signs like any
+// wallet (EIP-191, deterministic). Loaded in demo mode only; otherwise the server rejects it.
 import { keccak_256, secp256k1 } from "../vendor/noble.min.js";
 
 const DATABASE = "notifyweb-demo";

@@ -1,13 +1,13 @@
-// Forms: say when a change waits, keep half-made choices when the page around them changes,
-// count characters, undo, and submit a filter as soon as it is chosen.
+// Forms: report errors, keep unsaved input when live updates change the page, count characters,
+// offer undo, and submit filters when they change.
 import { place } from "./place.js";
-import { say } from "./status.js";
+import { showStatus } from "./status.js";
 
 export function listenForForms() {
   document.addEventListener("input", (event) => {
     countCharacters(event.target);
     const form = event.target.closest("form[data-keep]");
-    // The morph leaves what a person is changing alone.
+    // Exclude unsaved input from morphing by live updates.
     form?.setAttribute("hx-morph-skip", "");
     form?.setAttribute("data-dirty", "");
     limitChosen(event.target.closest("[data-max-chosen]"));
@@ -29,23 +29,23 @@ export function listenForForms() {
     for (const group of document.querySelectorAll("[data-max-chosen]")) limitChosen(group);
   });
   document.addEventListener("htmx:error", () =>
-    say("That did not work: the server did not answer. Nothing was changed."),
+    showStatus(gettext("That did not work: the server did not respond. Nothing was changed.")),
   );
   document.addEventListener("htmx:response:error", () =>
-    say("That did not work. Nothing was changed; reload the page to see why."),
+    showStatus(gettext("That did not work. Nothing was changed; reload the page to see why.")),
   );
-  // The answer to a form is rows, placed like live ones.
+  // The response to a form contains rows, inserted like those of live updates.
   document.addEventListener("htmx:after:request", ({ detail: { ctx } }) => {
     if (ctx.response.status < 400 && ctx.text) place(ctx.text);
   });
-  // The server says what it did, and what undoes it.
-  document.body.addEventListener("done", ({ detail: { words, undo } }) => {
+  // Confirmation from the HX-Trigger header, with the action that undoes it.
+  document.body.addEventListener("done", ({ detail: { text, undo } }) => {
     const form = document.getElementById("undo");
     const run = () => {
       form.elements.act.value = undo;
       form.requestSubmit();
     };
-    if (words) say(words, undo && form ? { label: "Undo", run } : null);
+    if (text) showStatus(text, undo && form ? { label: gettext("Undo"), run } : null);
     for (const box of document.querySelectorAll("[name=chosen]:checked")) box.checked = false;
     countChosen();
   });
@@ -72,19 +72,19 @@ function countChosen() {
   const number = boxes().filter((box) => box.checked).length;
   const list = document.getElementById("messages");
   list?.classList.toggle("choosing", number > 0);
-  const words = document.querySelector("[data-chosen-number]");
-  if (words) words.textContent = String(number);
+  const counter = document.querySelector("[data-chosen-number]");
+  if (counter) counter.textContent = String(number);
 }
 
 function countCharacters(field) {
   const counter = field.id && document.querySelector(`[data-counts="${CSS.escape(field.id)}"]`);
   if (!counter) return;
-  const most = Number(counter.dataset.most);
-  counter.textContent = `${field.value.length}/${most}`;
-  counter.toggleAttribute("data-over", field.value.length > most);
+  const max = Number(counter.dataset.max);
+  counter.textContent = `${field.value.length}/${max}`;
+  counter.toggleAttribute("data-over", field.value.length > max);
 }
 
-/** No more boxes of a group than data-max-chosen says; the server holds the same limit. */
+/** Limit the checked boxes of a group to data-max-chosen, as the server does. */
 function limitChosen(group) {
   if (!group) return;
   const max = Number(group.dataset.maxChosen);
@@ -92,5 +92,9 @@ function limitChosen(group) {
   for (const box of group.querySelectorAll("input[type=checkbox]:not(:checked)"))
     box.disabled = chosen >= max;
   const count = group.querySelector("[data-chosen-count]");
-  if (count) count.textContent = chosen >= max ? `All ${max} are chosen: switch one off to choose another.` : `${chosen} chosen.`;
+  if (count) 
+    count.textContent =
+      chosen >= max
+        ? interpolate(gettext("All %s are chosen: switch one off to choose another."), [max])
+        : interpolate(gettext("%s chosen."), [chosen]);
 }

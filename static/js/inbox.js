@@ -1,13 +1,13 @@
-// The inbox without losing one's place: a message opens beside (or, below 1280 px, over) the list,
-// the list stays as it is with its tab, filters, loaded pages and scroll position, and older
-// notifications are appended. Without this script the same links load pages.
+// Opens messages beside the list (below 1280 px over it) and appends older ones, keeping the
+// list's tab, filters, loaded rows and scroll position. Without JavaScript the same links load
+// pages.
 import { anchor, insertRows, place } from "./place.js";
 import { focusRow, keepOpened } from "./rows.js";
-import { say } from "./status.js";
+import { showStatus } from "./status.js";
 
 const MAX_ROWS = 600;
 const beside = matchMedia("(min-width: 80rem)");
-// Where the list was before a message covered it.
+// Scroll position of the list before a message covered it.
 let leftAt = 0;
 let leftRows = null;
 
@@ -21,9 +21,9 @@ export function listenForInbox() {
   document.addEventListener("click", (event) => {
     if (event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     const link = event.target.closest("a");
-    if (link?.matches("[data-path] .row__link")) take(event, () => open(hrefOf(link)));
-    else if (link?.matches("[data-close]")) take(event, closeDetail);
-    else if (link?.matches("[data-older]") && shown() < MAX_ROWS) take(event, () => loadOlder(link));
+    if (link?.matches("[data-path] .row__link")) handle(event, () => open(hrefOf(link)));
+    else if (link?.matches("[data-close]")) handle(event, closeDetail);
+    else if (link?.matches("[data-older]") && shown() < MAX_ROWS) handle(event, () => loadOlder(link));
     else if (event.target.closest("[data-arrivals]")) showArrivals();
   });
   addEventListener("popstate", () => {
@@ -39,21 +39,21 @@ export function listenForInbox() {
     const [act, number] = (submitter?.value ?? "").split(":");
     archived = ["archive", "unarchive"].includes(act) && openId() === `message-${number}`;
   });
-  // What was put away is no longer in this list: back to it.
+  // An archived message is no longer in this list, so close it.
   document.body.addEventListener("done", () => {
     if (archived) closeDetail();
     archived = false;
   });
 }
 
-function take(event, action) {
+function handle(event, action) {
   event.preventDefault();
   action();
 }
 
 const shown = () => list().querySelectorAll(":scope > [data-row]").length;
 
-/** What the list shows, as parameters: tab, filters and how much is loaded. */
+/** Query parameters of the list: tab, filters and number of loaded rows. */
 function listState() {
   const state = new URLSearchParams(location.search);
   if (!state.has("tab")) state.set("tab", list().dataset.tab);
@@ -70,10 +70,10 @@ async function open(href) {
   const wasOpen = Boolean(openDetail());
   if (!wasOpen) [leftAt, leftRows] = [scrollY, anchor()];
   if (!(await show(href))) return location.assign(href);
-  // One step of history, however many messages are looked at: Back is the list.
+  // One history entry for any number of opened messages: Back returns to the list.
   if (wasOpen) history.replaceState(history.state, "", href);
   else {
-    // The list was only hidden or narrowed: it is put back where it was, by close().
+    // close() restores the scroll position itself.
     history.scrollRestoration = "manual";
     history.pushState({ opened: true }, "", href);
   }
@@ -112,7 +112,7 @@ async function fetchDetail(href, headers = {}) {
   }
 }
 
-/** Render the open message again because it changed; false when it cannot be. */
+/** Reload the open message after it changed; false if that failed. */
 export async function refreshDetail() {
   const present = openDetail();
   if (!present) return true;
@@ -131,7 +131,7 @@ function select(id) {
   document.getElementById(id)?.classList.add("is-selected");
 }
 
-/** Back to the list, at the place where it was left. */
+/** Back to the list, at its previous scroll position. */
 export function closeDetail() {
   if (history.state?.opened) return history.back();
   history.pushState({}, "", `${list().dataset.path}?${listState()}`);
@@ -166,11 +166,11 @@ async function loadOlder(link) {
     const response = await fetch(link.href, { headers: { "X-Refetch": "1" }, redirect: "manual" });
     if (response.ok) fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   } catch {
-    // Said below, like every other failure.
+    // Reported below, like an error status.
   }
   link.removeAttribute("aria-busy");
   const rows = fresh?.querySelectorAll("[data-path] > [data-row]");
-  if (!rows) return say("Older notifications could not be loaded. Try again.");
+  if (!rows) return showStatus(gettext("Older notifications could not be loaded. Try again."));
   const hadFocus = document.activeElement === link;
   const added = insertRows(list(), [...rows]);
   const next = fresh.querySelector("[data-older]");
@@ -180,21 +180,21 @@ async function loadOlder(link) {
   const state = listState();
   state.set("rows", String(Math.min(MAX_ROWS, Math.ceil(shown() / 60) * 60)));
   history.replaceState(history.state, "", `${location.pathname}?${state}`);
-  say(`${added.length} older loaded.`);
+  showStatus(interpolate(gettext("%s older loaded."), [added.length]));
 }
 
-// What came while the person was away -------------------------------------------------------
+// Arrivals while the connection was lost ----------------------------------------------------
 
 let waiting = 0;
 
-/** Say how many are new; they are above what is being read, which does not move. */
+/** Show how many rows are new; they are above the reading position, which does not move. */
 export function addArrivals(number) {
   const bar = document.getElementById("arrivals");
   if (!bar || number <= 0) return;
   const held = anchor();
   waiting += number;
-  const words = waiting > 999 ? "999+" : String(waiting);
-  bar.querySelector("[data-arrivals-words]").textContent = `${words} new while you were away`;
+  const count = waiting > 999 ? "999+" : String(waiting);
+  bar.querySelector("[data-arrivals-text]").textContent = interpolate(gettext("%s new while you were away"), [count]);
   bar.hidden = false;
   held.restore();
 }

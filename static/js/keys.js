@@ -1,6 +1,5 @@
-// Single-key shortcuts. Inactive while typing, off when the person switched them off
-// (WCAG 2.1.4); each has a visible control. They act on the focused or the open message and
-// on nothing else. Escape and the arrow keys always work.
+// Single-key shortcuts, which users can turn off (WCAG 2.1.4). They are inactive while typing
+// and act on the focused or the open message. Escape and the arrow keys always work.
 import { closeDetail, openDetail } from "./inbox.js";
 import { focusedRow, moveFocus } from "./rows.js";
 
@@ -19,7 +18,7 @@ function press(name) {
 }
 
 function goTo(section) {
-  // The link of the rail, since it keeps the chosen account.
+  // Click the navigation link, because it keeps the chosen account.
   const path = SECTIONS[section];
   if (path) (document.querySelector(`.rail nav a[href^="${path}"]`) ?? { click: () => location.assign(path) }).click();
 }
@@ -35,8 +34,8 @@ const ACTIONS = {
   "?": () => dialog()?.showModal(),
 };
 
-/** Leave what is in front: the field, the open message, the choice of rows. */
-function leave(event) {
+/** Escape: blur the field, close the open message, or clear the chosen rows. */
+function escape(event) {
   if (document.querySelector("dialog[open], :popover-open")) return;
   if (isTyping(event.target)) return event.target.blur();
   if (openDetail()) return closeDetail();
@@ -48,7 +47,7 @@ function leave(event) {
 
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (event.key === "Escape") return leave(event);
+  if (event.key === "Escape") return escape(event);
   if (isOff() || isTyping(event.target) || document.querySelector("dialog[open]")) return;
   if (Date.now() - firstKeyAt < SECOND_KEY_MS) {
     firstKeyAt = 0;

@@ -1,21 +1,21 @@
-// Live updates over /ws/device/. The browser keeps a cursor (the number of the last change that
-// it shows); on connect it names the cursor and the server sends what it missed. Heartbeats
-// carry the newest number, so a lost frame is noticed; an answer of "refetch" loads the page's
-// content anew. When the socket cannot be had, the same frames are fetched by polling. "Live" is
-// shown only while the cursor is at the newest number that the server named.
+// Live updates over /ws/device/. The browser keeps a cursor: the number of the last event it
+// shows. On connect it sends the cursor, and the server sends the events after it. Heartbeats
+// contain the newest number, which reveals a lost frame; "refetch" reloads the page's content.
+// If WebSockets are blocked, the same frames are polled over HTTP. "Live" is shown only while
+// the cursor equals the newest number received from the server.
 import { addArrivals, refreshDetail } from "./inbox.js";
 import { place, refetch } from "./place.js";
-import { announce, say } from "./status.js";
+import { announce, showStatus } from "./status.js";
 
 const SIGNED_OUT = 4401;
 const SILENCE_MS = 40_000;
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 30_000;
+const MAX_WAIT_MS = 30_000;
 const FAILURES_BEFORE_POLLING = 3;
 const POLL_MS = 5_000;
-// A page that has just opened says nothing about its connection for so long.
+// Do not show "Connecting…" before this: most connections are ready by then.
 const QUIET_START_MS = 1_000;
-// Behind for so long without a step forward: ask again, then connect again, then load the page.
+// Without progress for this long: resume, then reconnect, then reload the content (escalate()).
 const BEHIND_MS = 10_000;
 const RETRY_LOAD_MS = 2_000;
 
@@ -23,21 +23,21 @@ const live = {
   path: "",
   generation: "",
   sequence: 0,
-  // The newest number that the server named.
+  // The newest number received from the server.
   head: 0,
-  // The server has answered to our cursor on this connection.
+  // The server has confirmed the cursor on this connection.
   isConfirmed: false,
-  // The content has to be loaded anew before it is the truth again.
+  // The content has to be reloaded because an update could not be applied.
   isStale: false,
   behindSince: 0,
-  strikes: 0,
-  // Since the connection was lost: what arrives until it is caught up is counted.
+  failedAttempts: 0,
+  // Set from a lost connection until it has caught up; arrivals are counted meanwhile.
   isAway: false,
   arrivals: 0,
   startedAt: Date.now(),
   socket: null,
   failures: 0,
-  heardAt: Date.now(),
+  lastFrameAt: Date.now(),
   retry: 0,
   poll: 0,
   over: false,
@@ -61,16 +61,16 @@ export function startLive(body) {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && !isOpen()) reconnectIn(0);
   });
-  // A page that comes back from the browser's cache shows an old cursor's content.
+  // A page restored from the back/forward cache shows outdated content.
   addEventListener("pageshow", (event) => {
     if (!event.persisted) return;
-    lose();
+    markUnconfirmed();
     reconnectIn(0);
   });
   document.addEventListener("click", (event) => {
-    if (event.target.closest("[data-refetch]")) queue(() => loadAgain());
+    if (event.target.closest("[data-refetch]")) queue(() => reloadContent());
   });
-  document.addEventListener("list:reload", () => queue(() => loadAgain({ toTop: true })));
+  document.addEventListener("list:reload", () => queue(() => reloadContent({ toTop: true })));
 }
 
 const isOpen = () => live.socket?.readyState === WebSocket.OPEN;
@@ -84,17 +84,17 @@ function connect() {
   if (!navigator.onLine) return show("offline");
   const socket = new WebSocket(location.origin.replace(/^http/, "ws") + live.path);
   live.socket = socket;
-  live.heardAt = Date.now();
+  live.lastFrameAt = Date.now();
   socket.addEventListener("open", () => {
     live.isConfirmed = false;
     resume();
   });
   socket.addEventListener("message", (event) => {
-    live.heardAt = Date.now();
+    live.lastFrameAt = Date.now();
     live.failures = 0;
     stopPolling();
     const frame = JSON.parse(event.data);
-    queue(() => take(frame));
+    queue(() => handleFrame(frame));
   });
   socket.addEventListener("close", (event) => lostSocket(socket, event.code));
 }
@@ -102,24 +102,24 @@ function connect() {
 function lostSocket(socket, code) {
   if (!socket || live.socket !== socket) return;
   live.socket = null;
-  // Polling goes on without it.
-  if (!live.poll) lose();
+  // Polling confirms the cursor without a socket.
+  if (!live.poll) markUnconfirmed();
   if (code === SIGNED_OUT || live.over) return;
   live.failures += 1;
   if (live.failures >= FAILURES_BEFORE_POLLING) startPolling();
-  const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (live.failures - 1));
+  const wait = Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 2 ** (live.failures - 1));
   reconnectIn(wait * (0.7 + 0.6 * Math.random()));
 }
 
-/** Give the socket up now: without a network its own close event may take minutes. */
+/** Drop the socket now: without a network its close event may take minutes. */
 function disconnect() {
   const socket = live.socket;
   socket?.close();
   lostSocket(socket);
 }
 
-/** From here on the content may be old, until the server confirms the cursor again. */
-function lose() {
+/** The content may be outdated until the server confirms the cursor again. */
+function markUnconfirmed() {
   if (live.isConfirmed) live.isAway = true;
   live.isConfirmed = false;
 }
@@ -137,8 +137,8 @@ function reconnectIn(wait) {
   describe();
 }
 
-// One thing at a time: frames are shown in the order in which they came. What could not be shown
-// must not be skipped: the page is loaded anew.
+// Frames are processed one at a time, in order of arrival. A frame that fails must not be
+// skipped, so the content is reloaded.
 function queue(task) {
   work = work.then(task).catch((error) => {
     console.error("live update failed", error);
@@ -148,16 +148,16 @@ function queue(task) {
   });
 }
 
-async function take(frame) {
-  if (frame.type === "events") await takeEvents(frame);
-  else if (frame.type === "heartbeat") takeHeartbeat(frame);
-  else if (frame.type === "refetch") await loadAgain();
-  else if (frame.type === "revoked") signedOut(frame.html);
-  if (isCurrent()) comeBack();
+async function handleFrame(frame) {
+  if (frame.type === "events") await handleEvents(frame);
+  else if (frame.type === "heartbeat") handleHeartbeat(frame);
+  else if (frame.type === "refetch") await reloadContent();
+  else if (frame.type === "revoked") showSignedOut(frame.html);
+  if (isCurrent()) reportArrivals();
   describe();
 }
 
-async function takeEvents({ after, head, newest, frames, generation }) {
+async function handleEvents({ after, head, newest, frames, generation }) {
   if (generation !== live.generation) return;
   live.head = Math.max(live.head, newest ?? head);
   if (head < live.sequence || after > live.sequence) return after > live.sequence && resume();
@@ -167,7 +167,7 @@ async function takeEvents({ after, head, newest, frames, generation }) {
   for (const frame of frames) {
     const arrived = await place(frame.html);
     for (const subject of frame.subjects ?? []) subjects.add(subject);
-    for (const row of arrived) tell(row);
+    for (const row of arrived) announceRow(row);
   }
   moveTo(head);
   send({ type: "ack", sequence: head });
@@ -175,18 +175,19 @@ async function takeEvents({ after, head, newest, frames, generation }) {
   const watchers = watchersOf(subjects);
   if (watchers.length === 0) return;
   clearTimeout(watching);
-  const reload = watchers.every((element) => "part" in element.dataset) ? refreshPart : () => loadAgain();
-  watching = setTimeout(() => queue(reload), 60);
+  const update = watchers.every((element) => "part" in element.dataset) ? refreshPart : () => reloadContent();
+  // Events of one action arrive in several frames; reload once for all of them.
+  watching = setTimeout(() => queue(update), 60);
 }
 
 function moveTo(sequence) {
   live.sequence = sequence;
   live.head = Math.max(live.head, sequence);
   live.behindSince = Date.now();
-  live.strikes = 0;
+  live.failedAttempts = 0;
 }
 
-function comeBack() {
+function reportArrivals() {
   if (!live.isAway) return;
   live.isAway = false;
   addArrivals(live.arrivals);
@@ -194,24 +195,24 @@ function comeBack() {
 }
 
 async function refreshPart() {
-  if (!(await refreshDetail())) await loadAgain();
+  if (!(await refreshDetail())) await reloadContent();
 }
 
-/** Pages that show one thing in depth name it in data-watch and are loaded anew. */
+/** Elements whose data-watch names one of the changed subjects; their page is reloaded. */
 function watchersOf(subjects) {
   return [...document.querySelectorAll("[data-watch]")].filter((element) =>
     element.dataset.watch.split(" ").some((name) => subjects.has(name)),
   );
 }
 
-function takeHeartbeat({ head, generation }) {
-  if (generation !== live.generation || head < live.sequence) return queue(() => loadAgain());
+function handleHeartbeat({ head, generation }) {
+  if (generation !== live.generation || head < live.sequence) return queue(() => reloadContent());
   live.isConfirmed = true;
   if (head > live.head || live.sequence === head) live.behindSince = Date.now();
   live.head = head;
 }
 
-async function loadAgain({ toTop = false } = {}) {
+async function reloadContent({ toTop = false } = {}) {
   live.isStale = true;
   live.behindSince = Date.now() - BEHIND_MS + RETRY_LOAD_MS;
   describe();
@@ -227,21 +228,19 @@ async function loadAgain({ toTop = false } = {}) {
   describe();
 }
 
-function tell(row) {
-  const { list, announceOne, announceMany } = row.dataset;
+function announceRow(row) {
+  const { list, announceOne } = row.dataset;
   if (list === "messages" && live.isAway) live.arrivals += 1;
-  else if (announceOne) announceRow(list, announceOne, announceMany);
+  else if (announceOne) {
+    const run = () => scrollTo({ top: 0, behavior: "smooth" });
+    announce(list, announceOne, scrollY > 240 ? { label: gettext("Show"), run } : null);
+  }
 }
 
-function announceRow(list, announceOne, announceMany) {
-  const top = scrollY > 240 && { label: "Show", run: () => scrollTo({ top: 0, behavior: "smooth" }) };
-  announce(list, announceOne, announceMany, top || null);
-}
-
-function signedOut(html) {
+function showSignedOut(html) {
   live.over = true;
   document.body.removeAttribute("data-live");
-  document.title = "Signed out";
+  document.title = gettext("Signed out");
   document.body.innerHTML = html;
   document.querySelector("h1")?.focus();
 }
@@ -258,10 +257,10 @@ function startPolling() {
       const response = await fetch(`/live/events?${query}`, { redirect: "manual" });
       if (response.type === "opaqueredirect") return location.reload();
       if (!response.ok) return;
-      live.heardAt = Date.now();
+      live.lastFrameAt = Date.now();
       const frame = await response.json();
-      queue(() => take(frame));
-      // More is due than one answer holds.
+      queue(() => handleFrame(frame));
+      // One response holds one batch only: fetch the next at once.
       if (live.poll && frame.newest > frame.head) {
         clearTimeout(live.poll);
         queue(() => live.poll && ask());
@@ -278,26 +277,26 @@ function stopPolling() {
   live.poll = 0;
 }
 
-// The chip ------------------------------------------------------------------------------
+// The connection status ---------------------------------------------------------------------------
 
 function tick() {
-  if (isOpen() && Date.now() - live.heardAt > SILENCE_MS) disconnect();
+  if (isOpen() && Date.now() - live.lastFrameAt > SILENCE_MS) disconnect();
   const isAsking = isOpen() || live.poll;
-  if (isAsking && !isCurrent() && Date.now() - live.behindSince > BEHIND_MS) goOn();
+  if (isAsking && !isCurrent() && Date.now() - live.behindSince > BEHIND_MS) escalate();
   describe();
 }
 
-/** Behind and nothing comes: whatever the reason, the next step is a stronger one. */
-function goOn() {
-  live.strikes += 1;
+/** No progress: take the next stronger measure, whatever the reason is. */
+function escalate() {
+  live.failedAttempts += 1;
   live.behindSince = Date.now();
-  if (live.isStale || live.strikes > 2) queue(() => loadAgain());
-  else if (live.strikes === 1) resume();
+  if (live.isStale || live.failedAttempts > 2) queue(() => reloadContent());
+  else if (live.failedAttempts === 1) resume();
   else disconnect();
 }
 
 function describe() {
-  const silent = Date.now() - live.heardAt;
+  const silent = Date.now() - live.lastFrameAt;
   if (live.over) return show("signed-out");
   if (!navigator.onLine) return show("offline");
   if (isOpen() && isCurrent()) return show("live");
@@ -307,32 +306,42 @@ function describe() {
 }
 
 const clock = (at) => new Date(at).toTimeString().slice(0, 5);
-const WORDS = {
-  live: () => ["Live", "Changes on other devices appear here as they happen."],
-  behind: () => ["Catching up…", `Number ${live.sequence} of ${live.head} is shown; the rest is being fetched.`],
-  polling: () => ["Updates by polling", "The live connection is refused; changes are fetched every five seconds."],
-  offline: () => [`Offline: showing ${clock(live.heardAt)}`, "You are offline. Reading works; changes are off."],
-  "signed-out": () => ["Signed out", "This device was signed out."],
+const STATES = {
+  live: () => [gettext("Live"), gettext("Changes on other devices appear here as they happen.")],
+  behind: () => [
+    gettext("Catching up…"),
+    interpolate(gettext("Change %s of %s is shown; the rest is being fetched."), [live.sequence, live.head]),
+  ],
+  polling: () => [
+    gettext("Updates by polling"),
+    gettext("The live connection is blocked; changes are fetched every five seconds."),
+  ],
+  offline: () => [
+    interpolate(gettext("Offline: showing %s"), [clock(live.lastFrameAt)]),
+    gettext("You are offline. Reading works; changes are off."),
+  ],
+  "signed-out": () => [gettext("Signed out"), gettext("This device was signed out.")],
   reconnecting: () => {
     const wait = Math.max(0, Math.ceil(((live.retryAt ?? 0) - Date.now()) / 1000));
-    return [wait ? `Reconnecting… ${wait} s` : "Connecting…", "Nothing is lost: what was missed comes with the connection."];
+    const text = wait ? interpolate(gettext("Reconnecting… %s s"), [wait]) : gettext("Connecting…");
+    return [text, gettext("Nothing is lost: missed changes are sent once the connection is back.")];
   },
 };
 
 function show(state) {
   const chip = document.getElementById("connection");
   if (!chip) return;
-  const [short, long] = WORDS[state]();
+  const [short, long] = STATES[state]();
   if (chip.dataset.state !== state) {
-    if (state === "live" && chip.dataset.state === "offline") say("You are back online.");
+    if (state === "live" && chip.dataset.state === "offline") showStatus(gettext("You are back online."));
     chip.dataset.state = state;
     document.body.toggleAttribute("data-offline", state === "offline");
   }
-  write("[data-connection-words]", short);
+  write("[data-connection-text]", short);
   write("[data-connection-long]", long);
   write("[data-connection-sequence]", String(live.sequence));
-  const age = Math.round((Date.now() - live.heardAt) / 1000);
-  write("[data-connection-age]", age < 2 ? "just now" : `${age} s ago`);
+  const age = Math.round((Date.now() - live.lastFrameAt) / 1000);
+  write("[data-connection-age]", age < 2 ? gettext("just now") : interpolate(gettext("%s s ago"), [age]));
 }
 
 function write(selector, text) {

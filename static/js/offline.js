@@ -1,10 +1,9 @@
-// Without a network reading works and changes are off: a line says so, and every button that
-// would send something carries the reason.
+// Offline, pages can be read but not changed: a banner explains it, and buttons that would send
+// something are disabled with a reference to the banner.
 import { anchor } from "./place.js";
-import { say } from "./status.js";
+import { showStatus } from "./status.js";
 
-const REASON = "You are offline. Reading works; changes are off.";
-// What closes a dialog sends nothing.
+// Buttons that close a dialog send nothing.
 const SUBMITS = "form:not([method=dialog]) :is(button:not([type=button]), input[type=submit])";
 
 export const isOffline = () => !navigator.onLine;
@@ -13,14 +12,14 @@ export function listenForOffline() {
   addEventListener("online", apply);
   addEventListener("offline", apply);
   document.addEventListener("htmx:after:swap", () => isOffline() && apply());
-  // Before htmx and before the browser: Enter in a field submits without any button.
+  // In the capture phase, before htmx: Enter in a field submits without a button.
   document.addEventListener(
     "submit",
     (event) => {
       if (!isOffline() || event.target.method === "dialog") return;
       event.preventDefault();
       event.stopImmediatePropagation();
-      say(REASON);
+      showStatus(gettext("You are offline. Reading works; changes are off."));
     },
     true,
   );

@@ -1,11 +1,11 @@
-// Puts rows that the server rendered where they belong on this page. A row names itself by its
-// id, the kind of list it lives in by data-list, and what filters ask for by data-*; a list says
-// which rows it shows by data-filter-*. So one rendering serves every page and every filter.
+// Inserts rows that the server rendered. A row has an id, its kind of list in data-list, and the
+// values that filters compare in data-*; a list has its filters in data-filter-*. So the server
+// renders a row once for all pages and filters.
 import { focusRow, openedNumbers, rove, wasOpened } from "./rows.js";
-import { dayOf, dayWords, writeTimes } from "./times.js";
-import { takeUnread } from "./unread.js";
+import { dayOf, formatDay, writeTimes } from "./times.js";
+import { updateTitle } from "./unread.js";
 
-/** Place every row in `html`; returns those that are new on this page. */
+/** Insert or update every row in `html`; returns those that are new on this page. */
 export async function place(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
@@ -16,11 +16,11 @@ export async function place(html) {
   }
   rove();
   held.restore();
-  takeUnread();
+  updateTitle();
   return arrived;
 }
 
-/** Rows from another page of the list; returns those that were not here. */
+/** Insert rows from another page of the list; returns those that are new. */
 export function insertRows(list, rows) {
   const added = rows.filter((row) => !document.getElementById(row.id));
   const held = anchor();
@@ -32,9 +32,8 @@ export function insertRows(list, rows) {
 }
 
 /**
- * What is being read: the row with the keyboard's focus, otherwise the first rows in view once the
- * page was scrolled. `restore()` puts it back to where it was, whatever came above it. At the top
- * of the page new rows are what one wants to see, so nothing is held there.
+ * The reading position: the focused row, otherwise the first rows in view. `restore()` scrolls it
+ * back to where it was. At the top of the page nothing is anchored, so that new rows are visible.
  */
 export function anchor() {
   const focused = document.activeElement?.matches(":focus-visible")
@@ -58,11 +57,11 @@ export function anchor() {
   };
 }
 
-// Scrolling rounds to whole pixels; what is left over is put right the next time.
+// Scrolling rounds to whole pixels; the remainder is corrected the next time.
 let drift = { at: 0, by: 0 };
 const TOP_PX = 24;
 const BAR_PX = 56;
-// Of a very long list, so many rows above what is being read are loaded anew.
+// Rows above the reading position that are reloaded; the limit keeps long lists fast.
 const MAX_ABOVE = 200;
 
 function isInView(row) {
@@ -111,7 +110,7 @@ function takesNew(list, row) {
 function shows(list, row) {
   for (const [name, value] of Object.entries(list.dataset)) {
     if (!name.startsWith("filter") || value === "") continue;
-    // What was opened here stays until the page is left, so that the list does not move.
+    // Rows opened on this page stay, so that the list does not move.
     if (name === "filterUnread" && wasOpened(row.id)) continue;
     const field = name.slice(6, 7).toLowerCase() + name.slice(7);
     if (row.dataset[field] !== value) return false;
@@ -128,7 +127,7 @@ function insert(list, row) {
     ascending ? key(other) > key(row) : key(other) < key(row),
   );
   const before = after?.previousElementSibling;
-  // A heading of a day belongs to the row behind it.
+  // A day heading belongs to the row after it.
   list.insertBefore(row, before?.classList.contains("day") ? before : (after ?? null));
   window.htmx.process(row);
   writeTimes(row);
@@ -165,21 +164,21 @@ function writeDays(list) {
     last = day;
     const heading = document.createElement("li");
     heading.className = "day";
-    const words = document.createElement("time");
-    words.dateTime = at.toISOString();
-    words.dataset.when = "day";
-    words.textContent = dayWords(at);
+    const time = document.createElement("time");
+    time.dateTime = at.toISOString();
+    time.dataset.when = "day";
+    time.textContent = formatDay(at);
     const title = document.createElement("h2");
-    title.append(words);
+    title.append(time);
     heading.append(title);
     row.before(heading);
   }
 }
 
 /**
- * Ask for this page again and morph what changed; the answer is always the whole truth. The server
- * counts what is newer than the newest row here. If that is much and the reader is further down,
- * it renders the list from the present rows on, so that what is being read stays in it.
+ * Reload this page's content and morph the changes. The server counts the rows newer than the
+ * newest one here. If there are many and the user has scrolled down, it renders the list from the
+ * current rows on, so that the reading position stays in it.
  */
 export async function refetch({ toTop = false } = {}) {
   const list = document.querySelector("[data-path]");
@@ -206,7 +205,7 @@ export async function refetch({ toTop = false } = {}) {
   if (counter && present) await morph(present, counter);
   rove();
   held.restore();
-  takeUnread();
+  updateTitle();
   const { generation, sequence } = fresh.body.dataset;
   const newer = Math.max(0, Number(fresh.querySelector("[data-path]")?.dataset.newer ?? 0) - first);
   return generation ? { generation, sequence: Number(sequence), newer } : null;

@@ -1,5 +1,5 @@
-// Rows of lists: which one is current, and moving between them. A list is one stop of the Tab
-// key (roving tabindex): the current row's controls are reachable, arrows, j and k move on.
+// Keyboard navigation of lists. A list is one Tab stop (roving tabindex): Tab reaches the controls
+// of the current row; arrows, j and k move between rows.
 
 let currentId = "";
 const opened = new Set();
@@ -19,7 +19,7 @@ export function focusRow(row) {
   (row?.querySelector("a.row__link") ?? row?.querySelector("a, button"))?.focus();
 }
 
-/** Focus the row `by` rows further; without a focus, the one that was left or the first. */
+/** Move the focus by `by` rows; without a focused row, to the last focused or the first. */
 export function moveFocus(by) {
   const all = rows();
   const from = all.indexOf(focusedRow());
@@ -27,7 +27,7 @@ export function moveFocus(by) {
   focusRow(all.find((row) => row.id === currentId) ?? all[0]);
 }
 
-/** Make each list one Tab stop again, after rows came, went or were rendered anew. */
+/** Make each list one Tab stop again after rows were added, removed or morphed. */
 export function rove() {
   for (const list of document.querySelectorAll("[data-list-of]")) {
     const all = [...list.querySelectorAll(":scope > [data-row]")];

@@ -1,6 +1,6 @@
-// The open form of a subscription's types: when another device changes them meanwhile, say so
-// beside the form at once. The form itself is left as it is; saving it asks the server, which
-// compares what the form was made from with what holds then.
+// The form with a subscription's types: show a note when another device changes them while the
+// form is open. The input stays as it is; on saving, the server compares the state that the form
+// was rendered with to the current one.
 const note = () => document.getElementById("scope-note");
 const form = () => document.getElementById("scope");
 
@@ -10,9 +10,12 @@ const present = () => sorted(note().dataset.now.split(" ").filter(Boolean));
 
 function compare() {
   if (!note() || !form() || seen() === present()) return;
-  const words = `Changed on ${note().dataset.by} while this form was open. Saving asks you which state you want.`;
-  if (note().textContent === words) return;
-  note().textContent = words;
+  const text = interpolate(
+    gettext("Changed on %s while this form was open. Saving asks you which state you want."),
+    [note().dataset.by],
+  );
+  if (note().textContent === text) return;
+  note().textContent = text;
   note().className = "hint warn";
 }
 

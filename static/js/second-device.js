@@ -1,5 +1,5 @@
-// "Open a second device": the other loopback name of this machine has cookies of its own, so it
-// is another device. The demo key travels in the fragment, which no browser sends to a server.
+// "Open a second device": the other loopback name of this machine has separate cookies, so it is
+// another device. The demo key is in the fragment, which browsers do not send to servers.
 import { adopt, walletOf } from "./demo-wallet.js";
 
 const OTHER_NAME = { localhost: "127.0.0.1", "127.0.0.1": "localhost" };
@@ -31,6 +31,6 @@ if (join) {
     join.elements.address.value = wallet.address;
     join.requestSubmit();
   } catch {
-    note.textContent = "This link holds no demo key. Open it again from the first device.";
+    note.textContent = gettext("This link contains no demo key. Open it again from the first device.");
   }
 }

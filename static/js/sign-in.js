@@ -1,5 +1,5 @@
-// The sign-in page: which wallets are here, and handing the chosen address to the form.
-import { askAddress, watchWallets, within, wordsFor } from "./wallets.js";
+// The sign-in page: lists the wallets of this browser and submits the chosen address.
+import { askAddress, watchWallets, within, describeError } from "./wallets.js";
 
 const form = document.getElementById("choose");
 const note = document.getElementById("wallet-note");
@@ -11,7 +11,7 @@ function choose(address, signer, wallet = "") {
   form.requestSubmit();
 }
 
-function button(words, icon = null) {
+function button(label, icon = null) {
   const item = document.createElement("button");
   item.type = "button";
   item.className = "choice";
@@ -23,7 +23,7 @@ function button(words, icon = null) {
     item.append(picture);
   }
   const text = document.createElement("span");
-  text.textContent = words;
+  text.textContent = label;
   item.append(text);
   return item;
 }
@@ -44,11 +44,11 @@ watchWallets((wallets) => {
 
 async function connect(wallet, press) {
   press.setAttribute("aria-busy", "true");
-  note.textContent = `Waiting for ${wallet.name}…`;
+  note.textContent = interpolate(gettext("Waiting for %s…"), [wallet.name]);
   try {
     choose(await within(askAddress(wallet)), "wallet", wallet.rdns);
   } catch (error) {
-    note.textContent = wordsFor(error).words;
+    note.textContent = describeError(error).text;
   } finally {
     press.removeAttribute("aria-busy");
   }
@@ -62,7 +62,7 @@ if (demo) {
   demo.replaceChildren(
     ...known.map((wallet) => {
       const item = document.createElement("li");
-      const press = button(`Demo wallet ${short(addressOf(wallet.secret))}`);
+      const press = button(interpolate(gettext("Demo wallet %s"), [short(addressOf(wallet.secret))]));
       press.addEventListener("click", () => choose(wallet.address, "demo"));
       item.append(press);
       return item;
@@ -70,11 +70,11 @@ if (demo) {
   );
   const make = document.getElementById("make-demo-wallet");
   const start = async () => choose((await create()).address, "demo");
-  // The page that asks to sign again offers no new wallet: it would not be the person's.
+  // "Sign again" offers no new wallet: it would not belong to the account.
   if (make) {
     make.addEventListener("click", start);
-    make.querySelector("span").textContent = known.length ? "Make another demo wallet" : "Use a demo wallet";
+    make.querySelector("span").textContent = known.length ? gettext("Make another demo wallet") : gettext("Use a demo wallet");
   }
-  // "Start the demo" on the first page: the wallet of this browser, or a new one.
+  // "Start the demo" on the landing page: use the wallet of this browser, or create one.
   if ("start" in demo.dataset) known.length ? choose(known[0].address, "demo") : start();
 }

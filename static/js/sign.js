@@ -1,6 +1,6 @@
-// The step card: get the signature of the text on the page from the signer that was chosen,
-// put it into the form and send it. Without this script the signature is pasted.
-import { askSignature, walletNamed, within, wordsFor } from "./wallets.js";
+// Requests the signature of the text on the page from the chosen signer and submits it. Without
+// JavaScript the signature is pasted into the form.
+import { askSignature, walletNamed, within, describeError } from "./wallets.js";
 
 const form = document.querySelector("form[data-signer]");
 const text = document.getElementById("text-to-sign").textContent;
@@ -10,30 +10,30 @@ const { signer, wallet: rdns, address, auto } = form.dataset;
 
 function send(signature) {
   form.elements.signature.value = signature;
-  note.textContent = "Signed. Checking…";
+  note.textContent = gettext("Signed. Checking…");
   form.requestSubmit();
 }
 
-function tell({ tone, words }) {
-  note.textContent = words;
+function showNote({ tone, text: message }) {
+  note.textContent = message;
   note.className = tone === "danger" ? "error" : "hint";
 }
 
 async function signWithDemoWallet() {
   const { signText, walletOf } = await import("./demo-wallet.js");
   const wallet = await walletOf(address);
-  if (!wallet) return tell({ tone: "danger", words: "This browser does not hold that demo wallet." });
+  if (!wallet) return showNote({ tone: "danger", text: gettext("This browser does not have that demo wallet.") });
   send(signText(text, wallet.secret));
 }
 
 async function signWithWallet() {
   const wallet = await walletNamed(rdns);
-  if (!wallet) return tell({ tone: "danger", words: "The wallet is not in this browser any more." });
-  tell({ tone: "plain", words: `Waiting for ${wallet.name}…` });
+  if (!wallet) return showNote({ tone: "danger", text: gettext("The wallet is no longer in this browser.") });
+  showNote({ tone: "plain", text: interpolate(gettext("Waiting for %s…"), [wallet.name]) });
   try {
     send(await within(askSignature(wallet, text, address)));
   } catch (error) {
-    tell(wordsFor(error));
+    showNote(describeError(error));
   }
 }
 

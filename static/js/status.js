@@ -1,30 +1,30 @@
-// The one line that is read aloud. Arrivals that come close together become one sentence, at
-// most one every five seconds; what a person just did is said at once.
+// The live region for screen readers. Arrivals are combined into one announcement, at most one
+// every five seconds; results of the user's own actions are shown at once.
 
 const QUIET_MS = 5_000;
 const SHOWN_MS = 8_000;
 
 const waiting = new Map();
-let spokeAt = 0;
+let announcedAt = 0;
 let timer = 0;
 let hiding = 0;
 
 const region = () => document.getElementById("status");
 
-/** Say `words` now; `undo` is `{label, run}`. */
-export function say(words, undo = null) {
+/** Show `message` now; `action` is a button: `{label, run}`. */
+export function showStatus(message, action = null) {
   const line = region();
   if (!line) return;
   const text = document.createElement("span");
-  text.textContent = words;
+  text.textContent = message;
   line.replaceChildren(text);
-  if (undo) {
+  if (action) {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = undo.label;
+    button.textContent = action.label;
     button.addEventListener("click", () => {
       line.replaceChildren();
-      undo.run();
+      action.run();
     });
     line.append(button);
   }
@@ -32,22 +32,27 @@ export function say(words, undo = null) {
   hiding = setTimeout(() => line.replaceChildren(), SHOWN_MS);
 }
 
-/** Count one more of a kind, said together with others: `one` and `many` are its words. */
-export function announce(kind, one, many, show = null) {
-  const entry = waiting.get(kind) ?? { number: 0, one, many, show };
+/** Announce an arrival in `list`: `single` if it stays the only one, otherwise their number. */
+export function announce(list, single, show = null) {
+  const entry = waiting.get(list) ?? { list, number: 0, single, show };
   entry.number += 1;
-  entry.one = one;
+  entry.single = single;
   entry.show = show ?? entry.show;
-  waiting.set(kind, entry);
+  waiting.set(list, entry);
   if (timer) return;
-  timer = setTimeout(flush, Math.max(50, QUIET_MS - (Date.now() - spokeAt)));
+  timer = setTimeout(flush, Math.max(50, QUIET_MS - (Date.now() - announcedAt)));
 }
 
 function flush() {
   timer = 0;
-  spokeAt = Date.now();
+  announcedAt = Date.now();
   const entries = [...waiting.values()];
   waiting.clear();
-  const words = entries.map(({ number, one, many }) => (number === 1 ? one : `${number} ${many}`));
-  say(words.join(" · "), entries.find((entry) => entry.show)?.show ?? null);
+  const texts = entries.map(({ list, number, single }) => {
+    if (number === 1) return single;
+    return list === "messages"
+      ? interpolate(ngettext("%s new notification", "%s new notifications", number), [number])
+      : interpolate(ngettext("%s new subscription", "%s new subscriptions", number), [number]);
+  });
+  showStatus(texts.join(" · "), entries.find((entry) => entry.show)?.show ?? null);
 }

@@ -1,5 +1,4 @@
-// Wallets of this browser (EIP-6963). Each announces itself; none is asked for anything before
-// the person picks it.
+// Wallets of this browser (EIP-6963). No wallet receives a request before the user chooses it.
 
 const ICON_LIMIT = 64 * 1024;
 const OTHER = "other";
@@ -11,7 +10,7 @@ function remember(info, provider) {
   found.set(info.uuid, { uuid: info.uuid, rdns: info.rdns, name: info.name, icon, provider });
 }
 
-/** Call `changed(list)` now and whenever another wallet announces itself. */
+/** Call `changed(list)` now and whenever another wallet is announced. */
 export function watchWallets(changed) {
   const list = () =>
     [...found.values()].sort((one, other) => one.name.localeCompare(other.name));
@@ -24,7 +23,7 @@ export function watchWallets(changed) {
   dispatchEvent(new Event("eip6963:requestProvider"));
   setTimeout(() => {
     if (found.size === 0 && window.ethereum)
-      remember({ uuid: OTHER, rdns: OTHER, name: "Other browser wallet" }, window.ethereum);
+      remember({ uuid: OTHER, rdns: OTHER, name: gettext("Other browser wallet") }, window.ethereum);
     changed(list());
   }, 300);
 }
@@ -52,14 +51,15 @@ export function askSignature(wallet, text, address) {
   return wallet.provider.request({ method: "personal_sign", params: [hexOf(text), address] });
 }
 
-/** What a wallet's refusal means, in words for people. */
-export function wordsFor(error) {
-  if (error?.code === 4001) return { tone: "plain", words: "You declined in the wallet. Nothing was signed." };
+/** A message for the error of a wallet (EIP-1193 codes). */
+export function describeError(error) {
+  if (error?.code === 4001) return { tone: "plain", text: gettext("You declined in the wallet. Nothing was signed.") };
   if (error?.code === -32002)
-    return { tone: "plain", words: "Your wallet already shows a request. Open it to go on." };
+    return { tone: "plain", text: gettext("Your wallet already shows a request. Open it to go on.") };
   if (error?.message === "timeout")
-    return { tone: "plain", words: "Your wallet has not answered. Open it; nothing was lost." };
-  return { tone: "danger", words: `The wallet answered: ${String(error?.message ?? error).slice(0, 200)}` };
+    return { tone: "plain", text: gettext("Your wallet has not responded. Open it; nothing was lost.") };
+  const message = String(error?.message ?? error).slice(0, 200);
+  return { tone: "danger", text: interpolate(gettext("Error from the wallet: %s"), [message]) };
 }
 
 const ANSWER_MS = 60_000;

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demonstration.node_wallet import SCRIPT, NoNodeWallet, require_node
+from demonstration.node_wallet import SCRIPT, NodeWalletError, require_node
 from walletconnect.notify.steps import Step
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def test_without_the_packages_it_says_how_to_get_them(
 ) -> None:
     (tmp_path / SCRIPT).parent.mkdir()
     (tmp_path / SCRIPT).touch()
-    with pytest.raises(NoNodeWallet, match=f"npm ci .*{tmp_path}"):
+    with pytest.raises(NodeWalletError, match=f"npm ci .*{tmp_path}"):
         require_node(tmp_path)

@@ -26,6 +26,7 @@ SOME = {
     "webhook_id": uuid.UUID(int=1),
     "delivery_id": uuid.UUID(int=1),
     "submission_id": uuid.UUID(int=1),
+    "language": "xx",
 }
 PATTERNS = {pattern.name: pattern for pattern in urls.urlpatterns}
 
@@ -46,6 +47,7 @@ def test_every_address_declares_who_may_open_it():
 def test_only_signing_in_and_the_first_page_are_public():
     public = {name for name, each in PATTERNS.items() if rule_of(each) is Rule.PUBLIC}
     assert public == {
+        "catalog",
         "landing",
         "dapp",
         "join",

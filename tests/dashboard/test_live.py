@@ -405,7 +405,7 @@ async def test_a_failure_anywhere_in_a_socket_closes_it(alice, monkeypatch, tell
         (consumers.hub, "batch", broken_later),
         (live.fragments, "frames_for", broken),
         (DeviceConsumer, "_send_heartbeat", broken_later),
-        (DeviceConsumer, "_head_if_alive", broken_later),
+        (DeviceConsumer, "_head_of_active_device", broken_later),
         (DeviceConsumer, "account_events", broken_later),
     ):
         cursor = await cursor_of(alice)
@@ -467,7 +467,7 @@ def test_a_batch_stays_below_what_the_web_server_sends(alice, tell, kind):
     records = [tell(**MAX_LENGTH[kind], url=url) for _ in range(60)]
     cursor, seen = live.Cursor(str(head.generation), head.sequence), ""
     while True:
-        batch = live.next_batch(alice.user.pk, cursor, zone="UTC")
+        batch = live.next_batch(alice.user.pk, cursor, zone="UTC", language="en")
         assert not batch.refetch
         assert len(batch.to_json().encode()) <= live.MAX_BATCH_BYTES < web.FRAME_BYTES
         if batch.is_empty:
@@ -485,7 +485,7 @@ def test_a_change_that_no_frame_holds_is_answered_with_refetch(
     tell()
     monkeypatch.setattr(live, "MAX_BATCH_BYTES", 100)
     cursor = live.Cursor(str(head.generation), head.sequence)
-    batch = live.next_batch(alice.user.pk, cursor, zone="UTC")
+    batch = live.next_batch(alice.user.pk, cursor, zone="UTC", language="en")
     assert batch.refetch
     assert batch.newest == accounts.head_of(alice.user.pk).sequence
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.template.loader import render_to_string
 
 from castserver.services.projects.projects import TypeDraft, create_project
+from dashboard.formatting import format_day, format_time
 from dashboard.templatetags import look
 
 STATIC = Path(settings.BASE_DIR) / "static"
@@ -202,12 +203,12 @@ def test_styles_and_scripts_stay_small():
 )
 def test_times_are_said_in_words(seconds, words):
     now = datetime(2025, 6, 15, 12, tzinfo=UTC)
-    assert look.words_for(now - timedelta(seconds=seconds), "ago", now=now) == words
+    assert format_time(now - timedelta(seconds=seconds), "ago", now=now) == words
 
 
 def test_days_are_said_in_words():
     now = datetime(2025, 6, 15, 12, tzinfo=UTC)
-    said = [look.day_words(now - timedelta(days=n), now=now) for n in (0, 1, 2, 300)]
+    said = [format_day(now - timedelta(days=n), now=now) for n in (0, 1, 2, 300)]
     assert said == ["Today", "Yesterday", "Friday, 13 June", "19 August 2024"]
 
 

@@ -1,4 +1,4 @@
-"""``manage.py demo``: the twenty steps, live, with two devices and a notification."""
+"""``manage.py demo``: the twenty steps, with two devices and a notification."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from demonstration.node_run import NodeDemonstration
-from demonstration.run import DemoFailed, Demonstration, StepSeen
+from demonstration.run import DemoFailed, Demonstration, Progress
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -38,10 +38,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: Any, **options: Any) -> None:
-        tell = self._as_json if options["json"] else self._as_text
+        report = self._print_json if options["json"] else self._print_text
         kind = NodeDemonstration if options["with_node"] else Demonstration
         demonstration = kind(
-            tell, dapp_url=options["dapp"], patience_s=options["patience"]
+            report, dapp_url=options["dapp"], timeout_s=options["patience"]
         )
         try:
             demonstration.run()
@@ -51,16 +51,16 @@ class Command(BaseCommand):
             if not options["keep"]:
                 demonstration.clean_up()
 
-    def _as_json(self, sight: StepSeen) -> None:
-        self.stdout.write(json.dumps(sight.to_value()))
+    def _print_json(self, progress: Progress) -> None:
+        self.stdout.write(json.dumps(progress.to_value()))
         self.stdout.flush()
 
-    def _as_text(self, sight: StepSeen) -> None:
-        time = sight.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
-        number = f"{sight.step:>2}" if isinstance(sight.step, int) else " ·"
+    def _print_text(self, progress: Progress) -> None:
+        time = progress.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+        number = f"{progress.step:>2}" if isinstance(progress.step, int) else " ·"
         self.stdout.write(
-            f"{number}  {time}  {sight.actor:<{ACTOR_WIDTH}} {sight.text}"
+            f"{number}  {time}  {progress.actor:<{ACTOR_WIDTH}} {progress.text}"
         )
-        for name, value in sight.wire.items():
+        for name, value in progress.wire.items():
             self.stdout.write(f"{'':>{ACTOR_WIDTH + 20}}{name}: {value}")
         self.stdout.flush()
