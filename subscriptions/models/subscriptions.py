@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account, Device
 from subscriptions.models.dapps import REASON_LENGTH
@@ -48,10 +49,10 @@ class Subscription(models.Model):
     """A ``NotifySubscription`` of one account. One row per notify topic."""
 
     class AddedBy(models.TextChoices):
-        SUBSCRIBE = "subscribe", "subscribed here (W1)"
-        SYNC = "sync", "came through Sync (Wx)"
-        HISTORY = "history", "rebuilt from History"
-        SERVER = "server", "listed by the Notify server"
+        SUBSCRIBE = "subscribe", _("subscribed here (W1)")
+        SYNC = "sync", _("came through Sync (Wx)")
+        HISTORY = "history", _("rebuilt from History")
+        SERVER = "server", _("listed by the Notify server")
 
     account = models.ForeignKey(
         Account, on_delete=models.CASCADE, related_name="subscriptions"

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
+from django.utils.translation import gettext_noop
 
 from common import entropy, outbound
 from common.outbound import OutboundError, OutboundFailed, is_exempt
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 
 DID_JSON: Final = "did.json"
 CONFIG: Final = "wc-notify-config.json"
-IDENTIFIER: Final = "Identifier"
-ENCRYPTION_KEY: Final = "Encryption key (X25519)"
-SIGNING_KEY: Final = "Signing key (Ed25519)"
-TYPES: Final = "Notification types"
+# Stored in English with the report; the page translates them.
+IDENTIFIER: Final = gettext_noop("Identifier")
+ENCRYPTION_KEY: Final = gettext_noop("Encryption key (X25519)")
+SIGNING_KEY: Final = gettext_noop("Signing key (Ed25519)")
+TYPES: Final = gettext_noop("Notification types")
 # Request timeout, too early, too many requests: a retry may succeed.
 PASSING_STATUSES: Final = frozenset({408, 425, 429})
 KEYS_REMEDY: Final = (
