@@ -1,7 +1,7 @@
 # make run    everything: installs, migrates, starts, prints one URL
 # make test   the whole test suite, on PostgreSQL and Redis of its own;
 #             TESTS="tests/identity tests/test_x.py" chooses from it
-.PHONY: run test check fmt bench demo
+.PHONY: run test check fmt bench demo messages
 .SILENT:
 
 WORKERS := 2
@@ -28,6 +28,15 @@ check: .venv/.development
 fmt: .venv/.development
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
+
+# Needs gettext (apt-get install gettext). The compiled catalogs are committed.
+MESSAGES := .venv/bin/python manage.py makemessages --all --add-location=file --no-wrap \
+	--ignore=tests --ignore=.venv --ignore=bench --ignore=deploy --ignore=docs \
+	--ignore=static/vendor/*
+messages: .venv/.development
+	$(MESSAGES)
+	$(MESSAGES) --domain djangojs
+	.venv/bin/python manage.py compilemessages --ignore=.venv
 
 bench: .venv/.development
 	.venv/bin/python -m bench
