@@ -16,6 +16,7 @@ MODULES = {
     "sync": "bench.sync",
     "relay": "bench.relay",
     "append": "bench.append",
+    "topics": "bench.topics",
     "pipeline": "bench.pipeline",
     "notify": "bench.notify",
 }

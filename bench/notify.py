@@ -19,7 +19,7 @@ from bench.report import micro, milli, per_second
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.environment import GatewayContext
+    from bench.environment import Services
     from bench.report import Report
     from castserver.models import Project
     from walletconnect.notify.values import NotifyMessage
@@ -58,7 +58,7 @@ class _Cost:
 
 
 class _Bench:
-    def __init__(self, report: Report, around: GatewayContext) -> None:
+    def __init__(self, report: Report, around: Services) -> None:
         self.report = report
         self.around = around
         self.project = _project()

@@ -19,7 +19,7 @@ import orjson
 import redis.asyncio
 import uvloop
 
-from bench.environment import GatewayContext, Measured, free_port, running, services
+from bench.environment import Measured, Services, free_port, running, services
 from bench.report import median, micro, milli, per_second, quantile
 from bench.wire import Wire, open_wire
 
@@ -126,7 +126,7 @@ class Load:
 class RelayBench:
     def __init__(
         self,
-        surroundings: GatewayContext,
+        surroundings: Services,
         relay: Measured,
         echo: Measured,
         relay_port: int,

@@ -17,7 +17,7 @@ from bench.report import median, micro, milli
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.environment import GatewayContext
+    from bench.environment import Services
     from bench.report import Report
     from syncstore.models import Store
     from walletconnect.crypto.keys import SymKey
@@ -45,7 +45,7 @@ def run(report: Report, seconds: float) -> None:
 
 
 class _Bench:
-    def __init__(self, report: Report, surroundings: GatewayContext) -> None:
+    def __init__(self, report: Report, surroundings: Services) -> None:
         self.report = report
         self.surroundings = surroundings
         self.number = 0

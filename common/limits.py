@@ -55,6 +55,14 @@ class Limits:
 
     relay_frame_bytes: int = MIB
     relay_message_bytes: int = 512 * KIB
+    relay_connections: int = 10_000
+    relay_connections_per_address: int = 1_000
+    relay_connections_per_client: int = 20
+    relay_handshakes: int = 500
+    relay_handshakes_per_address: int = 50
+    # At about 0.5 KB each, the topics of all connections take 250 MB.
+    relay_topics: int = 500_000
+    relay_topics_per_address: int = 50_000
     relay_topics_per_client: int = 5_000
     relay_queue_messages: int = 1_000
     relay_queue_bytes: int = 16 * MIB

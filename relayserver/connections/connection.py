@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -22,6 +22,7 @@ from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import State
 
 from common import clock
+from common.clients import subnet_key
 from relayserver.connections.transport import INTERNAL_ERROR, TRY_AGAIN_LATER
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from websockets.protocol import Event
 
     from common.limits import Bucket
+    from relayserver.connections.handshakes import Handshakes
     from relayserver.connections.session import Session
     from relayserver.metrics import Counts
 
@@ -41,7 +43,8 @@ MAX_LIST_BYTES = 8 * 1024 * 1024
 BURST_BYTES = 128 * 1024
 
 END_OF_HEAD = b"\r\n\r\n"
-MAX_HEAD_BYTES = 64 * 1024
+# Twice the longest request line that `websockets` accepts.
+MAX_HEAD_BYTES = 16 * 1024
 BODY_FIELDS = re.compile(
     rb"\r\n(?:content-length|transfer-encoding):[^\r]*", re.IGNORECASE
 )
@@ -66,6 +69,8 @@ def is_handshake(request: Request) -> bool:
 class ClientConnection(ServerConnection):
     """Passes whole frames to its session and resumes its transport when the peer reads."""
 
+    # Of the peer, or of the client behind trusted proxies; IPv6 by its /64.
+    address = ""
     client: str | None = None
     refusal: str = ""
     frames: WebSocketTransport | None = None
@@ -74,6 +79,29 @@ class ClientConnection(ServerConnection):
     take: Callable[[bytes], None] | None = None
     _queues = False
     _head = b""
+    _peer: str | None = None
+
+    def __init__(self, *args: Any, handshakes: Handshakes, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._handshakes = handshakes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peername = transport.get_extra_info("peername")
+        peer = subnet_key(peername[0] if peername else "")
+        if self._handshakes.begin(peer):
+            self._peer = peer
+        else:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.end_handshake()
+        super().connection_lost(exc)
+
+    def end_handshake(self) -> None:
+        if self._peer is not None:
+            self._handshakes.end(self._peer)
+            self._peer = None
 
     def data_received(self, data: bytes) -> None:
         """Pass plain HTTP requests with a body to the handshake without the body.

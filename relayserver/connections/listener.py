@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from common.clients import address_behind, subnet_key
 from relayserver.connections.connect_request import ConnectRefused, ConnectRequest
 from relayserver.connections.connection import (
     ClientConnection,
@@ -22,6 +24,7 @@ from relayserver.connections.connection import (
     WebSocketTransport,
     is_handshake,
 )
+from relayserver.connections.handshakes import Handshakes
 from relayserver.connections.transport import GOING_AWAY
 from relayserver.metrics import RelayCollector
 
@@ -38,6 +41,8 @@ MAX_REASON_LENGTH = 120
 # Clients of 2023 close a connection without traffic after 31 seconds.
 PING_INTERVAL_S = 24
 PING_TIMEOUT_S = 30
+OPEN_TIMEOUT_S = 10
+RETRY_AFTER_S = 30
 CLOSE_TIMEOUT_S = 5
 # A host that vanished during a write gets no ping; the kernel gives up after this.
 SILENT_PEER_MS = 60_000
@@ -62,14 +67,19 @@ class Listener:
             address = {"sock": inherited}
         # The library logs an error for every handshake that a port scanner aborts.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        new_connection = partial(
+            ClientConnection, handshakes=Handshakes(self._hub.limits)
+        )
         self._server = await serve(
             self._serve,
             **address,
-            create_connection=ClientConnection,
+            # Any factory will do; the library declares a class.
+            create_connection=new_connection,  # type: ignore[arg-type]
             process_request=self._admit,
             compression=None,
             max_size=self._hub.limits.relay_frame_bytes,
             write_limit=WRITE_BUFFER_BYTES,
+            open_timeout=OPEN_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
@@ -107,12 +117,27 @@ class Listener:
             request.path, request.headers.get("Authorization")
         )
         try:
-            _ours(connection).client = connect.admit()
+            client = connect.admit()
         except ConnectRefused as refusal:
             self._hub.counts.connections_refused += 1
             if not connect.use_on_close_event:
                 return connection.respond(refusal.status, f"{refusal.reason}\n")
             _ours(connection).refusal = refusal.reason[:MAX_REASON_LENGTH]
+            return None
+        peername = connection.remote_address
+        forwarded = ",".join(request.headers.get_all("X-Forwarded-For"))
+        peer = peername[0] if peername else ""
+        address = subnet_key(address_behind(peer, forwarded=forwarded))
+        if not self._hub.has_room(client, address):
+            # A status and no close code: temporary, and cheaper than a handshake.
+            self._hub.counts.connections_refused += 1
+            response = connection.respond(
+                HTTPStatus.TOO_MANY_REQUESTS, "Too many connections\n"
+            )
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+            return response
+        _ours(connection).client = client
+        _ours(connection).address = address
         return None
 
     def _page(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -132,6 +157,7 @@ class Listener:
 
     async def _serve(self, connection: ServerConnection) -> None:
         connection = _ours(connection)
+        connection.end_handshake()
         if connection.client is None:
             await connection.close(REFUSED, connection.refusal)
             return
@@ -140,7 +166,9 @@ class Listener:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_PEER_MS)
         transport = WebSocketTransport(connection, self._hub.counts)
         connection.frames = transport
-        session = self._hub.connect(connection.client, transport)
+        session = self._hub.connect(
+            connection.client, transport, address=connection.address
+        )
         try:
             await Reader(connection, session, self._hub.limits.relay_frames).read()
         finally:

@@ -165,8 +165,7 @@ def _id_of(session: Session, topic: Topic) -> str:
 
 def _check_room(session: Session, topics: Sequence[Topic]) -> None:
     fresh = sum(topic not in session.links for topic in topics)
-    held = session.hub.topics_of(session.client)
-    if fresh and held + fresh > session.hub.limits.relay_topics_per_client:
+    if fresh > session.hub.room_for_topics(session):
         raise RelayError(
             RelayErrorCode.HANDLER,
             "Subscriber limit exceeded",

@@ -43,9 +43,12 @@ class Sent(NamedTuple):
 class Session:
     """Created by `Hub.connect`, ended by `Hub.disconnect`."""
 
-    def __init__(self, hub: Hub, client: str, transport: Transport) -> None:
+    def __init__(
+        self, hub: Hub, client: str, transport: Transport, *, address: str = ""
+    ) -> None:
         self.hub = hub
         self.client = client
+        self.address = address
         self.transport = transport
         self.answers = Answers(transport)
         self.is_open = True
@@ -115,14 +118,14 @@ class Session:
     def _add_link(self, topic: Topic) -> TopicLink:
         link = TopicLink(self, topic, self.method_prefix, joined_at=self.hub.log.seen)
         self.links[topic] = link
-        self.hub.add_link(self.client, link)
+        self.hub.add_link(self, link)
         return link
 
     def unsubscribe(self, topic: str) -> None:
         # Outstanding deliveries can still be acknowledged: `_sent` refers to the link.
         link = self.links.pop(topic, None)
         if link is not None:
-            self.hub.remove_link(self.client, link)
+            self.hub.remove_link(self, link)
 
     def start(self, work: Coroutine[None, None, None]) -> None:
         """Run the work of a request in a task that ends with the session."""
@@ -148,7 +151,9 @@ class Session:
         self._next_delivery = delivery + 1
         self._sent[delivery] = Sent(link, message.id)
         self.hub.counts.delivered += 1
-        self.transport.send(b'{"id":%d,%b%b}}' % (delivery, link.prefix, message.json))
+        self.transport.send(
+            b'{"id":%d,%b%b}}' % (delivery, link.delivery_prefix(), message.json)
+        )
         if len(self._sent) > MAX_UNACKNOWLEDGED:
             self.transport.close(TRY_AGAIN_LATER, "acknowledge deliveries")
 
@@ -167,6 +172,9 @@ class Session:
         for task in self._tasks:
             task.cancel()
         for link in self.links.values():
-            self.hub.remove_link(self.client, link)
+            self.hub.remove_link(self, link)
+        # Breaks the reference cycles, so that the memory of a connection with thousands of
+        # topics is free now and not after a full garbage collection.
         self.links.clear()
         self.unserved.clear()
+        self._sent.clear()

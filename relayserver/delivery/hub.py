@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from relayserver.connections.handshakes import is_limited
 from relayserver.connections.session import Session
 from relayserver.delivery.acknowledgements import Acknowledgements
 from relayserver.delivery.mailbox import Mailbox
@@ -63,7 +64,10 @@ class Hub:
             self.store, self.acknowledgements, log=self.log, counts=self.counts
         )
         self._sessions: dict[str, set[Session]] = {}
-        self._links_held: Counter[str] = Counter()
+        self._connections: Counter[str] = Counter()
+        self._client_topics: Counter[str] = Counter()
+        self._address_topics: Counter[str] = Counter()
+        self._links = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_closing = False
         # A background task has ended, so the process must.
@@ -114,8 +118,40 @@ class Hub:
 
     # Sessions
 
-    def connect(self, client: str, transport: Transport) -> Session:
-        session = Session(self, client, transport)
+    def has_room(self, client: str, address: str) -> bool:
+        """Whether one more connection is within the limits."""
+        limits = self.limits
+        return (
+            self._connections.total() < limits.relay_connections
+            and len(self._sessions.get(client, ()))
+            < limits.relay_connections_per_client
+            and (
+                not is_limited(address)
+                or self._connections[address] < limits.relay_connections_per_address
+            )
+        )
+
+    def room_for_topics(self, session: Session) -> int:
+        """How many more topics the session may subscribe."""
+        limits = self.limits
+        room = min(
+            limits.relay_topics - self._links,
+            limits.relay_topics_per_client - self.topics_of(session.client),
+        )
+        if is_limited(session.address):
+            held = self._address_topics[session.address]
+            room = min(room, limits.relay_topics_per_address - held)
+        return max(0, room)
+
+    def topics_of(self, client: str) -> int:
+        """How many topics the client has subscribed, on all its connections."""
+        return self._client_topics[client]
+
+    def connect(
+        self, client: str, transport: Transport, *, address: str = ""
+    ) -> Session:
+        session = Session(self, client, transport, address=address)
+        self._connections[address] += 1
         self._sessions.setdefault(client, set()).add(session)
         self.counts.connections_opened += 1
         return session
@@ -123,24 +159,24 @@ class Hub:
     def disconnect(self, session: Session) -> None:
         session.end()
         self.mailbox.forget(session)
+        self.topics.shrink()
+        _decrement(self._connections, session.address)
         sessions = self._sessions[session.client]
         sessions.discard(session)
         if not sessions:
             del self._sessions[session.client]
 
-    def add_link(self, client: str, link: TopicLink) -> None:
+    def add_link(self, session: Session, link: TopicLink) -> None:
         self.topics.add(link)
-        self._links_held[client] += 1
+        self._links += 1
+        self._client_topics[session.client] += 1
+        self._address_topics[session.address] += 1
 
-    def remove_link(self, client: str, link: TopicLink) -> None:
+    def remove_link(self, session: Session, link: TopicLink) -> None:
         self.topics.remove(link)
-        self._links_held[client] -= 1
-        if not self._links_held[client]:
-            del self._links_held[client]
-
-    def topics_of(self, client: str) -> int:
-        """How many topics the client holds, on all its connections to this node."""
-        return self._links_held[client]
+        self._links -= 1
+        _decrement(self._client_topics, session.client)
+        _decrement(self._address_topics, session.address)
 
     def received(self, client: str, messages: Iterable[tuple[str, int]]) -> None:
         """The client acknowledged messages by their ids."""
@@ -173,11 +209,19 @@ class Hub:
             "clients": len(self._sessions),
             "connections": sum(map(len, self._sessions.values())),
             "topics": len(self.topics),
+            "topic_subscriptions": self._links,
             "log_head": self.log.seen,
             "database_up": self.log.database_is_up,
             "redis_up": self.nodes.is_up,
             "other_nodes": self.nodes.others,
         }
+
+
+def _decrement(counter: Counter[str], key: str) -> None:
+    """Subtract one; keys of closed connections do not stay."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _channel(database: Mapping[str, Any]) -> str:

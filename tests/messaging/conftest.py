@@ -119,7 +119,7 @@ def published_numbers(relay: RecordingRelay, *keys: SymKey) -> list[tuple[str, i
 
 
 class Handler:
-    """Registered for a tag; keeps what it got, and answers as it is told."""
+    """A handler that records its messages and returns a configured answer."""
 
     def __init__(self, tag: int = TAG, party: Party = Party.WALLET) -> None:
         self.party, self.tag = party, tag

@@ -1,4 +1,4 @@
-"""A small relay that does as it is told, for what a good relay never does.
+"""A small scripted relay, for behaviour that a correct relay never shows.
 
 It speaks the real wire on a real socket. It keeps what is published, hands out what a
 test delivers, and can refuse, stay silent, not know a method, or cut the line.

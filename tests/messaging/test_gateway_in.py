@@ -37,7 +37,7 @@ from walletconnect.relay.messages import Publication
 QUEUE = f"celery:{settings.CELERY_TASK_DEFAULT_QUEUE}"
 
 
-def hear(*topics: str, party: Party = Party.WALLET) -> None:
+def subscribe(*topics: str, party: Party = Party.WALLET) -> None:
     outbox.subscribe(party, topics)
 
 
@@ -49,7 +49,7 @@ def stored(count: int):
     return lambda: InboxMessage.objects.count() == count
 
 
-# --- against a relay that does as it is told ----------------------------------------------
+# --- against a scripted relay -------------------------------------------------------------
 
 
 def test_deliveries_are_stored_in_order_and_acknowledged(
@@ -137,11 +137,11 @@ def test_strange_frames_do_not_end_the_connection(start_gateway, recording_relay
     assert recording_relay.connects == 1
 
 
-def test_topics_are_heard_again_after_every_connect_in_batches(
+def test_topics_are_subscribed_again_after_every_connect_in_batches(
     start_gateway, recording_relay
 ):
     topics = [SymKey(entropy.key_bytes()).topic for _ in range(1_203)]
-    hear(*topics)
+    subscribe(*topics)
     start_gateway(recording_relay.url)
     wait_for(all_confirmed)
     assert set(recording_relay.subscribed) == set(topics)
@@ -161,18 +161,18 @@ def test_topics_follow_the_rows_while_connected(start_gateway, recording_relay):
     start_gateway(recording_relay.url)
     wait_for(recording_relay.clients)
     key, other = make_key(), make_key()
-    hear(key.topic, other.topic)
+    subscribe(key.topic, other.topic)
     wait_for(all_confirmed)
     assert set(recording_relay.subscribed) == {key.topic, other.topic}
     outbox.unsubscribe(Party.WALLET, [key.topic])
     wait_for(all_confirmed)
     assert set(recording_relay.subscribed) == {other.topic}
-    hear(key.topic)
+    subscribe(key.topic)
     wait_for(all_confirmed)
     assert set(recording_relay.subscribed) == {key.topic, other.topic}
 
 
-def test_more_topics_than_one_client_may_hear_are_spread_over_lanes(
+def test_topics_beyond_the_limit_of_a_client_are_spread_over_lanes(
     start_gateway, recording_relay, settings
 ):
     settings.LIMITS = dataclasses.replace(settings.LIMITS, relay_topics_per_client=100)
@@ -189,15 +189,15 @@ def test_more_topics_than_one_client_may_hear_are_spread_over_lanes(
 
     recording_relay.on_call = count_topics
     keys = [make_key() for _ in range(250)]
-    hear(*(key.topic for key in keys[:95]))
+    subscribe(*(key.topic for key in keys[:95]))
     start_gateway(recording_relay.url)
     wait_for(all_confirmed)
-    hear(*(key.topic for key in keys[95:]))
+    subscribe(*(key.topic for key in keys[95:]))
     wait_for(all_confirmed)
     assert sorted(len(topics) for topics in heard.values()) == [70, 90, 90]
     assert set(recording_relay.subscribed) == {key.topic for key in keys}
     assert len(recording_relay.clients()) == 3
-    # A topic is published by the client that hears it, which so hears no echo.
+    # The client that subscribed a topic publishes on it, so it receives no echo.
     publish(
         Party.WALLET,
         [Publication(key.topic, envelope(key), TAG, 300) for key in keys],
@@ -212,13 +212,13 @@ def test_a_topic_taken_up_again_finds_a_lane_with_room(
 ):
     settings.LIMITS = dataclasses.replace(settings.LIMITS, relay_topics_per_client=10)
     topics = [make_key().topic for _ in range(18)]
-    hear(*topics[:9])
+    subscribe(*topics[:9])
     start_gateway(recording_relay.url)
     wait_for(all_confirmed)
     outbox.unsubscribe(Party.WALLET, topics[:1])
-    hear(*topics[9:])
+    subscribe(*topics[9:])
     wait_for(all_confirmed)
-    hear(*topics[:1])
+    subscribe(*topics[:1])
     wait_for(all_confirmed)
     lanes = TopicSubscription.objects.values_list("lane", flat=True)
     assert sorted(lanes).count(0) == 9
@@ -229,7 +229,7 @@ def test_topics_inserted_one_by_one_share_one_lane(start_gateway, recording_rela
     start_gateway(recording_relay.url)
     wait_for(recording_relay.clients)
     for _ in range(400):
-        hear(*(make_key().topic for _ in range(5)))
+        subscribe(*(make_key().topic for _ in range(5)))
     wait_for(all_confirmed)
     assert PartyClient.objects.filter(party=Party.WALLET).count() == 1
     assert len(recording_relay.subscribed) == 2_000
@@ -243,7 +243,7 @@ def test_a_lane_closes_when_the_others_have_room_for_its_topics(
     monkeypatch.setattr(party, "CLOSE_CHECK_S", 0.2)
     settings.LIMITS = dataclasses.replace(settings.LIMITS, relay_topics_per_client=10)
     topics = [make_key().topic for _ in range(12)]
-    hear(*topics)
+    subscribe(*topics)
     start_gateway(recording_relay.url)
     wait_for(all_confirmed)
     assert PartyClient.objects.filter(party=Party.WALLET).count() == 2
@@ -262,7 +262,7 @@ def test_a_refused_topic_stays_pending_and_is_asked_for_again(
     recording_relay.on_call = lambda method, params: (
         full if method == "batchSubscribe" else None
     )
-    hear(make_key().topic)
+    subscribe(make_key().topic)
     start_gateway(recording_relay.url)
     wait_for(lambda: recording_relay.methods().count("irn_batchSubscribe") >= 2)
     assert not all_confirmed()
@@ -314,7 +314,7 @@ def peer(local_relay, start_gateway):
 
 def test_what_one_party_publishes_the_other_receives(peer, start_gateway, handler):
     key = make_key()
-    hear(key.topic)
+    subscribe(key.topic)
     start_gateway(peer.url)
     peer.publish(key, 1, 2, 3)
     wait_for(stored(3))
@@ -329,7 +329,7 @@ def test_messages_sent_before_we_listened_come_from_the_mailbox(
     key = make_key()
     peer.publish(key, *range(50))
     wait_for(lambda: set(states(OutboxMessage)) == {"sent"})
-    hear(key.topic)
+    subscribe(key.topic)
     start_gateway(peer.url)
     wait_for(stored(50))
     services.handle_due(10)
@@ -347,7 +347,7 @@ def test_a_gateway_killed_around_the_commit_loses_and_doubles_nothing(
     handler.effect_key = make_key()
     peer.publish(key, 1, 2, 3)
     wait_for(lambda: set(states(OutboxMessage)) == {"sent"})
-    hear(key.topic)
+    subscribe(key.topic)
     environment = {"RELAY_URL": peer.url}
     victim = start_program(
         "gateway", "--party", "wallet", NOTIFYWEB_FAILPOINTS=failpoint, **environment
@@ -378,7 +378,7 @@ def test_a_gateway_killed_while_publishing_delivers_each_message_once(
     peer, start_program, start_gateway, failpoint
 ):
     key = make_key(Party.CAST)
-    hear(key.topic, party=Party.CAST)
+    subscribe(key.topic, party=Party.CAST)
     wait_for(all_confirmed)
     texts = [envelope(key, n) for n in range(5)]
     outbox.publish_all(
@@ -407,7 +407,7 @@ def test_a_relay_that_is_killed_and_comes_back_changes_nothing(
     relay, url = start_relay()
     peer = Peer(url, start_gateway)
     key = make_key()
-    hear(key.topic)
+    subscribe(key.topic)
     start_gateway(url)
     wait_for(all_confirmed)
     peer.publish(key, *range(100))
@@ -419,11 +419,9 @@ def test_a_relay_that_is_killed_and_comes_back_changes_nothing(
     assert handler.numbers() == list(range(200))
 
 
-def test_a_gateway_that_is_told_to_stop_finishes_and_leaves_in_peace(
-    peer, start_program
-):
+def test_a_stopped_gateway_finishes_its_work_and_closes_with_1001(peer, start_program):
     keys = [make_key() for _ in range(3)]
-    hear(*(key.topic for key in keys))
+    subscribe(*(key.topic for key in keys))
     gateway = start_program("gateway", RELAY_URL=peer.url)
     wait_for(all_confirmed)
     peer.publish(keys[0], *range(500))
@@ -437,7 +435,7 @@ def test_losing_all_of_redis_loses_no_work(
     peer, start_gateway, start_program, redis_client, handler
 ):
     key = make_key()
-    hear(key.topic)
+    subscribe(key.topic)
     start_gateway(peer.url)
     wait_for(all_confirmed)
     peer.publish(key, 1)
@@ -490,7 +488,7 @@ def test_a_database_that_drops_all_connections_costs_no_message(
     start_gateway(recording_relay.url)
     wait_for(recording_relay.clients)
     key = make_key()
-    hear(key.topic)
+    subscribe(key.topic)
     wait_for(all_confirmed)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -513,7 +511,7 @@ def test_a_database_that_drops_all_connections_costs_no_message(
     assert InboxMessage.objects.count() == 1
 
 
-def test_wake_ups_are_heard_again_after_redis_cut_the_line(
+def test_wake_ups_arrive_again_after_redis_closed_the_connection(
     start_gateway, recording_relay, redis_client
 ):
     start_gateway(recording_relay.url)

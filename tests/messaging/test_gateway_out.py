@@ -257,7 +257,7 @@ def test_a_relay_that_refuses_us_is_asked_again_but_not_at_once(
     assert {5.0, 10.0} <= set(pauses)
 
 
-def test_the_sweep_wakes_a_gateway_that_heard_nothing(
+def test_the_sweep_wakes_a_gateway_that_missed_its_wake_up(
     start_gateway, recording_relay, redis_client
 ):
     key = make_key()
@@ -285,7 +285,7 @@ def test_without_any_wake_up_the_scan_finds_what_is_due(start_gateway, recording
     wait_for(all_sent, seconds=5)
 
 
-def test_a_gateway_says_that_it_lives(start_gateway, recording_relay):
+def test_a_gateway_writes_its_heartbeat(start_gateway, recording_relay):
     start_gateway(recording_relay.url)
     wait_for(
         lambda: PartyClient.objects.filter(

@@ -200,7 +200,7 @@ def test_only_the_poison_of_a_run_fails_and_the_queue_behind_it_moves(handler):
     assert row.next_attempt_at > clock.now()
 
 
-def test_poison_fails_for_good_after_a_few_attempts_and_says_why(handler, caplog):
+def test_a_crashing_message_fails_after_a_few_attempts_with_its_reason(handler, caplog):
     key = make_key()
 
     def fail(messages):
@@ -274,7 +274,7 @@ def test_what_must_be_tried_later_comes_again_with_growing_pauses_for_a_day(hand
     assert states() == ["failed"]
 
 
-def test_a_message_that_waits_holds_nobody_back(handler):
+def test_a_message_that_waits_blocks_no_other(handler):
     key = make_key()
     handler.on_run = lambda messages: {
         each.pk: TryLater("later") for each in messages if each.payload.id == 1
@@ -367,7 +367,7 @@ def test_rows_of_a_dead_worker_are_taken_one_by_one_after_the_lease(handler):
     key = make_key()
     take_in(*(received(key, envelope(key, n)) for n in (1, 2, 3)))
     assert len(inbox.claim().rows) == 3
-    # Whoever comes now finds the topic busy, also for what arrives meanwhile.
+    # Another worker finds the topic busy, also for messages that arrive meanwhile.
     take_in(received(key, envelope(key, 4)))
     handle()
     assert handler.runs == []

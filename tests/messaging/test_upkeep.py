@@ -150,7 +150,7 @@ def test_what_waits_can_be_cancelled_and_what_failed_be_published_again():
     assert states(OutboxMessage) == ["due", "due"]
 
 
-def test_backlogs_say_what_waits(handler):
+def test_backlogs_count_waiting_rows(handler):
     key = make_key()
     services.receive(Party.WALLET, [received(key, envelope(key, n)) for n in range(3)])
     outbox.publish_all(Party.CAST, [publication(key)])
@@ -194,7 +194,7 @@ def test_recording_never_fails_the_work_it_describes(draft, caplog):
     assert "steps not recorded" in caplog.text
 
 
-def test_live_viewers_hear_of_each_step_once():
+def test_each_step_is_announced_to_live_pages_once():
     from accounts.models import Account, AccountEvent, User
 
     user = User.objects.create_user(username="alice")

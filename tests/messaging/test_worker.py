@@ -75,7 +75,7 @@ def test_a_worker_killed_around_the_commit_has_every_effect_once(
     wait_for(lambda: "SIGKILL" in victim.log.read_text(), seconds=60)
     victim.kill()
     assert OutboxMessage.objects.count() == effects
-    # Nobody waits for the lease, nobody has to be told: the next worker looks.
+    # The next worker claims the rows at once, without a wake-up or the end of the lease.
     start_worker()
     wait_for(all_handled(50), seconds=30)
     assert OutboxMessage.objects.count() == 50

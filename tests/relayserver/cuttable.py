@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CuttableLink:
-    """While it is cut nobody connects; while it is frozen nothing passes."""
+    """While it is cut, connections fail; while it is frozen, no data passes."""
 
     def __init__(self, target: Path, path: Path) -> None:
         self._target = target

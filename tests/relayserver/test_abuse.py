@@ -82,7 +82,7 @@ async def test_a_big_mailbox_is_paced_by_its_reader(db):
         assert node.hub.counts.readers_too_slow == 0
 
 
-async def test_ten_thousand_pieces_of_rubbish_harm_nobody_else(relay, join):
+async def test_ten_thousand_malformed_requests_affect_no_other_client(relay, join):
     alice, bob = await join(), await join()
     on = topic()
     await bob.subscribe(on)

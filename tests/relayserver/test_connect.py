@@ -1,4 +1,4 @@
-"""Who may connect, and how the relay says no."""
+"""Authentication of clients, and how they are refused."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ async def get(url, path):
     return int(head.split()[1]), kind, body
 
 
-async def test_health_tells_of_the_database_and_of_redis(relay, join):
+async def test_health_reports_the_database_and_redis(relay, join):
     await join()
 
     status, kind, body = await get(relay.url, "/health")

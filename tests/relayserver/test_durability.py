@@ -1,4 +1,4 @@
-"""What the relay acknowledged survives any kill; how it stops when it is told to."""
+"""Acknowledged publishes survive a kill; the relay stops cleanly on SIGTERM."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_acknowledgements_survive_a_restart(db):
         assert bob.texts == []
 
 
-async def test_told_to_stop_it_answers_what_it_took_and_closes_with_1001(db):
+async def test_on_sigterm_it_answers_pending_requests_and_closes_with_1001(db):
     on = topic()
     async with (
         relay_process(NOTIFYWEB_LIMITS="relay_frames=10000+10000/s") as relay,
@@ -111,7 +111,7 @@ async def test_told_to_stop_it_answers_what_it_took_and_closes_with_1001(db):
         await bob.heard(len(answered))
 
 
-async def test_told_to_stop_it_does_not_wait_for_silent_clients(db):
+async def test_on_sigterm_it_does_not_wait_for_silent_clients(db):
     async with relay_process() as relay, connected(relay.url, key()) as alice:
         await alice.subscribe(topic())
         began = asyncio.get_running_loop().time()

@@ -27,7 +27,7 @@ async def publish_patiently(client, on):
         await asyncio.sleep(0.05)
 
 
-async def test_a_message_waits_for_whoever_subscribes_later(join):
+async def test_a_message_waits_for_a_later_subscriber(join):
     alice, bob = await join(), await join()
     on = topic()
     await alice.publish(on, "kept", tag=4001)
@@ -157,7 +157,7 @@ async def test_an_error_as_answer_acknowledges_nothing(join):
     assert await again.heard(1) == ["text"]
 
 
-async def test_nobody_acknowledges_for_another(join):
+async def test_a_client_cannot_acknowledge_for_another(join):
     alice, bob, charlie = await join(), await join(acknowledges=False), await join()
     on = topic()
     await bob.subscribe(on)
@@ -327,7 +327,7 @@ async def test_batch_receive_acknowledges_what_was_delivered(join):
     assert again.texts == []
 
 
-async def test_a_topic_that_nobody_reads_fills_and_reading_empties_it(db):
+async def test_a_topic_without_readers_fills_and_reading_empties_it(db):
     async with running_node(relay_queue_messages=20) as node:
         on = topic()
         async with connected(node.url, key()) as alice:

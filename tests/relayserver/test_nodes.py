@@ -33,7 +33,7 @@ async def know_each_other(*nodes):
     raise AssertionError("the nodes do not see each other")
 
 
-async def test_what_one_node_took_subscribers_of_the_other_hear(two_nodes):
+async def test_messages_of_one_node_reach_subscribers_of_the_other(two_nodes):
     one, two = two_nodes
     on = topic()
     async with connected(one.url, key()) as alice, connected(two.url, key()) as bob:
@@ -45,7 +45,7 @@ async def test_what_one_node_took_subscribers_of_the_other_hear(two_nodes):
         assert two.hub.counts.node_ticks_received >= 50
 
 
-async def test_the_publisher_does_not_hear_itself_on_another_node(two_nodes):
+async def test_the_publisher_receives_no_echo_on_another_node(two_nodes):
     one, two = two_nodes
     on, owner = topic(), key()
     async with connected(one.url, owner) as alice, connected(two.url, owner) as also:

@@ -80,8 +80,10 @@ async def test_without_postgres_publishes_fail_in_time_and_later_go_on(
         assert len(bob.texts) == len(set(bob.texts))
 
 
-async def test_a_message_whose_commit_went_unheard_is_delivered(node, database_link):
-    """The database did it, but its answer was lost: nobody may be left out."""
+async def test_a_message_whose_commit_was_not_confirmed_is_delivered(
+    node, database_link
+):
+    """The database committed, but its answer was lost: all subscribers get the message."""
     on = topic()
     async with connected(node.url, key()) as alice, connected(node.url, key()) as bob:
         await bob.subscribe(on)
@@ -133,7 +135,7 @@ async def test_acknowledgements_of_an_outage_are_written_afterwards(
             assert await bob.heard(1) == ["next"]
 
 
-async def test_health_says_that_the_database_is_away(node, database_link):
+async def test_health_reports_an_unavailable_database(node, database_link):
     from tests.relayserver.test_connect import get
 
     await database_link.cut()
@@ -163,7 +165,7 @@ async def test_without_redis_one_node_misses_nothing(db):
 
 
 async def test_the_log_emptied_under_a_running_node_goes_on(relay, join):
-    """Tables are emptied by tests, and by whoever restores a backup."""
+    """Tables are emptied by tests and when a backup is restored."""
     import psycopg
 
     alice, bob = await join(), await join()

@@ -35,7 +35,7 @@ async def test_a_published_message_reaches_a_subscriber_with_all_its_members(joi
     assert 10**15 <= delivered.id < 2**53
 
 
-async def test_the_publisher_does_not_hear_itself_on_any_connection(join):
+async def test_the_publisher_receives_no_echo_on_any_connection(join):
     alice, bob = await join(), await join()
     alice_elsewhere = await join(alice.owner)
     on = topic()
@@ -63,7 +63,7 @@ async def test_the_publisher_does_not_find_its_message_in_the_mailbox(join):
     assert alice.texts == ["from bob"]
 
 
-async def test_charlie_who_listens_elsewhere_hears_nothing(join):
+async def test_charlie_on_another_topic_receives_nothing(join):
     alice, charlie = await join(), await join()
     on, elsewhere = topic(), topic()
     await charlie.subscribe(elsewhere)

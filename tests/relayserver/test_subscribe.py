@@ -158,7 +158,7 @@ async def test_what_came_after_unsubscribing_is_there_for_the_next_subscribe(joi
     assert await bob.heard(2) == ["first", "second"]
 
 
-async def test_unsubscribing_during_the_pause_is_heard(join):
+async def test_unsubscribing_during_the_pause_takes_effect(join):
     alice, bob = await join(), await join()
     on = topic()
     await alice.publish(on, "kept")
@@ -172,7 +172,7 @@ async def test_unsubscribing_during_the_pause_is_heard(join):
     assert await bob.heard(1) == ["later"]
 
 
-async def test_a_client_holds_no_more_topics_than_the_limit(db):
+async def test_a_client_has_no_more_topics_than_the_limit(db):
     async with running_node(relay_topics_per_client=10) as node:
         owner = key()
         async with connected(node.url, owner) as one, connected(node.url, owner) as two:

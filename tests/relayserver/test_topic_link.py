@@ -81,9 +81,7 @@ def test_mailbox_and_live_together_deliver_each_message_once_in_order(history):
 
 
 @given(st.permutations(range(1, 13)), st.lists(st.integers(0, 12), max_size=4))
-def test_progress_tells_of_every_acknowledgement_exactly_what_is_acknowledged(
-    order, moments
-):
+def test_progress_reports_every_acknowledgement_exactly_once(order, moments):
     link, _ = live_link()
     for number in range(1, 13):
         link.offer(message(number))
@@ -135,7 +133,7 @@ def test_too_much_behind_a_page_has_it_read_again():
     assert session.delivered == []
 
 
-def test_a_table_forgets_topics_that_nobody_holds():
+def test_a_table_drops_topics_without_links():
     table = TopicTable()
     link, _ = live_link()
     other, _ = live_link()

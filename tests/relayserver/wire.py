@@ -1,4 +1,4 @@
-"""A relay client that does what it is told and hides nothing: for tests of the relay."""
+"""A scriptable relay client that records all frames, for tests of the relay."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class WireClient:
         await self._reader
 
     def drop(self) -> None:
-        """Vanish without a word."""
+        """Abort without a close frame."""
         self.socket.transport.abort()
 
     @property
