@@ -11,6 +11,8 @@ import ipaddress
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
 if TYPE_CHECKING:
     from common.limits import Limits
 
@@ -36,8 +38,10 @@ class Handshakes:
     def begin(self, address: str) -> bool:
         """Count a new connection; returns False if there are too many already."""
         limits = self._limits
+        # Behind a proxy all connections have the address of the proxy.
+        has_own_address = not settings.TRUSTED_PROXIES and is_limited(address)
         if self._total >= limits.relay_handshakes or (
-            is_limited(address)
+            has_own_address
             and self._by_address[address] >= limits.relay_handshakes_per_address
         ):
             return False

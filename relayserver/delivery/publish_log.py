@@ -78,13 +78,23 @@ class PublishLog:
             await self._follow()
 
     async def _follow(self) -> None:
+        # Ticks that are delivered during the query make its result an old one: only a head
+        # below the number from before it means that the table was emptied.
+        seen_before = self._seen
         try:
             head = await self._store.head()
             self._database_is(up=True)
-            if self._seen is None or head < self._seen:
-                self._begin_at(head)
-            elif head > self._seen and await self._is_still_missing(head):
-                await self._catch_up(head)
+            if seen_before is None or head < seen_before:
+                if seen_before is not None:
+                    logger.warning("the log starts anew", extra={"head": head})
+                self._seen = head
+                self._early.clear()
+                self._begun.set()
+            elif head > self.seen:
+                if len(self._early) < MAX_QUEUE_LENGTH:
+                    await asyncio.sleep(GRACE_S)
+                if head > self.seen:
+                    await self._catch_up(head)
         except StoreUnavailable as error:
             self._database_is(up=False, reason=str(error))
             await asyncio.sleep(RETRY_S)
@@ -98,18 +108,6 @@ class PublishLog:
         elif self._begun.is_set():
             logger.warning("the database is available again")
         self.database_is_up = up
-
-    def _begin_at(self, head: int) -> None:
-        if self._seen is not None:
-            logger.warning("the log starts anew", extra={"head": head})
-        self._seen = head
-        self._early.clear()
-        self._begun.set()
-
-    async def _is_still_missing(self, head: int) -> bool:
-        if len(self._early) < MAX_QUEUE_LENGTH:
-            await asyncio.sleep(GRACE_S)
-        return self.seen < head
 
     async def _catch_up(self, head: int) -> None:
         """Deliver (seen, head] from the table. Ticks offered meanwhile queue behind."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 
 import pytest
 from django.test import override_settings
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from common.limits import Limits
+from relayserver.connections.handshakes import Handshakes
 from tests.relayserver.conftest import running_node
 from tests.relayserver.wire import Refused, address, connected, key, token, topic
 
@@ -122,3 +125,16 @@ async def test_handshakes_are_limited_and_a_finished_one_makes_room(db):
             assert not await refused(node, key())
         for _, open_writer in silent:
             open_writer.close()
+
+
+def test_handshakes_per_address(settings):
+    handshakes = Handshakes(
+        dataclasses.replace(Limits(), relay_handshakes_per_address=2)
+    )
+    assert [handshakes.begin("203.0.113.1") for _ in range(3)] == [True, True, False]
+    assert handshakes.begin("203.0.113.2")
+    handshakes.end("203.0.113.1")
+    assert handshakes.begin("203.0.113.1")
+    assert all(handshakes.begin("127.0.0.1") for _ in range(3))
+    settings.TRUSTED_PROXIES = 1
+    assert handshakes.begin("203.0.113.1")

@@ -383,3 +383,32 @@ async def test_many_publishers_at_once_lose_nothing(relay, join):
 
     texts = await bob.heard(400)
     assert sorted(texts) == sorted(f"{n}/{c}" for n in range(20) for c in range(20))
+
+
+async def test_a_head_that_was_read_before_a_tick_does_not_turn_the_log_back(
+    relay, join, monkeypatch, caplog
+):
+    alice, bob = await join(), await join()
+    on = topic()
+    await bob.subscribe(on)
+    await bob.settled(on)
+    head_of_store, reads = relay.hub.store.head, []
+
+    async def head_before_a_tick() -> int:
+        head = await head_of_store()
+        if not reads:
+            await alice.publish(on, "meanwhile")
+        reads.append(head)
+        return head
+
+    monkeypatch.setattr(relay.hub.store, "head", head_before_a_tick)
+    relay.hub.log.compare_soon()
+    assert await bob.heard(1) == ["meanwhile"]
+    seen = relay.hub.log.seen
+    relay.hub.log.compare_soon()
+    async with asyncio.timeout(10):
+        while len(reads) < 2:  # noqa: ASYNC110 - a list
+            await asyncio.sleep(0.01)
+    assert relay.hub.log.seen == seen > reads[0]
+    assert "starts anew" not in caplog.text
+    assert relay.hub.counts.catch_ups == 0
