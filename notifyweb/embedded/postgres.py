@@ -102,9 +102,10 @@ class Postgres:
 
     def _is_alive(self, lock: Path) -> bool:
         try:
-            pid = lock.read_text(encoding="ascii").split()[0]
+            # Bytes, because the file has the path of the cluster in it.
+            pid = int(lock.read_bytes().split()[0])
             return Path(f"/proc/{pid}/cwd").readlink() == self.paths.cluster.resolve()
-        except (OSError, IndexError):
+        except (OSError, IndexError, ValueError):
             return False
 
     def _initialise(self) -> None:

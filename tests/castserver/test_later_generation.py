@@ -339,6 +339,29 @@ def test_watchers_are_bounded(project, settings):
     assert isinstance(parse(open_last(made.sym_key, 4011)), JsonRpcError)
     # Who watches already may renew.
     watch(later_wallet("a"))
+    # Each dapp may have clients of its own, up to a limit for the account.
+    assert list_in(watch(later_wallet("d"), app=DID)) == ()
+    assert list_in(watch(later_wallet("e"), app=DID)) == ()
+    refused = watch(later_wallet("f"), app=DID)
+    assert isinstance(parse(open_last(refused.sym_key, 4011)), JsonRpcError)
+
+
+def test_watchers_of_all_apps_together_are_bounded(project, settings, monkeypatch):
+    from castserver.services.subscribers import watch as watch_service
+
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, watchers_per_account=1)
+    monkeypatch.setattr(watch_service, "MAX_APPS", 2)
+    for device in ("a", "b"):
+        watch(later_wallet(device), app=f"did:web:{device}.example.org")
+    refused = watch(later_wallet("c"), app="did:web:c.example.org")
+    assert isinstance(parse(open_last(refused.sym_key, 4011)), JsonRpcError)
+
+
+def test_a_client_of_a_domain_without_a_project_watches_an_empty_list(project, phone):
+    later_subscribe(phone, project)
+    domain = "unrelated.example.org"
+    limited = later_wallet("x", statement=LIMITED_STATEMENT, domain=domain)
+    assert list_in(watch(limited, app=f"did:web:{domain}")) == ()
 
 
 # --- update and delete ----------------------------------------------------------------
@@ -470,6 +493,74 @@ def test_pages_are_newest_first(project, phone, with_history):
     third = page(phone, project, with_history, lmt=3, aft=second["nfs"][-1]["id"])
     assert titles(third) == ["n0"]
     assert (third["mre"], third["mur"]) == (False, False)
+
+
+def test_pages_before_the_first_notification_are_empty(project, phone):
+    subscription = later_subscription(phone, project)
+    for unread_first in (False, True):
+        found = page(phone, project, subscription, lmt=1, urf=unread_first)
+        assert (found["nfs"], found["mre"], found["mur"]) == ([], False, False)
+    assert not isinstance(mark(phone, project, subscription, all=True), JsonRpcError)
+
+
+@pytest.mark.parametrize("unread_first", [False, True])
+def test_a_page_that_is_just_full_is_the_last(
+    project, phone, with_history, unread_first
+):
+    found = page(phone, project, with_history, lmt=7, urf=unread_first)
+    assert titles(found) == [f"n{number}" for number in (6, 5, 4, 3, 2, 1, 0)]
+    assert (found["mre"], found["mur"]) == (False, False)
+    after = found["nfs"][-1]["id"]
+    rest = page(phone, project, with_history, lmt=7, urf=unread_first, aft=after)
+    assert (rest["nfs"], rest["mre"], rest["mur"]) == ([], False, False)
+
+
+def test_notifications_of_one_instant_have_an_order(project, phone):
+    subscription = later_subscription(phone, project)
+    with clock.frozen(clock.now()):
+        for number in range(4):
+            draft = dataclasses.replace(DRAFT, title=f"n{number}")
+            notify(project, draft, [str(phone.account)])
+    seen, aft = [], None
+    for _ in range(4):
+        found = page(phone, project, subscription, lmt=1, aft=aft)
+        seen += titles(found)
+        aft = found["nfs"][-1]["id"]
+    assert sorted(seen) == ["n0", "n1", "n2", "n3"]
+    assert seen == titles(page(phone, project, subscription, lmt=4))
+
+
+def test_a_mark_of_an_unknown_id_marks_nothing_else(project, phone, with_history):
+    unknown = "00000000-0000-7000-8000-000000000000"
+    answer = mark(phone, project, with_history, ids=(unknown,))
+    assert not isinstance(answer, JsonRpcError)
+    assert Delivery.objects.filter(read_at=None).count() == 7
+
+
+@pytest.mark.parametrize("url", ["https://dapp.example.org/page", ""])
+@pytest.mark.parametrize("counts_clicks", [False, True])
+def test_pages_have_the_links_of_the_messages(
+    project, phone, laptop, url, counts_clicks
+):
+    """Of projects that count clicks, each receiver has a link of its own."""
+    type(project).objects.update(counts_clicks=counts_clicks)
+    project.refresh_from_db()
+    bob = Wallet("bob", statement=ALL_APPS_STATEMENT).register()
+    links = []
+    wallets = (phone, bob)
+    subscriptions = [later_subscription(wallet, project) for wallet in wallets]
+    draft = dataclasses.replace(DRAFT, url=url)
+    notify(project, draft, [str(wallet.account) for wallet in wallets])
+    for wallet, subscription in zip(wallets, subscriptions, strict=True):
+        [request] = open_all(subscription.sym_key, 4002)
+        sent_link = claims_of(request.params["messageAuth"])["msg"]["url"]
+        [found] = page(wallet, project, subscription, lmt=5)["nfs"]
+        assert found["url"] == sent_link
+        links.append(sent_link)
+    if counts_clicks and url:
+        assert len({url, *links}) == 3
+    else:
+        assert links == [url, url]
 
 
 def test_unread_before_read_on_request(project, phone, with_history):

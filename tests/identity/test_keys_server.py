@@ -386,3 +386,26 @@ def test_an_expired_cacao_is_replaced_by_a_renewed_one(client):
         second = short_lived(2026)
         assert register(client, second)[0] == 200
         assert resolve(client, KEY.did)[1]["value"]["cacao"] == second
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "statement"),
+    [
+        ("2023-05-17T14:22:32+02:00", None),
+        ("2023-05-17T12:22:32Z", "I further authorize this app."),
+        ("2023-05-17T12:22:32.123456789-00:30", None),
+    ],
+)
+def test_times_with_an_offset_are_signed_as_they_are_written(
+    client, issued_at, statement
+):
+    from walletconnect.identity.cacao import CacaoPayload, build_message
+
+    payload = cacao_of(ALICE, KEY).payload.to_value() | {"iat": issued_at}
+    payload.pop("statement", None)
+    if statement is not None:
+        payload["statement"] = statement
+    parsed = CacaoPayload.from_value(payload)
+    made = Cacao.signed(parsed, ALICE.sign(build_message(parsed))).to_value()
+    assert register(client, made)[0] == 200
+    assert resolve(client, KEY.did)[1]["value"]["cacao"] == made

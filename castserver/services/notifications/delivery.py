@@ -144,9 +144,11 @@ def _publish(
         for each in group:
             if counts_clicks:
                 # A link of its own for every receiver: nothing is shared in the batch.
-                link = f"{settings.CAST_API_URL}/v1/notification/{each.pk}"
                 batch = MessageBatch.create(
-                    replace(message, url=link), signer, app=app, **times
+                    replace(message, url=counted_link(each.pk)),
+                    signer,
+                    app=app,
+                    **times,
                 )
             recipient = Recipient(
                 account=AccountId.parse(each.subscriber.account),
@@ -159,6 +161,11 @@ def _publish(
     publish_all(messages.values())
     failpoint("notify.before_commit")
     return set(messages)
+
+
+def counted_link(delivery_id: UUID) -> str:
+    """The link of one delivery that counts and redirects to the notification's link."""
+    return f"{settings.CAST_API_URL}/v1/notification/{delivery_id}"
 
 
 # --- large calls: chunks, by tasks ----------------------------------------------------

@@ -16,6 +16,7 @@ from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce
 
 from castserver.models import Delivery, Project, Subscriber
+from castserver.services.notifications.delivery import counted_link
 from castserver.services.subscribers import requests
 from castserver.services.subscribers.announcements import note_changes
 from castserver.services.subscribers.requests import Accepted
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from castserver.services.subscribers.topic_requests import TopicRequest
     from messaging.dispatch import Inbound, NotHandled
+    from walletconnect.notify.values import NotifyMessage
     from walletconnect.notify.watch_claims import GetNotificationsAuth
 
 LINK_SCHEMES: Final = ("https://", "http://")
@@ -96,7 +98,7 @@ def _answer_read(asked: TopicRequest) -> Accepted:
         asked.dapp,
         page=[
             replace(
-                each.notification.message,
+                _message(each, counts_clicks=asked.subscriber.project.counts_clicks),
                 id=str(each.pk),
                 sent_at=round((each.sent_at or each.created_at).timestamp() * 1000),
                 is_read=each.read_at is not None,
@@ -110,6 +112,14 @@ def _answer_read(asked: TopicRequest) -> Accepted:
         now=clock.now_s(),
     )
     return Accepted(asked.message, publish, asked.subscriber.project_id)
+
+
+def _message(delivery: Delivery, *, counts_clicks: bool) -> NotifyMessage:
+    """What was sent, with the same link: v1 clients replace the message by the page."""
+    message = delivery.notification.message
+    if counts_clicks and message.url:
+        message = replace(message, url=counted_link(delivery.pk))
+    return message
 
 
 def _page(

@@ -7,6 +7,7 @@ authorized the key for all apps, or for the one that it watches.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from messaging.dispatch import Inbound, NotHandled
 
 NO_SENDER: Final = "a watch request must be a type 1 envelope"
+# An account's watchers of all apps together are at most this many times the limit for one.
+MAX_APPS: Final = 20
 KEYS_CLOSED: Final = "the keys of the Cast Server cannot be opened"
 
 
@@ -53,7 +56,14 @@ def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
     identities = Identities.of(fresh, WATCH)
     account_keys = {cacao.account.key for cacao in identities.known.values()}
     live = Watcher.objects.live(clock.now()).filter(account_key__in=account_keys)
-    counts = dict(live.order_by().values_list("account_key").annotate(Count("id")))
+    counts = Counter(
+        {
+            (account_key, app_domain): count
+            for account_key, app_domain, count in live.order_by()
+            .values_list("account_key", "app_domain")
+            .annotate(Count("id"))
+        }
+    )
     topic_before = dict(
         Watcher.objects.filter(identity_did__in=list(identities.known)).values_list(
             "identity_did", "response_topic"
@@ -86,10 +96,8 @@ def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
         )
         watcher = answer.watcher
         if watcher.identity_did not in {*topic_before, *watchers}:
-            count = counts.get(watcher.account.key, 0)
-            if count >= settings.LIMITS.watchers_per_account:
-                raise RemoteProtocolError(ErrorCode.TOO_LARGE, "too many watchers")
-            counts[watcher.account.key] = count + 1
+            _require_room(counts, watcher)
+            counts[watcher.account.key, watcher.domain or ""] += 1
         watchers[watcher.identity_did] = watcher
         return Accepted(message, answer.publish, None)
 
@@ -98,6 +106,21 @@ def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
         _store(watchers, topic_before)
     requests.store_answers(accepted)
     return declined | requests.refuse(refused, fresh, WATCH)
+
+
+def _require_room(counts: Counter[tuple[str, str]], watcher: watch.Watcher) -> None:
+    """Refuse one watcher too many, for its app or for the account.
+
+    For each app, because every dapp may embed a client of its own: those of 25 dapps
+    must not keep the account's wallets from watching.
+    """
+    maximum = settings.LIMITS.watchers_per_account
+    key = watcher.account.key
+    total = sum(
+        count for (account_key, _), count in counts.items() if account_key == key
+    )
+    if counts[key, watcher.domain or ""] >= maximum or total >= MAX_APPS * maximum:
+        raise RemoteProtocolError(ErrorCode.TOO_LARGE, "too many watchers")
 
 
 def _store(watchers: dict[str, watch.Watcher], topic_before: dict[str, str]) -> None:
