@@ -16,7 +16,6 @@ from castserver.models import (
 )
 from castserver.services.webhooks.webhooks import (
     SubscriberEvent,
-    WebhookEvent,
     queue_events,
 )
 from common import clock
@@ -24,6 +23,7 @@ from common.work_queue import repeat
 from keychain.services import Holder, forget
 from messaging import outbox
 from messaging.models import Party
+from walletconnect.notify.parties import WebhookEvent
 
 BATCH_SIZE: Final = 500
 EXPIRED: Final = "expired"

@@ -25,7 +25,6 @@ from castserver.services.webhooks.sender import (
 )
 from castserver.services.webhooks.webhooks import (
     SubscriberEvent,
-    WebhookEvent,
     delete_webhook,
     enable_webhook,
     queue_events,
@@ -37,6 +36,7 @@ from castserver.services.webhooks.webhooks import (
 from common import clock
 from common.drain import drain
 from tests.castserver.receiver import Receiver, silent_host
+from walletconnect.notify.parties import WebhookEvent
 
 LIMITS = django_settings.LIMITS
 SCHEDULE = [timedelta(seconds=each) for each in BACKOFF.steps_s]

@@ -37,7 +37,7 @@ def test_the_dapp_accepts_the_delete_request(alice, dapp, subscription):
         iv=entropy.iv(),
         now=clock.now_s(),
     )
-    assert answer.webhook.event == "unsubscribed"
+    assert answer.publish.tag == 4005
 
 
 def test_the_row_stays_with_its_messages_and_the_key_goes(alice, dapp, subscription):

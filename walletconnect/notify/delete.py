@@ -23,7 +23,6 @@ from walletconnect.notify.claims import DeleteAuth, DeleteResponseAuth
 from walletconnect.notify.dialect import V0, dialect_of
 from walletconnect.notify.methods import DELETE
 from walletconnect.notify.parties import (
-    WebhookEvent,
     read_auth,
     require_account,
     require_newer,
@@ -85,12 +84,11 @@ def request_delete(
 
 @dataclass(frozen=True, slots=True)
 class DeleteAnswer:
-    """For the Cast Server: store `publish`, call the webhook, drop the key.
+    """For the Cast Server: send `publish`, call the webhook, drop the key.
 
     `iat` is kept, because a subscribe request signed before it is refused.
     """
 
-    webhook: WebhookEvent
     publish: Publication
     iat: int
 
@@ -137,5 +135,4 @@ def answer_delete(
         sym_key=sym_key_p,
         iv=iv,
     )
-    webhook = WebhookEvent("unsubscribed", account, str(dapp.url))
-    return DeleteAnswer(webhook, publish, auth.iat)
+    return DeleteAnswer(publish, auth.iat)

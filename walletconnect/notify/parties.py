@@ -8,7 +8,8 @@ authentication key of its did.json.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
 
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.did import DID_WEB, AccountId, AppUrl
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from walletconnect.crypto.keys import KeyPair, SymKey
     from walletconnect.crypto.signing import IdentityKey
     from walletconnect.identity.cacao import Cacao
-    from walletconnect.json_values import JsonObject
     from walletconnect.relay.methods import Method
     from walletconnect.relay.rpc import JsonRpcRequest
 
@@ -56,21 +56,13 @@ class DappIdentity:
     allowed_keys_servers: frozenset[str] = field(default_factory=frozenset)
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookEvent:
-    """A change of an account's subscription, as the dapp's webhook receives it."""
+class WebhookEvent(StrEnum):
+    """The events that a dapp's webhook receives."""
 
-    event: Literal["subscribed", "unsubscribed"]
-    account: AccountId
-    dapp_url: str
-
-    def to_value(self, webhook_id: str) -> JsonObject:
-        return {
-            "id": webhook_id,
-            "event": self.event,
-            "account": str(self.account),
-            "dappUrl": self.dapp_url,
-        }
+    SUBSCRIBED = "subscribed"
+    UNSUBSCRIBED = "unsubscribed"
+    # Ours: sent on request only, so that a dapp can try its endpoint.
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ def answer_subscription(
         SubscriptionAuth, request, SUBSCRIBE, dapp=dapp, identity=identity, now=now
     )
     require_newer(auth.iat, last_delete_iat)
-    webhook = WebhookEvent("subscribed", account, str(dapp.url))  # step 10
+    webhook = WebhookEvent.SUBSCRIBED if is_new else None  # step 10
     public_key_z = key_pair_z.public_key  # step 11
     dialect = dialect_of(auth.app)
     sym_key_p = dialect.subscription_key(  # step 12
@@ -241,7 +241,7 @@ def answer_subscription(
         iv=iv,
     )
     return SubscribeAnswer(
-        webhook=webhook if is_new else None,
+        webhook=webhook,
         sym_key_p=sym_key_p,
         publish=publish,
         notify_topic=sym_key_p.topic,

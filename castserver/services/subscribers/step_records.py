@@ -36,7 +36,7 @@ def record_answers(
                 "scope": list(answer.scope),
             },
             Step.TRIGGER_WEBHOOK: {
-                "event": answer.webhook.event if answer.webhook else "",
+                "event": answer.webhook or "",
                 "webhooks": webhook_count if answer.webhook else 0,
             },
             Step.GENERATE_KEY_PAIR_Z: {},

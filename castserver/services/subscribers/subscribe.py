@@ -39,7 +39,6 @@ from castserver.services.subscribers.subscription_list import (
 from castserver.services.upkeep import drop_topics
 from castserver.services.webhooks.webhooks import (
     SubscriberEvent,
-    WebhookEvent,
     queue_events,
 )
 from common import clock, entropy, limits
@@ -227,8 +226,8 @@ def _answer(batch: _Batch, message: Inbound) -> Accepted:
         batch.events.append(
             SubscriberEvent(
                 project_id=project.pk,
-                dapp_url=answer.webhook.dapp_url,
-                event=WebhookEvent.SUBSCRIBED,
+                dapp_url=project.url,
+                event=answer.webhook,
                 account=row.account,
             )
         )

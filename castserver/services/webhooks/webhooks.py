@@ -10,7 +10,6 @@ import base64
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -23,6 +22,7 @@ from castserver.services.errors import Invalid, Missing, TooMany
 from common import clock, entropy, outbound
 from common.wake import enqueue_on_commit
 from keychain.services import Holder, forget, put_secret, secret
+from walletconnect.notify.parties import WebhookEvent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -31,14 +31,6 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # marks a secret, is none
 SECRET_OVERLAP: Final = timedelta(hours=24)
 TEST_ACCOUNT: Final = "eip155:1:0x0000000000000000000000000000000000000000"
 DELIVER_TASK: Final = "castserver.deliver_due_webhooks"
-
-
-class WebhookEvent(StrEnum):
-    """The event kinds. ``test`` is sent on request only."""
-
-    SUBSCRIBED = "subscribed"
-    UNSUBSCRIBED = "unsubscribed"
-    TEST = "test"
 
 
 OFFERED_EVENTS: Final = (WebhookEvent.SUBSCRIBED, WebhookEvent.UNSUBSCRIBED)
