@@ -10,7 +10,7 @@ from django.db import models
 from castserver.models.projects import Project
 from castserver.models.subscribers import ACCOUNT_LENGTH, Subscriber
 from common import clock
-from walletconnect.notify.values import NotifyMessage
+from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 
 
 class Notification(models.Model):
@@ -55,23 +55,13 @@ class Notification(models.Model):
         return cls(
             project=project,
             idempotency_key=notification_id,
-            type=message.type,
-            title=message.title,
-            body=message.body,
-            icon=message.icon,
-            url=message.url,
             created_at=clock.now(),
+            **{name: getattr(message, name) for name in CONTENT_FIELDS},
         )
 
     @property
     def message(self) -> NotifyMessage:
-        return NotifyMessage(
-            type=self.type,
-            title=self.title,
-            body=self.body,
-            icon=self.icon,
-            url=self.url,
-        )
+        return NotifyMessage(**{name: getattr(self, name) for name in CONTENT_FIELDS})
 
 
 class Delivery(models.Model):

@@ -45,7 +45,7 @@ from dashboard.views.console import (
 )
 from dashboard.views.responses import Confirmation, confirmation
 from walletconnect.identity.did import AccountId
-from walletconnect.notify.values import NotifyMessage
+from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -105,9 +105,7 @@ def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOut
             retry_after=verdict.retry_after,
         )
     entered = form.cleaned_data
-    message = NotifyMessage(
-        **{name: entered[name] for name in ("type", "title", "body", "icon", "url")}
-    )
+    message = NotifyMessage(**{name: entered[name] for name in CONTENT_FIELDS})
     key = submission_key(request, "send")[:40]
     notification_id = f"console-{request.user.pk}-{key}"
     if entered["audience"] == "everyone":

@@ -198,6 +198,10 @@ _CUT_TITLE: Final = 256
 _CUT_BODY: Final = 4096
 
 
+# What the dapp chooses; the other fields of NotifyMessage come from its server.
+CONTENT_FIELDS: Final = ("type", "title", "body", "icon", "url")
+
+
 @dataclass(frozen=True, slots=True)
 class NotifyMessage:
     """A notification: the claim `msg`.

@@ -14,7 +14,7 @@ from castserver.services import (
     notify_everyone,
 )
 from walletconnect.identity.did import with_chain
-from walletconnect.notify.values import NotifyMessage
+from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -45,9 +45,7 @@ class Command(BaseCommand):
         project = Project.objects.filter(pk=options["project_id"]).first()
         if project is None:
             raise CommandError("there is no project with this id")
-        message = NotifyMessage(
-            **{name: options[name] for name in ("type", "title", "body", "icon", "url")}
-        )
+        message = NotifyMessage(**{name: options[name] for name in CONTENT_FIELDS})
         try:
             if options["account"]:
                 accounts = [with_chain(text.strip()) for text in options["account"]]
