@@ -77,7 +77,7 @@ def invalid(detail, place):
 
 UNAUTHORIZED = problem("unauthorized", "Unauthorized", "a bearer secret is needed")
 WRONG_SECRET = problem(
-    "unauthorized", "Unauthorized", "the project id and the secret do not fit together"
+    "unauthorized", "Unauthorized", "the project id and the secret do not match"
 )
 NO_JSON = problem("malformed", "Malformed request", "the body is no JSON text")
 NEEDS = {"WWW-Authenticate": "Bearer"}
@@ -164,7 +164,7 @@ CAST = {
         problem(
             "invalid",
             "Unprocessable Entity",
-            "an Idempotency-Key is 1 to 255 visible ASCII characters",
+            "an Idempotency-Key must be 1 to 255 visible ASCII characters",
         ),
         {"Idempotency-Key": "a b"},
     ),
@@ -187,7 +187,7 @@ CAST = {
         "webhooks/" + "0" * 32,
         {"events": ["subscribed"], "webhook": "https://a.example/x"},
         404,
-        problem("not-found", "Not Found", "there is no such webhook"),
+        problem("not-found", "Not Found", "the project has no webhook with this id"),
     ),
     "another method": (
         "DELETE",
