@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
@@ -17,6 +15,7 @@ from django.core.asgi import get_asgi_application
 # Loads the apps; imports below may use models.
 http_application = get_asgi_application()
 
+from dashboard.routing import websocket_urlpatterns
 from notifyweb.asgi_middleware import BodyLimit, SameOrigin
 from notifyweb.database import pool_connections
 from notifyweb.request_threads import RequestThread, SocketThreads
@@ -25,14 +24,9 @@ if settings.WEB_DATABASE_POOL:
     pool_connections(settings.DATABASES["default"], settings.WEB_DATABASE_POOL)
 
 
-def _websocket_urls() -> list[Any]:
-    if find_spec("dashboard.routing") is None:
-        return []
-    found: list[Any] = import_module("dashboard.routing").websocket_urlpatterns
-    return found
-
-
-sockets: Any = AuthMiddlewareStack(URLRouter(_websocket_urls()))
+# Django's paths, as in the documentation of Channels; its stubs want a type of their own.
+routes: Any = websocket_urlpatterns
+sockets: Any = AuthMiddlewareStack(URLRouter(routes))
 if settings.WEB_DATABASE_POOL:
     # A third of the pool: pages always find connections that no socket holds.
     sockets = SocketThreads(sockets, max(1, settings.WEB_DATABASE_POOL // 3))

@@ -81,7 +81,16 @@ def restore(path: Path, removed: Path | None) -> tuple[int, int]:
             raise SettingError(f"{listed} does not exist.")
     if not path.is_file():
         raise SettingError(f"{path} does not exist.")
-    _refuse_while_used()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        (others,) = cursor.fetchone() or (0,)
+    if others:
+        raise SettingError(
+            f"{others} connections use the database; stop the system before restoring."
+        )
     with _put_aside():
         _run("pg_restore", "--no-owner", "--no-acl", "--exit-on-error", str(path))
         fault = unfit_for_migrating() or closed_keychain()
@@ -97,19 +106,6 @@ def _removed() -> set[str]:
         return set(AccountTombstone.objects.values_list("digest", flat=True))
     except DatabaseError:
         return set()
-
-
-def _refuse_while_used() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-        (others,) = cursor.fetchone() or (0,)
-    if others:
-        raise SettingError(
-            f"{others} connections use the database; stop the system before restoring."
-        )
 
 
 @contextmanager

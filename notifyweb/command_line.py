@@ -43,7 +43,19 @@ def run_command(argv: Sequence[str]) -> int:
             return run()
         with _services_for(command):
             if command in SERVERS:
-                _refuse_if_unfit()
+                import django
+
+                django.setup()
+                from django.db import connection
+
+                from notifyweb.startup import check_startup
+
+                try:
+                    check_startup()
+                finally:
+                    # The relay and the gateway have their own pools; this connection
+                    # would idle.
+                    connection.close()
             from django.core.management import execute_from_command_line
 
             execute_from_command_line(list(argv))
@@ -55,21 +67,6 @@ def run_command(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
     return 0
-
-
-def _refuse_if_unfit() -> None:
-    import django
-
-    django.setup()
-    from django.db import connection
-
-    from notifyweb.startup import check_startup
-
-    try:
-        check_startup()
-    finally:
-        # The relay and the gateway have their own pools; this connection would idle.
-        connection.close()
 
 
 @contextmanager

@@ -195,16 +195,15 @@ def _heartbeats() -> dict[str, Component]:
     except redis.RedisError:
         unknown = Component(ok=False, state="unknown while Redis is away")
         return dict.fromkeys(MAX_HEARTBEAT_AGE_S, unknown)
-    return {
-        name: _by_age(ages[name], MAX_HEARTBEAT_AGE_S[name])
-        for name in MAX_HEARTBEAT_AGE_S
-    }
-
-
-def _by_age(age: float | None, max_age_s: float) -> Component:
-    if age is None:
-        return Component(ok=False, state="no heartbeat yet")
-    return Component(ok=age <= max_age_s, state=f"last heartbeat {age:.0f} s ago")
+    found = {}
+    for name, max_age_s in MAX_HEARTBEAT_AGE_S.items():
+        age = ages[name]
+        if age is None:
+            found[name] = Component(ok=False, state="no heartbeat yet")
+        else:
+            state = f"last heartbeat {age:.0f} s ago"
+            found[name] = Component(ok=age <= max_age_s, state=state)
+    return found
 
 
 def _fault_free(find_fault: Callable[[], str]) -> Component:

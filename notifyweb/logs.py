@@ -101,19 +101,17 @@ def _extras(record: logging.LogRecord) -> dict[str, str]:
     return found
 
 
-def _is_connection_lost(error: BaseException | None) -> bool:
-    """Whether psycopg, or Django on behalf of psycopg, lost its connection."""
-    for each in (error, error.__cause__ if error else None):
-        if isinstance(each, psycopg.OperationalError):
-            state = each.sqlstate
-            return state is None or state.startswith(("08", "57P"))
-    return False
-
-
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    # A lost connection fails many requests at once, and the trace adds nothing.
-    if not record.exc_info or _is_connection_lost(record.exc_info[1]):
+    if not record.exc_info:
         return ""
+    error = record.exc_info[1]
+    # Django raises its own error from that of psycopg.
+    for each in (error, error.__cause__ if error else None):
+        if isinstance(each, psycopg.OperationalError) and (
+            each.sqlstate is None or each.sqlstate.startswith(("08", "57P"))
+        ):
+            # A lost connection fails many requests at once, and the trace adds nothing.
+            return ""
     return redact(formatter.formatException(record.exc_info))
 
 

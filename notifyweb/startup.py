@@ -134,16 +134,15 @@ def newer_schema() -> str:
 
 def unfit_for_migrating() -> str:
     """Describe why this code cannot bring the database up to date."""
-    return newer_schema() or wrong_schema(_models_of_applied_migrations())
-
-
-def _models_of_applied_migrations() -> Apps:
+    fault = newer_schema()
+    if fault:
+        return fault
     executor = MigrationExecutor(connection)
     loader = executor.loader
     if not executor.migration_plan(loader.graph.leaf_nodes()):
-        return current_apps
+        return wrong_schema()
     applied = [key for key in loader.applied_migrations if key in loader.graph.nodes]
-    return loader.project_state(applied).apps
+    return wrong_schema(loader.project_state(applied).apps)
 
 
 def wrong_schema(apps: Apps = current_apps) -> str:

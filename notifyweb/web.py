@@ -7,7 +7,7 @@ requests may finish, so that a restart is a short pause and not a failure.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server
@@ -17,7 +17,6 @@ from twisted.internet import defer, reactor, task
 from common.listening import inherited_socket
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
 
 logger = logging.getLogger(__name__)
@@ -57,20 +56,20 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
             if isinstance(protocol, WebSocketProtocol):
                 # ``sendClose`` accepts only 1000 and 3000-4999.
                 protocol.sendCloseFrame(code=GOING_AWAY, isReply=False)
-        done = defer.ensureDeferred(self._finish())
+
+        async def wait_for_requests() -> None:
+            for _ in range(int(GRACE_S / POLL_S)):
+                running = [
+                    details.get("application_instance")
+                    for details in self.connections.values()
+                ]
+                if all(each is None or each.done() for each in running):
+                    return
+                await task.deferLater(reactor, POLL_S)
+
+        done = defer.ensureDeferred(wait_for_requests())
         done.addBoth(lambda _: super(GracefulServer, self).kill_all_applications())
         return done
-
-    async def _finish(self) -> None:
-        for _ in range(int(GRACE_S / POLL_S)):
-            if not any(self._is_busy(details) for details in self.connections.values()):
-                return
-            await task.deferLater(reactor, POLL_S)
-
-    @staticmethod
-    def _is_busy(details: dict[str, Any]) -> bool:
-        running: asyncio.Future[None] | None = details.get("application_instance")
-        return running is not None and not running.done()
 
 
 def serve(*, bind: str, port: int) -> None:

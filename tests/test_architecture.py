@@ -1,4 +1,4 @@
-"""What no single test of behaviour would notice: directions, names, pages, migrations."""
+"""Rules of the whole code: directions of imports, names, documented settings, migrations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notifyweb.celery import app as celery_app
 from notifyweb.schedule import PERIODIC
 from tests.system import BASE
 
-# From the top downwards; what shares a line does not know each other.
+# From top to bottom; packages of one line do not import each other.
 LAYERS = (
     ("notifyweb",),
     ("demonstration",),
@@ -38,7 +38,7 @@ DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 MAX_MODULE_LENGTH = 500
 BANNED = {"engine", "helper", "helpers", "util", "utils", "manager", "push"}
 OUTSIDE_SETTINGS = {
-    # Not for people: told to children by the launcher.
+    # Internal: set by the launcher for its children.
     "NOTIFYWEB_SUPERVISED",
     "NOTIFYWEB_PROCESS",
     "NOTIFYWEB_LISTEN_FD",
@@ -103,7 +103,7 @@ def test_every_periodic_task_is_registered():
     assert missing == set()
 
 
-def test_every_task_says_its_app_and_what_it_does():
+def test_every_task_is_named_by_its_app_and_a_verb():
     celery_app.loader.import_default_modules()
     ours = {
         name: task.__module__.partition(".")[0]
@@ -145,7 +145,7 @@ def test_every_limit_is_documented():
     assert rows == set(settings.LIMITS.__dataclass_fields__)
 
 
-def test_every_limit_is_held_somewhere():
+def test_every_limit_is_enforced_somewhere():
     unused = set(settings.LIMITS.__dataclass_fields__)
     for path in MODULES:
         if path != BASE / "common" / "limits.py":
@@ -159,12 +159,12 @@ def pinned(name):
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_every_requirement_is_pinned_and_comes_from_anywhere(name):
+def test_every_requirement_is_pinned_without_an_address(name):
     for line in pinned(name):
         assert re.fullmatch(r"[\w.-]+==[A-Za-z0-9.]+(; [^;]+)?", line), line
 
 
-def test_every_package_we_import_has_its_reason():
+def test_every_package_we_import_has_a_documented_reason():
     page = (BASE / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE)
     reasons = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
@@ -175,14 +175,14 @@ def test_every_package_we_import_has_its_reason():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_is_short_and_says_what_for(path):
+def test_a_module_is_short_and_has_a_docstring(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MAX_MODULE_LENGTH
     tree = ast.parse(text)
     assert not tree.body or ast.get_docstring(tree)
 
 
-def test_names_avoid_words_that_say_nothing():
+def test_names_avoid_meaningless_words():
     wrong = []
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -157,7 +157,9 @@ def start_detached(service: Service, paths: Paths) -> subprocess.Popen[bytes]:
             service.complete()
             return running
         if time.monotonic() > deadline:
-            raise SettingError(f"{service.name} did not start: {_log_tail(log)}")
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            tail = " / ".join(line.strip() for line in lines[-LOG_TAIL_LINES:])
+            raise SettingError(f"{service.name} did not start: {tail or 'no output'}")
         # The cluster of a killed server is locked until its last backend has ended.
         time.sleep(0.5)
 
@@ -174,8 +176,3 @@ def _becomes_ready(
     running.kill()
     running.wait()
     return False
-
-
-def _log_tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return " / ".join(line.strip() for line in lines[-LOG_TAIL_LINES:]) or "no output"

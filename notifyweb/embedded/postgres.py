@@ -64,20 +64,16 @@ class Postgres:
         _binaries.cache_clear()
         if not (self.paths.cluster / "PG_VERSION").exists():
             self._initialise()
-        self._link_socket_folder()
-        self._forget_killed_server()
-
-    def _link_socket_folder(self) -> None:
-        """The socket is in the cluster, the only folder that its owner can reach."""
+        # The socket is in the cluster, the only folder that its owner can reach.
         link = self.paths.postgres_run
-        if link.is_symlink() and link.readlink() == self.paths.cluster:
-            return
-        if link.is_symlink():
-            link.unlink()
-        elif link.exists():
-            # Earlier versions had a folder here.
-            shutil.rmtree(link)
-        link.symlink_to(self.paths.cluster)
+        if not link.is_symlink() or link.readlink() != self.paths.cluster:
+            if link.is_symlink():
+                link.unlink()
+            elif link.exists():
+                # Earlier versions had a folder here.
+                shutil.rmtree(link)
+            link.symlink_to(self.paths.cluster)
+        self._forget_killed_server()
 
     def _forget_killed_server(self) -> None:
         """Remove the lock files of a killed server whose pid is in use.

@@ -76,7 +76,10 @@ class Preloader(Supervisor):
         if self._requests is None:
             return None
         report, theirs = os.pipe()
-        reader = await _reader_of(report)
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(report, "rb")
+        )
         handles = [output, theirs]
         if program.listening_socket is not None:
             handles.append(program.listening_socket.fileno())
@@ -93,11 +96,3 @@ class Preloader(Supervisor):
 
 def _number(line: bytes, prefix: bytes) -> int | None:
     return int(line.removeprefix(prefix)) if line.startswith(prefix) else None
-
-
-async def _reader_of(handle: int) -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(handle, "rb")
-    )
-    return reader

@@ -23,7 +23,7 @@ from notifyweb.launcher.supervisor import ServiceSupervisor, Supervisor
 from notifyweb.launcher.watchdog import watch_web, watch_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from notifyweb.embedded.lease import Service
 
@@ -122,39 +122,33 @@ class System:
         self._force = asyncio.Event()
 
     async def run(self) -> int:
-        self._listen_to_signals()
+        def on_signal() -> None:
+            if self._stop.is_set():
+                self._force.set()
+            self._stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, on_signal)
         if self._has_services:
             self._lease.join()
         code = 0
         try:
-            code = await self._until_stopped(self._start())
+            starting = asyncio.create_task(self._start())
+            stopped = asyncio.create_task(self._stop.wait())
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                code = starting.result()
+            else:
+                starting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await starting
             if code == 0:
-                await self._stop.wait()
+                await stopped
+            stopped.cancel()
         finally:
             await self._shut_down()
         return code
-
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_signal)
-
-    def _on_signal(self) -> None:
-        if self._stop.is_set():
-            self._force.set()
-        self._stop.set()
-
-    async def _until_stopped(self, start: Coroutine[None, None, int]) -> int:
-        starting = asyncio.ensure_future(start)
-        stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if starting.done():
-            return starting.result()
-        starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await starting
-        return 0
 
     async def _start(self) -> int:
         # It needs no services and loads the code while they start.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "security.md").read_text()
-ENDPOINTS = PAGE.partition("## Sockets and what they refuse")[2].partition("\n## ")[0]
+ENDPOINTS = PAGE.partition("## Endpoints and what they refuse")[2].partition("\n## ")[0]
 
 
 def test_every_test_named_on_the_page_exists():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from castserver.services import seed_demo
 from keychain.services import KeyringError
 from notifyweb.environment import SettingError
 from notifyweb.startup import shared_sessions, unfit_for_migrating, wrong_schema
@@ -18,8 +17,6 @@ from notifyweb.startup import shared_sessions, unfit_for_migrating, wrong_schema
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
-
-SEEDING_SERVICES = "castserver.services"
 
 
 class Command(BaseCommand):
@@ -36,37 +33,25 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         with self._phase("migrated"):
-            _migrate()
+            fault = shared_sessions() or unfit_for_migrating()
+            if fault:
+                raise SettingError(fault)
+            try:
+                call_command("migrate", interactive=False, verbosity=0)
+            except KeyringError as error:
+                raise SettingError(str(error)) from None
+            fault = wrong_schema()
+            if fault:
+                raise SettingError(fault)
         if not options["no_static"]:
             with self._phase("static files collected"):
                 call_command("collectstatic", interactive=False, verbosity=0)
         if options["seed"]:
             with self._phase("demo seeded"):
-                _seed()
+                seed_demo()
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         started = time.monotonic()
         yield
         self.stdout.write(f"{name} ({time.monotonic() - started:.1f} s)")
-
-
-def _migrate() -> None:
-    fault = shared_sessions() or unfit_for_migrating()
-    if fault:
-        raise SettingError(fault)
-    try:
-        call_command("migrate", interactive=False, verbosity=0)
-    except KeyringError as error:
-        raise SettingError(str(error)) from None
-    fault = wrong_schema()
-    if fault:
-        raise SettingError(fault)
-
-
-def _seed() -> None:
-    if find_spec(SEEDING_SERVICES) is None:
-        return
-    seed_demo = getattr(import_module(SEEDING_SERVICES), "seed_demo", None)
-    if seed_demo is not None:
-        seed_demo()
