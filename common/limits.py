@@ -138,7 +138,7 @@ def parse_changes(text: str) -> dict[str, int | Bucket]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = part.partition("=")
         if name not in known:
-            raise ValueError(f"there is no limit {name!r}")
+            raise ValueError(f"unknown limit {name!r}")
         if isinstance(known[name], Bucket):
             changes[name] = Bucket.parse(value)
         elif value.isdecimal():

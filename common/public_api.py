@@ -188,7 +188,7 @@ class StrictParser(Parser):
         try:
             return parse_json(request.body)  # type: ignore[return-value]
         except RemoteProtocolError:
-            raise _malformed("the body is no JSON text") from None
+            raise _malformed("the body is not valid JSON") from None
 
 
 def json_depth(body: bytes) -> int:

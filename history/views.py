@@ -153,7 +153,7 @@ def _client_of(request: HttpRequest) -> str:
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     problem = Problem(
-        "unauthorized", "Unauthorized", 401, "A relay-client JWT, please."
+        "unauthorized", "Unauthorized", 401, "A relay-client JWT is required."
     )
     if scheme.lower() != "bearer":
         raise ProblemError(problem, headers={"WWW-Authenticate": "Bearer"})

@@ -39,8 +39,8 @@ class UnsupportedAccount(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is no Ethereum address, or it was mistyped: its capital letters "
-            "do not fit."
+            "This is not an Ethereum address, or it was mistyped: its checksum (the "
+            "capital letters) is wrong."
         )
 
 
@@ -93,7 +93,7 @@ class MalformedSignature(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is no signature. It has 130 (or 128) hexadecimal digits, with or "
+            "This is not a signature. A signature has 130 (or 128) hexadecimal digits, with or "
             "without 0x."
         )
 

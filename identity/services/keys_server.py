@@ -165,7 +165,7 @@ def resolve_invite(account_text: str) -> str:
         account = AccountId.parse(account_text)
     except RemoteProtocolError:
         raise KeysServerRefusal(
-            400, "validation", "account is no CAIP-10 account"
+            400, "validation", "account is not a CAIP-10 account"
         ) from None
     row = InviteRegistration.objects.filter(account=account.key).first()
     if row is None or not row.invite_key:

@@ -79,7 +79,7 @@ UNAUTHORIZED = problem("unauthorized", "Unauthorized", "a bearer secret is neede
 WRONG_SECRET = problem(
     "unauthorized", "Unauthorized", "the project id and the secret do not match"
 )
-NO_JSON = problem("malformed", "Malformed request", "the body is no JSON text")
+NO_JSON = problem("malformed", "Malformed request", "the body is not valid JSON")
 NEEDS = {"WWW-Authenticate": "Bearer"}
 CAST = {
     "no secret": (
@@ -413,7 +413,7 @@ KEYS = {
         "/invite?account=alice",
         "",
         400,
-        failure("validation", "account is no CAIP-10 account"),
+        failure("validation", "account is not a CAIP-10 account"),
     ),
     "an invite of an unknown key": lambda: (
         "POST",
@@ -449,7 +449,7 @@ def bad(detail, place=None):
 
 
 TAGS = {"tags": ["4002"], "relayUrl": "wss://relay.example"}
-NO_TOKEN = problem("unauthorized", "Unauthorized", "A relay-client JWT, please.")
+NO_TOKEN = problem("unauthorized", "Unauthorized", "A relay-client JWT is required.")
 TOPIC = "0" * 64
 HISTORY = {
     "no token": ("POST", "register", TAGS, 401, NO_TOKEN, {"Authorization": ""}),
