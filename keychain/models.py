@@ -22,6 +22,8 @@ class Holder(models.TextChoices):
     CAST = "cast"
     RELAY = "relay"
     IDENTITY = "identity"
+    # Push subscriptions, forwards, and the key that push services know us by.
+    ALERTS = "alerts"
     # The keychain's own: the canaries, the key of the token digests.
     SYSTEM = "system"
 

@@ -17,6 +17,8 @@ OUTBOUND_CANARY = "notifyweb.outbound_canary"
 AT_START = (
     CANARY,
     OUTBOUND_CANARY,
+    "alerts.send_pushes",
+    "alerts.send_forwards",
     "castserver.deliver_due_webhooks",
     "messaging.sweep",
     "subscriptions.resolve_dapp",
@@ -95,6 +97,10 @@ PERIODIC = (
     Periodic(
         "dashboard.prune_submissions", MINUTE, "clear secrets that forms have shown"
     ),
+    Periodic("alerts.send_pushes", 30, "send pushes that are due"),
+    Periodic("alerts.send_forwards", 30, "forward notifications that are due"),
+    Periodic("alerts.send_digests", MINUTE, "send mails that are due"),
+    Periodic("alerts.prune", HOUR, "drop alerts and mutes that are over"),
     Periodic("castserver.prune", HOUR, "drop old answers, watchers and calls"),
 )
 

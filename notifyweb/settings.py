@@ -188,6 +188,7 @@ OUR_APPS = [
     "syncstore",
     "subscriptions",
     "castserver",
+    "alerts",
     "dashboard",
     "demonstration",
 ]
@@ -337,6 +338,8 @@ EMAIL_HOST_USER = _mail.user
 EMAIL_HOST_PASSWORD = _mail.password
 EMAIL_USE_TLS = _mail.tls
 EMAIL_USE_SSL = _mail.ssl
+# Below the lease of a digest.
+EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", f"notifyweb@{PUBLIC_HOST}")
 
 # Celery ---------------------------------------------------------------------

@@ -45,6 +45,7 @@ TASKS_OF: Final = {
     OUTBOUND_CANARY: ("notifyweb.outbound_canary",),
     HOUSEKEEPING: (
         "accounts.prune",
+        "alerts.prune",
         "castserver.prune",
         "dashboard.prune_submissions",
         "history.prune_messages",
@@ -53,6 +54,9 @@ TASKS_OF: Final = {
         "syncstore.prune_updates",
     ),
     OUTBOUND: (
+        "alerts.send_digests",
+        "alerts.send_forwards",
+        "alerts.send_pushes",
         "castserver.deliver_due_webhooks",
         "castserver.prove_addresses",
         "identity.look_up_identities",

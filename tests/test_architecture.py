@@ -23,6 +23,7 @@ LAYERS = (
     ("notifyweb",),
     ("demonstration",),
     ("dashboard",),
+    ("alerts",),
     ("subscriptions", "castserver"),
     ("syncstore",),
     ("history", "identity"),

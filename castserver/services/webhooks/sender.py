@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -27,6 +26,7 @@ from common import clock, outbound
 from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
+from common.retry_after import retry_after
 from keychain.services import KeychainError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 BACKOFF: Final = Backoff(
     steps_s=(5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24)))
 )
-MAX_RETRY_AFTER: Final = timedelta(hours=24)
 DEAD_AFTER: Final = timedelta(days=5)
 # Above the deadline of one request (15 s), with room for recording the result.
 LEASE: Final = timedelta(seconds=60)
@@ -59,7 +58,7 @@ class Outcome:
     milliseconds: int
     status: int | None
     reason: str
-    retry_after: timedelta | None = None
+    not_before: datetime | None = None
 
     @property
     def delivered(self) -> bool:
@@ -127,7 +126,7 @@ def _signed_headers(delivery: WebhookDelivery) -> dict[str, str]:
 def _send(outgoing: Outgoing) -> Outcome:
     delivery = outgoing.delivery
     began = clock.monotonic()
-    status, reason, retry_after = None, "", None
+    status, reason, not_before = None, "", None
     try:
         if not outgoing.headers["webhook-signature"]:
             raise outbound.OutboundRefused("the webhook's secret cannot be opened")
@@ -142,7 +141,7 @@ def _send(outgoing: Outgoing) -> Outcome:
         )
         status = answer.status
         reason = "" if answer.ok else f"answered {answer.status}"
-        retry_after = _retry_after(answer)
+        not_before = retry_after(answer)
     except outbound.OutboundError as error:
         reason = str(error)[:200]
     return Outcome(
@@ -151,23 +150,8 @@ def _send(outgoing: Outgoing) -> Outcome:
         milliseconds=round((clock.monotonic() - began) * 1000),
         status=status,
         reason=reason,
-        retry_after=retry_after,
+        not_before=not_before,
     )
-
-
-def _retry_after(answer: outbound.Response) -> timedelta | None:
-    """``Retry-After`` in seconds or as a date, within reason."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text or answer.ok:
-        return None
-    if text.isdecimal() and len(text) < 10:
-        wait = timedelta(seconds=int(text))
-    else:
-        try:
-            wait = parsedate_to_datetime(text) - clock.now()
-        except (TypeError, ValueError):
-            return None
-    return max(timedelta(), min(wait, MAX_RETRY_AFTER))
 
 
 # --- results --------------------------------------------------------------------------
@@ -212,7 +196,7 @@ def _settle(outcome: Outcome) -> bool:
     return delivery.retry_later(
         BACKOFF,
         outcome.reason,
-        not_before=outcome.at + (outcome.retry_after or timedelta()),
+        not_before=outcome.not_before,
         last_status=status,
     )
 

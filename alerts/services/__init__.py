@@ -1,0 +1,1 @@
+"""What other packages use of ``alerts``: preferences, mutes, push, forwards, digests."""

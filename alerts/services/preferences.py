@@ -1,0 +1,146 @@
+"""When alerts are wanted: quiet hours and mutes. Both hold for every channel.
+
+A muted notification is stored and counted like any other; only nobody is disturbed by it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.db.models import Q
+
+from accounts.services import audit
+from alerts.models import AlertSettings, Mute
+from common import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from accounts.models import Account, User
+
+SATURDAY: Final = 5
+# What the pages offer; None is "until I turn it off".
+MUTE_FOR: Final[dict[str, timedelta | None]] = {
+    "1h": timedelta(hours=1),
+    "8h": timedelta(hours=8),
+    "7d": timedelta(days=7),
+    "on": None,
+}
+MAX_MUTES_PER_ACCOUNT: Final = 2_000
+
+
+class PreferenceError(ValueError):
+    """The preference is not valid; the text is for the person who set it."""
+
+
+# --- quiet hours ------------------------------------------------------------------------
+
+
+def alert_settings(user: User) -> AlertSettings:
+    """The person's settings, or the defaults (not stored)."""
+    return AlertSettings.objects.filter(user=user).first() or AlertSettings(user=user)
+
+
+def save_quiet_hours(
+    user: User, *, start: str, end: str, weekends: bool, time_zone: str
+) -> AlertSettings:
+    """Store quiet hours, given as ``HH:MM``. Raises ``PreferenceError``."""
+    if time_zone not in available_timezones():
+        raise PreferenceError(f"{time_zone[:64]} is not a time zone")
+    try:
+        times = {
+            "quiet_from": time.fromisoformat(start),
+            "quiet_until": time.fromisoformat(end),
+        }
+    except ValueError:
+        raise PreferenceError("quiet hours are two times such as 22:00") from None
+    if any(each.tzinfo for each in times.values()):
+        raise PreferenceError("quiet hours are local times, without an offset")
+    row, _ = AlertSettings.objects.update_or_create(
+        user=user,
+        defaults=times | {"quiet_weekends": weekends, "time_zone": time_zone},
+    )
+    return row
+
+
+def end_of_quiet(preferences: AlertSettings, at: datetime) -> datetime | None:
+    """When the quiet time that ``at`` falls into is over; None if it is not quiet.
+
+    Computed in local time, so that 08:00 stays 08:00 when clocks change. Both weekend
+    days and the nights around them may join into one quiet time.
+    """
+    zone = ZoneInfo(preferences.time_zone)
+    local = at.astimezone(zone)
+    end = local
+    # Each round adds one night or one weekend day; more than five cannot follow.
+    for _ in range(6):
+        following = _quiet_until(preferences, end)
+        if following is None:
+            break
+        end = following.replace(tzinfo=zone)
+    return None if end == local else end.astimezone(at.tzinfo)
+
+
+def _quiet_until(preferences: AlertSettings, local: datetime) -> datetime | None:
+    if preferences.quiet_weekends and local.weekday() >= SATURDAY:
+        return datetime.combine(local.date() + timedelta(days=1), time())
+    start, end, now = preferences.quiet_from, preferences.quiet_until, local.time()
+    if start < end:
+        return datetime.combine(local.date(), end) if start <= now < end else None
+    if start > end and now >= start:
+        return datetime.combine(local.date() + timedelta(days=1), end)
+    if start > end and now < end:
+        return datetime.combine(local.date(), end)
+    return None
+
+
+# --- mutes ------------------------------------------------------------------------------
+
+
+def mute(account: Account, dapp_url: str, type_: str, duration: str) -> Mute:
+    """Silence a dapp (``type_`` empty) or one of its types for ``1h``, ``8h``, ``7d`` or ``on``."""
+    if duration not in MUTE_FOR:
+        raise PreferenceError(f"mute for one of {', '.join(MUTE_FOR)}")
+    existing = Mute.objects.filter(account=account)
+    if existing.count() >= MAX_MUTES_PER_ACCOUNT:
+        raise PreferenceError(f"an account has at most {MAX_MUTES_PER_ACCOUNT} mutes")
+    now, length = clock.now(), MUTE_FOR[duration]
+    row, _ = Mute.objects.update_or_create(
+        account=account,
+        dapp_url=dapp_url,
+        type=type_,
+        defaults={"until": None if length is None else now + length, "created_at": now},
+    )
+    audit("mute.set", account=account, subject=dapp_url, detail=f"{type_} {duration}")
+    return row
+
+
+def unmute(account: Account, dapp_url: str, type_: str) -> bool:
+    """End a mute; False if there was none."""
+    rows = Mute.objects.filter(account=account, dapp_url=dapp_url, type=type_)
+    count, _ = rows.delete()
+    if count:
+        audit("mute.ended", account=account, subject=dapp_url, detail=type_)
+    return bool(count)
+
+
+def active_mutes(account_ids: Iterable[int]) -> dict[tuple[int, str, str], Mute]:
+    """Mutes in force, by account, dapp URL and type. One query."""
+    rows = Mute.objects.filter(
+        Q(until=None) | Q(until__gt=clock.now()), account_id__in=set(account_ids)
+    )
+    return {(row.account_id, row.dapp_url, row.type): row for row in rows}
+
+
+def is_muted(
+    mutes: dict[tuple[int, str, str], Mute], account_id: int, dapp_url: str, type_: str
+) -> bool:
+    return (account_id, dapp_url, "") in mutes or (account_id, dapp_url, type_) in mutes
+
+
+def prune() -> int:
+    """Delete mutes that are over."""
+    count, _ = Mute.objects.filter(until__lte=clock.now()).delete()
+    return count

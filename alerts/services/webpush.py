@@ -1,0 +1,323 @@
+"""Web Push: browsers that want it, and the messages on their way (RFC 8030, 8291, 8292).
+
+A message is sealed to the browser's key: the push service sees its length only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, F, Func, Q, TextField
+from django.db.models.functions import Lower
+
+from accounts.services import audit
+from alerts.models import PushDelivery, PushSubscription
+from common import clock, outbound
+from common.backoff import Backoff
+from common.drain import drain
+from common.failpoints import failpoint
+from common.retry_after import retry_after
+from keychain.services import Holder, KeychainError, forget, put_secret, secret
+from keychain.webpush import read_push_keys, seal_push, vapid_authorization
+from subscriptions.models import NotifyMessageRecord
+
+if TYPE_CHECKING:
+    from accounts.models import Device
+    from common.work_queue import WorkQuerySet
+
+logger = logging.getLogger(__name__)
+
+# After the last attempt the notification is in the inbox only, hours old.
+BACKOFF: Final = Backoff(first_s=10, max_s=3_600, max_attempts=8)
+LEASE: Final = timedelta(seconds=60)
+MAX_IN_FLIGHT: Final = 32
+MAX_PER_USER: Final = 4
+# Most browsers of one kind share the host of their push service.
+MAX_PER_HOST: Final = 24
+TTL_S: Final = 24 * 3600
+KEPT_FOR: Final = timedelta(days=7)
+# A record of 4096 bytes, less its header and tag: what every push service takes.
+MAX_PAYLOAD_BYTES: Final = 3_800
+# The subscription is over (RFC 8030, section 7.3) or belongs to another VAPID key.
+GONE: Final = frozenset({404, 410})
+REFUSED: Final = frozenset({400, 401, 403, 413})
+
+
+class PushError(ValueError):
+    """What a browser sent is not a push subscription; the text says why."""
+
+
+# --- subscriptions ----------------------------------------------------------------------
+
+
+def save_subscription(device: Device, value: object) -> PushSubscription:
+    """Store what ``PushSubscription.toJSON()`` returned in the device's browser.
+
+    Replaces the one before. Raises ``PushError``, also for an endpoint that this server
+    must not call.
+    """
+    endpoint, public_key, auth = _parse(value)
+    with transaction.atomic():
+        PushSubscription.objects.filter(device=device).delete()
+        row = PushSubscription.objects.create(
+            device=device,
+            endpoint=endpoint,
+            public_key=public_key,
+            created_at=clock.now(),
+        )
+        put_secret(Holder.ALERTS, _secret_name(device), auth)
+        audit("push.enabled", device=device)
+    return row
+
+
+def _parse(value: object) -> tuple[str, bytes, bytes]:
+    keys = value.get("keys") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(keys, dict):
+        raise PushError("a push subscription has an endpoint and keys")
+    endpoint = value.get("endpoint")
+    try:
+        public_key, auth = read_push_keys(
+            str(keys.get("p256dh")), str(keys.get("auth"))
+        )
+    except ValueError as error:
+        raise PushError(str(error)) from None
+    if not isinstance(endpoint, str) or len(endpoint) > 2048:
+        raise PushError("the endpoint is a URL of at most 2048 characters")
+    try:
+        outbound.check_url(endpoint)
+    except outbound.OutboundRefused as error:
+        raise PushError(f"the endpoint cannot be called: {error}") from None
+    return endpoint, public_key, auth
+
+
+def remove_subscription(device: Device) -> bool:
+    """Stop pushing to a device; False if it had no subscription."""
+    count, _ = PushSubscription.objects.filter(device=device).delete()
+    forget(Holder.ALERTS, [_secret_name(device)])
+    if count:
+        audit("push.disabled", device=device)
+    return bool(count)
+
+
+def remove_subscriptions(*, devices: list[Device], **_: Any) -> None:
+    """Receiver of ``devices_revoked`` and ``sessions_ended``."""
+    PushSubscription.objects.filter(device__in=devices).delete()
+    forget(Holder.ALERTS, [_secret_name(device) for device in devices])
+
+
+def _secret_name(device: Device) -> str:
+    return f"push {device.pk}"
+
+
+def queue_test(subscription: PushSubscription) -> PushDelivery:
+    """A push that only says that pushing works, to be sent at once."""
+    now = clock.now()
+    PushDelivery.objects.filter(subscription=subscription, message=None).delete()
+    return PushDelivery.objects.create(
+        subscription=subscription, next_attempt_at=now, created_at=now
+    )
+
+
+# --- sending ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A claimed delivery with what is sent; empty ``body``: there is nothing to send."""
+
+    delivery: PushDelivery
+    body: bytes = b""
+    headers: dict[str, str] | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    outgoing: Outgoing
+    status: int | None
+    reason: str
+    not_before: datetime | None
+
+
+def send_due_pushes() -> int:
+    """Send what is due until nothing is left or time is over; how many were taken."""
+    return drain(_claim, _send, _record, slots=MAX_IN_FLIGHT)
+
+
+def _queue() -> WorkQuerySet[PushDelivery]:
+    host = Func(
+        F("subscription__endpoint"),
+        template="substring(%(expressions)s from '://([^/?#]*)')",
+        output_field=TextField(),
+    )
+    return PushDelivery.objects.annotate(host=Lower(host))  # type: ignore[return-value]
+
+
+def _claim(limit: int) -> list[Outgoing]:
+    claimed = (
+        _queue()
+        .select_related("subscription__device", "message__subscription")
+        .claim(
+            limit,
+            owner="subscription__device__user_id",
+            lease=LEASE,
+            max_in_flight=MAX_IN_FLIGHT,
+            caps={"subscription__device__user_id": MAX_PER_USER, "host": MAX_PER_HOST},
+        )
+    )
+    if not claimed:
+        return []
+    failpoint("pushes.after_claim")
+    unread = _unread_counts({each.subscription.device.user_id for each in claimed})
+    return [_outgoing(each, unread) for each in claimed]
+
+
+def _unread_counts(user_ids: set[int]) -> dict[int, int]:
+    rows = NotifyMessageRecord.objects.filter(
+        subscription__account__user_id__in=user_ids,
+        subscription__deleted_at=None,
+        read_at=None,
+        archived_at=None,
+    )
+    counts = rows.values_list("subscription__account__user_id").annotate(Count("pk"))
+    return dict(counts.order_by())
+
+
+def _outgoing(delivery: PushDelivery, unread: dict[int, int]) -> Outgoing:
+    subscription, message = delivery.subscription, delivery.message
+    is_wanted = message is None or (
+        message.read_at is None and message.archived_at is None
+    )
+    if is_wanted is (delivery.state == PushDelivery.State.WITHDRAW):
+        return Outgoing(delivery)
+    payload: dict[str, object] = {
+        "kind": "show" if is_wanted else "withdraw",
+        "id": delivery.message_id,
+        "unread": unread.get(subscription.device.user_id, 0),
+    }
+    if is_wanted:
+        payload |= _shown(message) | {"silent": delivery.is_silent}
+    topic = "test" if message is None else f"m{message.pk}"
+    try:
+        auth = secret(Holder.ALERTS, _secret_name(subscription.device))
+    except KeychainError as error:
+        return Outgoing(delivery, problem=str(error))
+    body = seal_push(
+        json.dumps(payload, ensure_ascii=False).encode(),
+        bytes(subscription.public_key),
+        auth,
+    )
+    headers = {
+        "authorization": vapid_authorization(subscription.endpoint, _contact()),
+        "content-type": "application/octet-stream",
+        "content-encoding": "aes128gcm",
+        "ttl": str(TTL_S),
+        # A withdrawal replaces a notification that the browser has not fetched yet.
+        "topic": topic,
+        "urgency": "normal" if is_wanted else "low",
+    }
+    return Outgoing(delivery, body, headers)
+
+
+def _contact() -> str:
+    public: str = settings.PUBLIC_URL
+    return public if public.startswith("https://") else "mailto:admin@localhost.invalid"
+
+
+def _shown(message: NotifyMessageRecord | None) -> dict[str, object]:
+    if message is None:
+        return {
+            "title": "Notifications reach this browser",
+            "body": "This is the test that you asked for.",
+            "dapp": "notifyweb",
+            "url": "/settings",
+        }
+    return {
+        "title": message.title[:256],
+        "body": message.body.encode()[: MAX_PAYLOAD_BYTES - 2_000].decode(
+            errors="ignore"
+        ),
+        "dapp": str(message.subscription)[:128],
+        "url": f"/inbox/{message.pk}",
+    }
+
+
+def _send(outgoing: Outgoing) -> Outcome:
+    status, reason, not_before = None, outgoing.problem, None
+    if outgoing.headers is not None:
+        try:
+            answer = outbound.fetch(
+                "POST",
+                outgoing.delivery.subscription.endpoint,
+                content=outgoing.body,
+                headers=outgoing.headers,
+                max_bytes=settings.LIMITS.webhook_read_bytes,
+                deadline=settings.LIMITS.webhook_deadline_s,
+                truncate=True,
+            )
+            status = answer.status
+            reason = "" if answer.ok else f"the push service answered {status}"
+            not_before = retry_after(answer)
+        except outbound.OutboundError as error:
+            reason = str(error)
+    return Outcome(outgoing, status, reason, not_before)
+
+
+def _record(outcomes: list[Outcome]) -> None:
+    failpoint("pushes.before_record")
+    with transaction.atomic():
+        for outcome in outcomes:
+            _settle(outcome)
+
+
+def _settle(outcome: Outcome) -> None:
+    delivery = outcome.outgoing.delivery
+    subscription = delivery.subscription
+    if outcome.outgoing.headers is None and not outcome.reason:
+        # Read before it was shown, or unread again before it was withdrawn.
+        _finish(delivery, was_sent=False)
+    elif outcome.status in GONE:
+        logger.info("push subscription is over", extra={"status": outcome.status})
+        remove_subscription(subscription.device)
+    elif outcome.status is not None and 200 <= outcome.status < 300:
+        PushSubscription.objects.filter(pk=subscription.pk).update(
+            delivered_at=clock.now(), reason=""
+        )
+        _finish(delivery, was_sent=True)
+    else:
+        PushSubscription.objects.filter(pk=subscription.pk).update(
+            reason=outcome.reason[:200]
+        )
+        if outcome.status in REFUSED or BACKOFF.is_over(delivery.attempts):
+            PushDelivery.objects.held(delivery).delete()
+        else:
+            delivery.retry_later(BACKOFF, outcome.reason, not_before=outcome.not_before)
+
+
+def _finish(delivery: PushDelivery, *, was_sent: bool) -> None:
+    """Keep what is shown, to be withdrawn when it is read; forget the rest."""
+    was_withdrawn = delivery.state == PushDelivery.State.WITHDRAW
+    # The lock orders this with reading: whoever reads it next finds the row as shown.
+    records = NotifyMessageRecord.objects.select_for_update()
+    message = records.filter(pk__in=[delivery.message_id]).first()
+    if message is None:
+        PushDelivery.objects.held(delivery).delete()
+    elif message.read_at is None and message.archived_at is None:
+        delivery.finish(state=PushDelivery.State.SHOWN)
+    elif was_withdrawn or not was_sent:
+        PushDelivery.objects.held(delivery).delete()
+    else:
+        delivery.put_off(clock.now(), "", state=PushDelivery.State.WITHDRAW)
+
+
+def prune() -> int:
+    """Forget what was shown long ago; browsers have dropped it."""
+    old = PushDelivery.objects.filter(created_at__lte=clock.now() - KEPT_FOR)
+    count, _ = old.filter(~Q(state=PushDelivery.State.DUE)).delete()
+    return count
