@@ -17,6 +17,7 @@ from alerts.models import (
     PushDelivery,
     PushSubscription,
 )
+from alerts.services import forwarding, webpush
 from alerts.services.preferences import active_mutes, end_of_quiet, is_muted
 from common import clock
 from common.wake import enqueue_on_commit
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
     from accounts.channels import UserEvents
 
-PUSH_TASK: Final = "alerts.send_pushes"
-FORWARD_TASK: Final = "alerts.send_forwards"
 MESSAGE_SUBJECT: Final = "subscriptions.notifymessagerecord:"
 SUBSCRIPTION_SUBJECT: Final = "subscriptions.subscription:"
 
@@ -126,9 +125,9 @@ def _queue(
     PushDelivery.objects.bulk_create(queued_pushes, ignore_conflicts=True)
     ForwardDelivery.objects.bulk_create(queued_forwards, ignore_conflicts=True)
     if queued_pushes:
-        enqueue_on_commit(PUSH_TASK)
+        enqueue_on_commit(webpush.SEND_TASK)
     if queued_forwards:
-        enqueue_on_commit(FORWARD_TASK)
+        enqueue_on_commit(forwarding.SEND_TASK)
 
 
 def _withdraw(message_ids: list[int], subscription_ids: list[int]) -> None:
@@ -147,4 +146,4 @@ def _withdraw(message_ids: list[int], subscription_ids: list[int]) -> None:
             **changes
         )
     if count:
-        enqueue_on_commit(PUSH_TASK)
+        enqueue_on_commit(webpush.SEND_TASK)

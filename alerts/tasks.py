@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from alerts.channel import FORWARD_TASK, PUSH_TASK
 from alerts.services import digest, forwarding, preferences, webpush
 from common.drain import DRAIN_TIME_LIMIT_S, single_run
 
@@ -12,26 +11,30 @@ SOFT_TIME_LIMIT_S = DRAIN_TIME_LIMIT_S - 5
 
 
 @shared_task(
-    name=PUSH_TASK, time_limit=DRAIN_TIME_LIMIT_S, soft_time_limit=SOFT_TIME_LIMIT_S
+    name=webpush.SEND_TASK,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=SOFT_TIME_LIMIT_S,
 )
 def send_pushes() -> None:
-    single_run(PUSH_TASK, webpush.send_due_pushes)
+    single_run(webpush.SEND_TASK, webpush.send_due_pushes)
 
 
 @shared_task(
-    name=FORWARD_TASK, time_limit=DRAIN_TIME_LIMIT_S, soft_time_limit=SOFT_TIME_LIMIT_S
+    name=forwarding.SEND_TASK,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=SOFT_TIME_LIMIT_S,
 )
 def send_forwards() -> None:
-    single_run(FORWARD_TASK, forwarding.send_due_forwards)
+    single_run(forwarding.SEND_TASK, forwarding.send_due_forwards)
 
 
 @shared_task(
-    name="alerts.send_digests",
+    name=digest.SEND_TASK,
     time_limit=DRAIN_TIME_LIMIT_S,
     soft_time_limit=SOFT_TIME_LIMIT_S,
 )
 def send_digests() -> None:
-    single_run("alerts.send_digests", digest.send_due_digests)
+    single_run(digest.SEND_TASK, digest.send_due_digests)
 
 
 @shared_task(name="alerts.prune")

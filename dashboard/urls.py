@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from dashboard.views import (
+    alerts,
     catalog,
     console,
     devices,
@@ -74,6 +75,23 @@ urlpatterns = [
     path("settings", settings.settings, name="settings"),
     path("settings/look", settings.theme, name="theme"),
     path("settings/accounts/<int:pk>", settings.account_label, name="account-label"),
+    # Alerts
+    path("settings/alerts/quiet", alerts.quiet_hours, name="quiet-hours"),
+    path("settings/alerts/push", alerts.push_enable, name="push-enable"),
+    path("settings/alerts/push/off", alerts.push_disable, name="push-disable"),
+    path("settings/alerts/push/test", alerts.push_test, name="push-test"),
+    path("settings/alerts/forwards", alerts.forward_add, name="forward-add"),
+    path(
+        "settings/alerts/forwards/<uuid:forward_id>",
+        alerts.forward_act,
+        name="forward-act",
+    ),
+    path("settings/alerts/digest", alerts.digest_save, name="digest"),
+    path("digest/confirm/<str:token>", alerts.digest_confirm, name="digest-confirm"),
+    path("digest/stop/<str:token>", alerts.digest_stop, name="digest-stop"),
+    path("manifest.webmanifest", alerts.manifest, name="manifest"),
+    path("sw.js", alerts.service_worker, name="service-worker"),
+    path("subscriptions/<str:topic>/mute", alerts.mute, name="subscription-mute"),
     path(
         "settings/accounts/<int:pk>/remove",
         settings.account_remove,

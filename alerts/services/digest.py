@@ -29,12 +29,14 @@ from alerts.services.preferences import (
 from common import clock
 from common.backoff import Backoff
 from common.drain import drain
+from common.wake import enqueue_on_commit
 from common.work_queue import NO_WORK
 from subscriptions.models import NotifyMessageRecord
 
 if TYPE_CHECKING:
     from accounts.models import User
 
+SEND_TASK: Final = "alerts.send_digests"
 SALT: Final = "alerts.digest"
 CONFIRM_WITHIN: Final = timedelta(days=2)
 BACKOFF: Final = Backoff(first_s=300, max_s=3_600, max_attempts=5)
@@ -91,13 +93,19 @@ def save_digest(user: User, *, email: str, frequency: str, hour: int) -> Digest:
             else now,
         },
     )
+    enqueue_on_commit(SEND_TASK)
     audit("digest.set", actor=user, detail=frequency)
     return row
 
 
+def confirmable(token: str) -> Digest | None:
+    """The digest that the link of a mail would start; None if the link is over."""
+    return _by_token(token, "confirm", max_age=CONFIRM_WITHIN)
+
+
 def confirm(token: str) -> Digest | None:
     """Start the digest that the link of a mail belongs to; None if the link is over."""
-    row = _by_token(token, "confirm", max_age=CONFIRM_WITHIN)
+    row = confirmable(token)
     if row is not None and row.confirmed_at is None:
         now = clock.now()
         row.confirmed_at = row.covered_until = now

@@ -23,6 +23,7 @@ from common import clock, outbound
 from common.backoff import Backoff
 from common.drain import drain
 from common.retry_after import retry_after
+from common.wake import enqueue_on_commit
 from common.work_queue import NO_WORK
 from keychain.services import (
     Holder,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from common.work_queue import WorkQuerySet
     from subscriptions.models import NotifyMessageRecord
 
+SEND_TASK: Final = "alerts.send_forwards"
 BACKOFF: Final = Backoff(first_s=10, max_s=6 * 3_600, max_attempts=12)
 LEASE: Final = timedelta(seconds=60)
 MAX_IN_FLIGHT: Final = 16
@@ -117,6 +119,7 @@ def resume_forward(forward: Forward) -> None:
 def queue_test(forward: Forward) -> ForwardDelivery:
     now = clock.now()
     ForwardDelivery.objects.filter(forward=forward, message=None).delete()
+    enqueue_on_commit(SEND_TASK)
     return ForwardDelivery.objects.create(
         forward=forward, next_attempt_at=now, created_at=now
     )

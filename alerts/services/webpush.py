@@ -23,6 +23,7 @@ from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
 from common.retry_after import retry_after
+from common.wake import enqueue_on_commit
 from keychain.services import Holder, KeychainError, forget, put_secret, secret
 from keychain.webpush import read_push_keys, seal_push, vapid_authorization
 from subscriptions.models import NotifyMessageRecord
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SEND_TASK: Final = "alerts.send_pushes"
 # After the last attempt the notification is in the inbox only, hours old.
 BACKOFF: Final = Backoff(first_s=10, max_s=3_600, max_attempts=8)
 LEASE: Final = timedelta(seconds=60)
@@ -119,6 +121,7 @@ def queue_test(subscription: PushSubscription) -> PushDelivery:
     """A push that only says that pushing works, to be sent at once."""
     now = clock.now()
     PushDelivery.objects.filter(subscription=subscription, message=None).delete()
+    enqueue_on_commit(SEND_TASK)
     return PushDelivery.objects.create(
         subscription=subscription, next_attempt_at=now, created_at=now
     )

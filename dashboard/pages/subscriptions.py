@@ -12,6 +12,7 @@ from django.db.models.functions import TruncDay
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from alerts.services.preferences import active_mutes
 from common import clock
 from subscriptions.models import (
     DappDocument,
@@ -112,6 +113,15 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class MuteRow:
+    """A mute in force; an empty ``type`` is the whole dapp."""
+
+    type: str
+    title: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionPage:
     row: SubscriptionRow
     types: list[TypeChoice]
@@ -121,6 +131,7 @@ class SubscriptionPage:
     has_new_types: bool = False
     conflict: Conflict | None = None
     recent: list[NotifyMessageRecord] = field(default_factory=list)
+    mutes: list[MuteRow] = field(default_factory=list)
 
     @property
     def subscription(self) -> Subscription:
@@ -233,7 +244,18 @@ def subscription_page(
         has_new_types=any(choice.is_new for choice in types),
         conflict=_conflict(subscription, unsaved, types),
         recent=list(recent.order_by("-published_at", "-pk")[:5]),
+        mutes=_mutes(subscription, types),
     )
+
+
+def _mutes(subscription: Subscription, types: list[TypeChoice]) -> list[MuteRow]:
+    titles = {choice.name: choice.title for choice in types}
+    found = active_mutes([subscription.account_id]).values()
+    return [
+        MuteRow(each.type, titles.get(each.type, each.type), each.until)
+        for each in sorted(found, key=lambda each: each.type)
+        if each.dapp_url == subscription.dapp_url
+    ]
 
 
 def _conflict(

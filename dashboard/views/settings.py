@@ -22,6 +22,7 @@ from accounts.models import Account
 from dashboard import appearance
 from dashboard.access import member, public, redirect_to_sign_again, safe_next
 from dashboard.frame import accounts_of, page
+from dashboard.pages.alerts import alerts_section
 from dashboard.views.responses import Confirmation, confirmation, done
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def settings(request: MemberRequest) -> HttpResponse:
         languages=appearance.LANGUAGES,
         shortcuts_off=request.COOKIES.get("shortcuts") == "off",
         keys_server=django_settings.KEYS_SERVER_URL,
+        alerts=alerts_section(request.user, request.device),
     )
 
 

@@ -70,7 +70,7 @@ def update(request: MemberRequest, topic: str) -> HttpResponse:
     field ``from``). If another device has changed them since, nothing is sent: the page
     shows both states and keeps the user's choices.
     """
-    found = _owned(request, topic)
+    found = owned_subscription(request, topic)
     wanted = request.POST.getlist("type")
     seen = request.POST.getlist("seen") if "from" in request.POST else None
     there = reverse("dashboard:subscription", args=[topic])
@@ -95,7 +95,7 @@ def update(request: MemberRequest, topic: str) -> HttpResponse:
 @member
 @require_POST
 def delete(request: MemberRequest, topic: str) -> HttpResponse:
-    found = _owned(request, topic)
+    found = owned_subscription(request, topic)
     name = str(found)
     again = choose_url(
         found.dapp_url, sorted(found.effective_types), account=found.account
@@ -118,7 +118,7 @@ def delete(request: MemberRequest, topic: str) -> HttpResponse:
 @require_POST
 def accept_keys(request: MemberRequest, topic: str) -> HttpResponse:
     """Trust the dapp's new keys; they are never accepted without the user."""
-    found = _owned(request, topic)
+    found = owned_subscription(request, topic)
     document = DappDocument.objects.filter(url=found.dapp_url).first()
     if document is None or document.changed_keys is None:
         raise Http404
@@ -131,7 +131,7 @@ def accept_keys(request: MemberRequest, topic: str) -> HttpResponse:
     )
 
 
-def _owned(request: MemberRequest, topic: str) -> Subscription:
+def owned_subscription(request: MemberRequest, topic: str) -> Subscription:
     owned = Subscription.objects.of_user(request.user.pk).active()
     found = owned.select_related("account").filter(topic=topic).first()
     if found is None:
