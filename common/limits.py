@@ -129,6 +129,16 @@ class Limits:
     cold_starts: int = 4
     history_replays: int = 4
     history_replay_messages: int = 2_000
+    pushes: int = 32
+    pushes_per_user: int = 4
+    pushes_per_host: int = 24
+    forward_deliveries: int = 16
+    forward_deliveries_per_user: int = 2
+    forward_deliveries_per_host: int = 8
+    digests: int = 4
+    # What one person may store.
+    forwards_per_user: int = 5
+    mutes_per_account: int = 2_000
 
 
 def parse_changes(text: str) -> dict[str, int | Bucket]:

@@ -37,7 +37,7 @@ LAYERS = (
 PACKAGES = [name for layer in LAYERS for name in layer]
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 MAX_MODULE_LENGTH = 500
-BANNED = {"engine", "helper", "helpers", "util", "utils", "manager", "push"}
+BANNED = {"engine", "helper", "helpers", "util", "utils", "manager"}
 OUTSIDE_SETTINGS = {
     # Internal: set by the launcher for its children.
     "NOTIFYWEB_SUPERVISED",

@@ -40,7 +40,6 @@ SEND_TASK: Final = "alerts.send_digests"
 SALT: Final = "alerts.digest"
 CONFIRM_WITHIN: Final = timedelta(days=2)
 BACKOFF: Final = Backoff(first_s=300, max_s=3_600, max_attempts=5)
-MAX_IN_FLIGHT: Final = 4
 MAX_NOTIFICATIONS: Final = 100
 MONDAY: Final = 0
 
@@ -100,7 +99,10 @@ def save_digest(user: User, *, email: str, frequency: str, hour: int) -> Digest:
 
 def confirmable(token: str) -> Digest | None:
     """The digest that the link of a mail would start; None if the link is over."""
-    return _by_token(token, "confirm", max_age=CONFIRM_WITHIN)
+    value = _read_token(token, "confirm", max_age=CONFIRM_WITHIN)
+    if value is None:
+        return None
+    return Digest.objects.select_related("user").filter(**value).first()
 
 
 def confirm(token: str) -> Digest | None:
@@ -116,12 +118,17 @@ def confirm(token: str) -> Digest | None:
     return row
 
 
+def is_stop_link(token: str) -> bool:
+    return _read_token(token, "stop", max_age=None) is not None
+
+
 def stop(token: str) -> bool:
-    """End the digest that the link of a mail belongs to; False if there is none."""
-    row = _by_token(token, "stop", max_age=None)
-    if row is None:
+    """End the digest that the link of a mail belongs to; False if it is no such link."""
+    value = _read_token(token, "stop", max_age=None)
+    if value is None:
         return False
-    remove_digest(row.user)
+    for row in Digest.objects.select_related("user").filter(**value):
+        remove_digest(row.user)
     return True
 
 
@@ -136,15 +143,17 @@ def _token(row: Digest, purpose: str) -> str:
     return signing.dumps([purpose, row.user_id, row.email], salt=SALT)
 
 
-def _by_token(token: str, purpose: str, *, max_age: timedelta | None) -> Digest | None:
+def _read_token(
+    token: str, purpose: str, *, max_age: timedelta | None
+) -> dict[str, object] | None:
+    """What finds the digest of a link; None if the link is not ours or too old."""
     try:
         value = signing.loads(token, salt=SALT, max_age=max_age)
     except signing.BadSignature:
         return None
     if not isinstance(value, list) or len(value) != 3 or value[0] != purpose:
         return None
-    rows = Digest.objects.select_related("user")
-    return rows.filter(user_id=value[1], email=value[2]).first()
+    return {"user_id": value[1], "email": value[2]}
 
 
 def next_digest(frequency: str, hour: int, zone: str, after: datetime) -> datetime:
@@ -164,13 +173,13 @@ def next_digest(frequency: str, hour: int, zone: str, after: datetime) -> dateti
 
 def send_due_digests() -> int:
     """Send mails that are due; how many rows were taken."""
-    return drain(_claim, _send, _record, slots=MAX_IN_FLIGHT)
+    return drain(_claim, _send, _record, slots=settings.LIMITS.digests)
 
 
 def _claim(limit: int) -> list[tuple[Digest, EmailMessage | None, datetime]]:
     now = clock.now()
     claimed = Digest.objects.select_related("user").claim(
-        limit, owner="user_id", max_in_flight=MAX_IN_FLIGHT
+        limit, owner="user_id", max_in_flight=settings.LIMITS.digests
     )
     return [
         (row, _digest(row, now) if row.confirmed_at else _confirmation(row), now)

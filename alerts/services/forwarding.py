@@ -42,10 +42,6 @@ if TYPE_CHECKING:
 SEND_TASK: Final = "alerts.send_forwards"
 BACKOFF: Final = Backoff(first_s=10, max_s=6 * 3_600, max_attempts=12)
 LEASE: Final = timedelta(seconds=60)
-MAX_IN_FLIGHT: Final = 16
-MAX_PER_USER: Final = 2
-MAX_PER_HOST: Final = 8
-MAX_FORWARDS: Final = 5
 MAX_TOKEN_CHARS: Final = 512
 DISABLED_AFTER: Final = timedelta(days=5)
 GONE: Final = 410
@@ -81,8 +77,10 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
     with transaction.atomic():
         # Orders additions of one person, so that the limit holds.
         type(user).objects.select_for_update().get(pk=user.pk)
-        if user.forwards.count() >= MAX_FORWARDS:
-            raise ForwardError(f"there can be at most {MAX_FORWARDS} forwards")
+        if user.forwards.count() >= settings.LIMITS.forwards_per_user:
+            raise ForwardError(
+                f"there can be at most {settings.LIMITS.forwards_per_user} forwards"
+            )
         forward = Forward.objects.create(
             user=user, kind=kind, url=url, created_at=clock.now()
         )
@@ -153,7 +151,7 @@ class Outcome:
 
 def send_due_forwards() -> int:
     """Send what is due until nothing is left or time is over; how many were taken."""
-    return drain(_claim, _send, _record, slots=MAX_IN_FLIGHT)
+    return drain(_claim, _send, _record, slots=settings.LIMITS.forward_deliveries)
 
 
 def _queue() -> WorkQuerySet[ForwardDelivery]:
@@ -174,8 +172,11 @@ def _claim(limit: int) -> list[Outgoing]:
             limit,
             owner="forward__user_id",
             lease=LEASE,
-            max_in_flight=MAX_IN_FLIGHT,
-            caps={"forward__user_id": MAX_PER_USER, "host": MAX_PER_HOST},
+            max_in_flight=settings.LIMITS.forward_deliveries,
+            caps={
+                "forward__user_id": settings.LIMITS.forward_deliveries_per_user,
+                "host": settings.LIMITS.forward_deliveries_per_host,
+            },
         )
     )
     return [_outgoing(each) for each in claimed]

@@ -9,6 +9,7 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, available_timezones
 
+from django.conf import settings
 from django.db.models import Q
 
 from accounts.services import audit
@@ -28,7 +29,6 @@ MUTE_FOR: Final[dict[str, timedelta | None]] = {
     "7d": timedelta(days=7),
     "on": None,
 }
-MAX_MUTES_PER_ACCOUNT: Final = 2_000
 
 
 class PreferenceError(ValueError):
@@ -104,8 +104,10 @@ def mute(account: Account, dapp_url: str, type_: str, duration: str) -> Mute:
     if duration not in MUTE_FOR:
         raise PreferenceError(f"mute for one of {', '.join(MUTE_FOR)}")
     existing = Mute.objects.filter(account=account)
-    if existing.count() >= MAX_MUTES_PER_ACCOUNT:
-        raise PreferenceError(f"an account has at most {MAX_MUTES_PER_ACCOUNT} mutes")
+    if existing.count() >= settings.LIMITS.mutes_per_account:
+        raise PreferenceError(
+            f"an account has at most {settings.LIMITS.mutes_per_account} mutes"
+        )
     now, length = clock.now(), MUTE_FOR[duration]
     row, _ = Mute.objects.update_or_create(
         account=account,

@@ -38,10 +38,6 @@ SEND_TASK: Final = "alerts.send_pushes"
 # After the last attempt the notification is in the inbox only, hours old.
 BACKOFF: Final = Backoff(first_s=10, max_s=3_600, max_attempts=8)
 LEASE: Final = timedelta(seconds=60)
-MAX_IN_FLIGHT: Final = 32
-MAX_PER_USER: Final = 4
-# Most browsers of one kind share the host of their push service.
-MAX_PER_HOST: Final = 24
 TTL_S: Final = 24 * 3600
 KEPT_FOR: Final = timedelta(days=7)
 # A record of 4096 bytes, less its header and tag: what every push service takes.
@@ -150,7 +146,7 @@ class Outcome:
 
 def send_due_pushes() -> int:
     """Send what is due until nothing is left or time is over; how many were taken."""
-    return drain(_claim, _send, _record, slots=MAX_IN_FLIGHT)
+    return drain(_claim, _send, _record, slots=settings.LIMITS.pushes)
 
 
 def _queue() -> WorkQuerySet[PushDelivery]:
@@ -170,8 +166,11 @@ def _claim(limit: int) -> list[Outgoing]:
             limit,
             owner="subscription__device__user_id",
             lease=LEASE,
-            max_in_flight=MAX_IN_FLIGHT,
-            caps={"subscription__device__user_id": MAX_PER_USER, "host": MAX_PER_HOST},
+            max_in_flight=settings.LIMITS.pushes,
+            caps={
+                "subscription__device__user_id": settings.LIMITS.pushes_per_user,
+                "host": settings.LIMITS.pushes_per_host,
+            },
         )
     )
     if not claimed:

@@ -201,6 +201,8 @@ def digest_confirm(request: HttpRequest, token: str) -> HttpResponse:
 @public
 @require_http_methods(["GET", "HEAD", "POST"])
 def digest_stop(request: HttpRequest, token: str) -> HttpResponse:
+    if not digest.is_stop_link(token):
+        return render(request, "alerts/link.html", {"state": "over"}, status=404)
     if request.method != "POST":
         return render(request, "alerts/link.html", {"state": "ask-stop"})
     digest.stop(token)

@@ -105,7 +105,7 @@ class Caller:
 def notification(**changes):
     return {
         "type": "alerts",
-        "title": "ConnectRequest",
+        "title": "Hello",
         "body": "World é 😀",
         "icon": "https://dapp.example.org/icon.png",
         "url": "https://dapp.example.org",

@@ -26,7 +26,7 @@ from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import JsonRpcError, parse
 
-DRAFT = NotifyMessage(type="alerts", title="ConnectRequest", body="World")
+DRAFT = NotifyMessage(type="alerts", title="Hello", body="World")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_each_spelling_reaches_the_subscriber(project, alice, api, place):
         {
             "notification": {
                 "type": "alerts",
-                "title": "ConnectRequest",
+                "title": "Hello",
                 "body": "World",
             },
             "accounts": [spelling],
@@ -155,7 +155,7 @@ def test_the_command_takes_bare_addresses(project, alice, capsys):
     call_command(
         "notify",
         project.pk,
-        *("--type", "alerts", "--title", "ConnectRequest", "--body", "World"),
+        *("--type", "alerts", "--title", "Hello", "--body", "World"),
         *("--account", alice.account.address.lower()),
         *("--account", spellings(alice)[1]),
     )

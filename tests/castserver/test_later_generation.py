@@ -40,7 +40,7 @@ from walletconnect.notify.watch_claims import GetNotificationsAuth, MarkReadAuth
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, parse
 
 DID = "did:web:dapp.example.org"
-DRAFT = NotifyMessage(type="alerts", title="ConnectRequest", body="World")
+DRAFT = NotifyMessage(type="alerts", title="Hello", body="World")
 
 
 def later_wallet(device="phone", *, statement=ALL_APPS_STATEMENT, domain=None):
@@ -617,14 +617,14 @@ def test_an_account_with_two_topics_has_read_a_notification_once(
         first, topic=listed.sym_key.topic, sym_key=listed.sym_key
     )
     found = page(laptop, project, newest, lmt=5)
-    assert titles(found) == ["Both", "ConnectRequest"], (
+    assert titles(found) == ["Both", "Hello"], (
         "each once, also from the first topic"
     )
     assert page(laptop, project, newest, lmt=5, aft=found["nfs"][0]["id"])["nfs"] == [
         found["nfs"][1]
     ]
     mark(laptop, project, newest, ids=(found["nfs"][0]["id"],))
-    assert titles(page(laptop, project, newest, lmt=1, urf=True)) == ["ConnectRequest"]
+    assert titles(page(laptop, project, newest, lmt=1, urf=True)) == ["Hello"]
     mark(laptop, project, newest, all=True)
     assert not Delivery.objects.filter(read_at=None).exists()
 

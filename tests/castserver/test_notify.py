@@ -40,7 +40,7 @@ from walletconnect.relay.rpc import JsonRpcError, parse
 
 DRAFT = NotifyMessage(
     type="alerts",
-    title="ConnectRequest",
+    title="Hello",
     body="World é 😀",
     url="https://dapp.example.org",
 )
@@ -63,7 +63,7 @@ def test_a_subscriber_gets_it(project, alice):
     assert outcome.sent == (str(alice.account),)
     assert outcome.failed == outcome.not_found == ()
     found = received(project, alice, subscription)
-    assert (found.message.title, found.message.body) == ("ConnectRequest", "World é 😀")
+    assert (found.message.title, found.message.body) == ("Hello", "World é 😀")
     assert found.subscription_hash == Subscriber.objects.get().subscription_hash
     [row] = sent(subscription.topic, 4002)
     assert (row.ttl, row.prompt) == (2592000, True)
@@ -199,7 +199,7 @@ def test_a_repeated_notification_id_sends_once(project, alice, bob):
     second = notify(project, other, accounts, notification_id="gm-1")
     assert first.notification_id == second.notification_id
     assert set(second.sent) == {str(alice.account), str(bob.account)}
-    assert Notification.objects.get().title == "ConnectRequest"
+    assert Notification.objects.get().title == "Hello"
     assert Delivery.objects.count() == 2
     assert len(sent(tag=4002)) == 2
 

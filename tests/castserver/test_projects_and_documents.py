@@ -219,7 +219,7 @@ def test_a_uuid_type_is_sent_and_subscribed_by_its_id(project, alice, api):
     alice.subscribe(project)
     outcome = notify(
         project,
-        NotifyMessage(type=UUID, title="ConnectRequest", body="World"),
+        NotifyMessage(type=UUID, title="Hello", body="World"),
         [str(alice.account)],
     )
     assert outcome.sent == (str(alice.account),)
@@ -374,7 +374,7 @@ def test_notify_sends_from_the_command_line(project, alice):
         "--type",
         "alerts",
         "--title",
-        "ConnectRequest",
+        "Hello",
         "--body",
         "World",
         "--json",

@@ -171,7 +171,7 @@ def test_its_receipts_of_both_wallets_are_one(recorded):
     notification = Notification.objects.create(
         project=recorded,
         type="gm_hourly",
-        title="ConnectRequest",
+        title="Hello",
         body="World",
         created_at=clock.now(),
     )

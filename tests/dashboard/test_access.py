@@ -26,6 +26,8 @@ SOME = {
     "webhook_id": uuid.UUID(int=1),
     "delivery_id": uuid.UUID(int=1),
     "submission_id": uuid.UUID(int=1),
+    "forward_id": uuid.UUID(int=1),
+    "token": "no-such-token",
     "language": "xx",
 }
 PATTERNS = {pattern.name: pattern for pattern in urls.urlpatterns}
@@ -50,6 +52,10 @@ def test_only_signing_in_and_the_first_page_are_public():
         "catalog",
         "landing",
         "dapp",
+        "digest-confirm",
+        "digest-stop",
+        "manifest",
+        "service-worker",
         "join",
         "sign-in",
         "sign-in-begin",

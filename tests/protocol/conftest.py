@@ -137,7 +137,7 @@ def network(project, local_relay, start_gateway):
 
 
 def notify(
-    project, person: Person, title: str = "ConnectRequest", type_: str = "alerts"
+    project, person: Person, title: str = "Hello", type_: str = "alerts"
 ):
     draft = NotifyMessage(type=type_, title=title, body="World é 😀")
     return cast.notify(project, draft, [person.account.address])

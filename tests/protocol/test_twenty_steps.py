@@ -89,7 +89,7 @@ def test_a_notification_reaches_the_account_and_its_receipt_the_dapp(
     outcome = notify(project, alice)
     assert list(outcome.sent) == [alice.account.address]
     record = until(NotifyMessageRecord.objects.first, what="the notification")
-    assert (record.subscription, record.title) == (row, "ConnectRequest")
+    assert (record.subscription, record.title) == (row, "Hello")
     assert record.body == "World é 😀"
     until(
         lambda: Delivery.objects.exclude(receipt_at=None).exists(), what="the receipt"

@@ -75,9 +75,7 @@ def test_a_message_that_comes_again_is_kept_once(alice, dapp, subscription):
     same_id = dapp.notification(alice.account, request_id=77, title="Again")
     deliver(first, first, same_id)
     deliver(same_id)
-    assert [record.title for record in NotifyMessageRecord.objects.all()] == [
-        "ConnectRequest"
-    ]
+    assert [record.title for record in NotifyMessageRecord.objects.all()] == ["Hello"]
     assert len(sent(4003)) == 1
 
 

@@ -180,9 +180,9 @@ def test_its_notifications_are_verified_kept_and_answered(watched, dapp, server)
     entry = listed(watched, dapp)
     announce(server, entry)
     complete()
-    deliver(v1_notification(watched, dapp, entry, title="ConnectRequest"))
+    deliver(v1_notification(watched, dapp, entry, title="Hello"))
     record = NotifyMessageRecord.objects.get()
-    assert record.title == "ConnectRequest"
+    assert record.title == "Hello"
     assert record.notification_id
     [receipt] = sent(4003)
     result = parse(open_envelope(receipt.message, entry.sym_key)).result

@@ -273,10 +273,7 @@ class Dapp(DocumentServer):
     ) -> tuple[str, str, int]:
         """A notification for an account, as a message to deliver."""
         note = NotifyMessage(
-            **(
-                {"title": "ConnectRequest", "body": "World é 😀", "type": "alerts"}
-                | texts
-            )
+            **({"title": "Hello", "body": "World é 😀", "type": "alerts"} | texts)
         )
         key, now = key or self.key, now or clock.now_s()
         auth = MessageAuth(

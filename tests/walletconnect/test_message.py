@@ -42,7 +42,7 @@ from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult
 
 MONTH = 2_592_000
 HELLO = NotifyMessage(
-    "ConnectRequest", "World é 😀", "gm_hourly", url="https://dapp.example.org"
+    "Hello", "World é 😀", "gm_hourly", url="https://dapp.example.org"
 )
 APP = "https://dapp.example.org"
 DID_APP = "did:web:dapp.example.org"
@@ -227,7 +227,7 @@ def message_with(key=DAPP.key, **changes) -> JsonRpcRequest:
         ({"aud": BOB.account.did}, ErrorCode.MISMATCH),
         ({"aud": ...}, ErrorCode.MALFORMED),
         ({"exp": NOW + MONTH + 1}, ErrorCode.MALFORMED),
-        ({"msg": "ConnectRequest"}, ErrorCode.MALFORMED),
+        ({"msg": "Hello"}, ErrorCode.MALFORMED),
         ({"msg": {}}, ErrorCode.MALFORMED),
         ({"msg": ...}, ErrorCode.MALFORMED),
         ({"iat": NOW - MONTH - 300, "exp": NOW - 300}, ErrorCode.EXPIRED),
