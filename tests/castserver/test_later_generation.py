@@ -617,9 +617,7 @@ def test_an_account_with_two_topics_has_read_a_notification_once(
         first, topic=listed.sym_key.topic, sym_key=listed.sym_key
     )
     found = page(laptop, project, newest, lmt=5)
-    assert titles(found) == ["Both", "Hello"], (
-        "each once, also from the first topic"
-    )
+    assert titles(found) == ["Both", "Hello"], "each once, also from the first topic"
     assert page(laptop, project, newest, lmt=5, aft=found["nfs"][0]["id"])["nfs"] == [
         found["nfs"][1]
     ]

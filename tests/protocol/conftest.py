@@ -136,8 +136,6 @@ def network(project, local_relay, start_gateway):
     return local_relay
 
 
-def notify(
-    project, person: Person, title: str = "Hello", type_: str = "alerts"
-):
+def notify(project, person: Person, title: str = "Hello", type_: str = "alerts"):
     draft = NotifyMessage(type=type_, title=title, body="World é 😀")
     return cast.notify(project, draft, [person.account.address])
