@@ -11,6 +11,7 @@ from datetime import time
 from typing import ClassVar
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account, Device, User
 from common.work_queue import REASON_LENGTH, WorkItem
@@ -126,7 +127,7 @@ class Forward(models.Model):
     class Kind(models.TextChoices):
         NTFY = "ntfy", "ntfy"
         GOTIFY = "gotify", "Gotify"
-        WEBHOOK = "webhook", "Webhook (JSON)"
+        WEBHOOK = "webhook", _("Webhook (JSON)")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="forwards")
@@ -177,8 +178,8 @@ class Digest(WorkItem):
     """A regular mail about what is unread. ``next_attempt_at`` is when the next is due."""
 
     class Frequency(models.TextChoices):
-        DAILY = "daily", "Every day"
-        WEEKLY = "weekly", "Every Monday"
+        DAILY = "daily", _("Every day")
+        WEEKLY = "weekly", _("Every Monday")
 
     user = models.OneToOneField(
         User, on_delete=models.CASCADE, primary_key=True, related_name="digest"

@@ -18,6 +18,7 @@ from django.core.mail import EmailMessage
 from django.core.validators import validate_email
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import Digest
@@ -60,17 +61,17 @@ def save_digest(user: User, *, email: str, frequency: str, hour: int) -> Digest:
     """Store what was asked for. A new address gets a mail with a link to confirm it."""
     if not is_available():
         raise DigestError(
-            "this server sends no mail: its operator has to set EMAIL_URL"
+            gettext("this server sends no mail: its operator has to set EMAIL_URL")
         )
     if frequency not in Digest.Frequency:
-        raise DigestError("choose every day or every Monday")
+        raise DigestError(gettext("choose every day or every Monday"))
     if not 0 <= hour <= 23:
-        raise DigestError("the hour is 0 to 23")
+        raise DigestError(gettext("the hour is 0 to 23"))
     email = email.strip()
     try:
         validate_email(email)
     except ValidationError:
-        raise DigestError("that is not a mail address") from None
+        raise DigestError(gettext("that is not a mail address")) from None
     now = clock.now()
     kept = Digest.objects.filter(user=user).first()
     is_confirmed = kept is not None and kept.email == email and kept.confirmed_at

@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F, Func, TextField
 from django.db.models.functions import Lower
+from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import Forward, ForwardDelivery
@@ -60,17 +61,20 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
     ``token`` is sent as bearer token (ntfy, webhook) or as ``X-Gotify-Key``.
     """
     if kind not in Forward.Kind:
-        raise ForwardError("choose ntfy, Gotify or a webhook")
+        raise ForwardError(gettext("choose ntfy, Gotify or a webhook"))
     url, token = url.strip(), token.strip()
     if not token.isascii() or not token.isprintable() or len(token) > MAX_TOKEN_CHARS:
         raise ForwardError(
-            f"the token has at most {MAX_TOKEN_CHARS} characters, ASCII only"
+            gettext("the token has at most %(count)s characters, ASCII only")
+            % {"count": MAX_TOKEN_CHARS}
         )
     try:
         outbound.check_url(url)
         if kind == Forward.Kind.NTFY and not _ntfy_topic(url):
             raise ForwardError(
-                "give the address with the topic, such as https://ntfy.sh/my-topic"
+                gettext(
+                    "give the address with the topic, such as https://ntfy.sh/my-topic"
+                )
             )
     except outbound.OutboundRefused as error:
         raise ForwardError(str(error)) from None
@@ -79,7 +83,8 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
         type(user).objects.select_for_update().get(pk=user.pk)
         if user.forwards.count() >= settings.LIMITS.forwards_per_user:
             raise ForwardError(
-                f"there can be at most {settings.LIMITS.forwards_per_user} forwards"
+                gettext("there can be at most %(count)s forwards")
+                % {"count": settings.LIMITS.forwards_per_user}
             )
         forward = Forward.objects.create(
             user=user, kind=kind, url=url, created_at=clock.now()

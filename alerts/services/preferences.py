@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import AlertSettings, Mute
@@ -48,16 +49,20 @@ def save_quiet_hours(
 ) -> AlertSettings:
     """Store quiet hours, given as ``HH:MM``. Raises ``PreferenceError``."""
     if time_zone not in available_timezones():
-        raise PreferenceError(f"{time_zone[:64]} is not a time zone")
+        raise PreferenceError(
+            gettext("%(text)s is not a time zone") % {"text": time_zone[:64]}
+        )
     try:
         times = {
             "quiet_from": time.fromisoformat(start),
             "quiet_until": time.fromisoformat(end),
         }
     except ValueError:
-        raise PreferenceError("quiet hours are two times such as 22:00") from None
+        raise PreferenceError(
+            gettext("quiet hours are two times such as 22:00")
+        ) from None
     if any(each.tzinfo for each in times.values()):
-        raise PreferenceError("quiet hours are local times, without an offset")
+        raise PreferenceError(gettext("quiet hours are local times, without an offset"))
     row, _ = AlertSettings.objects.update_or_create(
         user=user,
         defaults=times | {"quiet_weekends": weekends, "time_zone": time_zone},
@@ -102,11 +107,14 @@ def _quiet_until(preferences: AlertSettings, local: datetime) -> datetime | None
 def mute(account: Account, dapp_url: str, type_: str, duration: str) -> Mute:
     """Silence a dapp (``type_`` empty) or one of its types for ``1h``, ``8h``, ``7d`` or ``on``."""
     if duration not in MUTE_FOR:
-        raise PreferenceError(f"mute for one of {', '.join(MUTE_FOR)}")
+        raise PreferenceError(
+            gettext("mute for one of %(names)s") % {"names": ", ".join(MUTE_FOR)}
+        )
     existing = Mute.objects.filter(account=account)
     if existing.count() >= settings.LIMITS.mutes_per_account:
         raise PreferenceError(
-            f"an account has at most {settings.LIMITS.mutes_per_account} mutes"
+            gettext("an account has at most %(count)s mutes")
+            % {"count": settings.LIMITS.mutes_per_account}
         )
     now, length = clock.now(), MUTE_FOR[duration]
     row, _ = Mute.objects.update_or_create(

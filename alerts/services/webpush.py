@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F, Func, Q, TextField
 from django.db.models.functions import Lower
+from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import PushDelivery, PushSubscription
@@ -77,7 +78,7 @@ def save_subscription(device: Device, value: object) -> PushSubscription:
 def _parse(value: object) -> tuple[str, bytes, bytes]:
     keys = value.get("keys") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(keys, dict):
-        raise PushError("a push subscription has an endpoint and keys")
+        raise PushError(gettext("a push subscription has an endpoint and keys"))
     endpoint = value.get("endpoint")
     try:
         public_key, auth = read_push_keys(
@@ -86,11 +87,13 @@ def _parse(value: object) -> tuple[str, bytes, bytes]:
     except ValueError as error:
         raise PushError(str(error)) from None
     if not isinstance(endpoint, str) or len(endpoint) > 2048:
-        raise PushError("the endpoint is a URL of at most 2048 characters")
+        raise PushError(gettext("the endpoint is a URL of at most 2048 characters"))
     try:
         outbound.check_url(endpoint)
     except outbound.OutboundRefused as error:
-        raise PushError(f"the endpoint cannot be called: {error}") from None
+        raise PushError(
+            gettext("the endpoint cannot be called: %(reason)s") % {"reason": error}
+        ) from None
     return endpoint, public_key, auth
 
 

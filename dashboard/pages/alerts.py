@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def alerts_section(user: User, device: Device) -> dict[str, object]:
     settings = alert_settings(user)
     is_quiet = settings.quiet_from != settings.quiet_until
+    kept = Digest.objects.filter(user=user).first()
     return {
         "push": PushSubscription.objects.filter(device=device).first(),
         "push_key": application_server_key(),
@@ -27,7 +28,8 @@ def alerts_section(user: User, device: Device) -> dict[str, object]:
         "zones": sorted(available_timezones()),
         "forwards": user.forwards.order_by("created_at"),
         "kinds": Forward.Kind.choices,
-        "digest": Digest.objects.filter(user=user).first(),
+        "digest": kept,
+        "hour": kept.hour if kept else 8,
         "frequencies": Digest.Frequency.choices,
         "has_mail": digest.is_available(),
     }

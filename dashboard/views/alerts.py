@@ -12,6 +12,7 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonRespons
 from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import (
     require_http_methods,
@@ -39,7 +40,7 @@ def _back(request: MemberRequest, problem: str = "", result: str = "") -> HttpRe
     if problem:
         messages.error(request, problem)
         return HttpResponseRedirect(there)
-    return done(request, result, otherwise=there)
+    return done(request, result, default=there)
 
 
 # --- quiet hours and mutes --------------------------------------------------------------
@@ -59,8 +60,8 @@ def quiet_hours(request: MemberRequest) -> HttpResponse:
             time_zone=form.get("zone", ""),
         )
     except preferences.PreferenceError as error:
-        return _back(request, problem=f"Not saved: {error}.")
-    return _back(request, result="Quiet hours were saved.")
+        return _back(request, problem=_("Not saved: %(reason)s.") % {"reason": error})
+    return _back(request, result=_("Quiet hours were saved."))
 
 
 @member
@@ -71,7 +72,9 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
     there = reverse("dashboard:subscription", args=[topic])
     if "unmute" in request.POST:
         preferences.unmute(found.account, found.dapp_url, request.POST["unmute"])
-        return done(request, f"{found} alerts you again.", otherwise=there)
+        return done(
+            request, _("%(dapp)s alerts you again.") % {"dapp": found}, default=there
+        )
     type_ = request.POST.get("type", "")
     if type_ and type_ not in found.scope:
         raise Http404
@@ -80,9 +83,9 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
             found.account, found.dapp_url, type_, request.POST.get("for", "")
         )
     except preferences.PreferenceError as error:
-        messages.error(request, f"Not muted: {error}.")
+        messages.error(request, _("Not muted: %(reason)s.") % {"reason": error})
         return HttpResponseRedirect(there)
-    return done(request, f"{found} is muted.", otherwise=there)
+    return done(request, _("%(dapp)s is muted.") % {"dapp": found}, default=there)
 
 
 # --- Web Push ---------------------------------------------------------------------------
@@ -96,17 +99,20 @@ def push_enable(request: MemberRequest) -> HttpResponse:
         value = json.loads(request.POST.get("subscription", ""))
         webpush.save_subscription(request.device, value)
     except webpush.PushError as error:
-        return _back(request, problem=f"Push was not turned on: {error}.")
+        return _back(
+            request,
+            problem=_("Push was not turned on: %(reason)s.") % {"reason": error},
+        )
     except (ValueError, RecursionError):
-        return _back(request, problem="Push was not turned on: malformed JSON.")
-    return _back(request, result="Push is on for this browser.")
+        return _back(request, problem=_("Push was not turned on: malformed JSON."))
+    return _back(request, result=_("Push is on for this browser."))
 
 
 @member
 @require_POST
 def push_disable(request: MemberRequest) -> HttpResponse:
     webpush.remove_subscription(request.device)
-    return _back(request, result="Push is off for this browser.")
+    return _back(request, result=_("Push is off for this browser."))
 
 
 @member
@@ -114,9 +120,9 @@ def push_disable(request: MemberRequest) -> HttpResponse:
 def push_test(request: MemberRequest) -> HttpResponse:
     subscription = PushSubscription.objects.filter(device=request.device).first()
     if subscription is None:
-        return _back(request, problem="Push is off for this browser.")
+        return _back(request, problem=_("Push is off for this browser."))
     webpush.queue_test(subscription)
-    return _back(request, result="A test is on its way to this browser.")
+    return _back(request, result=_("A test is on its way to this browser."))
 
 
 # --- forwards ---------------------------------------------------------------------------
@@ -134,9 +140,11 @@ def forward_add(request: MemberRequest) -> HttpResponse:
             form.get("token", ""),
         )
     except forwarding.ForwardError as error:
-        return _back(request, problem=f"Not added: {error}.")
+        return _back(request, problem=_("Not added: %(reason)s.") % {"reason": error})
     return _back(
-        request, result=f"Notifications are forwarded to {forward.get_kind_display()}."
+        request,
+        result=_("Notifications are forwarded to %(service)s.")
+        % {"service": forward.get_kind_display()},
     )
 
 
@@ -150,13 +158,13 @@ def forward_act(request: MemberRequest, forward_id: UUID) -> HttpResponse:
     act = request.POST.get("act")
     if act == "test":
         forwarding.queue_test(forward)
-        return _back(request, result="A test is on its way.")
+        return _back(request, result=_("A test is on its way."))
     if act == "resume":
         forwarding.resume_forward(forward)
-        return _back(request, result="Forwarding goes on.")
+        return _back(request, result=_("Forwarding goes on."))
     if act == "remove":
         forwarding.remove_forward(forward)
-        return _back(request, result="The forward was removed.")
+        return _back(request, result=_("The forward was removed."))
     raise Http404
 
 
@@ -169,7 +177,7 @@ def digest_save(request: MemberRequest) -> HttpResponse:
     form = request.POST
     if form.get("frequency") == "off":
         digest.remove_digest(request.user)
-        return _back(request, result="No digest is sent.")
+        return _back(request, result=_("No digest is sent."))
     hour = form.get("hour", "")
     try:
         row = digest.save_digest(
@@ -179,10 +187,13 @@ def digest_save(request: MemberRequest) -> HttpResponse:
             hour=int(hour) if hour.isdecimal() and len(hour) < 3 else -1,
         )
     except digest.DigestError as error:
-        return _back(request, problem=f"Not saved: {error}.")
+        return _back(request, problem=_("Not saved: %(reason)s.") % {"reason": error})
     if row.confirmed_at is None:
-        return _back(request, result=f"Open the link in the mail to {row.email}.")
-    return _back(request, result="The digest was saved.")
+        return _back(
+            request,
+            result=_("Open the link in the mail to %(email)s.") % {"email": row.email},
+        )
+    return _back(request, result=_("The digest was saved."))
 
 
 @public

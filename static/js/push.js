@@ -15,9 +15,9 @@ function bytes(base64url) {
 async function enable(form) {
   problem.hidden = true;
   if (!("serviceWorker" in navigator) || !("PushManager" in window))
-    return fail("This browser has no Web Push. On iPhone, add this page to the home screen first.");
+    return fail(gettext("This browser has no Web Push. On iPhone, add this page to the home screen first."));
   if ((await Notification.requestPermission()) !== "granted")
-    return fail("The browser does not allow notifications of this site. Change it in the site settings.");
+    return fail(gettext("The browser does not allow notifications of this site. Change it in the site settings."));
   try {
     const registration = await navigator.serviceWorker.register("/sw.js");
     await navigator.serviceWorker.ready;
@@ -30,7 +30,7 @@ async function enable(form) {
     form.elements.subscription.value = JSON.stringify(subscription);
     form.submit();
   } catch (error) {
-    fail(`The browser's push service did not answer: ${error.message}`);
+    fail(interpolate(gettext("The browser's push service did not answer: %s"), [error.message]));
   }
 }
 

@@ -25,7 +25,14 @@ from tests.dashboard.test_look import PAGES
 
 BASE = Path(settings.BASE_DIR)
 LOCALE = BASE / "locale" / "de" / "LC_MESSAGES"
-PACKAGES = ("dashboard", "subscriptions", "castserver", "accounts", "syncstore")
+PACKAGES = (
+    "alerts",
+    "dashboard",
+    "subscriptions",
+    "castserver",
+    "accounts",
+    "syncstore",
+)
 KEYWORDS = {
     "_": None,
     "gettext": None,
