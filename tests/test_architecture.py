@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -191,4 +193,47 @@ def test_names_avoid_meaningless_words():
                 words = set(re.findall(r"[A-Z]?[a-z]+", node.name))
                 if {word.lower() for word in words} & BANNED:
                     wrong.append(f"{name_of(path)}: {node.name}")
+    assert wrong == []
+
+
+# Words of speech for programs: protocols send, receive, return and store.
+PERSONIFYING = re.compile(
+    r"\b(hears?|heard|tells?|told|says?|said|words?|voices?|farewells?|doors?|nobody|"
+    r"whoever)\b",
+    re.IGNORECASE,
+)
+MAX_PERSONIFYING_PER_1000 = 1.5
+
+
+def prose_of(text):
+    """Comments and docstrings of a module."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, documented):
+            yield ast.get_docstring(node) or ""
+
+
+def test_comments_use_the_terms_of_the_field():
+    prose = [
+        part for path in MODULES for part in prose_of(path.read_text(encoding="utf-8"))
+    ]
+    words = sum(len(re.findall(r"[A-Za-z']+", part)) for part in prose)
+    found = [word for part in prose for word in PERSONIFYING.findall(part)]
+    assert 1000 * len(found) / words < MAX_PERSONIFYING_PER_1000, found
+
+
+def test_documents_named_in_code_are_in_docs_or_in_the_specs():
+    """A reader must be able to open them: ours, or those of WalletConnect by path."""
+    wrong = [
+        f"{name_of(path)}: {name}"
+        for path in MODULES
+        for part in prose_of(path.read_text(encoding="utf-8"))
+        # The second file of a folder of the specs may be named without it.
+        if not re.search(r"\b(clients|servers)/", part)
+        for name in re.findall(r"[\w./-]+\.md\b", part)
+        if not (BASE / name).exists()
+    ]
     assert wrong == []
