@@ -1,7 +1,7 @@
 # make run    everything: installs, migrates, starts, prints one URL
 # make test   the whole test suite, on PostgreSQL and Redis of its own;
 #             TESTS="tests/identity tests/test_x.py" chooses from it
-.PHONY: run test check fmt bench demo messages
+.PHONY: run test test-fast check fmt bench demo messages
 .SILENT:
 
 WORKERS := 2
@@ -17,6 +17,11 @@ demo: .venv/.runtime
 # Each worker has a database, a Redis and, where tests ask for it, a system of its own.
 test: .venv/.development
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+
+# No browser, no whole system, no npm packages.
+test-fast: .venv/.development
+	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not system and not browser" \
+	  --ignore=tests/browser --ignore=tests/clients $(TESTS)
 
 check: .venv/.development
 	.venv/bin/ruff format --check

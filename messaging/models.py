@@ -60,7 +60,8 @@ class TopicSubscription(models.Model):
     lane = models.PositiveSmallIntegerField(null=True, blank=True)
     # [{"callback": name, "context": object}]: called once the relay has confirmed the
     # topic. Several subscribers may wait for one topic. The column has the name of the
-    # first release, so that a gateway of either release works during an upgrade.
+    # first release: a gateway of that release finds it, fails on the rows that it does
+    # not understand, and tries them again until it is replaced.
     callbacks = models.JSONField(default=list, blank=True, db_column="steps")
     changed_at = models.DateTimeField()
     # When the relay last confirmed it; empty while the gateway has to send the request.

@@ -25,7 +25,8 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL(_FORWARD, _BACKWARD),
-        # The column keeps its name, so that a gateway of the release before still runs.
+        # The column keeps its name: a gateway of the first release goes on with other
+        # rows, and retries these until it is replaced.
         migrations.SeparateDatabaseAndState(
             state_operations=[
                 migrations.RenameField("topicsubscription", "steps", "callbacks"),
