@@ -41,7 +41,7 @@ OF_OTHER_PROGRAMS = {
 NOT_COPIED = shutil.ignore_patterns(".*", "tests", "bench", "docs", "__pycache__")
 USERS = [os.getuid()]
 if os.getuid() == 0:
-    USERS += [pwd.getpwnam(ORDINARY_USER).pw_uid, UID_WITHOUT_ENTRY]
+    USERS.append(pwd.getpwnam(ORDINARY_USER).pw_uid)
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="changes users")
 
 
@@ -166,6 +166,20 @@ def test_a_user_needs_no_home_and_no_writable_checkout(folder, uid, home):
 
 
 @needs_root
+def test_a_uid_without_an_entry_is_refused_in_one_sentence(folder):
+    """PostgreSQL's initdb needs the name of its user."""
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    os.chown(data, UID_WITHOUT_ENTRY, -1)
+    with pytest.raises(AssertionError, match="user ID 54321: user does not exist"):
+        show_migrations(
+            copy_checkout(folder / "checkout"),
+            clean_environment(NOTIFYWEB_DATA_DIR=str(data)),
+            **user_arguments(UID_WITHOUT_ENTRY),
+        )
+
+
+@needs_root
 def test_the_whole_system_starts_as_a_user_without_a_home(folder):
     uid = pwd.getpwnam(ORDINARY_USER).pw_uid
     popen = user_arguments(uid)
@@ -178,8 +192,10 @@ def test_the_whole_system_starts_as_a_user_without_a_home(folder):
         system.wait_until_ready()
         assert system.get("/")[0] == 200
         assert system.stop() == 0
+        # Collected static files may be readable: other users cannot enter the folder.
         found = modes(system.data_dir / "data")
-        assert all(mode & 0o077 == 0 for mode in found.values()), found
+        for name in ("data", "postgres", "redis", "secret_key", "keychain_keys"):
+            assert found[name] & 0o077 == 0, name
     finally:
         system.remove()
 
