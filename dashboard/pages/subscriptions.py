@@ -402,7 +402,7 @@ def _holders(update: StoreUpdate) -> list[TimelineEntry]:
     )
     return [
         TimelineEntry(
-            gettext("%(device)s (Wx) has it") % {"device": cursor.device.name},
+            gettext("%(device)s (Wx) holds it") % {"device": cursor.device.name},
             # A device that was added later received it when it was added.
             max(update.at, cursor.device.created_at),
             device_id=cursor.device_id,

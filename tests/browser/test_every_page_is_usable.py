@@ -1,4 +1,4 @@
-"""Every page at every width, in light, dark and forced colours: axe, reflow, targets, names."""
+"""Every page at every width, in all colour schemes and languages: axe, reflow, targets, names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,21 @@ pytestmark = [pytest.mark.system, pytest.mark.browser]
 expect.set_options(timeout=PATIENCE_MS)
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 WIDTHS = (320, 639, 800, 1280)
-# For people who look at the pages: a folder for pictures of all of them.
+# A pseudo-locale: right-to-left letters, and sentences that are 40 % longer.
+RIGHT_TO_LEFT = """() => {
+  const letters = "אבגדהוזחטיכלמנסעפצקרשתםןףךץ";
+  const turned = (text) => text.replace(/[a-z]/gi, (letter) => letters[letter.toLowerCase().charCodeAt(0) - 97]);
+  document.documentElement.dir = "rtl";
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    const text = node.textContent.trim();
+    if (!text || node.parentElement.closest("script, style, textarea, svg, time, code, pre, .mono")) continue;
+    const more = text.includes(" ") ? ` ${text.slice(0, Math.ceil(text.length * 0.4))}` : "";
+    node.textContent = node.textContent.replace(text, turned(text + more));
+  }
+}"""
+# A directory for screenshots of all pages, to look at them.
 PICTURES = os.environ.get("NOTIFYWEB_TEST_PICTURES")
 
 AUDIT = """async () => {
@@ -30,7 +44,7 @@ SIDEWAYS = """() => {
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= width) return [];
   return [...document.querySelectorAll("body *")]
-    .filter((each) => each.getBoundingClientRect().right > width + 1)
+    .filter((each) => each.getBoundingClientRect().right > width + 1 || each.getBoundingClientRect().left < -1)
     .map((each) => `sideways: ${each.tagName}.${each.className}`).slice(0, 5);
 }"""
 # The target of a field is its label as well, that of a row's link the whole row. A link in
@@ -143,10 +157,12 @@ def settled(page: Page) -> list[str]:
     return [*fixed, *console, *found]
 
 
-def audit(page: Page, path: str, *, least: int) -> list[str]:
+def audit(page: Page, path: str, *, least: int, is_rtl: bool = False) -> list[str]:
     page.goto(path)
     page.evaluate("document.fonts.ready")
     page.evaluate(AXE)
+    if is_rtl:
+        page.evaluate(RIGHT_TO_LEFT)
     faults = page.evaluate(AUDIT) + page.evaluate(SIDEWAYS) + page.evaluate(OVERLAPS)
     return faults + page.evaluate(TARGETS, least) + page.evaluate(NAMES)
 
@@ -155,15 +171,20 @@ LOOKS = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "forced": {"color_scheme": "light", "forced_colors": "active"},
+    "german": {"locale": "de-DE"},
+    "right-to-left": {},
 }
+WIDTHS_OF = {"light": WIDTHS, "german": (320, 1280), "right-to-left": (320,)}
 
 
-def test_every_page_passes_at_every_width_in_every_colour(system, window, person):
+def test_every_page_passes_at_every_width_in_every_colour_and_language(
+    system, window, person
+):
     paths = settled(person)
     cookies = person.context.cookies()
     faults: dict[str, list[str]] = {}
     for look, options in LOOKS.items():
-        for width in WIDTHS if look == "light" else (320, 800):
+        for width in WIDTHS_OF.get(look, (320, 800)):
             is_touch = width < 640
             page = window(
                 base_url=system.base_url,
@@ -175,7 +196,14 @@ def test_every_page_passes_at_every_width_in_every_colour(system, window, person
             page.set_viewport_size({"width": width, "height": 860})
             for path in paths:
                 name = f"{look} {width} {path.removeprefix(system.base_url)}"
-                found = audit(page, path, least=44 if is_touch else 24)
+                found = audit(
+                    page,
+                    path,
+                    least=44 if is_touch else 24,
+                    is_rtl=look == "right-to-left",
+                )
+                if look == "german" and page.locator("html[lang=de]").count() == 0:
+                    found.append("not in German")
                 if found:
                     faults[name] = found
                 if PICTURES:
