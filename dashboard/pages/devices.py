@@ -13,7 +13,6 @@ from subscriptions.models import Subscription
 from syncstore.models import DeviceCursor, StoreUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from uuid import UUID
 
 
@@ -34,12 +33,8 @@ class DeviceCard:
         return "square-terminal" if "curl" in agent else "laptop"
 
 
-def device_cards(
-    user_id: int, this: UUID, *, only: Iterable[UUID] | None = None
-) -> list[DeviceCard]:
+def device_cards(user_id: int, this: UUID) -> list[DeviceCard]:
     found = Device.objects.active().filter(user_id=user_id)
-    if only is not None:
-        found = found.filter(pk__in=list(only))
     devices = list(found.order_by("-last_seen_at"))
     devices.sort(key=lambda device: device.pk != this)
     keys = [device.pk for device in devices]
@@ -55,7 +50,21 @@ def device_cards(
         .annotate(number=Count("pk"))
     )
     total = Subscription.objects.of_user(user_id).active().count()
-    behind = _behind(user_id, keys)
+    # Stores whose newest update the device has not applied.
+    heads = dict(
+        StoreUpdate.objects.filter(
+            store__account__user_id=user_id, outcome=StoreUpdate.Outcome.APPLIED
+        )
+        .values_list("store")
+        .annotate(head=Max("pk"))
+    )
+    behind: dict[UUID, int] = {}
+    cursors = DeviceCursor.objects.filter(device__in=keys)
+    for device_pk, store, applied in cursors.values_list(
+        "device", "store", "update_pk"
+    ):
+        if applied < heads.get(store, 0):
+            behind[device_pk] = behind.get(device_pk, 0) + 1
     return [
         DeviceCard(
             device=device,
@@ -67,23 +76,6 @@ def device_cards(
         )
         for device in devices
     ]
-
-
-def _behind(user_id: int, keys: list[UUID]) -> dict[UUID, int]:
-    """For each device, the number of stores whose newest update it has not applied."""
-    heads = dict(
-        StoreUpdate.objects.filter(
-            store__account__user_id=user_id, outcome=StoreUpdate.Outcome.APPLIED
-        )
-        .values_list("store")
-        .annotate(head=Max("pk"))
-    )
-    behind: dict[UUID, int] = {}
-    cursors = DeviceCursor.objects.filter(device__in=keys)
-    for device, store, place in cursors.values_list("device", "store", "update_pk"):
-        if place < heads.get(store, 0):
-            behind[device] = behind.get(device, 0) + 1
-    return behind
 
 
 def other_devices(user_id: int, this: UUID) -> list[Device]:

@@ -15,7 +15,6 @@ from subscriptions.models import DappDocument, Subscription
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from django.db.models import QuerySet
 
 MAX_RESULTS = 60
 
@@ -57,9 +56,30 @@ class DappCard:
 def directory(
     user_id: int, *, text: str = "", account_pk: int | None = None
 ) -> list[DappCard]:
+    projects = Project.objects.prefetch_related("types")
+    documents = DappDocument.objects.exclude(public_key_x="")
+    if not settings.DEMO:
+        projects = projects.filter(is_demo=False)
+    if text:
+        projects = projects.filter(
+            Q(name__icontains=text) | Q(description__icontains=text)
+        )
+        documents = documents.filter(
+            Q(name__icontains=text) | Q(domain__icontains=text)
+        )
+    # In turns, so that one owner's projects cannot fill the page.
+    turn = Window(
+        RowNumber(), partition_by=F("owner"), order_by=[F("created_at"), F("pk")]
+    )
+    projects = projects.annotate(turn=turn).order_by("turn", "created_at")
+    # Likewise between the users who were first to subscribe to a dapp.
+    subscribed = Subscription.objects.filter(dapp_url=OuterRef("url")).order_by("pk")
+    first = Subquery(subscribed.values("account__user_id")[:1])
+    turn = Window(RowNumber(), partition_by=F("first"), order_by=[F("name"), F("pk")])
+    ranked = documents.annotate(first=first).annotate(turn=turn)
     taken = _subscribed(user_id, account_pk)
-    cards = {card.url: card for card in _cards_of(_registered(text), taken)}
-    for document in _documents(text):
+    cards = {card.url: card for card in _cards_of(projects[:MAX_RESULTS], taken)}
+    for document in ranked.order_by("turn", "name", "pk")[:MAX_RESULTS]:
         cards.setdefault(document.url, _card_of(document, taken))
     return sorted(
         cards.values(), key=lambda card: (not card.is_demo, card.name.lower())
@@ -76,21 +96,6 @@ def _subscribed(
     for url, account, topic in rows.values_list("dapp_url", "account", "topic"):
         found.setdefault(url, []).append((account, topic))
     return found
-
-
-def _registered(text: str) -> QuerySet[Project]:
-    projects = Project.objects.prefetch_related("types")
-    if not settings.DEMO:
-        projects = projects.filter(is_demo=False)
-    if text:
-        projects = projects.filter(
-            Q(name__icontains=text) | Q(description__icontains=text)
-        )
-    # In turns, so that one owner's projects cannot fill the page.
-    turn = Window(
-        RowNumber(), partition_by=F("owner"), order_by=[F("created_at"), F("pk")]
-    )
-    return projects.annotate(turn=turn).order_by("turn", "created_at")[:MAX_RESULTS]
 
 
 def _cards_of(
@@ -112,19 +117,6 @@ def _cards_of(
         )
         for project in projects
     ]
-
-
-def _documents(text: str) -> list[DappDocument]:
-    found = DappDocument.objects.exclude(public_key_x="")
-    if text:
-        found = found.filter(Q(name__icontains=text) | Q(domain__icontains=text))
-    # In turns between the users who were first to subscribe, so that one user's dapps
-    # cannot fill the page.
-    subscribed = Subscription.objects.filter(dapp_url=OuterRef("url")).order_by("pk")
-    first = Subquery(subscribed.values("account__user_id")[:1])
-    turn = Window(RowNumber(), partition_by=F("first"), order_by=[F("name"), F("pk")])
-    ranked = found.annotate(first=first).annotate(turn=turn)
-    return list(ranked.order_by("turn", "name", "pk")[:MAX_RESULTS])
 
 
 def _card_of(

@@ -39,11 +39,14 @@ class MessagePage:
         setting = subscription.scope.get(record.type) or {}
         description = setting.get("description", "")
         issuer = token.iss if token else ""
+        host = urlsplit(link).hostname or ""
+        dapp = urlsplit(subscription.dapp_url).hostname or ""
+        is_own_host = bool(dapp) and (host == dapp or host.endswith(f".{dapp}"))
         received, published = record.received_at, record.published_at
         return cls(
             record=record,
             link=link,
-            link_is_foreign=bool(link) and not _same_host(link, subscription.dapp_url),
+            link_is_foreign=bool(link) and not is_own_host,
             type_note=f" ({description})" if description else "",
             issuer=issuer,
             is_dapp_key=bool(issuer) and issuer == subscription.dapp_authentication_did,
@@ -67,8 +70,3 @@ def safe_link(url: str, *, dapp_url: str) -> str:
         return url
     is_own = (link.scheme, link.netloc) == (dapp.scheme, dapp.netloc)
     return url if link.scheme == "http" and is_own else ""
-
-
-def _same_host(link: str, dapp_url: str) -> bool:
-    host, dapp = urlsplit(link).hostname or "", urlsplit(dapp_url).hostname or ""
-    return bool(dapp) and (host == dapp or host.endswith(f".{dapp}"))

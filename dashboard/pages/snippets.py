@@ -36,24 +36,13 @@ def snippets_for(project: Project, secret: str = "") -> list[Snippet]:
     }
     text = json.dumps(body, indent=2, ensure_ascii=False)
     bearer = secret or PLACEHOLDER
-    return [
-        Snippet("curl", "curl", _curl(url, bearer, text)),
-        Snippet("python", "Python", _python(url, bearer, body)),
-        Snippet("javascript", "JavaScript", _javascript(url, bearer, text)),
-    ]
-
-
-def _curl(url: str, bearer: str, text: str) -> str:
-    return (
+    curl = (
         f"curl -X POST {url} \\\n"
         f'  -H "Authorization: Bearer {bearer}" \\\n'
         '  -H "Content-Type: application/json" \\\n'
         f"  -d '{text}'"
     )
-
-
-def _python(url: str, bearer: str, body: dict[str, Any]) -> str:
-    return (
+    python = (
         "import httpx\n\n"
         "answer = httpx.post(\n"
         f'    "{url}",\n'
@@ -62,10 +51,7 @@ def _python(url: str, bearer: str, body: dict[str, Any]) -> str:
         ")\n"
         "print(answer.json())"
     )
-
-
-def _javascript(url: str, bearer: str, text: str) -> str:
-    return (
+    javascript = (
         f'const answer = await fetch("{url}", {{\n'
         '  method: "POST",\n'
         "  headers: {\n"
@@ -76,6 +62,11 @@ def _javascript(url: str, bearer: str, text: str) -> str:
         "});\n"
         "console.log(await answer.json());"
     )
+    return [
+        Snippet("curl", "curl", curl),
+        Snippet("python", "Python", python),
+        Snippet("javascript", "JavaScript", javascript),
+    ]
 
 
 def readable(value: Any) -> str:

@@ -23,7 +23,7 @@ from subscriptions.models import (
 from syncstore.models import DeviceCursor, StoreUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from uuid import UUID
 
     from django.http import QueryDict
@@ -162,9 +162,20 @@ def subscription_rows(
     )
     rows = cast("list[DatedSubscription]", list(dated.order_by("-created_at", "-pk")))
     keys = [row.pk for row in rows]
-    unread = _unread(keys)
+    unread = dict(
+        NotifyMessageRecord.objects.filter(
+            subscription__in=keys, read_at=None, archived_at=None
+        )
+        .values_list("subscription")
+        .annotate(number=Count("pk"))
+    )
     per_day = _per_day(keys)
-    synced = _synced(rows)
+    updates = StoreUpdate.objects.filter(
+        store__account__in={row.account_id for row in rows},
+        key__in=[row.topic for row in rows],
+        outcome=StoreUpdate.Outcome.APPLIED,
+    )
+    synced = set(updates.values_list("store__account_id", "key"))
     return [
         SubscriptionRow(
             subscription=row,
@@ -177,14 +188,6 @@ def subscription_rows(
         )
         for row in rows
     ]
-
-
-def _unread(keys: list[int]) -> dict[int, int]:
-    rows = NotifyMessageRecord.objects.filter(
-        subscription__in=keys, read_at=None, archived_at=None
-    )
-    counted = rows.values("subscription").annotate(number=Count("pk"))
-    return dict(counted.values_list("subscription", "number"))
 
 
 def _per_day(keys: list[int]) -> dict[int, list[int]]:
@@ -210,16 +213,6 @@ def _per_day(keys: list[int]) -> dict[int, list[int]]:
     return found
 
 
-def _synced(rows: Sequence[Subscription]) -> set[tuple[int, str]]:
-    """Account and topic of the subscriptions that are in the account's shared store."""
-    updates = StoreUpdate.objects.filter(
-        store__account__in={row.account_id for row in rows},
-        key__in=[row.topic for row in rows],
-        outcome=StoreUpdate.Outcome.APPLIED,
-    )
-    return set(updates.values_list("store__account_id", "key"))
-
-
 def subscription_page(
     user_id: int, topic: str, unsaved: UnsavedTypes | None = None
 ) -> SubscriptionPage | None:
@@ -234,15 +227,24 @@ def subscription_page(
     )
     document = DappDocument.objects.filter(url=subscription.dapp_url).first()
     types = type_choices(subscription, document, unsaved)
+    conflict = None
+    if (
+        unsaved is not None
+        and unsaved.seen not in (None, subscription.effective_types)
+        and any(choice.differs for choice in types)
+    ):
+        conflict = Conflict(changed_by(subscription), subscription.changed_at)
     recent = subscription.messages.select_related("subscription__account")
     return SubscriptionPage(
         row=row,
         types=types,
         timeline=_timeline(subscription, attempt),
         attempt=attempt,
-        changed_keys_at=_changed_keys_at(document),
+        changed_keys_at=datetime.fromisoformat(document.changed_keys["seenAt"])
+        if document is not None and document.changed_keys is not None
+        else None,
         has_new_types=any(choice.is_new for choice in types),
-        conflict=_conflict(subscription, unsaved, types),
+        conflict=conflict,
         recent=list(recent.order_by("-published_at", "-pk")[:5]),
         mutes=_mutes(subscription, types),
     )
@@ -256,25 +258,6 @@ def _mutes(subscription: Subscription, types: list[TypeChoice]) -> list[MuteRow]
         for each in sorted(found, key=lambda each: each.type)
         if each.dapp_url == subscription.dapp_url
     ]
-
-
-def _conflict(
-    subscription: Subscription, unsaved: UnsavedTypes | None, types: list[TypeChoice]
-) -> Conflict | None:
-    if unsaved is None or unsaved.seen is None:
-        return None
-    if unsaved.seen == subscription.effective_types:
-        return None
-    if not any(choice.differs for choice in types):
-        return None
-    return Conflict(changed_by(subscription), subscription.changed_at)
-
-
-def _changed_keys_at(document: DappDocument | None) -> datetime | None:
-    """When the dapp's documents first listed other keys than the pinned ones."""
-    if document is None or document.changed_keys is None:
-        return None
-    return datetime.fromisoformat(document.changed_keys["seenAt"])
 
 
 def type_choices(

@@ -121,7 +121,8 @@ def begin(request: HttpRequest) -> HttpResponse:
         request.session.create()
     device = device_of(request)
     again = device is not None and request.POST.get("again") == "yes"
-    is_own = device is not None and _is_own(device, caip10(address))
+    own = Account.objects.at(caip10(address))
+    is_own = device is not None and own.filter(user_id=device.user_id).exists()
     if again and not is_own:
         error = gettext("This is not an account of your inbox. Choose one that is.")
         return _choose(
@@ -148,10 +149,6 @@ def begin(request: HttpRequest) -> HttpResponse:
         "again": again,
     }
     return HttpResponseRedirect(reverse("dashboard:sign-in-prove"))
-
-
-def _is_own(device: Device, address: str) -> bool:
-    return Account.objects.at(address).filter(user_id=device.user_id).exists()
 
 
 def caip10(address: str) -> str:
@@ -189,7 +186,9 @@ def prove(request: HttpRequest) -> HttpResponse:
             device=device_of(request),
         )
     except SignInError as error:
-        _note_failure(request, wanted)
+        # Per account as well as per client: guessing from many addresses is limited too.
+        keys = [client_key(request), f"account:{AccountId.parse(wanted.address).key}"]
+        limits.consume_all("failed_sign_in", keys)
         return _prove_page(request, wanted, problem=_problem_of(error))
     except accounts.AccountTaken as error:
         problem = SignInProblem(gettext("This account is taken"), str(error))
@@ -265,12 +264,6 @@ def _signed_in(
     return HttpResponseRedirect(
         f"{reverse('dashboard:sign-in-share')}?account={account.pk}"
     )
-
-
-def _note_failure(request: HttpRequest, wanted: SignInRequest) -> None:
-    # Per account as well as per client: guessing from many addresses is limited too.
-    keys = [client_key(request), f"account:{AccountId.parse(wanted.address).key}"]
-    limits.consume_all("failed_sign_in", keys)
 
 
 def _problem_of(error: SignInError) -> SignInProblem:

@@ -1,4 +1,4 @@
-"""Many notifications at once, as a worker would store them: rows and events together."""
+"""Stores many notifications at once, with their events, as a worker does."""
 
 from __future__ import annotations
 

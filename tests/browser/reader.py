@@ -1,4 +1,4 @@
-"""A person with one subscription, signed in once for all tests of a module."""
+"""A user with one subscription, signed in once for all tests of a module."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from playwright.sync_api import expect
-
-from tests.browser.conftest import PATIENCE_MS
 from tests.browser.flood import flood
 
 if TYPE_CHECKING:
@@ -25,7 +21,7 @@ DESKTOP = {"width": 1280, "height": 860}
 
 @dataclass
 class Reader:
-    """Whose session it is, and how notifications reach it."""
+    """The user's browser session; ``receives`` stores notifications for it."""
 
     system: System
     state: Any
@@ -39,44 +35,6 @@ class Reader:
     @property
     def cookie(self) -> str:
         return "; ".join(f"{c['name']}={c['value']}" for c in self.state["cookies"])
-
-
-@pytest.fixture(scope="module")
-def reader(system, chromium):
-    context = chromium.new_context(base_url=system.base_url)
-    context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
-    page.goto("/")
-    page.get_by_role("link", name="Start the 2-minute demo").click()
-    page.wait_for_url("**/inbox")
-    page.goto("/discover")
-    page.get_by_role("link", name="Choose what Acme DAO may send").click()
-    page.get_by_role("button", name="Subscribe").click()
-    page.wait_for_url("**/subscriptions/attempt/*")
-    page.goto("/subscriptions")
-    row = page.locator("#subscriptions .row__link")
-    expect(row).to_have_count(1)
-    topic = row.get_attribute("href").rpartition("/")[2]
-    yield Reader(system, context.storage_state(), topic)
-    context.close()
-
-
-@pytest.fixture
-def open_page(reader, window):
-    """``open_page("/inbox", PHONE)``: the reader's page, once it is live."""
-
-    def opened(path: str, size: dict[str, int] = DESKTOP, **options: Any) -> Page:
-        page = window(base_url=reader.origin, storage_state=reader.state, **options)
-        page.set_viewport_size(size)
-        page.goto(path)
-        is_live(page)
-        return page
-
-    return opened
-
-
-def is_live(page: Page) -> None:
-    expect(page.locator("#connection")).to_have_attribute("data-state", "live")
 
 
 def titles(page: Page) -> list[str]:

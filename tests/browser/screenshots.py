@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.browser.conftest import FLAGS, PATIENCE_MS
+from tests.browser.conftest import FLAGS
+from tests.browser.pages import TIMEOUT_MS, start_demo
 from tests.system import BASE, System
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 IMAGES = BASE / "docs" / "images"
 SIZE = {"width": 1200, "height": 620}
 EXCHANGE = ("Harbor Exchange", "trades: A trade was filled", "security: A new sign-in")
@@ -76,11 +77,9 @@ def photograph(system: System, folder: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         context = browser.new_context(base_url=system.base_url, viewport=SIZE)
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         page = context.new_page()
-        page.goto("/")
-        page.get_by_role("link", name="Start the 2-minute demo").click()
-        page.wait_for_url("**/inbox")
+        start_demo(page)
         for dapp in projects:
             subscribe(page, dapp)
         page.goto("/inbox?tab=all")

@@ -1,4 +1,4 @@
-"""Wallet extensions of a browser (EIP-6963): announced, picked, asked, refused, pasted."""
+"""Wallet extensions (EIP-6963): discovery, signing, refusal, and pasted signatures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ announce();
 
 
 class Lantern:
-    """A wallet extension with one key. ``refuses``: the person declines in it."""
+    """A wallet extension with one key. ``refuses``: the user declines."""
 
     def __init__(self, page, wallet: Wallet) -> None:
         self.wallet = wallet
@@ -74,7 +74,7 @@ def test_declining_is_no_error_and_can_be_tried_again(page):
     page.wait_for_url("**/signin/share*")
 
 
-def test_without_an_extension_the_page_says_that_none_is_needed(page):
+def test_without_an_extension_the_page_explains_that_none_is_needed(page):
     page.goto("/signin")
     expect(page.locator("#no-wallets")).to_have_text(
         "No wallet extension found. You do not need one."

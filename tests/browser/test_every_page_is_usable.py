@@ -9,12 +9,11 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PATIENCE_MS
-from tests.browser.test_two_devices import open_page, subscribe
+from tests.browser.pages import TIMEOUT_MS, open_live, send, start_demo, subscribe
 
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 WIDTHS = (320, 639, 800, 1280)
 # A pseudo-locale: right-to-left letters, and sentences that are 40 % longer.
@@ -92,9 +91,7 @@ NAMES = """() => [...document.querySelectorAll("a, button")]
 @pytest.fixture
 def person(system, window) -> Page:
     page = window(base_url=system.base_url)
-    page.goto("/")
-    page.get_by_role("link", name="Start the 2-minute demo").click()
-    page.wait_for_url("**/inbox")
+    start_demo(page)
     return page
 
 
@@ -103,15 +100,10 @@ def settled(page: Page) -> list[str]:
     subscribe(page)
     expect(page.locator('.step[data-state="done"]')).to_have_count(18)
     attempt = page.url
-    page.goto("/console/acme-dao/send")
-    page.get_by_label("Title").fill(
-        "A title of sixty-four signs, as long as dapps may write them xx"
-    )
-    page.get_by_label("Text", exact=True).fill("A text " * 30)
-    page.get_by_role("button", name="Send").click()
-    page.wait_for_url("**/sent/*")
+    title = "A title of sixty-four signs, as long as dapps may write them xx"
+    send(page, title, "A text " * 30)
     sent = page.url
-    open_page(page, "/inbox?tab=all")
+    open_live(page, "/inbox?tab=all")
     expect(page.locator("#messages li.message")).to_have_count(1)
     message = page.locator("#messages a.row__link").get_attribute("href")
     page.goto("/subscriptions")

@@ -1,4 +1,4 @@
-"""Forms in a real browser: once, confirmed, signed again, and never undone silently."""
+"""Forms in a real browser: repeated submissions, confirmation, recent signatures, conflicts."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PATIENCE_MS
-from tests.browser.test_two_devices import (  # noqa: F401  (a fixture)
-    is_still_here,
-    never_reloads,
+from tests.browser.pages import (
+    TIMEOUT_MS,
+    is_marked,
+    mark_document,
     on_b,
-    open_page,
+    open_live,
     subscribe,
-    two,
 )
 
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 ELEVEN_MINUTES_LATER = (
     "from datetime import timedelta; from django.db.models import F;"
     "from accounts.models import Device;"
@@ -36,7 +35,7 @@ def projects(page: Page) -> int:
     return page.get_by_role("link", name="Twofold").count()
 
 
-def test_two_clicks_and_a_reload_make_one_project(two):  # noqa: F811
+def test_two_clicks_and_a_reload_make_one_project(two):
     a, _ = two
     a.goto("/console/project/new")
     a.get_by_label("Name").first.fill("Twofold")
@@ -51,7 +50,7 @@ def test_two_clicks_and_a_reload_make_one_project(two):  # noqa: F811
     assert projects(a) == 1
 
 
-def test_a_device_is_signed_out_without_a_script(system, window, two):  # noqa: F811
+def test_signing_out_a_device_works_without_javascript(system, window, two):
     a, b = two
     still = window(java_script_enabled=False, base_url=system.base_url)
     still.context.add_cookies(a.context.cookies())
@@ -68,7 +67,7 @@ def test_a_device_is_signed_out_without_a_script(system, window, two):  # noqa: 
     b.wait_for_url("**/signin?next=*")
 
 
-def test_the_demo_wallet_signs_again_before_a_dangerous_act(system, two):  # noqa: F811
+def test_the_demo_wallet_signs_again_before_a_sensitive_action(system, two):
     a, _ = two
     assert system.manage("shell", "-c", ELEVEN_MINUTES_LATER).returncode == 0
     a.goto("/devices")
@@ -82,16 +81,16 @@ def test_the_demo_wallet_signs_again_before_a_dangerous_act(system, two):  # noq
     expect(a.get_by_text("One other device was signed out.")).to_be_visible()
 
 
-def test_an_open_form_notices_a_change_from_elsewhere(system, two):  # noqa: F811
+def test_an_open_form_notices_a_change_from_elsewhere(system, two):
     a, b = two
     subscribe(a)
     expect(a.locator('.step[data-state="done"]')).to_have_count(20)
-    open_page(a, "/subscriptions")
+    open_live(a, "/subscriptions")
     a.get_by_role("link", name="Acme DAO").click()
     expect(a.locator("#connection")).to_have_attribute("data-state", "live")
-    never_reloads(a)
+    mark_document(a)
     a.get_by_label("results").uncheck()
-    open_page(b, on_b(system, "/subscriptions"))
+    open_live(b, on_b(system, "/subscriptions"))
     b.get_by_role("link", name="Acme DAO").click()
     b.get_by_label("alerts").uncheck()
     b.get_by_role("button", name="Save").click()
@@ -101,7 +100,7 @@ def test_an_open_form_notices_a_change_from_elsewhere(system, two):  # noqa: F81
     )
     expect(a.get_by_label("results")).not_to_be_checked()
     expect(a.get_by_label("alerts")).to_be_checked()
-    assert is_still_here(a)
+    assert is_marked(a)
     a.get_by_role("button", name="Save").click()
     expect(a.locator("#scope-conflict")).to_contain_text("Nothing was sent")
     expect(a.get_by_text("You chose on; it is off now.")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The inbox in a browser: keys, places, numbers and states."""
+"""The inbox in a browser: keyboard, scroll position, counts and connection status."""
 
 from __future__ import annotations
 
@@ -7,24 +7,13 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PATIENCE_MS
 from tests.browser.flood import WIDE
-from tests.browser.reader import (
-    DESKTOP,
-    PHONE,
-    ROWS,
-    TABLET,
-    is_live,
-    open_page,
-    place_of,
-    reader,
-    titles,
-)
+from tests.browser.pages import TIMEOUT_MS, is_live
+from tests.browser.reader import DESKTOP, PHONE, ROWS, TABLET, place_of, titles
 
-__all__ = ["open_page", "reader"]
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 UNREAD = re.compile("is-unread")
 LIST = re.compile(r"/inbox\?")
 DETAIL = ".inbox__detail"
@@ -101,7 +90,7 @@ def test_keys_act_on_the_open_message(reader, open_page, size):
     is_focused(page, 2)
 
 
-def test_question_mark_opens_the_list_of_keys_and_escape_leaves(reader, open_page):
+def test_question_mark_opens_the_list_of_keys_and_escape_closes_it(reader, open_page):
     reader.receives(2, fresh=True)
     page = open_page("/inbox?tab=all")
     keys = page.get_by_role("dialog", name="Keyboard shortcuts")
@@ -254,7 +243,7 @@ def test_without_a_script_a_message_leads_back_to_its_list(reader, open_page, wi
     expect(row_of(page, 5)).to_be_in_viewport()
 
 
-def test_older_ones_are_appended_until_the_end(reader, open_page):
+def test_older_notifications_are_appended_until_the_end(reader, open_page):
     reader.receives(150, fresh=True)
     page = open_page("/inbox?tab=all")
     page.get_by_role("link", name="Load older").focus()
@@ -295,7 +284,7 @@ def test_what_is_read_does_not_move_when_more_arrives(reader, open_page, size):
     assert abs(place_of(page, selector) - before) < 2
 
 
-def test_at_the_top_new_ones_are_seen(reader, open_page):
+def test_at_the_top_new_rows_are_visible(reader, open_page):
     reader.receives(30, fresh=True)
     page = open_page("/inbox?tab=all")
     reader.receives(1, tag="new")
@@ -354,8 +343,8 @@ def test_more_than_999_are_one_number(reader, open_page):
 # --- states ---------------------------------------------------------------------------
 
 
-def test_a_new_page_does_not_say_connecting(open_page, window, reader):
-    """Not in its first second, and never if the connection is there by then."""
+def test_a_new_page_does_not_show_connecting(open_page, window, reader):
+    """Not in its first second, and never if it is connected by then."""
     page = window(base_url=reader.origin, storage_state=reader.state)
     page.add_init_script("""
       window.chipStates = [];

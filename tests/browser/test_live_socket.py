@@ -12,23 +12,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from notifyweb.web import FRAME_BYTES
-from tests.browser.conftest import PATIENCE_MS
 from tests.browser.flood import ESCAPED, PLAIN, WIDE
-from tests.browser.reader import (
-    ROWS,
-    is_live,
-    open_page,
-    place_of,
-    reader,
-    titles,
-)
+from tests.browser.pages import TIMEOUT_MS, is_live
+from tests.browser.reader import ROWS, place_of, titles
 
-__all__ = ["open_page", "reader"]
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=TIMEOUT_MS)
 PATIENCE_S = 60
-# Notes the newest row each time that the page calls itself live.
+# Records the newest row each time the status becomes "Live".
 WATCH_CHIP = """() => {
   window.liveWith = [];
   const chip = document.getElementById("connection");
@@ -137,10 +129,8 @@ def test_live_means_that_nothing_is_missing(reader, open_page, number, deep):
     assert titles(page) == shown
 
 
-def test_it_is_not_called_live_while_the_heartbeat_names_a_newer_change(
-    reader, open_page
-):
-    """The server says that there is more and sends none of it: words, then recovery."""
+def test_live_is_not_shown_while_the_heartbeat_names_a_newer_event(reader, open_page):
+    """The server announces events and sends none: the status shows it, then recovers."""
     reader.receives(3, fresh=True)
     page = open_page("/inbox")
     server = []

@@ -1,6 +1,6 @@
-"""Alice in two browsers, Charlie who must see nothing, and a dapp on a port.
+"""Alice with two browsers, Bob, Charlie who must see nothing, and a dapp on a port.
 
-Pages are asked for as a browser asks: cookies, forms with their tokens, redirects.
+Requests are sent as a browser sends them: cookies, forms with their tokens, redirects.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Browser:
         return self._read(self.client.post(path, form, headers=headers or {}))
 
     def press(self, path: str, **fields):
-        """Send a form as the page's script does: rows come back, not a page."""
+        """Send a form as htmx does; the response contains rows instead of a redirect."""
         return self.post(path, headers={"HX-Request": "true"}, **fields)
 
     def follow(self, response):
@@ -100,7 +100,7 @@ class Browser:
 
 @dataclass
 class Person:
-    """What the dapp's side of the tests wants to know of somebody."""
+    """A user with browsers, in the shape that ``tests.subscriptions.world.Dapp`` expects."""
 
     wallet: Wallet
     browsers: list[Browser] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Person:
     def browser(self) -> Browser:
         return self.browsers[0]
 
-    # Kept: asynchronous tests must not ask the database in between.
+    # Cached: asynchronous tests must not query the database.
     @cached_property
     def account(self) -> Account:
         return self.wallet.row()
@@ -135,7 +135,7 @@ class Person:
         return self.browser.follow(response)
 
     def check(self, address: str):
-        """The page of a dapp, once a worker has checked it."""
+        """The page of a dapp after a worker has checked it."""
         return self.checked(self.get(f"/discover/dapp?{urlencode({'url': address})}"))
 
     def checked(self, response):
@@ -198,29 +198,29 @@ def subscription(alice, dapp):
 
 
 @pytest.fixture
-def tell(alice, dapp, subscription):
-    """``tell(title="…")``: the dapp sends Alice a notification, which arrives."""
+def notify(alice, dapp, subscription):
+    """``notify(title="…")``: the dapp sends Alice a notification, which arrives."""
     from subscriptions.models import NotifyMessageRecord
 
-    def tell(**texts):
+    def notify(**texts):
         (row,) = deliver(dapp.notification(alice.account, **texts))
         assert row.state == "handled", row.reason
         return NotifyMessageRecord.objects.order_by("-pk")[0]
 
-    return tell
+    return notify
 
 
 class _Text(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.words: list[str] = []
+        self.parts: list[str] = []
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        self.parts.append(data)
 
 
-def words(response) -> str:
-    """What a page says, without its markup."""
+def text_of(response) -> str:
+    """The text of a page without its markup."""
     parser = _Text()
     parser.feed(response.text)
-    return " ".join(" ".join(parser.words).split())
+    return " ".join(" ".join(parser.parts).split())

@@ -1,4 +1,4 @@
-"""Who may open what: every address declares it, and other people's things are not there."""
+"""Access rules: every URL declares one, and objects of other users are not found."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def path_of(pattern: URLPattern) -> str:
     return reverse(f"dashboard:{pattern.name}", kwargs={n: SOME[n] for n in names})
 
 
-def test_every_address_declares_who_may_open_it():
+def test_every_url_declares_its_access_rule():
     assert all(isinstance(rule_of(each), Rule) for each in urls.urlpatterns)
 
 
@@ -68,7 +68,7 @@ def test_only_signing_in_and_the_first_page_are_public():
 @pytest.mark.parametrize(
     "name", [n for n, each in PATTERNS.items() if rule_of(each) is not Rule.PUBLIC]
 )
-def test_a_stranger_is_sent_to_sign_in(stranger, name):
+def test_an_anonymous_user_is_redirected_to_sign_in(stranger, name):
     path = path_of(PATTERNS[name])
     response = stranger.get(path)
     assert response.status_code == 302
@@ -78,7 +78,7 @@ def test_a_stranger_is_sent_to_sign_in(stranger, name):
 @pytest.mark.parametrize(
     "name", [n for n, each in PATTERNS.items() if each.pattern.converters]
 )
-def test_what_does_not_exist_is_not_found(charlie, name):
+def test_unknown_objects_are_not_found(charlie, name):
     path = path_of(PATTERNS[name])
     charlie.get("/settings")
     statuses = {charlie.get(path).status_code, charlie.post(path).status_code}
@@ -93,8 +93,8 @@ def test_forms_without_their_token_change_nothing(charlie):
     assert charlie.get("/inbox").status_code == 200
 
 
-def test_another_persons_things_are_not_there(alice, charlie, subscription, tell):
-    record = tell()
+def test_objects_of_another_user_are_not_found(alice, charlie, subscription, notify):
+    record = notify()
     attempt = subscription.attempts.get()
     shown = [
         f"/inbox/{record.pk}",
@@ -107,8 +107,10 @@ def test_another_persons_things_are_not_there(alice, charlie, subscription, tell
     assert {charlie.get(path).status_code for path in shown} == {404}
 
 
-def test_nobody_changes_another_persons_things(alice, charlie, subscription, tell):
-    record = tell()
+def test_objects_of_another_user_cannot_be_changed(
+    alice, charlie, subscription, notify
+):
+    record = notify()
     device = alice.device
     posts = [
         (f"/subscriptions/{subscription.topic}/update", {"type": "news"}),
@@ -131,7 +133,7 @@ def test_nobody_changes_another_persons_things(alice, charlie, subscription, tel
     assert device.name == "Firefox · Mac"
 
 
-def test_pages_of_people_are_kept_by_no_cache(alice):
+def test_private_pages_are_not_cached(alice):
     assert "no-store" in alice.get("/inbox").headers["Cache-Control"]
 
 
@@ -157,7 +159,7 @@ def test_an_address_with_a_zero_character_names_nothing(alice, stranger, path):
 @pytest.mark.parametrize(
     "wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "inbox"]
 )
-def test_nobody_is_sent_to_another_site(alice, wanted):
+def test_redirects_stay_on_this_site(alice, wanted):
     alice.get("/settings")
     response = alice.post("/settings/look", theme="dark", next=wanted)
     assert response.headers["Location"] == "/"

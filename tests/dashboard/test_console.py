@@ -1,4 +1,4 @@
-"""The console: projects, secrets shown once, sending, webhooks; and whose they are."""
+"""The console: projects, secrets, sending, webhooks and their access rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from castserver.services.projects.projects import (
 )
 from common import clock
 from subscriptions.models import DappDocument
-from tests.dashboard.conftest import words
+from tests.dashboard.conftest import text_of
 
 SECRET = re.compile(r'id="project-secret" tabindex="0">([^<]+)</pre>')
 
@@ -46,7 +46,7 @@ def send(person, slug, **fields):
 def test_the_secret_is_shown_once_and_works(alice, made, lumen):
     (secret,) = SECRET.findall(made.text)
     assert project_of_secret(secret) == lumen
-    assert secret in words(made)
+    assert secret in text_of(made)
     assert secret not in alice.get("/console/lumen/keys").text
     assert f"{secret[:8]}…" in alice.get("/console/lumen/keys").text
 
@@ -70,7 +70,7 @@ def test_secrets_are_added_and_revoked(alice, made, lumen):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"name": ""}, "This field is required."),
         ({"name": "x" * 65}, "at most 64 characters"),
@@ -81,18 +81,18 @@ def test_secrets_are_added_and_revoked(alice, made, lumen):
         ({"description": "a\nb"}, "Description is text on one line."),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_made(bob, fields, said):
+def test_invalid_input_is_reported_and_creates_nothing(bob, fields, message):
     bob.get("/console/project/new")
     page = bob.post(
         "/console/project/new", **({"name": "Lumen", "types": "news: News"} | fields)
     )
     assert page.status_code == 422
-    assert said in words(page)
+    assert message in text_of(page)
     assert 'aria-invalid="true"' in page.text
     assert not Project.objects.exists()
 
 
-def test_an_address_is_one_projects(alice, bob, lumen):
+def test_a_domain_belongs_to_one_project(alice, bob, lumen):
     for person, status in ((alice, 302), (bob, 422)):
         person.get("/console/project/new")
         answer = person.post(
@@ -111,7 +111,7 @@ def test_types_and_texts_are_changed(alice, lumen):
     alice.post("/console/lumen/settings", name="Lumen X", description="d", icon="")
     lumen.refresh_from_db()
     assert lumen.name == "Lumen X"
-    assert "did:web:" in words(alice.get("/console/lumen/settings"))
+    assert "did:web:" in text_of(alice.get("/console/lumen/settings"))
 
 
 def test_a_type_has_an_id_and_a_name_that_people_read(alice, lumen):
@@ -126,22 +126,22 @@ def test_a_type_has_an_id_and_a_name_that_people_read(alice, lumen):
     assert '<option value="b2f0c1d4-0000">Price alerts</option>' in page.text
     sent = send(alice, "lumen", type="b2f0c1d4-0000", title="Up")
     assert Notification.objects.get().type == "b2f0c1d4-0000"
-    assert "Price alerts" in words(alice.follow(sent))
-    assert "Price alerts" in words(alice.get("/discover"))
+    assert "Price alerts" in text_of(alice.follow(sent))
+    assert "Price alerts" in text_of(alice.get("/discover"))
 
 
 @pytest.mark.parametrize(
     "page",
     ["", "/send", "/subscribers", "/types", "/keys", "/webhooks", "/settings"],
 )
-def test_a_project_is_its_owners(alice, charlie, lumen, page):
+def test_a_project_is_visible_to_its_owner_only(alice, charlie, lumen, page):
     assert alice.get(f"/console/lumen{page}").status_code == 200
     assert charlie.get(f"/console/lumen{page}").status_code == 404
 
 
 def test_a_notification_ends_on_a_page_with_its_result(alice, lumen):
     answer = send(alice, "lumen")
-    page = words(alice.follow(answer))
+    page = text_of(alice.follow(answer))
     assert "Filled" in page
     assert "not a subscriber" in page
     assert Notification.objects.get().title == "Filled"
@@ -155,7 +155,7 @@ def test_a_form_that_is_sent_twice_sends_once(alice, lumen):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"title": ""}, "This field is required."),
         ({"title": "x" * 65}, "at most 64"),
@@ -171,10 +171,10 @@ def test_a_form_that_is_sent_twice_sends_once(alice, lumen):
         ),
     ],
 )
-def test_a_notification_that_breaks_a_rule_is_not_sent(alice, lumen, fields, said):
+def test_a_notification_that_breaks_a_rule_is_not_sent(alice, lumen, fields, message):
     page = send(alice, "lumen", **fields)
     assert page.status_code == 422
-    assert said in words(page)
+    assert message in text_of(page)
     assert not Notification.objects.exists()
 
 
@@ -182,7 +182,7 @@ def test_accounts_of_a_list_each_get_a_result(alice, lumen):
     answer = send(
         alice, "lumen", audience="list", accounts=f"eip155:1:0x{'12' * 20}, nonsense"
     )
-    page = words(alice.follow(answer))
+    page = text_of(alice.follow(answer))
     assert "not a subscriber" in page
     assert "not a CAIP-10 account" in page
 
@@ -190,12 +190,14 @@ def test_accounts_of_a_list_each_get_a_result(alice, lumen):
 def test_a_bare_address_of_a_list_is_an_account(alice, lumen):
     address = alice.account.address.rpartition(":")[2]
     accounts = f"{address.lower()} eip155:137:{address}"
-    page = words(alice.follow(send(alice, "lumen", audience="list", accounts=accounts)))
+    page = text_of(
+        alice.follow(send(alice, "lumen", audience="list", accounts=accounts))
+    )
     assert "not a CAIP-10 account" not in page
     assert "not a subscriber" in page
 
 
-def test_anothers_result_is_not_shown(alice, charlie, lumen):
+def test_the_result_of_another_user_is_not_shown(alice, charlie, lumen):
     path = send(alice, "lumen").headers["Location"]
     assert charlie.get(path).status_code == 404
 
@@ -223,14 +225,14 @@ def test_a_webhook_is_tried_and_deleted(alice, charlie, lumen):
     webhook = Webhook.objects.get()
     path = f"/console/lumen/webhooks/{webhook.pk}"
     alice.post(path, act="test")
-    assert "test" in words(alice.get("/console/lumen/webhooks"))
+    assert "test" in text_of(alice.get("/console/lumen/webhooks"))
     charlie.get("/console")
     assert charlie.post(path, act="delete").status_code == 404
     alice.post(path, act="delete")
     assert not Webhook.objects.exists()
 
 
-def test_a_webhook_that_may_not_be_is_refused_in_words(alice, lumen, settings):
+def test_a_forbidden_webhook_is_refused_with_a_message(alice, lumen, settings):
     settings.OUTBOUND_ALLOW = []
     alice.get("/console/lumen/webhooks")
     page = alice.post(
@@ -251,23 +253,23 @@ def demo(settings) -> Project:
 
 def test_the_demo_dapp_sends_to_ones_own_accounts_only(alice, bob, demo):
     page = alice.get(f"/console/{demo.slug}/send")
-    assert "My own accounts" in words(page)
-    assert "Everyone" not in words(page)
+    assert "My own accounts" in text_of(page)
+    assert "Everyone" not in text_of(page)
     refused = send(
         alice, demo.slug, type="alerts", audience="list", accounts=bob.account.address
     )
     assert refused.status_code == 422
     answer = send(alice, demo.slug, type="alerts")
-    assert "not a subscriber" in words(alice.follow(answer))
+    assert "not a subscriber" in text_of(alice.follow(answer))
     assert bob.get(answer.headers["Location"]).status_code == 404
 
 
 @pytest.mark.parametrize("page", ["/keys", "/types", "/webhooks", "/settings"])
-def test_the_demo_dapp_is_nobodys_to_change(alice, demo, page):
+def test_the_demo_dapp_cannot_be_changed(alice, demo, page):
     assert alice.get(f"/console/{demo.slug}{page}").status_code == 404
 
 
-def test_the_script_of_the_demo_ticks_itself(alice, demo):
+def test_the_steps_of_the_demo_are_marked_as_done(alice, demo):
     page = alice.get("/demo").text
     assert re.findall(r'id="script-\d" data-done="(\w+)"', page) == [
         "yes", "yes", "no", "no", "no", "no", "no", "no",
@@ -290,9 +292,9 @@ def test_a_hosted_dapp_has_a_page_at_its_address(alice, stranger, lumen):
     page = stranger.get(path)
     assert page.status_code == 200
     for text in ("Lumen", "orders", "Orders", "news", "Subscribe in your inbox"):
-        assert text in words(page)
+        assert text in text_of(page)
     (link,) = re.findall(r'href="(/discover/dapp\?url=[^"]+)"', page.text)
-    assert "Lumen" in words(alice.get(link))
+    assert "Lumen" in text_of(alice.get(link))
     assert stranger.get(f"{path}/").status_code == 200
 
 

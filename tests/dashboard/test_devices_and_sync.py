@@ -1,4 +1,4 @@
-"""Devices, the sync log, settings: what a person sees and may do there."""
+"""Devices, the sync log and the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from accounts.models import Account, Device
 from common import clock
 from syncstore.models import StoreUpdate
-from tests.dashboard.conftest import words
+from tests.dashboard.conftest import text_of
 from tests.people import ALICE, ALICE_SECOND
 
 # --- devices --------------------------------------------------------------------------
@@ -18,20 +18,20 @@ from tests.people import ALICE, ALICE_SECOND
 def test_this_device_comes_first_and_is_marked(alice):
     first, second = alice.browsers
     for browser, name in ((first, "Firefox · Mac"), (second, "Chrome · Windows")):
-        page = words(browser.get("/devices"))
+        page = text_of(browser.get("/devices"))
         assert page.index(f"{name} This device here") < page.index("Last seen")
 
 
-def test_it_says_what_the_server_can_see(alice):
-    page = words(alice.get("/devices"))
+def test_the_page_explains_what_the_server_can_see(alice):
+    page = text_of(alice.get("/devices"))
     assert "The server holds this session's keys, encrypted" in page
     assert "It cannot recall what that device has already shown" in page
 
 
 def test_it_counts_who_subscribed_and_who_received(alice, subscription):
     first, second = alice.browsers
-    assert "1 started here (W1), 0 received (Wx)" in words(first.get("/devices"))
-    assert "0 started here (W1), 1 received (Wx)" in words(second.get("/devices"))
+    assert "1 started here (W1), 0 received (Wx)" in text_of(first.get("/devices"))
+    assert "0 started here (W1), 1 received (Wx)" in text_of(second.get("/devices"))
 
 
 def test_a_device_is_renamed(alice):
@@ -45,7 +45,7 @@ def test_a_device_is_renamed(alice):
 def test_every_other_device_is_signed_out_at_once(alice):
     first, second = alice.browsers
     first.get("/devices")
-    assert "One other device was signed out." in words(
+    assert "One other device was signed out." in text_of(
         first.follow(first.post("/devices/others/revoke"))
     )
     assert second.get("/inbox").status_code == 302
@@ -57,12 +57,12 @@ def test_every_other_device_is_signed_out_at_once(alice):
 
 def test_without_sync_it_is_offered(bob):
     page = bob.get("/sync")
-    assert "No shared store yet" in words(page)
+    assert "No shared store yet" in text_of(page)
     assert f"/signin/share?account={bob.account.pk}" in page.text
 
 
-def test_every_update_is_there_in_words_with_its_rule(alice, subscription):
-    page = words(alice.get("/sync"))
+def test_every_update_is_listed_with_its_reason(alice, subscription):
+    page = text_of(alice.get("/sync"))
     assert re.search("Acme DAO: (alerts, news|news, alerts)", page)
     assert "applied" in page
     assert "is the first update of this key." in page
@@ -81,7 +81,7 @@ def test_an_older_update_is_explained(alice, subscription):
         source="relay",
         at=clock.now(),
     )
-    page = words(alice.get("/sync?outcome=stale"))
+    page = text_of(alice.get("/sync?outcome=stale"))
     assert "older, ignored" in page
     assert f"{update.rpc_id - 5} is not above {update.rpc_id}" in page
     assert "another wallet" in page
@@ -96,7 +96,7 @@ def test_the_log_is_exported_without_secrets(alice, dapp, subscription):
     assert "attachment" in answer.headers["Content-Disposition"]
 
 
-def test_other_peoples_log_is_not_shown(charlie, alice, subscription):
+def test_the_log_of_other_users_is_not_shown(charlie, alice, subscription):
     assert "Acme" not in charlie.get("/sync").text
     assert json.loads(charlie.get("/sync/log.json").text)["updates"] == []
 
@@ -107,10 +107,10 @@ def test_other_peoples_log_is_not_shown(charlie, alice, subscription):
 def test_an_account_gets_a_name(alice):
     alice.get("/settings")
     alice.post(f"/settings/accounts/{alice.account.pk}", label="Savings")
-    assert "Savings" in words(alice.get("/inbox"))
+    assert "Savings" in text_of(alice.get("/inbox"))
 
 
-def test_the_look_is_in_the_first_byte(alice):
+def test_the_appearance_is_in_the_first_response(alice):
     alice.get("/settings")
     alice.post("/settings/look", theme="dark", density="compact", next="/settings")
     page = alice.get("/settings")
@@ -127,15 +127,15 @@ def test_a_broken_cookie_does_no_harm(stranger):
     assert 'data-theme="system"' in page.text
 
 
-def test_times_are_in_the_zone_that_the_browser_told(alice, tell):
-    record = tell()
+def test_times_are_in_the_browsers_zone(alice, notify):
+    record = notify()
     alice.browser.client.cookies["zone"] = "Asia/Tokyo"
     page = alice.get("/inbox").text
     local = record.published_at + timedelta(hours=9)
     assert f">{local:%H:%M}</time>" in page
 
 
-def test_removing_an_account_wants_a_fresh_signature(alice):
+def test_removing_an_account_needs_a_recent_signature(alice):
     path = f"/settings/accounts/{alice.account.pk}/remove"
     alice.get("/settings")
     with clock.frozen(clock.now() + timedelta(minutes=11)):
@@ -144,8 +144,8 @@ def test_removing_an_account_wants_a_fresh_signature(alice):
     assert Account.objects.filter(address=ALICE.account).exists()
 
 
-def test_removing_an_account_wants_a_tick_and_then_everything_goes(alice, tell):
-    tell()
+def test_removing_an_account_needs_confirmation_and_deletes_its_data(alice, notify):
+    notify()
     path = f"/settings/accounts/{alice.account.pk}/remove"
     alice.get("/settings")
     alice.post(path)
@@ -155,14 +155,14 @@ def test_removing_an_account_wants_a_tick_and_then_everything_goes(alice, tell):
     assert alice.get("/inbox").status_code == 302
 
 
-def test_with_two_accounts_one_can_be_looked_at(alice, tell):
-    tell(title="For the first")
+def test_with_two_accounts_one_can_be_selected(alice, notify):
+    notify(title="For the first")
     browser = alice.browser
     browser.follow(browser.begin(ALICE_SECOND.address))
     browser.post("/signin/prove", signature=browser.sign(ALICE_SECOND))
     assert "For the first" in alice.get("/inbox").text
     other = ALICE_SECOND.row()
     assert "For the first" not in alice.get(f"/inbox?account={other.pk}").text
-    page = words(alice.get("/inbox"))
+    page = text_of(alice.get("/inbox"))
     assert "All accounts" in page
     assert "Sync is off for" in page

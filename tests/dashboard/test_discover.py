@@ -1,4 +1,4 @@
-"""The directory, and the report on a domain before anything is sent."""
+"""The directory and domain checks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from subscriptions.models import (
     SubscribeAttempt,
     Subscription,
 )
-from tests.dashboard.conftest import words
+from tests.dashboard.conftest import text_of
 
 
 def report(person, dapp):
     page = person.check(dapp.url)
     assert page.status_code == 200
-    return words(page)
+    return text_of(page)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def lumen(alice):
 
 def test_dapps_of_this_server_are_listed_for_everybody(bob, lumen):
     page = bob.get("/discover")
-    assert "Lumen" in words(page)
+    assert "Lumen" in text_of(page)
     assert lumen.url in page.text.replace("%3A", ":").replace("%2F", "/")
 
 
@@ -81,14 +81,14 @@ def test_the_dapps_that_one_user_subscribes_to_do_not_fill_the_page(
     assert "Acme DAO" in [card.name for card in directory(bob.user.pk)]
 
 
-def test_a_search_that_finds_nothing_says_so(bob, lumen):
-    assert "Lumen" in words(bob.get("/discover?q=lum"))
-    assert "No dapp matches “zzz”" in words(bob.get("/discover?q=zzz"))
+def test_a_search_without_results_shows_a_message(bob, lumen):
+    assert "Lumen" in text_of(bob.get("/discover?q=lum"))
+    assert "No dapp matches “zzz”" in text_of(bob.get("/discover?q=zzz"))
 
 
 def test_what_a_person_subscribed_to_is_marked(alice, dapp, subscription):
     page = alice.get("/discover")
-    assert "Acme DAO" in words(page)
+    assert "Acme DAO" in text_of(page)
     assert f"/subscriptions/{subscription.topic}" in page.text
 
 
@@ -100,7 +100,7 @@ def test_a_dapp_in_order_passes_every_check(bob, dapp):
     assert "Subscribe" in page
 
 
-def test_a_document_that_is_not_there_is_said(bob, dapp):
+def test_a_missing_document_is_reported(bob, dapp):
     dapp.status = 503
     page = report(bob, dapp)
     assert "the answer is 503" in page
@@ -111,7 +111,7 @@ def test_a_document_that_is_not_there_is_said(bob, dapp):
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b'"x"', b"\xff\xfe", b"[" * 5000]
 )
-def test_what_is_no_json_object_is_said(bob, dapp, body):
+def test_a_document_that_is_no_json_object_is_reported(bob, dapp, body):
     dapp.body = body
     assert "this is not a JSON object" in report(bob, dapp)
 
@@ -125,7 +125,7 @@ def test_what_is_no_json_object_is_said(bob, dapp, body):
         {"verificationMethod": [1, None]},
     ],
 )
-def test_a_document_without_usable_keys_is_said(bob, dapp, document):
+def test_a_document_without_usable_keys_is_reported(bob, dapp, document):
     dapp.body = json.dumps({"types": [{"name": "news"}]} | document).encode()
     page = report(bob, dapp)
     assert "keyAgreement names no X25519 key" in page or "malformed public" in page
@@ -137,12 +137,12 @@ def test_a_document_without_usable_keys_is_said(bob, dapp, document):
     "types",
     [None, [], "news", [{"name": ""}], [{"name": "a b"}], [7], [{"name": "x" * 99}]],
 )
-def test_types_that_break_the_rules_are_said(bob, dapp, types):
+def test_invalid_types_are_reported(bob, dapp, types):
     dapp.config = {"types": types}
     assert "What the dapp's owner must change" in report(bob, dapp)
 
 
-def test_a_dapp_that_nobody_reaches_is_said(bob, dapp):
+def test_an_unreachable_dapp_is_reported(bob, dapp):
     dapp.close()
     assert f"Make {dapp.url}/.well-known/did.json reachable" in report(bob, dapp)
 
@@ -150,9 +150,9 @@ def test_a_dapp_that_nobody_reaches_is_said(bob, dapp):
 @pytest.mark.parametrize(
     "url", ["https://10.0.0.1", "http://app.example", "https://app.example:8443"]
 )
-def test_addresses_that_are_not_reached_are_not_asked(bob, settings, url):
+def test_blocked_addresses_receive_no_request(bob, settings, url):
     settings.OUTBOUND_ALLOW = []
-    page = words(bob.follow(bob.get(f"/discover/dapp?url={url}")))
+    page = text_of(bob.follow(bob.get(f"/discover/dapp?url={url}")))
     assert "That address is not reached" in page
     assert not DomainCheck.objects.exists()
 
@@ -209,10 +209,10 @@ def test_what_is_no_address_is_refused(entered):
         parse_dapp_url(entered)
 
 
-def test_no_address_leads_back_with_a_word(bob):
+def test_an_empty_address_returns_with_a_message(bob):
     answer = bob.get("/discover/dapp?url=ftp://x")
     assert answer.headers["Location"] == "/discover"
-    assert "not the address of a dapp" in words(bob.get("/discover"))
+    assert "not the address of a dapp" in text_of(bob.get("/discover"))
 
 
 def test_many_checks_in_a_row_have_to_wait(bob, dapp, settings):
@@ -233,7 +233,7 @@ def test_a_check_that_runs_shows_what_it_waits_for(bob, dapp):
     answer = bob.get(f"/discover/dapp?url={dapp.url}")
     assert answer.status_code == 302
     page = bob.follow(answer)
-    assert "The check waits for its turn." in words(page)
+    assert "The check waits for its turn." in text_of(page)
     assert page.text.count("not yet") == 6
     check = DomainCheck.objects.get()
     assert f'data-watch="subscriptions.domaincheck:{check.pk}"' in page.text
@@ -247,7 +247,7 @@ def test_a_check_that_runs_shows_what_it_waits_for(bob, dapp):
         waits_since=began,
     )
     with clock.frozen(began + timedelta(seconds=4)):
-        page = words(bob.follow(answer))
+        page = text_of(bob.follow(answer))
     assert "wc-notify-config.json waiting for the domain's answer, 4 s" in page
     assert "did.json fine" in page
     assert "Notification types not yet" in page
@@ -266,14 +266,14 @@ def test_every_step_of_a_check_is_announced(bob, dapp):
     assert [line["state"] for line in check.lines] == ["ok"] * 6
 
 
-def test_a_check_is_its_own_persons(bob, charlie, dapp):
+def test_a_check_is_visible_to_its_user_only(bob, charlie, dapp):
     bob.check(dapp.url)
     path = f"/discover/check/{DomainCheck.objects.get().pk}"
     assert bob.get(path).status_code == 200
     assert charlie.get(path).status_code == 404
 
 
-def test_a_person_has_few_checks_at_once(bob, charlie, dapp):
+def test_checks_per_user_are_limited(bob, charlie, dapp):
     for _ in range(3):
         assert bob.get(f"/discover/dapp?url={dapp.url}").status_code == 302
     answer = bob.get(f"/discover/dapp?url={dapp.url}")
@@ -298,7 +298,7 @@ def test_a_check_whose_worker_died_is_taken_over_or_ended(bob, dapp):
     check = DomainCheck.objects.get(finished_at=None)
     with clock.frozen(check.created_at + timedelta(seconds=61)):
         assert services.run_checks() == 0
-        page = words(bob.get(f"/discover/check/{check.pk}"))
+        page = text_of(bob.get(f"/discover/check/{check.pk}"))
     assert "The check was interrupted" in page
     assert "Check again" in page
     with clock.frozen(check.created_at + timedelta(hours=2)):
@@ -307,7 +307,7 @@ def test_a_check_whose_worker_died_is_taken_over_or_ended(bob, dapp):
 
 
 class Stuck:
-    """A server that accepts and never answers."""
+    """A server that accepts connections and never responds."""
 
     def __init__(self):
         self.server = socket.create_server(("127.0.0.1", 0))
@@ -321,7 +321,7 @@ def stuck():
     made.server.close()
 
 
-def test_a_slow_domain_is_given_up_and_keeps_no_other_waiting(
+def test_a_slow_domain_times_out_and_blocks_no_other(
     bob, charlie, dapp, stuck, settings
 ):
     settings.LIMITS = dataclasses.replace(settings.LIMITS, document_deadline_s=1)
@@ -332,8 +332,8 @@ def test_a_slow_domain_is_given_up_and_keeps_no_other_waiting(
     assert time.monotonic() - began < 6, "two documents of one second, all at once"
     times = dict(DomainCheck.objects.values_list("url", "finished_at"))
     assert times[dapp.url] < min(times[f"{stuck.url}/{n}"] for n in range(3))
-    assert "What may it send?" in words(charlie.follow(quick))
-    page = words(bob.follow(slow[0]))
+    assert "What may it send?" in text_of(charlie.follow(quick))
+    page = text_of(bob.follow(slow[0]))
     assert "no whole answer within the deadline" in page
     assert f"Make {stuck.url}/0/.well-known/did.json reachable" in page
 
@@ -383,7 +383,7 @@ def _of_the_domain(document):
     "change",
     [_reversed, _more_keys, _embedded, _of_the_domain, lambda d: d.pop("id")],
 )
-def test_a_did_document_that_is_called_fine_works(bob, dapp, monkeypatch, change):
+def test_a_valid_did_document_can_be_subscribed_to(bob, dapp, monkeypatch, change):
     document = did_document(dapp)
     change(document)
     config = {"/.well-known/wc-notify-config.json": dapp.config}
@@ -410,7 +410,7 @@ def test_a_did_document_that_is_called_fine_works(bob, dapp, monkeypatch, change
         {"name": "x" * 5000, "icons": [f"https://a.example/{n}" for n in range(40)]},
     ],
 )
-def test_a_config_that_is_called_fine_works(bob, dapp, change):
+def test_a_valid_config_can_be_subscribed_to(bob, dapp, change):
     dapp.config = dapp.config | change
     attempt = subscribe_as_shown(bob, dapp)
     assert attempt is not None
@@ -418,12 +418,12 @@ def test_a_config_that_is_called_fine_works(bob, dapp, change):
 
 
 @pytest.mark.parametrize("types", [[], None, "all", [{"name": "two words"}], [7]])
-def test_a_config_that_is_not_fine_is_not_offered(bob, dapp, types):
+def test_an_invalid_config_is_not_offered(bob, dapp, types):
     dapp.config = dapp.config | {"types": types}
     assert subscribe_as_shown(bob, dapp) is None
 
 
-def test_bytes_are_read_as_browsers_read_them(bob, dapp, monkeypatch):
+def test_documents_are_decoded_as_browsers_do(bob, dapp, monkeypatch):
     real = json.dumps
     monkeypatch.setattr(
         "tests.subscriptions.world.json.dumps", lambda value: "\ufeff" + real(value)
@@ -455,12 +455,12 @@ def test_at_most_fifteen_of_many_types_are_chosen(bob, dapp):
     names = [f"t{number}" for number in range(20)]
     dapp.config = dapp.config | {"types": [{"name": name} for name in names]}
     page = bob.check(dapp.url)
-    assert "It offers 20 types. Choose at most 15." in words(page)
+    assert "It offers 20 types. Choose at most 15." in text_of(page)
     assert len(re.findall(r'name="type" value="[^"]*" checked', page.text)) == 15
     answer = bob.post(
         "/discover/subscribe", url=dapp.url, account=bob.account.pk, type=names
     )
-    assert "at most 15 types, and 20 are chosen. Switch 5 of them off." in words(
+    assert "at most 15 types, and 20 are chosen. Switch 5 of them off." in text_of(
         bob.checked(answer)
     )
     assert not SubscribeAttempt.objects.exists()
@@ -471,7 +471,7 @@ def test_at_most_fifteen_of_many_types_are_chosen(bob, dapp):
     assert SubscribeAttempt.objects.get().state == "requested"
 
 
-def test_a_document_that_was_mended_can_be_subscribed_to_at_once(bob, dapp):
+def test_a_fixed_document_can_be_subscribed_to_at_once(bob, dapp):
     good = dapp.config
     dapp.config = {}
     services.look_up_dapp(dapp.url)
@@ -489,7 +489,7 @@ def test_types_that_were_added_meanwhile_can_be_subscribed_to(bob, dapp):
     assert attempt.wanted_types == ["brand-new"]
 
 
-def test_changed_keys_are_said_before_anything_is_sent(bob, dapp):
+def test_changed_keys_are_reported_before_anything_is_sent(bob, dapp):
     services.look_up_dapp(dapp.url)
     DappDocument.objects.update(public_key_x="00" * 32)
     page = report(bob, dapp)

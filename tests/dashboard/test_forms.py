@@ -1,4 +1,4 @@
-"""Forms: each submission takes effect once; what destroys is explained, confirmed, signed."""
+"""Forms: submissions take effect once; destructive actions are explained and confirmed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from common import clock
 from dashboard.models import FormSubmission
 from dashboard.submissions import prune_submissions
 from keychain.services import DecryptionFailed, open_sealed
-from tests.dashboard.conftest import Browser, words
+from tests.dashboard.conftest import Browser, text_of
 from tests.people import ALICE, ALICE_SECOND, BOB, CHROME_WINDOWS
 
 ONCE = re.compile(r'name="once" value="([^"]+)"')
@@ -83,7 +83,7 @@ def test_a_refused_form_can_be_sent_again_with_its_token(alice, lumen):
 
 @pytest.mark.django_db(transaction=True)
 def test_two_submissions_at_the_same_time_create_one_project(redis_client):
-    """The second waits for the first at the unique index, in real transactions."""
+    """The second waits for the first on the unique index, in real transactions."""
     browser = Browser().sign_in(ALICE)
     once = token_of(browser.get(NEW))
     token, cookies = browser.token, browser.client.cookies
@@ -134,7 +134,7 @@ def test_a_notification_sent_from_two_tabs_goes_out_once(alice, lumen):
     two = alice.post(path, once=second, **fields)
     assert one.headers["Location"] == two.headers["Location"]
     other = alice.post(path, once=second, **(fields | {"title": "Other"}))
-    assert "Other" in words(alice.follow(other))
+    assert "Other" in text_of(alice.follow(other))
     alice.post(path, once=token_of(alice.get(path)), **fields)
     assert lumen.notifications.count() == 3
 
@@ -144,7 +144,7 @@ def test_a_notification_sent_from_two_tabs_goes_out_once(alice, lumen):
 
 @pytest.fixture
 def shown(alice) -> str:
-    """Where the redirect of the form leads that made a project."""
+    """The page after creating a project."""
     once = token_of(alice.get(NEW))
     return alice.post(NEW, once=once, **LUMEN).headers["Location"]
 
@@ -155,7 +155,7 @@ def test_a_reload_shows_the_secret_again_for_ten_minutes(alice, shown):
     with clock.frozen(clock.now() + LATER):
         page = alice.get(shown)
     assert secret not in page.text
-    assert "cannot be shown again" in words(page)
+    assert "cannot be shown again" in text_of(page)
 
 
 def test_the_secret_is_shown_in_the_browser_that_made_it_only(alice, charlie, shown):
@@ -166,7 +166,7 @@ def test_the_secret_is_shown_in_the_browser_that_made_it_only(alice, charlie, sh
     assert "no-store" in first.get(shown).headers["Cache-Control"]
 
 
-def test_whoever_has_stored_the_secret_puts_it_away(alice, charlie, shown):
+def test_a_stored_secret_can_be_dismissed(alice, charlie, shown):
     (secret,) = SECRET.findall(alice.get(shown).text)
     row = FormSubmission.objects.get()
     charlie.get("/settings")
@@ -215,9 +215,7 @@ def webhook(alice, lumen) -> Webhook:
     return Webhook.objects.get()
 
 
-def test_every_destructive_act_is_explained_by_a_page_that_changes_nothing(
-    alice, lumen, webhook
-):
+def test_every_destructive_action_has_a_confirmation_page(alice, lumen, webhook):
     secret = lumen.secrets.first()
     other = alice.browsers[1].device
     pages = {
@@ -228,12 +226,12 @@ def test_every_destructive_act_is_explained_by_a_page_that_changes_nothing(
         f"/console/lumen/webhooks/{webhook.pk}": "http://localhost:9/hook",
         "/console/lumen/close": "0 subscribed accounts",
     }
-    for path, said in pages.items():
+    for path, message in pages.items():
         page = alice.get(path)
         assert page.status_code == 200, path
-        assert said in words(page), path
+        assert message in text_of(page), path
         assert 'method="post"' in page.text
-        assert "Cancel" in words(page)
+        assert "Cancel" in text_of(page)
     secret.refresh_from_db()
     other.refresh_from_db()
     assert secret.revoked_at is None
@@ -243,8 +241,8 @@ def test_every_destructive_act_is_explained_by_a_page_that_changes_nothing(
     assert Account.objects.filter(pk=alice.account.pk).exists()
 
 
-def test_the_pages_buttons_lead_to_the_explanations(alice, lumen, webhook):
-    """A form with the method GET: it works without a script and changes nothing."""
+def test_the_buttons_lead_to_confirmation_pages(alice, lumen, webhook):
+    """Forms with method GET work without JavaScript and change nothing."""
     buttons = {
         "/devices": [f"/devices/{alice.browsers[1].device.pk}/revoke"],
         "/settings": [f"/settings/accounts/{alice.account.pk}/remove"],
@@ -266,10 +264,10 @@ def test_a_project_is_closed_after_the_box_is_ticked(alice, lumen):
     alice.get(path)
     page = alice.post(path)
     assert page.status_code == 422
-    assert "Tick the box" in words(page)
+    assert "Tick the box" in text_of(page)
     assert Project.objects.exists()
     page = alice.follow(alice.post(path, confirm="yes"))
-    assert "Lumen was closed" in words(page)
+    assert "Lumen was closed" in text_of(page)
     assert not Project.objects.exists()
     # A second press, or a reload of the form, finds nothing.
     assert alice.post(path, confirm="yes").status_code == 404
@@ -279,7 +277,7 @@ def test_unsubscribing_offers_to_subscribe_again_with_the_same_types(
     alice, dapp, subscription
 ):
     path = f"/subscriptions/{subscription.topic}"
-    assert "every device drops the subscription" in words(alice.get(path))
+    assert "every device drops the subscription" in text_of(alice.get(path))
     page = alice.follow(alice.post(f"{path}/delete"))
     (link,) = re.findall(r'<a [^>]*href="([^"]+)"[^>]*>Subscribe again', page.text)
     assert link.startswith("/discover/dapp?")
@@ -309,14 +307,14 @@ def dangerous(lumen: Project, account: Account) -> list[tuple[str, str, dict]]:
     ]
 
 
-def test_dangerous_acts_want_a_signature_of_the_last_ten_minutes(alice, lumen):
+def test_sensitive_actions_need_a_recent_signature(alice, lumen):
     alice.get("/settings")
     with clock.frozen(clock.now() + LATER):
         for method, path, fields in dangerous(lumen, alice.account):
             answer = alice.post(path, **fields) if method == "POST" else alice.get(path)
             place = answer.headers.get("Location", "")
             assert place.startswith("/signin/again?next="), path
-        page = words(alice.get(place))
+        page = text_of(alice.get(place))
     assert "Sign again to go on" in page
     assert "needs a signature of the last ten minutes" in page
     assert lumen.secrets.count() == 1
@@ -326,7 +324,7 @@ def test_dangerous_acts_want_a_signature_of_the_last_ten_minutes(alice, lumen):
 
 
 def sign_again(browser: Browser, place: str, wallet=ALICE):
-    """As the page does for a wallet of the browser, the demo wallet or a paste."""
+    """As for a browser wallet, the demo wallet, or a pasted signature."""
     browser.get(place)
     target = place.partition("next=")[2].replace("%2F", "/")
     browser.follow(
@@ -341,7 +339,7 @@ def sign_again(browser: Browser, place: str, wallet=ALICE):
     return browser.post("/signin/prove", signature=browser.sign(wallet))
 
 
-def test_after_signing_the_person_comes_back_and_confirms(alice, lumen):
+def test_after_signing_the_user_returns_and_confirms(alice, lumen):
     path = "/console/lumen/close"
     browser = alice.browser
     browser.get("/settings")
@@ -353,7 +351,7 @@ def test_after_signing_the_person_comes_back_and_confirms(alice, lumen):
         assert Project.objects.exists()
         page = browser.get(path)
         assert page.status_code == 200
-        assert "Signed. You can go on" in words(page)
+        assert "Signed. You can go on" in text_of(page)
         browser.post(path, confirm="yes")
     assert not Project.objects.exists()
     # It is the same device still, and sync was not asked for again.
@@ -372,7 +370,7 @@ def test_what_was_typed_comes_back_after_signing(alice, lumen):
     assert 'value="http://localhost:9/x"' in page.text
 
 
-def test_another_persons_signature_opens_nothing(alice, lumen):
+def test_another_users_signature_does_not_continue(alice, lumen):
     browser = alice.browser
     browser.get("/settings")
     with clock.frozen(clock.now() + LATER):
@@ -382,14 +380,14 @@ def test_another_persons_signature_opens_nothing(alice, lumen):
             "/signin/begin", address=BOB.address, signer="elsewhere", again="yes"
         )
         assert page.status_code == 422
-        assert "not an account of your inbox" in words(page)
+        assert "not an account of your inbox" in text_of(page)
         # Nor does a foreign account come in through the ordinary page, to sign later.
         answer = browser.post("/signin/begin", address=BOB.address, signer="elsewhere")
         assert answer.headers["Location"].startswith("/signin/again")
 
 
 def test_adding_an_account_does_not_renew_the_proof(alice):
-    """Whoever holds an open session could add a wallet of their own."""
+    """Otherwise an open session would suffice to add a foreign wallet."""
     browser = alice.browser
     started = browser.device.proved_at
     with clock.frozen(clock.now() + timedelta(minutes=9)):
@@ -400,8 +398,8 @@ def test_adding_an_account_does_not_renew_the_proof(alice):
     assert browser.device.proved_at == started
 
 
-def test_the_page_with_the_secret_names_one_project_id_and_one_secret(alice, shown):
-    """Scripts read both from the page that the form leads to."""
+def test_the_page_with_the_secret_contains_one_project_id_and_one_secret(alice, shown):
+    """Automation reads both from the page after the form."""
     alice.post("/console/lumen/keys/secrets")  # tokens of forms look like no id either
     page = alice.get(shown)
     project = Project.objects.get()

@@ -1,4 +1,4 @@
-"""The inbox: what is shown, what is done with it, and that text stays text."""
+"""The inbox: list, filters, actions, and escaping of texts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import pytest
 from dashboard.pages.inbox import PAGE
 from dashboard.pages.message import safe_link
 from subscriptions.models import DappDocument, NotifyMessageRecord
-from tests.dashboard.conftest import words
+from tests.dashboard.conftest import text_of
 
 
 def titles(page) -> list[str]:
     return re.findall(r'message__title truncate" href="[^"]*">([^<]*)</a>', page.text)
 
 
-def test_an_empty_inbox_says_what_to_do(bob):
-    page = words(bob.get("/inbox"))
+def test_an_empty_inbox_explains_the_next_step(bob):
+    page = text_of(bob.get("/inbox"))
     assert "Subscribe to a dapp to begin" in page
 
 
-def test_unread_is_the_first_tab_and_newest_come_first(alice, tell):
-    first, second = tell(title="First"), tell(title="Second")
+def test_unread_is_the_first_tab_and_newest_come_first(alice, notify):
+    first, second = notify(title="First"), notify(title="Second")
     assert titles(alice.get("/inbox")) == ["Second", "First"]
     alice.get(f"/inbox/{first.pk}")
     assert titles(alice.get("/inbox")) == ["Second"]
@@ -32,8 +32,8 @@ def test_unread_is_the_first_tab_and_newest_come_first(alice, tell):
     assert titles(alice.get("/inbox?tab=archived")) == ["Second"]
 
 
-def test_opening_reads_it_on_every_device(alice, tell):
-    record = tell()
+def test_opening_marks_as_read_on_every_device(alice, notify):
+    record = notify()
     first, second = alice.browsers
     assert "is-unread" in second.get("/inbox?tab=all").text
     first.get(f"/inbox/{record.pk}")
@@ -42,15 +42,15 @@ def test_opening_reads_it_on_every_device(alice, tell):
     assert record.read_by == first.device
 
 
-def test_loading_a_page_anew_reads_nothing(alice, tell):
-    record = tell()
+def test_reloading_a_page_marks_nothing_as_read(alice, notify):
+    record = notify()
     alice.get(f"/inbox/{record.pk}", **{"X-Refetch": "1"})
     record.refresh_from_db()
     assert record.read_at is None
 
 
-def test_a_type_is_shown_by_its_name(alice, tell):
-    record = tell(type="alerts")
+def test_a_type_is_shown_by_its_name(alice, notify):
+    record = notify(type="alerts")
     DappDocument.objects.update(
         types=[{"name": "alerts", "title": "Price alerts", "description": "x"}]
     )
@@ -58,13 +58,13 @@ def test_a_type_is_shown_by_its_name(alice, tell):
     page = alice.get(f"/inbox?tab=all&dapp={dapp}")
     assert '<span class="chip">Price alerts</span>' in page.text
     assert '<option value="alerts">Price alerts</option>' in page.text
-    detail = words(alice.get(f"/inbox/{record.pk}"))
+    detail = text_of(alice.get(f"/inbox/{record.pk}"))
     assert "You allowed Price alerts (Urgent)" in detail
 
 
-def test_why_it_came_and_the_proof_are_shown(alice, dapp, tell):
-    record = tell(type="alerts")
-    page = words(alice.get(f"/inbox/{record.pk}"))
+def test_the_reason_and_the_proof_are_shown(alice, dapp, notify):
+    record = notify(type="alerts")
+    page = text_of(alice.get(f"/inbox/{record.pk}"))
     assert "You allowed alerts (Urgent) from" in page
     assert "on Firefox · Mac" in page
     assert dapp.key.did in page
@@ -73,8 +73,8 @@ def test_why_it_came_and_the_proof_are_shown(alice, dapp, tell):
 
 
 @pytest.mark.parametrize("field", ["title", "body"])
-def test_text_from_a_dapp_is_text(alice, tell, field):
-    tell(**{field: "<script>alert(1)</script> <b>bold</b> & {{ 7|add:7 }}"})
+def test_text_from_a_dapp_is_escaped(alice, notify, field):
+    notify(**{field: "<script>alert(1)</script> <b>bold</b> & {{ 7|add:7 }}"})
     page = alice.get("/inbox")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
     assert "<script>alert" not in page.text
@@ -105,15 +105,15 @@ def test_a_dapp_on_this_machine_may_link_to_itself():
     assert not safe_link("http://localhost:9000/", dapp_url=own)
 
 
-def test_a_link_to_another_host_is_warned_of(alice, tell):
-    page = alice.get(f"/inbox/{tell(url='https://elsewhere.example/').pk}")
-    assert "Open elsewhere.example" in words(page)
-    assert "which is not the dapp's own domain" in words(page)
+def test_a_link_to_another_host_shows_a_warning(alice, notify):
+    page = alice.get(f"/inbox/{notify(url='https://elsewhere.example/').pk}")
+    assert "Open elsewhere.example" in text_of(page)
+    assert "which is not the dapp's own domain" in text_of(page)
     assert 'rel="noopener noreferrer"' in page.text
 
 
-def test_an_action_answers_with_the_row_and_a_way_back(alice, tell):
-    record = tell()
+def test_an_action_returns_the_row_and_its_undo(alice, notify):
+    record = notify()
     answer = alice.press("/inbox/act", act=f"read:{record.pk}")
     assert answer.text.startswith("\n<li") or "<li" in answer.text[:200]
     assert 'data-unread="no"' in answer.text
@@ -124,15 +124,15 @@ def test_an_action_answers_with_the_row_and_a_way_back(alice, tell):
     assert record.read_at is None
 
 
-def test_without_script_an_action_goes_back_to_the_page(alice, tell):
-    record = tell()
+def test_without_javascript_an_action_redirects_to_the_page(alice, notify):
+    record = notify()
     answer = alice.post("/inbox/act", act=f"archive:{record.pk}", next="/inbox?tab=all")
     assert answer.headers["Location"] == "/inbox?tab=all"
-    assert "Archived." in words(alice.get("/inbox?tab=all"))
+    assert "Archived." in text_of(alice.get("/inbox?tab=all"))
 
 
-def test_many_are_chosen_at_once(alice, tell):
-    records = [tell(title=f"Number {number}") for number in range(3)]
+def test_many_are_chosen_at_once(alice, notify):
+    records = [notify(title=f"Number {number}") for number in range(3)]
     answer = alice.press(
         "/inbox/act", act="archive:chosen", chosen=[r.pk for r in records[:2]]
     )
@@ -143,22 +143,22 @@ def test_many_are_chosen_at_once(alice, tell):
 @pytest.mark.parametrize(
     "act", ["", "explode:1", "read", "read:", "read:abc", "read:0"]
 )
-def test_an_action_that_is_none_changes_nothing(alice, tell, act):
-    record = tell()
+def test_an_unknown_action_changes_nothing(alice, notify, act):
+    record = notify()
     assert alice.press("/inbox/act", act=act).status_code in (400, 404)
     record.refresh_from_db()
     assert record.read_at is None
 
 
-def test_filters_are_in_the_address(alice, dapp, tell):
-    tell(title="Vote now", type="alerts")
-    tell(title="New blog post", type="news", body="About the vote")
+def test_filters_are_in_the_url(alice, dapp, notify):
+    notify(title="Vote now", type="alerts")
+    notify(title="New blog post", type="news", body="About the vote")
     assert titles(alice.get("/inbox?q=vote")) == ["New blog post", "Vote now"]
     assert titles(alice.get("/inbox?q=vote+now")) == ["Vote now"]
     assert titles(alice.get("/inbox?type=news")) == ["New blog post"]
     assert titles(alice.get(f"/inbox?dapp={dapp.url}")) == ["New blog post", "Vote now"]
     assert titles(alice.get("/inbox?dapp=https://other.example")) == []
-    assert "Nothing here matches" in words(alice.get("/inbox?q=nowhere"))
+    assert "Nothing here matches" in text_of(alice.get("/inbox?q=nowhere"))
     assert titles(alice.get(f"/inbox?account={alice.account.pk}")) != []
 
 
@@ -166,13 +166,13 @@ def test_filters_are_in_the_address(alice, dapp, tell):
     "query",
     ["tab=x", "before=abc", "before=99999999999999999999", "type=%27%22", "q=%25_"],
 )
-def test_any_address_is_answered(alice, tell, query):
-    tell()
+def test_any_address_is_answered(alice, notify, query):
+    notify()
     assert alice.get(f"/inbox?{query}").status_code == 200
 
 
-def test_older_ones_are_a_page_further(alice, tell):
-    newest = tell(title="Newest")
+def test_older_notifications_are_on_the_next_page(alice, notify):
+    newest = notify(title="Newest")
     copies = [
         NotifyMessageRecord(
             subscription=newest.subscription,
@@ -192,13 +192,13 @@ def test_older_ones_are_a_page_further(alice, tell):
     (older,) = re.findall(r'href="\?before=(\d+)"', page.text)
     rest = alice.get(f"/inbox?before={older}")
     assert titles(rest) == ["Old 0"]
-    assert "Load older" not in words(rest)
+    assert "Load older" not in text_of(rest)
 
 
 def test_the_number_of_queries_does_not_grow_with_the_inbox(
-    alice, tell, django_assert_max_num_queries
+    alice, notify, django_assert_max_num_queries
 ):
     for number in range(5):
-        tell(title=f"Number {number}")
+        notify(title=f"Number {number}")
     with django_assert_max_num_queries(14):
         alice.get("/inbox")

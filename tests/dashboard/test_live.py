@@ -1,4 +1,4 @@
-"""The browser's socket, through the real ASGI application: what it is sent, and who is not."""
+"""The browser's WebSocket, through the real ASGI application."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def communicator(
 
 
 async def let_go() -> None:
-    """Close what the communicator keeps open: it suspends Django's own closing."""
+    """Close database connections: the communicator disables Django's own cleanup."""
     await later(connections.close_all)()
 
 
@@ -83,7 +83,7 @@ def cursor_of(person) -> dict:
 
 @asynccontextmanager
 async def resumed(person, browser=None):
-    """A socket that was told that nothing is missing."""
+    """A socket whose cursor was confirmed."""
     async with socket(browser or person.browser) as line:
         cursor = await cursor_of(person)
         await line.send_json_to(cursor)
@@ -101,7 +101,7 @@ def cursor_heartbeat(cursor: dict) -> dict:
 
 
 async def next_events(line) -> dict:
-    """The next batch. Heartbeats may come at any time, the first when nothing is due."""
+    """The next batch, skipping heartbeats."""
     frame = {"type": "heartbeat"}
     while frame["type"] == "heartbeat":
         frame = await line.receive_json_from(timeout=PATIENCE_S)
@@ -135,7 +135,7 @@ async def test_pages_of_other_origins_get_no_socket(alice):
         assert not connected, origin
 
 
-async def test_without_a_session_the_browser_is_told_to_sign_in():
+async def test_without_a_session_the_socket_is_revoked():
     line = communicator()
     assert (await line.connect(timeout=PATIENCE_S))[0]
     frame = await line.receive_json_from(timeout=PATIENCE_S)
@@ -170,10 +170,10 @@ async def test_any_other_frame_closes_the_socket(alice):
 # --- what comes -----------------------------------------------------------------------
 
 
-async def test_a_notification_reaches_both_devices_as_a_row(alice, tell):
+async def test_a_notification_reaches_both_devices_as_a_row(alice, notify):
     first, second = alice.browsers
     async with resumed(alice, first) as one, resumed(alice, second) as other:
-        record = await later(tell)(title="Proposal 42")
+        record = await later(notify)(title="Proposal 42")
         for line in (one, other):
             html = html_of(await next_events(line))
             assert f'id="message-{record.pk}"' in html
@@ -184,15 +184,15 @@ async def test_a_notification_reaches_both_devices_as_a_row(alice, tell):
             )
 
 
-async def test_before_it_says_where_it_stands_nothing_is_sent(alice, tell):
+async def test_nothing_is_sent_before_resume(alice, notify):
     async with socket(alice.browser) as line:
-        await later(tell)()
+        await later(notify)()
         assert await line.receive_nothing(timeout=NOTHING_S)
 
 
-async def test_what_was_missed_comes_on_connecting_in_order(alice, tell):
+async def test_missed_events_are_sent_in_order_on_connect(alice, notify):
     resume = await cursor_of(alice)
-    records = [await later(tell)(title=f"Number {number}") for number in range(3)]
+    records = [await later(notify)(title=f"Number {number}") for number in range(3)]
     async with socket(alice.browser) as line:
         await line.send_json_to(resume)
         frame = await next_events(line)
@@ -203,8 +203,8 @@ async def test_what_was_missed_comes_on_connecting_in_order(alice, tell):
         assert places == sorted(places)
 
 
-async def test_changes_close_together_make_one_batch(alice, tell):
-    record = await later(tell)()
+async def test_changes_close_together_make_one_batch(alice, notify):
+    record = await later(notify)()
     async with resumed(alice) as line:
 
         @later
@@ -223,8 +223,8 @@ async def test_changes_close_together_make_one_batch(alice, tell):
         assert rows == len(frames) <= 10
 
 
-async def test_reading_here_is_seen_there(alice, tell):
-    record = await later(tell)()
+async def test_reading_on_one_device_updates_the_other(alice, notify):
+    record = await later(notify)()
     first, second = alice.browsers
     async with resumed(alice, second) as there:
         await later(first.get)(f"/inbox/{record.pk}")
@@ -246,9 +246,9 @@ async def test_unsubscribing_here_takes_the_row_away_there(alice, subscription):
             html += html_of(await next_events(there))
 
 
-async def test_other_peoples_events_never_arrive(alice, charlie, tell):
+async def test_events_of_other_users_are_not_sent(alice, charlie, notify):
     async with resumed(charlie) as line:
-        await later(tell)(title="For Alice")
+        await later(notify)(title="For Alice")
         await later(record_events)(
             [
                 EventDraft(
@@ -263,11 +263,9 @@ async def test_other_peoples_events_never_arrive(alice, charlie, tell):
         assert await line.receive_nothing(timeout=NOTHING_S)
 
 
-async def test_an_event_that_names_another_persons_row_shows_nothing(
-    alice, charlie, tell
-):
-    """Should a wrong subject ever be recorded, the row is looked for among one's own."""
-    record = await later(tell)(title="For Alice")
+async def test_an_event_with_another_users_row_shows_nothing(alice, charlie, notify):
+    """Rows are looked up among the user's own, even for a wrong subject."""
+    record = await later(notify)(title="For Alice")
     async with resumed(charlie) as line:
         subjects = [
             f"subscriptions.notifymessagerecord:{record.pk}",
@@ -287,7 +285,7 @@ async def test_an_event_that_names_another_persons_row_shows_nothing(
 # --- cursors --------------------------------------------------------------------------
 
 
-async def test_a_cursor_that_means_nothing_here_is_answered_with_refetch(alice):
+async def test_an_invalid_cursor_is_answered_with_refetch(alice):
     resume = await cursor_of(alice)
     for changes in (
         {"generation": str(uuid.UUID(int=7))},
@@ -301,16 +299,16 @@ async def test_a_cursor_that_means_nothing_here_is_answered_with_refetch(alice):
             assert (frame["type"], frame["head"]) == ("refetch", resume["sequence"])
 
 
-async def test_a_gap_is_answered_with_refetch(alice, tell):
+async def test_a_gap_is_answered_with_refetch(alice, notify):
     resume = await cursor_of(alice)
-    await later(tell)()
+    await later(notify)()
     await later(AccountEvent.objects.filter(sequence=resume["sequence"] + 1).delete)()
     async with socket(alice.browser) as line:
         await line.send_json_to(resume)
         assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
 
 
-async def test_far_behind_the_page_is_loaded_anew(alice, monkeypatch):
+async def test_a_page_far_behind_is_reloaded(alice, monkeypatch):
     monkeypatch.setattr(live, "TOO_FAR", 3)
     resume = await cursor_of(alice)
     drafts = [EventDraft(alice.account.pk, "sync.update", f"x:{n}") for n in range(4)]
@@ -320,7 +318,7 @@ async def test_far_behind_the_page_is_loaded_anew(alice, monkeypatch):
         assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
 
 
-async def test_after_refetch_the_browser_goes_on_from_what_it_loaded(alice, tell):
+async def test_after_refetch_the_browser_goes_on_from_what_it_loaded(alice, notify):
     async with socket(alice.browser) as line:
         await line.send_json_to({"type": "resume", "generation": "old", "sequence": 3})
         assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
@@ -328,12 +326,12 @@ async def test_after_refetch_the_browser_goes_on_from_what_it_loaded(alice, tell
         sequence = (await cursor_of(alice))["sequence"]
         assert f'data-sequence="{sequence}"' in page.text
         await line.send_json_to(await cursor_of(alice))
-        await later(tell)(title="Afterwards")
+        await later(notify)(title="Afterwards")
         assert "Afterwards" in html_of(await next_events(line))
 
 
 async def test_a_new_generation_makes_every_cursor_invalid(alice):
-    """As after a restored backup: the numbers begin anew."""
+    """As after restoring a backup, when numbering starts again."""
     resume = await cursor_of(alice)
     await later(User.objects.filter(pk=alice.user.pk).update)(
         event_generation=uuid.uuid4()
@@ -343,15 +341,17 @@ async def test_a_new_generation_makes_every_cursor_invalid(alice):
         assert (await line.receive_json_from(timeout=PATIENCE_S))["type"] == "refetch"
 
 
-async def test_a_lost_hint_costs_a_heartbeat_and_nothing_else(alice, monkeypatch, tell):
+async def test_a_lost_notification_delays_events_to_the_next_heartbeat(
+    alice, monkeypatch, notify
+):
     monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
 
     async def deaf(self, message):
-        """The hint is lost."""
+        """The channel-layer message is lost."""
 
     monkeypatch.setattr(DeviceConsumer, "account_events", deaf)
     async with resumed(alice) as line:
-        await later(tell)(title="Found anyway")
+        await later(notify)(title="Found anyway")
         frame = {"type": "heartbeat"}
         while frame["type"] == "heartbeat":
             frame = await line.receive_json_from(timeout=PATIENCE_S)
@@ -366,7 +366,7 @@ async def test_heartbeats_carry_the_newest_number(alice, monkeypatch):
     assert frame == cursor_heartbeat(resume)
 
 
-async def test_a_browser_that_does_not_say_what_it_showed_is_closed(alice, monkeypatch):
+async def test_a_browser_without_acknowledgements_is_disconnected(alice, monkeypatch):
     monkeypatch.setattr(consumers, "WINDOW", 2)
     monkeypatch.setattr(live, "BATCH", 2)
     async with resumed(alice) as line:
@@ -380,18 +380,20 @@ async def test_a_browser_that_does_not_say_what_it_showed_is_closed(alice, monke
         assert output["code"] == consumers.SLOW
 
 
-async def test_a_browser_that_stays_silent_too_long_is_closed(alice, monkeypatch, tell):
+async def test_a_browser_that_acknowledges_too_late_is_disconnected(
+    alice, monkeypatch, notify
+):
     monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
     monkeypatch.setattr(consumers, "ACK_WITHIN_S", 0.2)
     async with resumed(alice) as line:
-        await later(tell)()
+        await later(notify)()
         output = await line.receive_output(timeout=PATIENCE_S)
         while output["type"] == "websocket.send":
             output = await line.receive_output(timeout=PATIENCE_S)
         assert output["code"] == consumers.SLOW
 
 
-async def test_a_failure_anywhere_in_a_socket_closes_it(alice, monkeypatch, tell):
+async def test_a_failure_anywhere_in_a_socket_closes_it(alice, monkeypatch, notify):
     """Reading, sending and heartbeats run beside the socket; none of them may end while
     the socket stays open and looks live."""
 
@@ -414,7 +416,7 @@ async def test_a_failure_anywhere_in_a_socket_closes_it(alice, monkeypatch, tell
             patch.setattr(owner, name, double)
             async with socket(alice.browser) as line:
                 await line.send_json_to(cursor)
-                await later(tell)()
+                await later(notify)()
                 output = await line.receive_output(timeout=PATIENCE_S)
                 while output["type"] == "websocket.send":
                     output = await line.receive_output(timeout=PATIENCE_S)
@@ -422,11 +424,11 @@ async def test_a_failure_anywhere_in_a_socket_closes_it(alice, monkeypatch, tell
 
 
 async def test_the_cursor_stays_where_it_was_when_a_batch_could_not_be_sent(
-    alice, monkeypatch, tell
+    alice, monkeypatch, notify
 ):
-    """What was not sent is due again, whoever asks next."""
+    """A batch that was not sent is due again for the next request."""
     cursor = await cursor_of(alice)
-    record = await later(tell)(title="Once more")
+    record = await later(notify)(title="Once more")
 
     async def refused(self, **frame):
         seen.append(self.cursor.sequence)
@@ -446,7 +448,7 @@ async def test_the_cursor_stays_where_it_was_when_a_batch_could_not_be_sent(
 
 
 def test_application_close_codes_are_ones_that_the_server_sends():
-    """Daphne raises for every other code, and the socket stays open."""
+    """For other codes Daphne raises and the socket stays open."""
     names = ("MALFORMED", "SIGNED_OUT", "SLOW", "TOO_MANY", "FAILED")
     assert all(4000 <= getattr(consumers, name) < 5000 for name in names)
 
@@ -461,10 +463,10 @@ MAX_LENGTH = {
 
 
 @pytest.mark.parametrize("kind", MAX_LENGTH)
-def test_a_batch_stays_below_what_the_web_server_sends(alice, tell, kind):
+def test_a_batch_stays_below_what_the_web_server_sends(alice, notify, kind):
     head = accounts.head_of(alice.user.pk)
     url = "https://acme.example/" + "u" * 234
-    records = [tell(**MAX_LENGTH[kind], url=url) for _ in range(60)]
+    records = [notify(**MAX_LENGTH[kind], url=url) for _ in range(60)]
     cursor, seen = live.Cursor(str(head.generation), head.sequence), ""
     while True:
         batch = live.next_batch(alice.user.pk, cursor, zone="UTC", language="en")
@@ -478,11 +480,11 @@ def test_a_batch_stays_below_what_the_web_server_sends(alice, tell, kind):
     assert all(f'id="message-{record.pk}"' in seen for record in records)
 
 
-def test_a_change_that_no_frame_holds_is_answered_with_refetch(
-    alice, monkeypatch, tell
+def test_an_event_larger_than_a_frame_is_answered_with_refetch(
+    alice, monkeypatch, notify
 ):
     head = accounts.head_of(alice.user.pk)
-    tell()
+    notify()
     monkeypatch.setattr(live, "MAX_BATCH_BYTES", 100)
     cursor = live.Cursor(str(head.generation), head.sequence)
     batch = live.next_batch(alice.user.pk, cursor, zone="UTC", language="en")
@@ -493,7 +495,7 @@ def test_a_change_that_no_frame_holds_is_answered_with_refetch(
 # --- ending ---------------------------------------------------------------------------
 
 
-async def test_a_revoked_device_is_told_which_device_did_it(alice):
+async def test_a_revoked_device_receives_the_name_of_the_revoking_device(alice):
     first, second = alice.browsers
     async with resumed(alice, second) as there:
         gone, by = await later(lambda: (second.device, first.device))()
@@ -506,13 +508,11 @@ async def test_a_revoked_device_is_told_which_device_did_it(alice):
         assert (await there.receive_output(timeout=PATIENCE_S))["code"] == 4401
 
 
-async def test_a_revocation_whose_hint_was_lost_ends_the_socket_at_the_heartbeat(
-    alice, monkeypatch
-):
+async def test_a_lost_revocation_ends_the_socket_at_the_heartbeat(alice, monkeypatch):
     monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.05)
 
     async def deaf(self, message):
-        """The hint is lost."""
+        """The channel-layer message is lost."""
 
     monkeypatch.setattr(DeviceConsumer, "device_revoked", deaf)
     first, second = alice.browsers
@@ -528,7 +528,7 @@ async def test_a_revocation_whose_hint_was_lost_ends_the_socket_at_the_heartbeat
 # --- without a socket -----------------------------------------------------------------
 
 
-def test_polling_brings_the_same_frames(alice, tell):
+def test_polling_brings_the_same_frames(alice, notify):
     head = accounts.head_of(alice.user.pk)
     path = f"/live/events?generation={head.generation}&sequence={head.sequence}"
     quiet = alice.get(path).json()
@@ -537,7 +537,7 @@ def test_polling_brings_the_same_frames(alice, tell):
         [],
         head.sequence,
     )
-    record = tell(title="Polled")
+    record = notify(title="Polled")
     frame = alice.get(path).json()
     assert f'id="message-{record.pk}"' in html_of(frame)
     assert frame["after"] == head.sequence
@@ -553,13 +553,13 @@ def test_polling_with_nonsense_is_answered_with_refetch(alice, query):
 # --- state by events equals state by read ----------------------------------------------
 
 
-async def test_rows_by_events_equal_rows_of_the_page(alice, tell):
-    """Any mixture of changes: the last rendering of a row is the one of a fresh page."""
+async def test_rows_by_events_equal_rows_of_the_page(alice, notify):
+    """For any sequence of changes, the last rendering of a row equals a fresh page."""
     async with resumed(alice) as line:
 
         @later
         def change() -> list[NotifyMessageRecord]:
-            records = [tell(title=f"Number {number}") for number in range(4)]
+            records = [notify(title=f"Number {number}") for number in range(4)]
             subscriptions.mark_read(records[:2], alice.device)
             subscriptions.mark_unread(records[:1], alice.device)
             subscriptions.archive(records[2:3], alice.device)
@@ -584,7 +584,7 @@ async def test_rows_by_events_equal_rows_of_the_page(alice, tell):
         assert seen[f"message-{record.pk}"].split(f'id="message-{record.pk}"')[1] == row
 
 
-async def test_ten_tabs_share_one_rendering(alice, monkeypatch, tell):
+async def test_ten_tabs_share_one_rendering(alice, monkeypatch, notify):
     made = []
     real = consumers.hub._make
 
@@ -600,7 +600,7 @@ async def test_ten_tabs_share_one_rendering(alice, monkeypatch, tell):
         await line.receive_json_from(timeout=PATIENCE_S)
     await asyncio.gather(*(line.receive_nothing(timeout=NOTHING_S) for line in lines))
     made.clear()
-    await later(tell)(title="Once")
+    await later(notify)(title="Once")
     frames = await asyncio.gather(*(next_events(line) for line in lines))
     assert all("Once" in html_of(frame) for frame in frames)
     assert len(made) < 5

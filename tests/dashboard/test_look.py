@@ -1,4 +1,4 @@
-"""What every page keeps: no inline code, one heading, labelled fields, vendored files."""
+"""Rules for all pages: no inline code, one heading, labelled fields, vendored files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FOREIGN = {"path", "rect", "circle", "line", "polyline", "polygon", "ellipse"}
 
 
 class Page(HTMLParser):
-    """Collects what the rules are about."""
+    """Collects headings, landmarks, fields and ids."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,9 +97,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def visitor(alice, tell):
+def visitor(alice, notify):
     create_project("Lumen", types=[TypeDraft("news", "News")], owner=alice.user)
-    tell()
+    notify()
     return alice
 
 
@@ -127,7 +127,7 @@ def test_every_page_keeps_the_rules(visitor):
         ] == []
 
 
-def test_the_policy_admits_no_inline_code_and_no_other_site(visitor):
+def test_the_content_security_policy_forbids_inline_code_and_other_hosts(visitor):
     policy = visitor.get("/inbox").headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "script-src 'self'" in policy
@@ -145,15 +145,15 @@ def test_pages_load_nothing_from_elsewhere(visitor):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
-def test_error_pages_need_nothing(status):
-    """They are rendered when the database is away and there is no request."""
+def test_error_pages_need_no_request_and_no_database(status):
+    """They are rendered without a request while the database is unavailable."""
     page = Page()
     page.feed(render_to_string(f"{status}.html", {}))
     assert not page.faults
     assert page.headings.count("h1") == 1
 
 
-def test_vendored_files_are_what_they_were():
+def test_vendored_files_match_their_checksums():
     sums = (STATIC / "vendor" / "SHA256SUMS").read_text().splitlines()
     assert sums
     for line in sums:
@@ -162,14 +162,14 @@ def test_vendored_files_are_what_they_were():
         assert hashlib.sha256(content).hexdigest() == digest, name
 
 
-def test_every_vendored_file_has_its_licence_and_a_word():
-    words = (STATIC / "vendor" / "README.md").read_text()
+def test_every_vendored_file_has_a_licence_and_is_documented():
+    page = (STATIC / "vendor" / "README.md").read_text()
     for path in (STATIC / "vendor").glob("*.js"):
-        assert path.name in words
+        assert path.name in page
         assert (STATIC / "vendor" / f"{path.name.partition('.')[0]}.LICENSE").exists()
 
 
-def test_scripts_use_nothing_that_the_policy_forbids():
+def test_scripts_follow_the_content_security_policy():
     for path in (STATIC / "js").glob("*.js"):
         text = path.read_text()
         assert not re.search(
@@ -187,7 +187,7 @@ def test_styles_and_scripts_stay_small():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
         (0, "just now"),
         (59, "just now"),
@@ -201,18 +201,18 @@ def test_styles_and_scripts_stay_small():
         (-7200, "in 2 h"),
     ],
 )
-def test_times_are_said_in_words(seconds, words):
+def test_times_are_formatted(seconds, text):
     now = datetime(2025, 6, 15, 12, tzinfo=UTC)
-    assert format_time(now - timedelta(seconds=seconds), "ago", now=now) == words
+    assert format_time(now - timedelta(seconds=seconds), "ago", now=now) == text
 
 
-def test_days_are_said_in_words():
+def test_days_are_formatted():
     now = datetime(2025, 6, 15, 12, tzinfo=UTC)
-    said = [format_day(now - timedelta(days=n), now=now) for n in (0, 1, 2, 300)]
-    assert said == ["Today", "Yesterday", "Friday, 13 June", "19 August 2024"]
+    texts = [format_day(now - timedelta(days=n), now=now) for n in (0, 1, 2, 300)]
+    assert texts == ["Today", "Yesterday", "Friday, 13 June", "19 August 2024"]
 
 
-def test_an_identicon_is_the_same_for_every_spelling():
+def test_an_identicon_ignores_the_case_of_the_address():
     address = "0x52908400098527886E0F7030069857D2E4169EE7"
     assert look.identicon(address, 20) == look.identicon(address.lower(), 20)
     assert look.identicon(address, 20) != look.identicon("0x" + "0" * 40, 20)

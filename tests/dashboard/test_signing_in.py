@@ -1,4 +1,4 @@
-"""Two texts, signed anywhere. The pages work without a script: signatures are pasted."""
+"""Sign-in with two signatures, pasted without JavaScript."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from accounts.models import Account, Device, SignInRequest
 from common import clock
 from syncstore.models import Store
-from tests.dashboard.conftest import Browser, words
+from tests.dashboard.conftest import Browser, text_of
 from tests.people import ALICE, ALICE_SECOND, BOB
 
 
@@ -19,14 +19,14 @@ def test_both_texts_are_signed_and_the_inbox_opens(stranger):
     stranger.sign_in(ALICE, sync=True)
     page = stranger.get("/inbox")
     assert page.status_code == 200
-    assert f"Sync is on for {ALICE.row().short}." in words(page)
+    assert f"Sync is on for {ALICE.row().short}." in text_of(page)
     assert Store.objects.filter(account=ALICE.row()).count() == 1
     assert stranger.device.name == "Firefox · Mac"
 
 
-def test_sync_can_wait_and_the_inbox_says_that_it_is_off(stranger):
+def test_sync_can_be_skipped_and_the_inbox_shows_that_it_is_off(stranger):
     stranger.sign_in(ALICE)
-    assert "Sync is off" in words(stranger.get("/inbox"))
+    assert "Sync is off" in text_of(stranger.get("/inbox"))
     assert not Store.objects.exists()
 
 
@@ -61,39 +61,39 @@ def test_the_text_names_the_host_that_the_browser_shows(stranger):
 @pytest.mark.parametrize(
     "address", ["0x12", "bob.eth", "", "0x" + "g" * 40, ALICE.address.swapcase()]
 )
-def test_an_address_that_is_none_is_said_beside_the_field(stranger, address):
+def test_an_invalid_address_is_reported_beside_the_field(stranger, address):
     page = stranger.begin(address)
     assert page.status_code == 422
     assert 'aria-invalid="true"' in page.text
     assert not SignInRequest.objects.exists()
 
 
-def test_another_signer_is_named(stranger):
+def test_a_signature_of_another_account_names_it(stranger):
     stranger.follow(stranger.begin(ALICE.address))
     page = stranger.post("/signin/prove", signature=stranger.sign(BOB))
     assert page.status_code == 422
-    assert "This signature is from" in words(page)
+    assert "This signature is from" in text_of(page)
     assert not Device.objects.exists()
 
 
 @pytest.mark.parametrize(
     "pasted", ["", "hello", "0x12", "{", '{"sig": 4}', "0x" + "0" * 130]
 )
-def test_what_is_no_signature_signs_nobody_in(stranger, pasted):
+def test_an_invalid_signature_does_not_sign_in(stranger, pasted):
     stranger.follow(stranger.begin(ALICE.address))
     page = stranger.post("/signin/prove", signature=pasted)
     assert page.status_code == 422
     assert not Device.objects.exists()
 
 
-def test_a_text_that_is_too_old_can_be_made_anew(stranger):
+def test_an_expired_text_can_be_replaced(stranger):
     stranger.follow(stranger.begin(ALICE.address))
     signature = stranger.sign(ALICE)
     with clock.frozen(clock.now() + timedelta(minutes=11)):
         page = stranger.post("/signin/prove", signature=signature)
     assert page.status_code == 422
-    assert "more than ten minutes old" in words(page)
-    assert "Make a new text" in words(page)
+    assert "more than ten minutes old" in text_of(page)
+    assert "Make a new text" in text_of(page)
     assert f'value="{ALICE.address}"' in page.text
 
 
@@ -120,13 +120,13 @@ def test_the_same_signature_does_not_serve_twice(stranger):
 def test_the_demo_wallet_is_refused_where_there_is_no_demo(stranger, settings):
     settings.DEMO = False
     assert stranger.begin(ALICE.address, signer="demo").status_code == 404
-    assert "Demo wallet" not in words(stranger.get("/signin"))
+    assert "Demo wallet" not in text_of(stranger.get("/signin"))
     settings.DEMO = True
     assert stranger.begin(ALICE.address, signer="demo").status_code == 302
-    assert "Demo wallet" in words(stranger.get("/signin"))
+    assert "Demo wallet" in text_of(stranger.get("/signin"))
 
 
-def test_an_unknown_signer_is_not_there(stranger):
+def test_an_unknown_signer_is_not_found(stranger):
     assert stranger.begin(ALICE.address, signer="oracle").status_code == 404
 
 
@@ -142,12 +142,12 @@ def test_another_account_joins_the_same_inbox(alice):
     assert Device.objects.active().filter(user=alice.user).count() == 2
 
 
-def test_an_account_with_an_inbox_of_its_own_is_not_taken_over(alice, bob):
+def test_an_account_of_another_user_is_not_taken_over(alice, bob):
     browser = alice.browser
     browser.follow(browser.begin(BOB.address))
     page = browser.post("/signin/prove", signature=browser.sign(BOB))
     assert page.status_code == 422
-    assert "already has an inbox of its own" in words(page)
+    assert "already has an inbox of its own" in text_of(page)
     assert Account.objects.get(address=BOB.account).user == bob.user
 
 
@@ -172,12 +172,12 @@ def test_a_signature_of_another_text_does_not_turn_sync_on(stranger):
     stranger.get(path)
     page = stranger.post(path, signature=ALICE.sign("another text"))
     assert page.status_code == 422
-    assert "does not fit" in words(page)
+    assert "does not fit" in text_of(page)
     assert not Store.objects.exists()
 
 
 def test_upper_case_and_short_signatures_lead_to_the_same_store(alice, stranger):
-    """The key comes from the very text of the signature, so its form is made one."""
+    """The key is derived from the signature's text, so its encoding is normalized."""
     stranger.sign_in(ALICE)
     path = f"/signin/share?account={ALICE.row().pk}"
     stranger.get(path)
@@ -258,13 +258,13 @@ def test_a_signature_is_taken_as_it_is_pasted(stranger, wrap):
 def test_a_text_signed_with_white_space_added_is_explained_and_stays_valid(
     stranger, added
 ):
-    """Another text was signed: a CACAO of it would verify nowhere."""
+    """A CACAO with a signature of another text would not verify."""
     stranger.follow(stranger.begin(ALICE.address))
     text = stranger.get("/signin/text/1").text
     page = stranger.post("/signin/prove", signature=ALICE.sign(text + added))
     assert page.status_code == 422
-    assert "at the end, which makes it another text" in words(page)
-    assert "Another account signed" not in words(page)
+    assert "at the end, which makes it another text" in text_of(page)
+    assert "Another account signed" not in text_of(page)
     assert not Device.objects.exists()
     answer = stranger.post("/signin/prove", signature=ALICE.sign(text))
     assert answer.status_code == 302
@@ -273,7 +273,7 @@ def test_a_text_signed_with_white_space_added_is_explained_and_stays_valid(
     text = stranger.get(f"/signin/text/2?account={ALICE.row().pk}").text
     page = stranger.post(share, signature=ALICE.sign(text + added))
     assert page.status_code == 422
-    assert "at the end, which makes it another text" in words(page)
+    assert "at the end, which makes it another text" in text_of(page)
     assert not Store.objects.exists()
     assert stranger.post(share, signature=ALICE.sign(text)).status_code == 302
 

@@ -1,4 +1,4 @@
-"""Subscriptions: the list, one of them, and the twenty steps of how it came about."""
+"""Subscriptions: the list, one subscription, and the twenty steps of an attempt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from subscriptions import services
 from subscriptions.models import DappDocument, SubscribeAttempt
-from tests.dashboard.conftest import words
+from tests.dashboard.conftest import text_of
 from tests.subscriptions.conftest import requested
 from tests.subscriptions.world import deliver
 from walletconnect.notify import methods
@@ -21,31 +21,31 @@ def step_states(page) -> list[str]:
     return re.findall(r'class="step" [^>]*data-state="(\w+)"', page.text)
 
 
-def test_nothing_yet_says_what_to_do(bob):
-    assert "No subscription yet" in words(bob.get("/subscriptions"))
+def test_an_empty_list_explains_the_next_step(bob):
+    assert "No subscription yet" in text_of(bob.get("/subscriptions"))
 
 
 def test_the_list_shows_what_is_allowed_and_that_it_is_shared(
-    alice, subscription, tell
+    alice, subscription, notify
 ):
-    tell()
-    page = words(alice.get("/subscriptions"))
+    notify()
+    page = text_of(alice.get("/subscriptions"))
     assert "Acme DAO" in page
     assert "2 of 2 types" in page
     assert "Synced" in page
 
 
-def test_without_sync_it_says_that_it_is_on_this_device(bob, dapp):
+def test_without_sync_a_subscription_is_marked_as_local(bob, dapp):
     from tests.subscriptions.conftest import subscribed
 
     subscribed(bob, dapp)
-    page = words(bob.get("/subscriptions"))
+    page = text_of(bob.get("/subscriptions"))
     assert "This device" in page
     assert "Synced" not in page
 
 
-def test_the_page_shows_where_it_lives(alice, subscription):
-    page = words(alice.get(f"/subscriptions/{subscription.topic}"))
+def test_the_page_shows_the_timeline(alice, subscription):
+    page = text_of(alice.get(f"/subscriptions/{subscription.topic}"))
     assert "Subscribed on Firefox · Mac (W1)" in page
     assert "The dapp's answer was verified" in page
     assert "Written to Sync by Firefox · Mac" in page
@@ -60,11 +60,11 @@ def test_changing_types_asks_the_dapp_and_shows_that_it_waits(
     assert checked(alice.get(path)) == {"alerts", "news"}
     alice.post(f"{path}/update", type=["news"])
     page = alice.get(path)
-    assert "Waiting for the dapp to confirm" in words(page)
+    assert "Waiting for the dapp to confirm" in text_of(page)
     assert checked(page) == {"news"}
     deliver(dapp.answer_update(alice.account))
     page = alice.get(path)
-    assert "Waiting" not in words(page)
+    assert "Waiting" not in text_of(page)
     assert checked(page) == {"news"}
 
 
@@ -76,11 +76,11 @@ def test_every_type_can_be_off(alice, dapp, subscription):
     assert checked(alice.get(path)) == set()
 
 
-def test_a_type_that_is_none_is_refused_in_words(alice, subscription):
+def test_an_unknown_type_is_refused_with_a_message(alice, subscription):
     path = f"/subscriptions/{subscription.topic}"
     alice.get(path)
     alice.post(f"{path}/update", type=["news", "<b>"])
-    assert "does not offer: <b>" in words(alice.get(path))
+    assert "does not offer: <b>" in text_of(alice.get(path))
     subscription.refresh_from_db()
     assert subscription.pending_update is None
 
@@ -93,11 +93,11 @@ def test_a_type_that_the_dapp_added_since_is_marked_new_and_off(alice, subscript
         ]
     )
     page = alice.get(f"/subscriptions/{subscription.topic}")
-    assert "Votes new" in words(page)
+    assert "Votes new" in text_of(page)
     assert "votes" not in checked(page)
 
 
-def test_changed_keys_of_a_dapp_wait_for_a_persons_word(alice, dapp, subscription):
+def test_changed_keys_of_a_dapp_need_the_users_consent(alice, dapp, subscription):
     DappDocument.objects.update(
         changed_keys={
             "publicKeyX": "ab" * 32,
@@ -106,19 +106,21 @@ def test_changed_keys_of_a_dapp_wait_for_a_persons_word(alice, dapp, subscriptio
         }
     )
     path = f"/subscriptions/{subscription.topic}"
-    assert "This dapp's keys changed" in words(alice.get(path))
+    assert "This dapp's keys changed" in text_of(alice.get(path))
     alice.post(f"{path}/keys")
-    assert "This dapp's keys changed" not in words(alice.get(path))
+    assert "This dapp's keys changed" not in text_of(alice.get(path))
     subscription.refresh_from_db()
     assert subscription.dapp_authentication_did == "did:key:z6Mkother"
     assert alice.post(f"{path}/keys").status_code == 404
 
 
-def test_unsubscribing_says_so_and_takes_it_off_both_lists(alice, dapp, subscription):
+def test_unsubscribing_shows_a_message_and_updates_both_lists(
+    alice, dapp, subscription
+):
     alice.get("/subscriptions")
     answer = alice.post(f"/subscriptions/{subscription.topic}/delete")
     page = alice.browser.follow(answer)
-    assert "You are no longer subscribed to Acme DAO" in words(page)
+    assert "You are no longer subscribed to Acme DAO" in text_of(page)
     for browser in alice.browsers:
         assert subscription.topic not in browser.get("/subscriptions").text
         assert browser.get(f"/subscriptions/{subscription.topic}").status_code == 404
@@ -128,13 +130,13 @@ def test_unsubscribing_says_so_and_takes_it_off_both_lists(alice, dapp, subscrip
 # --- the twenty steps -----------------------------------------------------------------
 
 
-def test_an_attempt_on_its_way_shows_how_far_it_is(alice, dapp):
+def test_a_running_attempt_shows_its_progress(alice, dapp):
     attempt = requested(alice, dapp)
-    assert "On the way" in words(alice.get("/subscriptions"))
+    assert "On the way" in text_of(alice.get("/subscriptions"))
     page = alice.get(f"/subscriptions/attempt/{attempt.pk}")
     states = step_states(page)
     assert len(states) == 20
-    assert "Waiting for the dapp's answer" in words(page)
+    assert "Waiting for the dapp's answer" in text_of(page)
     assert states[:6] == ["done"] * 6
     assert states[8:] == ["waiting"] * 12
 
@@ -142,15 +144,15 @@ def test_an_attempt_on_its_way_shows_how_far_it_is(alice, dapp):
 def test_when_it_is_done_the_dapps_own_steps_are_known_to_be_done(
     alice, dapp, subscription
 ):
-    """The dapp's server is elsewhere and wrote nothing down here."""
+    """The dapp's server is elsewhere and recorded nothing here."""
     attempt = subscription.attempts.get()
     page = alice.get(f"/subscriptions/attempt/{attempt.pk}")
     assert step_states(page)[:18] == ["done"] * 18
-    assert words(page).count("At the dapp's server") == 6
-    assert "Open the subscription" in words(page)
+    assert text_of(page).count("At the dapp's server") == 6
+    assert "Open the subscription" in text_of(page)
 
 
-def test_an_attempt_that_was_refused_says_why(alice, dapp):
+def test_a_rejected_attempt_shows_the_reason(alice, dapp):
     from walletconnect.errors import ErrorCode, RemoteProtocolError
 
     attempt = requested(alice, dapp)
@@ -158,8 +160,8 @@ def test_an_attempt_that_was_refused_says_why(alice, dapp):
         dapp.refusal(RemoteProtocolError(ErrorCode.UNAUTHENTIC, "no such identity"))
     )
     page = alice.get(f"/subscriptions/attempt/{attempt.pk}")
-    assert "The dapp did not accept it" in words(page)
-    assert "Try again" in words(page)
+    assert "The dapp did not accept it" in text_of(page)
+    assert "Try again" in text_of(page)
     assert "failed" in step_states(page)
 
 
@@ -174,7 +176,7 @@ def test_what_crossed_the_wire_holds_no_keys(alice, dapp, subscription):
 
 def test_subscribing_from_the_page_of_a_dapp_starts_the_run(alice, dapp):
     page = alice.check(dapp.url)
-    assert "Report on localhost" in words(page)
+    assert "Report on localhost" in text_of(page)
     assert checked(page) == {"alerts", "news"}
     answer = alice.post(
         "/discover/subscribe", url=dapp.url, account=alice.account.pk, type=["news"]
@@ -192,11 +194,11 @@ def test_subscribing_twice_leads_to_the_same_place(alice, dapp, subscription):
         "/discover/subscribe", url=dapp.url, account=alice.account.pk, type=["news"]
     )
     assert answer.headers["Location"] == f"/subscriptions/{subscription.topic}"
-    page = words(alice.check(dapp.url))
+    page = text_of(alice.check(dapp.url))
     assert "You are subscribed with your account" in page
 
 
-def test_nobody_subscribes_with_anothers_account(alice, charlie, dapp):
+def test_another_users_account_cannot_be_subscribed(alice, charlie, dapp):
     charlie.get("/discover")
     charlie.post(
         "/discover/subscribe", url=dapp.url, account=alice.account.pk, type=["news"]
@@ -208,7 +210,7 @@ def test_at_least_one_type_is_chosen(alice, dapp):
     alice.get("/discover")
     alice.post("/discover/subscribe", url=dapp.url, account=alice.account.pk)
     assert not SubscribeAttempt.objects.exists()
-    assert "at least one type" in words(alice.get("/discover"))
+    assert "at least one type" in text_of(alice.get("/discover"))
 
 
 def test_a_refused_form_comes_back_with_the_switches_as_they_were(alice, dapp):

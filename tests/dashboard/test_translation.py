@@ -140,17 +140,17 @@ def german(person, path: str):
     return person.get(path, **{"Accept-Language": "de-DE,de;q=0.9,en;q=0.5"})
 
 
-def test_every_page_is_rendered_in_german(alice, tell):
-    tell()
+def test_every_page_is_rendered_in_german(alice, notify):
+    notify()
     for path in PAGES:
         response = german(alice, path)
         assert '<html lang="de"' in response.text, path
         assert "/texts/de.js" in response.text, path
 
 
-def test_headings_and_live_rows_are_german(alice, tell):
+def test_headings_and_live_rows_are_german(alice, notify):
     head = accounts.head_of(alice.user.pk)
-    tell()
+    notify()
     assert "<h1>Posteingang</h1>" in german(alice, "/inbox").text
     cursor = live.Cursor(str(head.generation), head.sequence)
     batch = live.next_batch(alice.user.pk, cursor, zone="UTC", language="de")

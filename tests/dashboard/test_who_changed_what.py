@@ -1,4 +1,4 @@
-"""Which device changed what: names, the sync log, "Where it lives", forms open elsewhere."""
+"""Attribution of changes to devices, and conflicts between forms on two devices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accounts.models import Device
 from common import clock
 from subscriptions.services import renew_subscriptions
 from syncstore.models import StoreUpdate
-from tests.dashboard.conftest import Browser, words
+from tests.dashboard.conftest import Browser, text_of
 from tests.dashboard.test_subscriptions import checked
 from tests.people import ALICE, FIREFOX_MAC
 from tests.subscriptions.world import deliver
@@ -22,7 +22,7 @@ def seen(page) -> list[str]:
 
 
 def submit(browser, path, page, *types):
-    """The form as it was shown on ``page``, with these switches on."""
+    """The form of ``page`` with these switches on."""
     browser.get(path)
     return browser.post(
         f"{path}/update", **{"from": "form"}, seen=seen(page), type=list(types)
@@ -52,10 +52,10 @@ def test_the_name_of_an_ended_device_is_free_again(alice):
 
 
 @pytest.mark.parametrize("wanted", ["Chrome · Windows", "chrome · windows"])
-def test_a_device_is_not_renamed_to_what_another_is_called(alice, wanted):
+def test_device_names_are_unique(alice, wanted):
     alice.get("/devices")
     page = alice.follow(alice.post(f"/devices/{alice.device.pk}/rename", name=wanted))
-    assert f"Renamed to {wanted} 2." in words(page)
+    assert f"Renamed to {wanted} 2." in text_of(page)
     alice.post(f"/devices/{alice.device.pk}/rename", name=f"{wanted} 2")
     assert alice.device.name == f"{wanted} 2"
     alice.post(f"/devices/{alice.device.pk}/rename", name="x" * 64)
@@ -79,22 +79,22 @@ def test_a_change_is_logged_with_the_device_that_asked_for_it(
 ):
     first, second = alice.browsers
     submit(second, path, second.get(path), "news")
-    assert "Other types asked for on Chrome · Windows" in words(second.get(path))
+    assert "Other types asked for on Chrome · Windows" in text_of(second.get(path))
     deliver(dapp.answer_update(alice.account))
     made = StoreUpdate.objects.order_by("pk").last()
     assert made.device == second.device
-    log = words(first.get("/sync"))
+    log = text_of(first.get("/sync"))
     assert "Chrome · Windows W1" in log
     assert "Made by Chrome · Windows (W1)" in log
     assert "Held by Firefox · Mac (Wx), this device" in log
     assert "Held by Chrome · Windows (Wx)" in log
-    life = words(first.get(path))
+    life = text_of(first.get(path))
     assert "Written to Sync by Chrome · Windows (W1)" in life
     assert "Last changed on Chrome · Windows" in life
-    assert "(this device)" in words(second.get(path))
+    assert "(this device)" in text_of(second.get(path))
 
 
-def test_a_renewal_is_nobodys_change(alice, dapp, subscription, path):
+def test_a_renewal_is_attributed_to_no_device(alice, dapp, subscription, path):
     submit(alice, path, alice.get(path), "news")
     deliver(dapp.answer_update(alice.account))
     subscription.refresh_from_db()
@@ -104,9 +104,9 @@ def test_a_renewal_is_nobodys_change(alice, dapp, subscription, path):
         assert renew_subscriptions() == 1
         deliver(dapp.answer_update(alice.account))
     assert StoreUpdate.objects.order_by("pk").last().device is None
-    page = words(alice.get("/sync"))
+    page = text_of(alice.get("/sync"))
     assert "this server, by itself" in page
-    assert "Last changed on Firefox · Mac" in words(alice.get(path))
+    assert "Last changed on Firefox · Mac" in text_of(alice.get(path))
 
 
 def test_an_ended_device_is_marked_in_the_log(alice, dapp, subscription, path):
@@ -115,14 +115,14 @@ def test_an_ended_device_is_marked_in_the_log(alice, dapp, subscription, path):
     deliver(dapp.answer_update(alice.account))
     first.get("/devices")
     first.post(f"/devices/{second.device.pk}/revoke")
-    assert "Chrome · Windows (signed out)" in words(first.get("/sync"))
-    assert "Chrome · Windows (signed out)" in words(first.get(path))
+    assert "Chrome · Windows (signed out)" in text_of(first.get("/sync"))
+    assert "Chrome · Windows (signed out)" in text_of(first.get(path))
     assert Device.objects.active().count() == 1
 
 
 def test_the_twenty_steps_name_their_devices(alice, subscription):
     attempt = subscription.attempts.get()
-    page = words(alice.get(f"/subscriptions/attempt/{attempt.pk}"))
+    page = text_of(alice.get(f"/subscriptions/attempt/{attempt.pk}"))
     assert "Who Firefox · Mac (W1)" in page
     assert "Who Chrome · Windows (Wx)" in page
 
@@ -130,7 +130,7 @@ def test_the_twenty_steps_name_their_devices(alice, subscription):
 # --- forms that are open elsewhere ------------------------------------------------------
 
 
-def test_a_change_from_elsewhere_is_not_undone_silently(
+def test_a_change_from_another_device_is_not_overwritten(
     alice, dapp, subscription, path
 ):
     first, second = alice.browsers
@@ -139,9 +139,9 @@ def test_a_change_from_elsewhere_is_not_undone_silently(
     deliver(dapp.answer_update(alice.account))
     # The first device still shows both types on, and switches "news" off.
     page = first.follow(submit(first, path, open_form, "alerts"))
-    assert "changed on Chrome · Windows" in words(page)
-    assert "You chose on; it is off now." in words(page)
-    assert "You chose off; it is on now." in words(page)
+    assert "changed on Chrome · Windows" in text_of(page)
+    assert "You chose on; it is off now." in text_of(page)
+    assert "You chose off; it is on now." in text_of(page)
     assert checked(page) == {"alerts"}
     subscription.refresh_from_db()
     assert subscription.effective_types == {"news"}
@@ -153,22 +153,22 @@ def test_a_change_from_elsewhere_is_not_undone_silently(
     assert subscription.effective_types == {"alerts"}
 
 
-def test_an_unanswered_change_counts_as_well(alice, subscription, path):
+def test_a_pending_change_counts_as_well(alice, subscription, path):
     first, second = alice.browsers
     open_form = first.get(path)
     submit(second, path, second.get(path))
     page = first.follow(submit(first, path, open_form, "alerts"))
-    assert "changed on Chrome · Windows" in words(page)
+    assert "changed on Chrome · Windows" in text_of(page)
     subscription.refresh_from_db()
     assert subscription.effective_types == set()
 
 
-def test_the_same_wish_twice_is_no_conflict(alice, subscription, path):
+def test_the_same_choice_on_two_devices_is_no_conflict(alice, subscription, path):
     first, second = alice.browsers
     open_form = first.get(path)
     submit(second, path, second.get(path), "news")
     page = first.follow(submit(first, path, open_form, "news"))
-    assert "changed on" not in words(page).partition("Last changed on")[0]
+    assert "changed on" not in text_of(page).partition("Last changed on")[0]
     assert checked(page) == {"news"}
 
 
@@ -176,15 +176,15 @@ def test_a_refused_change_leaves_the_switches_as_they_were_pressed(
     alice, subscription, path
 ):
     page = alice.follow(submit(alice, path, alice.get(path), "news", "gone"))
-    assert "does not offer: gone" in words(page)
+    assert "does not offer: gone" in text_of(page)
     assert checked(page) == {"news"}
-    assert "while you were choosing" not in words(page)
+    assert "while you were choosing" not in text_of(page)
 
 
-def test_a_change_by_another_wallet_is_one(alice, subscription, path):
+def test_a_change_by_another_wallet_is_attributed_to_it(alice, subscription, path):
     open_form = alice.get(path)
     subscription.scope["news"]["enabled"] = False
     subscription.note_change(None, clock.now())
     subscription.save()
     page = alice.follow(submit(alice, path, open_form, "news"))
-    assert "changed on another wallet" in words(page)
+    assert "changed on another wallet" in text_of(page)
