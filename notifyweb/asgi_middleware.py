@@ -31,9 +31,12 @@ class BodyLimit:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
-        if _declared_length(scope) > self._max_bytes:
-            await self._refuse(send)
-            return
+        for name, value in scope["headers"]:
+            if name != b"content-length" or not value.isdigit():
+                continue
+            if int(value) > self._max_bytes:
+                await self._refuse(send)
+                return
         seen = 0
         answered = False
 
@@ -69,13 +72,6 @@ class BodyLimit:
         start = {"type": "http.response.start", "status": 413, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": body})
-
-
-def _declared_length(scope: Event) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
 
 
 class SameOrigin:

@@ -119,22 +119,19 @@ def _normalized(name: str, value: str, schemes: tuple[str, ...]) -> str:
         raise SettingError(f"{name} names no host.")
     if any(not char.isprintable() or char in " \\" for char in value):
         raise SettingError(f"{name} is not a URL: it has characters that no URL has.")
-    host = _normalized_host(name, parts.hostname, bracketed="[" in parts.netloc)
+    try:
+        host = url_host(str(ipaddress.ip_address(parts.hostname)))
+    except ValueError:
+        if "[" in parts.netloc:
+            raise SettingError(f"{name} has no IPv6 address in its brackets.") from None
+        try:
+            host = idna.encode(parts.hostname.rstrip("."), uts46=True).decode("ascii")
+        except idna.IDNAError:
+            raise SettingError(
+                f"{name} has a host that is not a domain name."
+            ) from None
     port = "" if parts.port in {None, DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
-
-
-def _normalized_host(name: str, host: str, *, bracketed: bool) -> str:
-    try:
-        return url_host(str(ipaddress.ip_address(host)))
-    except ValueError:
-        if bracketed:
-            raise SettingError(f"{name} has no IPv6 address in its brackets.") from None
-    try:
-        found = idna.encode(host.rstrip("."), uts46=True).decode("ascii")
-    except idna.IDNAError:
-        raise SettingError(f"{name} has a host that is not a domain name.") from None
-    return found
 
 
 def url_host(host: str) -> str:

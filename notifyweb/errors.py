@@ -75,12 +75,6 @@ def answer(
     """Render ``templates/<status>.html`` for browsers, problem+json for the rest."""
     if "text/html" not in request.headers.get("Accept", ""):
         return problem_response(request, problem, headers=headers)
-    return HttpResponse(
-        _page(request, problem), status=problem.status, headers=dict(headers or {})
-    )
-
-
-def _page(request: HttpRequest, problem: Problem) -> str:
     # Without context processors: the fault may be in what they need. Templates read the
     # chosen appearance from the cookies of the request.
     context = {
@@ -90,13 +84,16 @@ def _page(request: HttpRequest, problem: Problem) -> str:
     }
     for name in (f"{problem.status}.html", "error.html"):
         try:
-            return render_to_string(name, context)
+            page = str(render_to_string(name, context))
+            break
         except TemplateDoesNotExist:
             continue
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8>"
-        f"<title>{problem.title}</title><h1>{problem.title}</h1><p>{problem.detail}"
-    )
+    else:
+        page = (
+            "<!doctype html><html lang=en><meta charset=utf-8>"
+            f"<title>{problem.title}</title><h1>{problem.title}</h1><p>{problem.detail}"
+        )
+    return HttpResponse(page, status=problem.status, headers=dict(headers or {}))
 
 
 def is_database_unavailable(error: BaseException | None) -> bool:

@@ -52,6 +52,8 @@ FROM pg_class t JOIN pg_constraint c ON c.conrelid = t.oid
 LEFT JOIN pg_class f ON f.oid = c.confrelid
 WHERE t.relname = ANY(%s) AND pg_table_is_visible(t.oid) AND c.contype IN ('c', 'f')
 """
+# Types as Django names them and as PostgreSQL reports them.
+REPORTED_TYPES = {"varchar": "character varying", "time": "time without time zone"}
 # An extra index changes no result.
 HARMLESS = "index "
 
@@ -116,10 +118,13 @@ def expected_schema(models: Iterable[type[Model]]) -> ExpectedSchema:
 def _lines_of_field(table: str, each: Field[Any, Any]) -> Iterable[str]:
     parameters = each.db_parameters(connection)
     kind = str(parameters["type"])
+    # ``varchar(64)``: the name, and what follows it.
+    name = kind.partition("(")[0]
+    modifier = kind.removeprefix(name)
     yield _column_line(
         table,
         str(each.column),
-        kind.replace("varchar", "character varying"),
+        REPORTED_TYPES.get(name, name) + modifier,
         is_required=not each.null,
         is_identity=bool(each.db_type_suffix(connection)),
     )

@@ -24,7 +24,7 @@ from notifyweb.task_queues import QUEUES
 from tests.browser_device import BrowserDevice, wait_for
 from tests.people import ALICE
 from tests.system import BASE
-from tests.test_architecture import PACKAGES
+from tests.test_architecture import DEPTH, PACKAGES
 
 PAGES = [
     BASE / "README.md",
@@ -267,6 +267,14 @@ EXAMPLES = {
     "dashboard/views/archive.py",
     "templates/dashboard/archive.html",
 }
+
+
+def test_the_architecture_page_lists_the_packages_from_top_to_bottom():
+    text = (BASE / "docs" / "architecture.md").read_text()
+    section = text.partition("## Packages")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(listed) == sorted(PACKAGES)
+    assert [DEPTH[name] for name in listed] == sorted(DEPTH[name] for name in listed)
 
 
 @pytest.mark.system

@@ -62,15 +62,7 @@ def main() -> None:
         sys.exit("This module is started by `manage.py run` only.")
     del os.environ[listening.VARIABLE]
     began = time.monotonic()
-    _load()
-    print(f"code is loaded ({time.monotonic() - began:.1f} s)", flush=True)
-    run_child = _serve(requests)
-    # Only forked children get here.
-    run_child()
-
-
-def _load() -> None:
-    """Import what more than one process needs, without opening files or threads."""
+    # What more than one process needs. Nothing here may open a file or start a thread.
     import django
     from django.db.migrations.loader import MigrationLoader
 
@@ -81,7 +73,12 @@ def _load() -> None:
     app.loader.import_default_modules()
     MigrationLoader(None)
     gc.collect()
+    # Collections in the children would touch, and thereby copy, the shared pages.
     gc.freeze()
+    print(f"code is loaded ({time.monotonic() - began:.1f} s)", flush=True)
+    run_child = _serve(requests)
+    # Only forked children get here.
+    run_child()
 
 
 def _serve(requests: socket.socket) -> Callable[[], None]:

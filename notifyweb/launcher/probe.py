@@ -34,7 +34,12 @@ async def readiness(host: str, port: int) -> Readiness:
             status, body = await _get(local_host(host), port, "/readyz")
     except (OSError, TimeoutError, ValueError):
         return Readiness(ready=False, missing="web")
-    return Readiness(ready=status == OK_LINE, missing=_missing(body))
+    try:
+        components = json.loads(body)["components"]
+        waiting = [name for name, state in components.items() if not state["ok"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        waiting = []
+    return Readiness(ready=status == OK_LINE, missing=", ".join(waiting) or "web")
 
 
 async def web_fault(host: str, port: int) -> str:
@@ -60,15 +65,6 @@ async def _get(host: str, port: int, path: str) -> tuple[bytes, bytes]:
     if len(status_line) < 2:
         raise ValueError("not an HTTP response")
     return status_line[1], body
-
-
-def _missing(body: bytes) -> str:
-    try:
-        components = json.loads(body)["components"]
-        waiting = [name for name, state in components.items() if not state["ok"]]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "web"
-    return ", ".join(waiting) or "web"
 
 
 def state_of_files(settings: LazySettings) -> str:
