@@ -8,7 +8,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.reader import DESKTOP, PHONE, open_page, reader  # noqa: F401
+from tests.browser.pages import TIMEOUT_MS
+from tests.browser.reader import DESKTOP, PHONE
+
+expect.set_options(timeout=TIMEOUT_MS)
 
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
@@ -20,7 +23,7 @@ SHOWN = """async () => {
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_quiet_hours_are_kept(open_page, size):  # noqa: F811
+def test_quiet_hours_are_kept(open_page, size):
     page = open_page("/settings", size)
     page.get_by_label("Quiet every night").check()
     page.get_by_label("From").fill("21:30")
@@ -34,7 +37,7 @@ def test_quiet_hours_are_kept(open_page, size):  # noqa: F811
     expect(page.get_by_label("Quiet every night")).to_be_checked()
 
 
-def test_a_forward_that_cannot_be_called_is_refused_with_its_reason(open_page):  # noqa: F811
+def test_a_forward_that_cannot_be_called_is_refused_with_its_reason(open_page):
     page = open_page("/settings")
     page.get_by_text("Add a forward").first.click()
     page.get_by_role("radio", name="Webhook (JSON)").check(force=True)
@@ -43,7 +46,7 @@ def test_a_forward_that_cannot_be_called_is_refused_with_its_reason(open_page): 
     expect(page.get_by_text("Not added: the host is not on the public")).to_be_visible()
 
 
-def test_a_dapp_is_muted_and_unmuted(open_page, reader):  # noqa: F811
+def test_a_dapp_is_muted_and_unmuted(open_page, reader):
     page = open_page(f"/subscriptions/{reader.topic}")
     page.get_by_role("button", name="8 hours").click()
     expect(page.get_by_text(re.compile("muted until"))).to_be_visible()
@@ -52,8 +55,8 @@ def test_a_dapp_is_muted_and_unmuted(open_page, reader):  # noqa: F811
 
 
 def test_the_service_worker_shows_and_withdraws_what_is_pushed(
-    reader,  # noqa: F811
-    open_page,  # noqa: F811
+    reader,
+    open_page,
 ):
     page = open_page("/settings")
     page.context.grant_permissions(["notifications"], origin=reader.origin)
@@ -96,7 +99,7 @@ def test_the_service_worker_shows_and_withdraws_what_is_pushed(
     page.wait_for_function(f"({SHOWN})().then((all) => all.length === 0)")
 
 
-def test_the_app_can_be_installed(open_page):  # noqa: F811
+def test_the_app_can_be_installed(open_page):
     page = open_page("/inbox")
     session = page.context.new_cdp_session(page)
     found = session.send("Page.getAppManifest")
@@ -109,7 +112,7 @@ def test_the_app_can_be_installed(open_page):  # noqa: F811
     assert {each["errorId"] for each in errors} <= {"in-incognito"}
 
 
-def test_without_a_push_service_the_page_tells_the_reason(open_page, reader):  # noqa: F811
+def test_without_a_push_service_the_page_tells_the_reason(open_page, reader):
     page = open_page("/settings")
     page.context.grant_permissions(["notifications"], origin=reader.origin)
     page.get_by_role("button", name="Turn push on").click()
