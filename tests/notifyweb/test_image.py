@@ -96,6 +96,7 @@ def test_no_secret_of_a_checkout_enters_the_image(image):
 def test_every_package_enters_the_image(image):
     for label in settings.OUR_APPS:
         assert (image / label / "__init__.py").is_file()
+    assert (image / "locale/de/LC_MESSAGES/django.mo").is_file()
     copied = re.findall(
         r"^COPY (?!--from)(\S+)", (BASE / "deploy/Dockerfile").read_text(), re.M
     )
