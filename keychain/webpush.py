@@ -61,6 +61,15 @@ def application_server_key() -> str:
     )
 
 
+def has_application_server_key() -> bool:
+    """Whether the key was made. Raises ``DecryptionFailed`` if it does not open."""
+    try:
+        secret(Holder.ALERTS, NAME)
+    except SecretNotFound:
+        return False
+    return True
+
+
 def vapid_authorization(endpoint: str, contact: str) -> str:
     """The ``Authorization`` header for a message to ``endpoint``.
 

@@ -16,9 +16,11 @@ from notifyweb.logs import redact_uncaught_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from notifyweb.doctor.findings import Finding
     from notifyweb.embedded.lease import Service
 
 WRONG_SETTING = 2
+DOCTOR = "doctor"
 # What a shell reports for a program that SIGPIPE ended.
 OUTPUT_CLOSED = 141
 # Set by the launcher for its children: it starts and stops the services itself.
@@ -41,6 +43,12 @@ def run_command(argv: Sequence[str]) -> int:
             from notifyweb.launcher.system import run
 
             return run()
+        if command == DOCTOR:
+            from notifyweb.doctor.variables import wrong_variables
+
+            wrong = wrong_variables()
+            if wrong:
+                return _report(wrong, argv)
         with _services_for(command):
             if command in SERVERS:
                 import django
@@ -60,6 +68,11 @@ def run_command(argv: Sequence[str]) -> int:
 
             execute_from_command_line(list(argv))
     except SettingError as error:
+        if command == DOCTOR:
+            from notifyweb.doctor.findings import fault
+
+            advice = "correct it, then check again"
+            return _report([fault("start", str(error), advice)], argv)
         print(error, file=sys.stderr)
         return WRONG_SETTING
     except BrokenPipeError:
@@ -67,6 +80,14 @@ def run_command(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
     return 0
+
+
+def _report(findings: Sequence[Finding], argv: Sequence[str]) -> int:
+    """The doctor's report where Django cannot start; the same form and exit codes."""
+    from notifyweb.doctor.findings import as_json, as_text, exit_code
+
+    print(as_json(findings) if "--json" in argv else as_text(findings))
+    return exit_code(findings)
 
 
 @contextmanager

@@ -33,7 +33,12 @@ class SettingError(Exception):
     """A wrong setting, described in one sentence for the operator."""
 
 
+# Every variable that was asked for; ``manage.py doctor`` finds misspelled ones by it.
+names_read: set[str] = set()
+
+
 def text(name: str, default: str = "") -> str:
+    names_read.add(name)
     return os.environ.get(name, "").strip() or default
 
 

@@ -79,8 +79,8 @@ def livez(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok", "state": "serves"})
 
 
-@_open_to_all
-def readyz(request: HttpRequest) -> HttpResponse:
+def readiness() -> dict[str, Component]:
+    """The state of every component by its name."""
     components = {
         "postgres": _postgres(),
         "redis": _redis(),
@@ -90,6 +90,12 @@ def readyz(request: HttpRequest) -> HttpResponse:
     if components["postgres"].ok:
         components["migrations"] = _fault_free(startup.unapplied_migrations)
         components["keychain"] = _fault_free(startup.closed_keychain)
+    return components
+
+
+@_open_to_all
+def readyz(request: HttpRequest) -> HttpResponse:
+    components = readiness()
     ready = all(component.ok for component in components.values())
     value = {
         "ready": ready,
