@@ -1,0 +1,269 @@
+"""``manage.py doctor``: what is wrong is found, named and explained; nothing is changed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections import namedtuple
+from datetime import timedelta
+
+import pytest
+
+from common import clock, heartbeat
+from common.connections import shared_redis
+from notifyweb import health
+from notifyweb.doctor import checks, network
+from notifyweb.doctor.findings import Level, exit_code, fault, ok, summary, warning
+from tests.notifyweb.test_environment import manage
+from tests.notifyweb.test_readiness import relay as relay_fixture
+from tests.system import free_port
+
+KEY = base64.b64encode(bytes(32)).decode()
+relay = relay_fixture
+
+
+def by_name(findings):
+    found = {}
+    for finding in findings:
+        if found.get(finding.name, finding).level is Level.OK:
+            found[finding.name] = finding
+        else:
+            found.setdefault(finding.name, finding)
+    return found
+
+
+# --- the command ------------------------------------------------------------------------
+
+
+def test_every_wrong_variable_is_reported_at_once(tmp_path):
+    done = manage(
+        "doctor",
+        "--json",
+        NOTIFYWEB_DATA_DIR=str(tmp_path),
+        NOTIFYWEB_PORT="eight",
+        NOTIFYWEB_LIMITS="no_such_limit=1",
+        KEYCHAIN_KEYS="k1:short",
+    )
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert report["result"] == "fault"
+    names = {finding["name"] for finding in report["findings"]}
+    assert names == {"NOTIFYWEB_PORT", "NOTIFYWEB_LIMITS", "KEYCHAIN_KEYS"}
+    assert all(finding["advice"] for finding in report["findings"])
+
+
+def test_a_wrong_option_is_code_two(tmp_path):
+    done = manage("doctor", "--jsn", NOTIFYWEB_DATA_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert "--jsn" in done.stderr
+
+
+def test_a_database_that_does_not_answer_is_a_fault_and_the_rest_is_checked(tmp_path):
+    port = free_port()
+    done = manage(
+        "doctor",
+        "--json",
+        NOTIFYWEB_DATA_DIR=str(tmp_path),
+        DATABASE_URL=f"postgres://someone:hidden-word@127.0.0.1:{port}/none",
+        REDIS_URL=f"redis://127.0.0.1:{port}/0",
+        SECRET_KEY="short",
+        KEYCHAIN_KEYS=f"k1:{KEY}",
+        NOTIFYWEB_PROT="9",
+    )
+    assert done.returncode == 1, done.stderr
+    assert "hidden-word" not in done.stdout
+    report = json.loads(done.stdout)
+    levels = {
+        finding["name"]: finding["level"]
+        for finding in report["findings"]
+        if finding["level"] != "ok"
+    }
+    assert levels["SECRET_KEY"] == "warning"
+    assert levels["NOTIFYWEB_PROT"] == "warning"
+    assert {"postgres", "redis", "worker", "beat"} <= set(levels)
+    prot = next(f for f in report["findings"] if f["name"] == "NOTIFYWEB_PROT")
+    assert "NOTIFYWEB_PORT" in prot["advice"]
+
+
+@pytest.mark.system
+def test_a_fresh_running_system_is_well(system):
+    done = system.manage("doctor", check=False)
+    # The machine's disk and connections are not ours to fill or free.
+    assert done.returncode == 0, done.stdout
+    assert "checks passed" in done.stdout
+
+
+# --- single checks ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(db, redis_client, relay):
+    for name in health.MAX_HEARTBEAT_AGE_S:
+        heartbeat.beat(name)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_report_has_what_readyz_has(running):
+    found = by_name(checks.examine())
+    for name, component in health.readiness().items():
+        assert (found[name].level is Level.OK) == component.ok
+    assert found["clock"].level is Level.OK
+    assert found["postgres version"].level is Level.OK
+    assert found["redis policy"].level is Level.OK
+    assert found["VAPID key"].level is Level.OK
+
+
+def test_whatever_is_wrong_has_advice(running):
+    shared_redis().delete(heartbeat.KEY_PREFIX + "beat")
+    found = checks.examine()
+    assert by_name(found)["beat"].level is Level.FAULT
+    assert [f for f in found if f.level is not Level.OK and not f.advice] == []
+
+
+def test_an_evicting_redis_is_a_warning(redis_client):
+    redis_client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert by_name(checks._redis())["redis policy"].level is Level.WARNING
+    finally:
+        redis_client.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize(("wrong_by", "level"), [(10, "warning"), (300, "fault")])
+def test_a_clock_that_differs_from_the_servers(db, redis_client, wrong_by, level):
+    with clock.frozen(clock.now() - timedelta(seconds=wrong_by)):
+        assert by_name(checks._postgres())["clock"].level == level
+        assert by_name(checks._redis())["clock"].level == level
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(50 << 30, "ok"), (900 << 20, "warning"), (1 << 20, "fault")]
+)
+def test_disk_space(monkeypatch, tmp_path, free, level):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100 << 30, 0, free))
+    (finding,) = checks._disk_space(tmp_path)
+    assert finding.level == level
+
+
+def test_a_data_directory_that_others_can_read(tmp_path):
+    tmp_path.chmod(0o755)
+    key = tmp_path / "secret_key"
+    key.write_text("x")
+    key.chmod(0o640)
+    found = list(checks._rights(tmp_path))
+    assert [f.level for f in found] == [Level.FAULT, Level.FAULT]
+    assert f"chmod 600 {key}" in found[1].advice
+
+
+def test_another_program_on_our_port(settings, relay):
+    settings.PORT = relay.server_port  # answers /health only
+    settings.EMBEDDED_RELAY = False
+    (finding,) = network.listening()
+    assert finding.level is Level.FAULT
+    assert "another program" in finding.state
+
+
+def test_nothing_on_our_port(settings):
+    settings.PORT = free_port()
+    settings.EMBEDDED_RELAY = False
+    (finding,) = network.listening()
+    assert finding.level is Level.FAULT
+    settings.PRODUCTION = True
+    (finding,) = network.listening()
+    assert finding.level is Level.WARNING
+
+
+@pytest.mark.parametrize(
+    ("https", "proxies", "level"),
+    [(True, 0, "warning"), (False, 1, "warning"), (True, 1, "ok"), (False, 0, "ok")],
+)
+def test_proxy_headers_fit_the_public_url(settings, https, proxies, level):
+    settings.PUBLIC_HTTPS = https
+    settings.TRUSTED_PROXIES = proxies
+    assert by_name(network.proxy())["proxy headers"].level == level
+
+
+def test_allowed_hosts_lack_the_public_host(settings):
+    settings.PUBLIC_HOST = "notify.example"
+    settings.ALLOWED_HOSTS = ["other.example"]
+    assert by_name(network.proxy())["ALLOWED_HOSTS"].level is Level.FAULT
+
+
+@pytest.fixture
+def tls_port(tmp_path):
+    """A TLS server with a certificate that no authority signed."""
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 5 "
+        "-keyout key.pem -out cert.pem -subj /CN=localhost "
+        "-addext subjectAltName=DNS:localhost"
+    )
+    subprocess.run(
+        command.split(),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                context.wrap_socket(plain, server_side=True).close()
+            except OSError:
+                plain.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def test_a_certificate_that_is_not_trusted_and_one_that_expires(
+    settings, tls_port, tmp_path, monkeypatch
+):
+    settings.PUBLIC_URL = f"https://localhost:{tls_port}"
+    settings.EMBEDDED_RELAY = False
+    (finding,) = network.certificates()
+    assert finding.level is Level.FAULT
+    assert "refused" in finding.state
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    (finding,) = network.certificates()
+    assert finding.level is Level.WARNING
+    assert "expires in" in finding.state
+
+
+def test_mail_that_cannot_be_sent(settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port()
+    (finding,) = checks._mail()
+    assert finding.level is Level.FAULT
+    assert "EMAIL_URL" in finding.advice
+
+
+def test_another_server_that_cannot_be_reached(settings):
+    settings.EMBEDDED_RELAY = False
+    settings.RELAY_URL = f"wss://127.0.0.1:{free_port()}"
+    found = by_name(network.other_servers())
+    assert found["RELAY_URL"].level is Level.FAULT
+
+
+def test_summary_and_exit_code():
+    fine = [ok("a", "x"), ok("b", "y")]
+    assert (summary(fine), exit_code(fine)) == ("All 2 checks passed.", 0)
+    wrong = [*fine, warning("c", "x", "do"), fault("d", "x", "do")]
+    assert (summary(wrong), exit_code(wrong)) == ("1 fault, 1 warning: d, c", 1)
