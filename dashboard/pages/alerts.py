@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accounts.models import Device, User
 
 
-def alerts_section(user: User, device: Device) -> dict[str, object]:
+def alerts_section(user: User, device: Device, browser_zone: str) -> dict[str, object]:
     settings = alert_settings(user)
     is_quiet = settings.quiet_from != settings.quiet_until
     kept = Digest.objects.filter(user=user).first()
@@ -23,6 +23,8 @@ def alerts_section(user: User, device: Device) -> dict[str, object]:
         "push": PushSubscription.objects.filter(device=device).first(),
         "push_key": application_server_key(),
         "settings": settings,
+        # Until it was saved, that of the browser.
+        "zone": browser_zone if settings._state.adding else settings.time_zone,
         "is_quiet": is_quiet,
         "until": settings.quiet_until if is_quiet else time(7),
         "zones": sorted(available_timezones()),

@@ -46,7 +46,9 @@ def settings(request: MemberRequest) -> HttpResponse:
         languages=appearance.LANGUAGES,
         shortcuts_off=request.COOKIES.get("shortcuts") == "off",
         keys_server=django_settings.KEYS_SERVER_URL,
-        alerts=alerts_section(request.user, request.device),
+        alerts=alerts_section(
+            request.user, request.device, appearance.zone_of(request.COOKIES)
+        ),
     )
 
 
