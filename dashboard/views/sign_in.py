@@ -129,7 +129,7 @@ def begin(request: HttpRequest) -> HttpResponse:
             request, address=address, address_error=error, again=True, status=422
         )
     if device is not None and not is_own and not accounts.is_fresh(device):
-        # Whoever adds an account can sign for this person from then on.
+        # An added account can sign in as this user from then on.
         here = reverse("dashboard:sign-in")
         return redirect_to_sign_again(request, gettext("Adding an account"), back=here)
     try:

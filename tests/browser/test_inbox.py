@@ -296,11 +296,11 @@ def test_at_the_top_new_rows_are_visible(reader, open_page):
 # --- numbers --------------------------------------------------------------------------
 
 
-def agree(page, words: str) -> None:
-    expect(page.locator("#unread-count")).to_have_text(words)
-    expect(page.locator("#unread-tab-count")).to_have_text(words)
+def agree(page, count: str) -> None:
+    expect(page.locator("#unread-count")).to_have_text(count)
+    expect(page.locator("#unread-tab-count")).to_have_text(count)
     expect(page).to_have_title(
-        f"({words}) Inbox · Notifyweb" if words else "Inbox · Notifyweb"
+        f"({count}) Inbox · Notifyweb" if count else "Inbox · Notifyweb"
     )
 
 
@@ -363,7 +363,7 @@ def test_a_new_page_does_not_show_connecting(open_page, window, reader):
     )
     page.evaluate(painted)
     assert page.evaluate("chipStates") == ["Live"]
-    # Without a connection it does say so, after a second.
+    # Without a connection it is shown after a second.
     page.route_web_socket("**/ws/device/", lambda line: None)
     page.goto("/inbox")
     chip = page.locator("#connection")

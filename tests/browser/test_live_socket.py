@@ -108,8 +108,8 @@ def test_live_means_that_nothing_is_missing(reader, open_page, number, deep):
     page.evaluate(WATCH_CHIP)
     reader.receives(number, WIDE, tag="new")
     page.context.set_offline(False)
-    words = "999+" if number > 999 else str(number)
-    expect(page.locator("#arrivals")).to_have_text(f"{words} new while you were away")
+    count = "999+" if number > 999 else str(number)
+    expect(page.locator("#arrivals")).to_have_text(f"{count} new while you were away")
     is_live(page)
     if deep:
         assert abs(place_of(page, read) - before) < 2

@@ -136,7 +136,7 @@ def test_what_happened_while_away_is_there_on_coming_back(system, two):
 
 
 def plain(html: str) -> str:
-    """Markup without what scripts add: times in words, marks of htmx."""
+    """Markup without what scripts add: formatted times, attributes of htmx."""
     html = re.sub(
         r' data-(?:local|htmx-powered)="[^"]*"| title="[^"]*UTC[^"]*"', "", html
     )
