@@ -13,7 +13,8 @@ from tests.system import BASE, OURS
 
 # The settings of an installation, as a shell that runs one has them, are not ours.
 for name in [name for name in os.environ if name.startswith(OURS)]:
-    if name != "DJANGO_SETTINGS_MODULE":
+    # A test hands its listening socket to a server that uses these settings.
+    if name not in {"DJANGO_SETTINGS_MODULE", "NOTIFYWEB_LISTEN_FD"}:
         del os.environ[name]
 os.environ["NOTIFYWEB_DATA_DIR"] = str(BASE / ".data-test")
 
