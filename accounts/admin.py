@@ -6,10 +6,13 @@ what a wallet signed. Staff users can be changed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.core.exceptions import ValidationError
 from django.db.models.functions import Length
 
 from accounts import services
@@ -22,6 +25,9 @@ from accounts.models import (
     SignInRequest,
     User,
 )
+from common import limits
+from common.problems import ProblemError
+from common.public_api import too_many
 
 if TYPE_CHECKING:
     from django.db.models import Model, QuerySet
@@ -30,6 +36,31 @@ if TYPE_CHECKING:
     ReadOnlyBase = admin.ModelAdmin[Model]
 else:
     ReadOnlyBase = admin.ModelAdmin
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Signing in to the admin: audited, and limited per user name as well as per client."""
+
+    def clean(self) -> dict[str, Any]:
+        name = self.cleaned_data.get("username", "")
+        key = f"admin:{name}"
+        # Asked before the password is hashed. One client alone cannot empty this bucket:
+        # ``admin_sign_in`` allows it no more than what flows back.
+        left = limits.consume("failed_sign_in", key, cost=0)
+        if left.remaining < 1:
+            refused = replace(left, allowed=False, retry_after=60)
+            raise ProblemError(too_many(refused), headers=refused.headers())
+        try:
+            cleaned: dict[str, Any] = super().clean()
+        except ValidationError:
+            limits.consume("failed_sign_in", key)
+            services.audit("sign-in.failed", subject=name, detail="admin")
+            raise
+        services.audit("sign-in", actor=self.get_user(), detail="admin")
+        return cleaned
+
+
+admin.site.login_form = SignInForm
 
 
 class ReadOnlyAdmin(ReadOnlyBase):

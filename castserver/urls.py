@@ -18,7 +18,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         documents.server_did_document,
         name="server-did-document",
     ),
-    path("cast/.well-known/did.json", documents.server_did_document),
+    path(
+        "cast/.well-known/did.json",
+        documents.server_did_document,
+        name="cast-did-document",
+    ),
     path(
         "cast/w3i/v1/notify-config", documents.explorer_config, name="explorer-config"
     ),

@@ -25,7 +25,6 @@ from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 
 from common import limits
-from common.clients import rate_key
 from common.problems import Problem, ProblemError, problem_response
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import parse_json
@@ -56,8 +55,7 @@ _BRACKET = re.compile(rb"[\[\]{}]")
 class PublicAPI(NinjaAPI):
     """A Ninja API for callers from anywhere. Subclasses choose the form of errors.
 
-    ``max_body`` and the values of ``rates`` name limits of the table; ``rates`` are
-    taken per client and method, before anything is read.
+    ``max_body`` names a limit of the table. ``notifyweb.request_costs`` limits the rate.
     """
 
     access_rule: ClassVar[str] = "public"
@@ -67,12 +65,10 @@ class PublicAPI(NinjaAPI):
         *,
         name: str,
         max_body: str,
-        rates: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(urls_namespace=name, parser=StrictParser(), **options)
         self.max_body = max_body
-        self.rates = dict(rates or {})
 
     def send_problem(
         self,
@@ -104,8 +100,6 @@ class PublicAPI(NinjaAPI):
                     response = HttpResponse(status=204, headers=PREFLIGHT)
                 else:
                     self._check_size(request)
-                    if rate := self.rates.get(request.method or ""):
-                        enforce_rate(rate, rate_key(request))
                     response = view(request, *args, **kwargs)
                 if isinstance(response, HttpResponseNotAllowed):
                     known = response.headers["Allow"]
@@ -119,11 +113,15 @@ class PublicAPI(NinjaAPI):
                 response = self.send_problem(
                     request, error.problem, headers=error.headers
                 )
-            for header, value in CORS.items():
-                response.headers.setdefault(header, value)
-            response.headers.setdefault("Cache-Control", "no-store")
-            return response
+            return _open_to_all(response)
 
+        def refuse(
+            request: HttpRequest, problem: Problem, headers: Mapping[str, str]
+        ) -> HttpResponse:
+            return _open_to_all(self.send_problem(request, problem, headers=headers))
+
+        # For middleware that ends a request before the view runs.
+        endpoint.refuse = refuse  # type: ignore[attr-defined]
         # No cookies are read, so another site's page gains nothing by a call.
         endpoint.csrf_exempt = True  # type: ignore[attr-defined]
         endpoint.access_rule = self.access_rule  # type: ignore[attr-defined]
@@ -178,6 +176,13 @@ class PublicAPI(NinjaAPI):
         return None
 
 
+def _open_to_all(response: HttpResponse) -> HttpResponse:
+    for header, value in CORS.items():
+        response.headers.setdefault(header, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
 class StrictParser(Parser):
     """JSON as JavaScript reads it: no NaN, no lone surrogates; and of bounded depth."""
 
@@ -207,14 +212,13 @@ def enforce_rate(name: str, key: str, detail: str = "") -> limits.Verdict:
     """Take one token of the limit ``name``, or end the request with 429."""
     verdict = limits.consume(name, key)
     if not verdict.allowed:
-        problem = Problem(
-            "too-many-requests",
-            "Too many requests",
-            429,
-            detail or f"try again in {verdict.retry_after} s",
-        )
-        raise ProblemError(problem, headers=verdict.headers())
+        raise ProblemError(too_many(verdict, detail), headers=verdict.headers())
     return verdict
+
+
+def too_many(verdict: limits.Verdict, detail: str = "") -> Problem:
+    detail = detail or f"try again in {verdict.retry_after} s"
+    return Problem("too-many-requests", "Too many requests", 429, detail)
 
 
 def bad_request(detail: str, field: str | None = None) -> Problem:

@@ -43,12 +43,7 @@ NOT_REGISTERED: Final = Problem(
 METHOD: Final = "irn_publish"
 
 # Messages are sealed and topics are secrets, so reading needs no further proof.
-api = PublicAPI(
-    name="history",
-    max_body="history_body_bytes",
-    rates={"GET": "history_read", "POST": "history_read"},
-    openapi_url=None,
-)
+api = PublicAPI(name="history", max_body="history_body_bytes", openapi_url=None)
 
 
 @api.get("/health", url_name="health")

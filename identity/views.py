@@ -46,13 +46,7 @@ class KeysAPI(PublicAPI):
         )
 
 
-# Reading is not rated: wallets resolve the key of every message that they receive.
-api = KeysAPI(
-    name="identity",
-    max_body="keys_body_bytes",
-    rates={"POST": "identity_register", "DELETE": "identity_register"},
-    openapi_url=None,
-)
+api = KeysAPI(name="identity", max_body="keys_body_bytes", openapi_url=None)
 
 
 @api.get("/identity", url_name="identity")

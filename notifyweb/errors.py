@@ -81,6 +81,7 @@ def answer(
         "problem": problem,
         "request_id": request_id(request),
         "request": request,
+        "retry_after": (headers or {}).get("Retry-After"),
     }
     for name in (f"{problem.status}.html", "error.html"):
         try:
@@ -93,7 +94,11 @@ def answer(
             "<!doctype html><html lang=en><meta charset=utf-8>"
             f"<title>{problem.title}</title><h1>{problem.title}</h1><p>{problem.detail}"
         )
-    return HttpResponse(page, status=problem.status, headers=dict(headers or {}))
+    return HttpResponse(
+        page,
+        status=problem.status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
 
 
 def is_database_unavailable(error: BaseException | None) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.http import HttpResponseNotAllowed
 from django.urls import is_valid_path
 
-from common import entropy
-from common.problems import ProblemError, problem_response
-from notifyweb import errors
+from common import entropy, limits
+from common.problems import ProblemError
+from common.public_api import too_many
+from notifyweb import errors, request_costs
 from notifyweb.health import PROBES
 from notifyweb.logs import current_request
 
@@ -145,6 +146,34 @@ class MethodNotAllowed:
         return response
 
 
+class RequestCosts:
+    """Takes what a request costs from its bucket, before the view runs (``request_costs``)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: object, args: object, kwargs: object
+    ) -> HttpResponse | None:
+        match = request.resolver_match
+        cost = None if match is None else request_costs.cost_of(match)
+        limit = "" if cost is None else cost.limit(request.method)
+        if cost is None or not limit:
+            return None
+        verdict = limits.consume(limit, request_costs.payer(request, cost))
+        if verdict.allowed:
+            return None
+        problem = too_many(verdict)
+        # The public APIs have their own form of errors.
+        refuse = getattr(view, "refuse", None)
+        if refuse is not None:
+            return cast("HttpResponse", refuse(request, problem, verdict.headers()))
+        return errors.answer(request, problem, headers=verdict.headers())
+
+
 class DatabaseUnavailable:
     """Answers 503 with ``Retry-After`` while the database is unavailable.
 
@@ -161,9 +190,7 @@ class DatabaseUnavailable:
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponse | None:
         if isinstance(exception, ProblemError):
-            return problem_response(
-                request, exception.problem, headers=exception.headers
-            )
+            return errors.answer(request, exception.problem, headers=exception.headers)
         if errors.is_database_unavailable(exception):
             logger.warning("database unavailable", extra={"path": request.path})
             return errors.database_unavailable(request)

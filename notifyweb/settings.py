@@ -229,6 +229,7 @@ MIDDLEWARE = [
     "accounts.middleware.RollingSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "notifyweb.middleware.RequestCosts",
     "notifyweb.middleware.DatabaseUnavailable",
 ]
 ROOT_URLCONF = "notifyweb.urls"

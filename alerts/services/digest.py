@@ -5,6 +5,7 @@ Needs ``EMAIL_URL``. Mails carry ``List-Unsubscribe`` with one-click (RFC 8058).
 
 from __future__ import annotations
 
+import hashlib
 import smtplib
 from datetime import datetime, time, timedelta
 from itertools import groupby
@@ -27,7 +28,7 @@ from alerts.services.preferences import (
     alert_settings,
     is_muted,
 )
-from common import clock
+from common import clock, limits
 from common.backoff import Backoff
 from common.drain import drain
 from common.wake import enqueue_on_commit
@@ -57,8 +58,13 @@ def is_available() -> bool:
 # --- settings ---------------------------------------------------------------------------
 
 
-def save_digest(user: User, *, email: str, frequency: str, hour: int) -> Digest:
-    """Store what was asked for. A new address gets a mail with a link to confirm it."""
+def save_digest(
+    user: User, *, email: str, frequency: str, hour: int, client: str = ""
+) -> Digest:
+    """Store what was asked for. A new address gets a mail with a link to confirm it.
+
+    ``client`` is the rate key of who asks.
+    """
     if not is_available():
         raise DigestError(
             gettext("this server sends no mail: its operator has to set EMAIL_URL")
@@ -75,6 +81,8 @@ def save_digest(user: User, *, email: str, frequency: str, hour: int) -> Digest:
     now = clock.now()
     kept = Digest.objects.filter(user=user).first()
     is_confirmed = kept is not None and kept.email == email and kept.confirmed_at
+    if not is_confirmed:
+        _limit_confirmations(user, email, client)
     zone = alert_settings(user).time_zone
     row, _ = Digest.objects.update_or_create(
         user=user,
@@ -96,6 +104,26 @@ def save_digest(user: User, *, email: str, frequency: str, hour: int) -> Digest:
     enqueue_on_commit(SEND_TASK)
     audit("digest.set", actor=user, detail=frequency)
     return row
+
+
+def _limit_confirmations(user: User, email: str, client: str) -> None:
+    """Anyone can enter a stranger's address, so that mailbox gets a few mails at most.
+
+    Subaddresses and dots count as the same mailbox. Redis gets a digest of it only.
+    """
+    name, _, host = email.lower().rpartition("@")
+    mailbox = f"{name.partition('+')[0].replace('.', '')}@{host}"
+    verdicts = [limits.consume("digest_confirmation_user", str(user.pk))]
+    if client:
+        verdicts.append(limits.consume("digest_confirmation_client", client))
+    # Refused requests must not use up what the owner of the mailbox may ask for.
+    if all(verdict.allowed for verdict in verdicts):
+        digest = hashlib.sha256(mailbox.encode()).hexdigest()
+        verdicts.append(limits.consume("digest_confirmation_mailbox", digest))
+    if not all(verdict.allowed for verdict in verdicts):
+        raise DigestError(
+            gettext("too many mails to confirm an address were asked for; try tomorrow")
+        )
 
 
 def confirmable(token: str) -> Digest | None:

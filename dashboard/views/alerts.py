@@ -22,6 +22,7 @@ from django.views.decorators.http import (
 
 from alerts.models import PushSubscription
 from alerts.services import digest, forwarding, preferences, webpush
+from common.clients import rate_key
 from dashboard.access import member, public
 from dashboard.views.responses import done
 from dashboard.views.subscriptions import owned_subscription
@@ -185,6 +186,7 @@ def digest_save(request: MemberRequest) -> HttpResponse:
             email=form.get("email", ""),
             frequency=form.get("frequency", ""),
             hour=int(hour) if hour.isdecimal() and len(hour) < 3 else -1,
+            client=rate_key(request),
         )
     except digest.DigestError as error:
         return _back(request, problem=_("Not saved: %(reason)s.") % {"reason": error})

@@ -113,9 +113,6 @@ def begin(request: HttpRequest) -> HttpResponse:
     signer = request.POST.get("signer", "")
     if signer not in SIGNERS or (signer == "demo" and not settings.DEMO):
         raise Http404
-    verdict = limits.consume("sign_in_begin", client_key(request))
-    if not verdict.allowed:
-        return _too_many(request, verdict)
     address = bare_text(request.POST.get("address", ""))[:MAX_ADDRESS_LENGTH]
     if request.session.session_key is None:
         request.session.create()
@@ -186,9 +183,14 @@ def prove(request: HttpRequest) -> HttpResponse:
             device=device_of(request),
         )
     except SignInError as error:
-        # Per account as well as per client: guessing from many addresses is limited too.
-        keys = [client_key(request), f"account:{AccountId.parse(wanted.address).key}"]
-        limits.consume_all("failed_sign_in", keys)
+        # Guessing for one account from many addresses is limited, too. The right signature
+        # still passes, so that a stranger's failures do not lock the owner out.
+        account_key = f"account:{AccountId.parse(wanted.address).key}"
+        _, verdict = limits.consume_all(
+            "failed_sign_in", [client_key(request), account_key]
+        )
+        if not verdict.allowed:
+            return _too_many(request, verdict)
         return _prove_page(request, wanted, problem=_problem_of(error))
     except accounts.AccountTaken as error:
         problem = SignInProblem(gettext("This account is taken"), str(error))

@@ -6,6 +6,7 @@ import email
 import re
 import socketserver
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,8 +16,9 @@ from alerts.services import digest
 from alerts.services.digest import DigestError, next_digest, save_digest
 from alerts.services.preferences import mute
 from common import clock
+from common.limits import Bucket
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_client")]
 
 
 class Mailbox(socketserver.StreamRequestHandler):
@@ -197,3 +199,51 @@ def test_the_next_one_is_due_at_the_local_hour(frequency, zone, after, due):
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
     assert next_digest(frequency, 8, zone, at(after)) == at(due)
+
+
+# --- limits -----------------------------------------------------------------------------
+
+
+def test_a_stranger_gets_a_few_confirmation_mails_however_the_address_is_written(
+    alice, charlie, mailbox
+):
+    same = ["Eve@example.org", "eve+a@example.org", "e.v.e+b@example.org"]
+    for address in same:
+        save_digest(alice.user, email=address, frequency="daily", hour=8)
+        digest.send_due_digests()
+    with pytest.raises(DigestError, match="too many mails"):
+        save_digest(charlie.user, email="eve+c@EXAMPLE.org", frequency="daily", hour=8)
+    digest.send_due_digests()
+    assert len(mailbox.mails) == 3
+    assert not Digest.objects.filter(user=charlie.user).exists()
+
+
+def test_one_user_asks_for_a_few_confirmation_mails(alice, charlie, mailbox):
+    for number in range(5):
+        save_digest(
+            alice.user, email=f"a{number}@example.org", frequency="daily", hour=8
+        )
+    with pytest.raises(DigestError, match="too many mails"):
+        save_digest(alice.user, email="a5@example.org", frequency="daily", hour=8)
+    save_digest(charlie.user, email="a5@example.org", frequency="daily", hour=8)
+
+
+def test_one_client_asks_for_a_few_confirmation_mails_as_many_users(
+    alice, mailbox, settings
+):
+    settings.LIMITS = replace(
+        settings.LIMITS, digest_confirmation_client=Bucket(1, 0.001)
+    )
+    alice.get("/settings")
+    page = {"frequency": "daily", "hour": "8"}
+    alice.post("/settings/alerts/digest", email="b@example.org", **page)
+    alice.post("/settings/alerts/digest", email="c@example.org", **page)
+    assert Digest.objects.get().email == "b@example.org"
+
+
+def test_a_confirmed_digest_is_changed_without_a_mail(alice, mailbox):
+    save_digest(alice.user, email="a@example.org", frequency="daily", hour=8)
+    Digest.objects.update(confirmed_at=clock.now())
+    for hour in range(10):
+        save_digest(alice.user, email="a@example.org", frequency="daily", hour=hour)
+    assert Digest.objects.get().hour == 9

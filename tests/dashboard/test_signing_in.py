@@ -198,6 +198,27 @@ def test_too_many_wrong_signatures_have_to_wait(stranger):
     assert int(page.headers["Retry-After"]) > 0
 
 
+def test_failures_from_many_addresses_are_limited_but_lock_no_owner_out(
+    stranger, settings, redis_client
+):
+    """The right signature passes, however often others have failed for the account."""
+    settings.TRUSTED_PROXIES = 1
+    stranger.follow(stranger.begin(ALICE.address))
+    for host in range(30):
+        page = stranger.post(
+            "/signin/prove",
+            headers={"X-Forwarded-For": f"192.0.2.{host}"},
+            signature="0x12",
+        )
+        assert page.status_code == 422
+    elsewhere = {"X-Forwarded-For": "198.51.100.7"}
+    page = stranger.post("/signin/prove", headers=elsewhere, signature="0x12")
+    assert page.status_code == 429
+    text = stranger.get("/signin/text/1").text
+    page = stranger.post("/signin/prove", headers=elsewhere, signature=ALICE.sign(text))
+    assert page.status_code == 302
+
+
 def test_too_many_texts_have_to_wait(stranger):
     stranger.get("/signin")
     answers = [

@@ -7,7 +7,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import AuditEntry, User
 
 OURS = (
     "accounts",
@@ -44,3 +44,43 @@ def test_every_list_opens_in_a_few_queries(client, django_assert_max_num_queries
             with django_assert_max_num_queries(12):
                 page = client.get(reverse(f"admin:{name}_changelist"))
             assert page.status_code == 200, name
+
+
+LOGIN = "/admin/login/"
+
+
+@pytest.fixture
+def root(db, redis_client):
+    return User.objects.create_superuser("root", password="a long password")
+
+
+def test_signing_in_is_audited(client, root):
+    client.post(LOGIN, {"username": "root", "password": "wrong"})
+    assert "_auth_user_id" not in client.session
+    client.post(LOGIN, {"username": "root", "password": "a long password"})
+    assert "_auth_user_id" in client.session
+    rows = AuditEntry.objects.order_by("at").values_list("action", "actor", "subject")
+    assert list(rows) == [("sign-in.failed", "", "root"), ("sign-in", "root", "")]
+
+
+def test_one_client_has_to_wait_after_some_passwords(client, root):
+    wrong = {"username": "root", "password": "wrong"}
+    html = {"Accept": "text/html"}
+    answers = [client.post(LOGIN, wrong, headers=html) for _ in range(11)]
+    assert [each.status_code for each in answers] == [200] * 10 + [429]
+    assert int(answers[-1]["Retry-After"]) > 0
+    assert AuditEntry.objects.count() == 10
+
+
+def test_one_user_name_has_to_wait_after_passwords_from_many_addresses(
+    client, root, settings
+):
+    settings.TRUSTED_PROXIES = 1
+    wrong = {"username": "root", "password": "wrong"}
+    statuses = [
+        client.post(
+            LOGIN, wrong, headers={"X-Forwarded-For": f"192.0.2.{host}"}
+        ).status_code
+        for host in range(31)
+    ]
+    assert statuses == [200] * 30 + [429]
