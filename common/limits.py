@@ -120,6 +120,9 @@ class Limits:
     admin_sign_in: Bucket = Bucket(10, 1 / 60)
     identity_register: Bucket = Bucket(60, 1)
     identity_read: Bucket = Bucket(1_000, 100)
+    contract_check_deadline_s: int = 8
+    contract_check_bytes: int = 64 * KIB
+    contract_checks_waiting: int = 8
     history_read: Bucket = Bucket(200, 20)
     sign_in_nonce_s: int = 600
     history_page: int = 200
@@ -139,6 +142,7 @@ class Limits:
     enrichments_per_user: int = 50
     identity_lookups_per_server: int = 8
     identity_registrations_per_account: int = 2
+    contract_checks_per_chain: int = 8
     cold_starts: int = 4
     history_replays: int = 4
     history_replay_messages: int = 2_000

@@ -6,6 +6,8 @@ from django.contrib import admin
 
 from accounts.admin import ReadOnlyAdmin
 from identity.models import (
+    ContractProof,
+    ContractWallet,
     IdentityKey,
     IdentityRegistration,
     IdentityUnregistration,
@@ -44,3 +46,15 @@ class IdentityUnregistrationAdmin(ReadOnlyAdmin):
 class KnownIdentityAdmin(ReadOnlyAdmin):
     list_display = ("did", "keys_server", "checked_at")
     search_fields = ("did",)
+
+
+@admin.register(ContractProof)
+class ContractProofAdmin(ReadOnlyAdmin):
+    list_display = ("address", "chain_id", "accepted", "checked_at", "reason")
+    search_fields = ("address",)
+
+
+@admin.register(ContractWallet)
+class ContractWalletAdmin(ReadOnlyAdmin):
+    list_display = ("address", "chain_id", "accepted_at")
+    search_fields = ("address",)

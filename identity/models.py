@@ -142,3 +142,39 @@ class KnownIdentity(WorkItem):
 
     def __str__(self) -> str:
         return self.did
+
+
+# --- smart-contract wallets -----------------------------------------------------------
+
+
+class ContractProof(WorkItem):
+    """Whether a smart-contract wallet accepts a signature; the work is to ask its chain."""
+
+    # Of ``question``: chain, address, hashes and signature.
+    digest = models.CharField(max_length=64, unique=True)
+    question = models.TextField()
+    chain_id = models.BigIntegerField()
+    address = models.CharField(max_length=42, db_index=True)
+    # Null: its chain has not answered yet.
+    accepted = models.BooleanField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+    class Meta:
+        indexes: ClassVar = WorkItem.Meta.indexes
+
+    def __str__(self) -> str:
+        return f"signature of {self.address} on chain {self.chain_id}"
+
+
+class ContractWallet(models.Model):
+    """The chain of a smart-contract wallet: the first on which a signature was accepted.
+
+    Accounts here have no chain, and another contract may be at the address on another one.
+    """
+
+    address = models.CharField(max_length=42, unique=True)
+    chain_id = models.BigIntegerField()
+    accepted_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.address} on chain {self.chain_id}"

@@ -1,4 +1,4 @@
-"""Tasks that call other Keys Servers, and the sweep of old rows."""
+"""Tasks that call other Keys Servers and chains, and the sweep of old rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from celery import shared_task
 
 from common.drain import DRAIN_TIME_LIMIT_S, single_run
 from identity import services
+from identity.services.contract_wallets import CHECK_TASK
 from identity.services.device_keys import REGISTER_TASK, UNREGISTER_TASK
 from identity.services.resolving import LOOK_UP_TASK
 
@@ -35,6 +36,15 @@ def unregister_identity_keys() -> None:
 )
 def look_up_identities() -> None:
     single_run(LOOK_UP_TASK, services.look_up_identities)
+
+
+@shared_task(
+    name=CHECK_TASK,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+)
+def check_contracts() -> None:
+    single_run(CHECK_TASK, services.check_contracts)
 
 
 @shared_task(name="identity.prune")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
+from common.outbound_urls import OutboundRefused, check_url
 from notifyweb import environment as env
 
 if TYPE_CHECKING:
@@ -74,4 +75,15 @@ def check_addresses(
                 id="notifyweb.W001",
             )
         )
+    for chain_id, url in settings.RPC_URLS.items():
+        try:
+            check_url(url)
+        except OutboundRefused as error:
+            found.append(
+                Error(
+                    f"NOTIFYWEB_RPC_URLS: the URL of chain {chain_id} would be refused: "
+                    f"{error}. Correct it, or name its host in {OUTBOUND}.",
+                    id="notifyweb.E006",
+                )
+            )
     return found

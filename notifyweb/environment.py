@@ -24,6 +24,8 @@ from psycopg.conninfo import make_conninfo
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 MAX_PORT = 65535
+MAX_DIGITS = 16
+MAX_CHAIN_ID = 2**53 - 1
 KEY_LENGTH = 32
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -329,6 +331,30 @@ def _write_once(path: Path, content: str) -> None:
             draft.unlink()
     except OSError as error:
         raise SettingError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def rpc_urls(name: str) -> dict[int, str]:
+    """Parse comma-separated ``chain id=URL`` pairs.
+
+    Errors give the position and not the URL: its path or query is often an API key.
+    """
+    found: dict[int, str] = {}
+    for position, part in enumerate(names(name), start=1):
+        chain, equals, url = (each.strip() for each in part.partition("="))
+        entry = f"{name}: entry number {position}"
+        is_chain = chain.isascii() and chain.isdecimal() and len(chain) <= MAX_DIGITS
+        if not equals or not is_chain or not 0 < int(chain) <= MAX_CHAIN_ID:
+            raise SettingError(
+                f"{entry} is not of the form 1=https://…, a chain id and the URL of a "
+                "JSON-RPC endpoint; write a comma within a URL as %2C."
+            )
+        if int(chain) in found:
+            raise SettingError(f"{name} has two URLs for chain {int(chain)}.")
+        parts = split_url(entry, url, ("http", "https"))
+        if not parts.hostname:
+            raise SettingError(f"{entry} names no host.")
+        found[int(chain)] = url
+    return found
 
 
 def fresh_secret_key() -> str:

@@ -44,6 +44,7 @@ PERIODIC = (
     Periodic("accounts.expire_devices", MINUTE, "sign out expired devices"),
     Periodic("accounts.prune", DAY, "drop what sign-ins and removals left behind"),
     Periodic("identity.look_up_identities", MINUTE, "ask other Keys Servers"),
+    Periodic("identity.check_contracts", MINUTE, "ask chains about signatures"),
     Periodic("identity.register_identity_keys", MINUTE, "register identity keys"),
     Periodic("identity.unregister_identity_keys", MINUTE, "unregister identity keys"),
     Periodic("identity.prune", 10 * MINUTE, "drop expired identities"),

@@ -70,6 +70,9 @@ ALLOWED_KEYS_SERVERS = env.addresses(
 )
 ALLOWED_KEYS_SERVERS = sorted({*ALLOWED_KEYS_SERVERS, KEYS_SERVER_URL, PUBLIC_URL})
 
+# By chain id; for the signatures of smart-contract wallets.
+RPC_URLS = env.rpc_urls("NOTIFYWEB_RPC_URLS")
+
 PUBLIC_HTTPS = PUBLIC_URL.startswith("https://")
 PUBLIC_HOST = env.url_host(urlsplit(PUBLIC_URL).hostname or "localhost")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -408,4 +411,5 @@ hide(
     REDIS.password,
     EMAIL_HOST_PASSWORD,
     SENTRY_DSN,
+    *RPC_URLS.values(),
 )

@@ -59,6 +59,7 @@ TASKS_OF: Final = {
         "alerts.send_pushes",
         "castserver.deliver_due_webhooks",
         "castserver.prove_addresses",
+        "identity.check_contracts",
         "identity.look_up_identities",
         "identity.register_identity_keys",
         "identity.unregister_identity_keys",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from identity.services.contract_wallets import check_contracts
 from identity.services.device_keys import (
     SigningIdentity,
     add_identity_key,
@@ -13,15 +14,19 @@ from identity.services.device_keys import (
     watching_identities,
 )
 from identity.services.errors import (
+    ChainUnavailable,
+    ContractError,
     ForeignOrigin,
     KeysServerRefusal,
     KeysServerUnavailable,
     MalformedSignature,
+    NoChainEndpoint,
     NoIdentityKey,
     OtherBrowser,
     RequestExpired,
     RequestUnknown,
     RequestUsed,
+    SignatureRefused,
     SignInError,
     TextDiffers,
     UnsupportedAccount,
@@ -48,16 +53,20 @@ from identity.services.upkeep import (
 )
 
 __all__ = [
+    "ChainUnavailable",
+    "ContractError",
     "ForeignOrigin",
     "KeysServerRefusal",
     "KeysServerUnavailable",
     "MalformedSignature",
+    "NoChainEndpoint",
     "NoIdentityKey",
     "OtherBrowser",
     "RequestExpired",
     "RequestUnknown",
     "RequestUsed",
     "SignInError",
+    "SignatureRefused",
     "SigningIdentity",
     "TextDiffers",
     "UnsupportedAccount",
@@ -66,6 +75,7 @@ __all__ = [
     "added_white_space",
     "begin_sign_in",
     "canonical_signature",
+    "check_contracts",
     "complete_sign_in",
     "ethereum_account",
     "known_identities",

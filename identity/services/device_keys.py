@@ -19,6 +19,8 @@ from accounts.services import audit
 from common import clock
 from common.wake import enqueue_on_commit
 from identity.models import (
+    ContractProof,
+    ContractWallet,
     IdentityKey,
     IdentityRegistration,
     IdentityUnregistration,
@@ -202,6 +204,9 @@ def retire_keys_of_account(account: Account, **_: object) -> None:
     KnownIdentity.objects.filter(did__in=dids).delete()
     account_key = AccountId.parse(account.address).key
     InviteRegistration.objects.filter(account=account_key).delete()
+    address = AccountId.parse(account.address).address.lower()
+    ContractProof.objects.filter(address=address).delete()
+    ContractWallet.objects.filter(address=address).delete()
 
 
 def retire(keys: QuerySet[IdentityKey] | IdentityKeyQuerySet) -> None:

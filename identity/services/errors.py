@@ -11,6 +11,10 @@ SignInError
 └── WrongSigner           signed, but by another address than expected
     └── TextDiffers       by the right one, with white space added to the text
 NoIdentityKey             the account has no registered identity key
+ContractError             the signature of a smart-contract wallet is not proven
+├── SignatureRefused      its contract does not accept it
+├── NoChainEndpoint       this server has no JSON-RPC endpoint for its chain
+└── ChainUnavailable      the endpoint gives no usable answer now
 KeysServerUnavailable     another Keys Server has not answered yet: try later
 KeysServerRefusal         an error answer of our Keys Server
 """
@@ -132,6 +136,46 @@ class NoIdentityKey(Exception):
         super().__init__("the account has no registered identity key")
         self.account = account
         self.pending = pending
+
+
+class ContractError(Exception):
+    """The signature of a smart-contract wallet is not proven. ``str`` is a sentence."""
+
+    kind = "contract"
+
+
+class SignatureRefused(ContractError):
+    kind = "contract-refused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The wallet's contract does not accept this signature, or the address "
+            "belongs to a contract on another chain."
+        )
+
+
+class NoChainEndpoint(ContractError):
+    kind = "no-chain-endpoint"
+
+    def __init__(self, chain_id: int) -> None:
+        super().__init__(
+            "Signatures of smart-contract wallets on this chain cannot be checked "
+            f"here: this server has no JSON-RPC endpoint for chain {chain_id}. Its "
+            f"operator can add one with the setting NOTIFYWEB_RPC_URLS."
+        )
+        self.chain_id = chain_id
+
+
+class ChainUnavailable(ContractError):
+    kind = "chain-unavailable"
+
+    def __init__(self, chain_id: int, reason: str) -> None:
+        super().__init__(
+            f"The signature cannot be checked now: chain {chain_id} does not answer "
+            f"({reason}). Try again in a minute."
+        )
+        self.chain_id = chain_id
+        self.reason = reason
 
 
 class KeysServerUnavailable(Exception):

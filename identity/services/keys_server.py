@@ -2,7 +2,7 @@
 
 Spec: WalletConnect specs, servers/keys/keys-server-api.md. A registration is proven by its
 CACAO, an unregistration by a token of the key itself. The server only stores: its clients
-verify the CACAOs again.
+verify the CACAOs again. The contract of a smart-contract wallet is asked on registration.
 
 Departures, all stricter: an unregistered key cannot be registered again; an invite key is
 accepted only from a registered identity key of the account; and tokens are checked in full
@@ -18,10 +18,17 @@ from django.db import transaction
 from accounts.services import audit
 from common import clock
 from identity.models import IdentityRegistration, InviteRegistration
-from identity.services.errors import KeysServerRefusal, not_found
+from identity.services.contract_wallets import prove
+from identity.services.errors import (
+    ChainUnavailable,
+    ContractError,
+    KeysServerRefusal,
+    not_found,
+)
 from walletconnect.crypto.multikey import X25519
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.cacao import Cacao
+from walletconnect.identity.contract_wallet import ContractCheckNeeded
 from walletconnect.identity.did import DID_KEY, AccountId, public_key_of
 from walletconnect.identity.registration import KeysServerAct, read_keys_server_auth
 
@@ -48,9 +55,20 @@ def register(value: JsonValue) -> None:
         raise KeysServerRefusal(400, "did", error.message) from None
     try:
         cacao.verify(now=clock.now_s())
+    except ContractCheckNeeded as needed:
+        _prove(needed)
     except RemoteProtocolError as error:
         raise KeysServerRefusal(400, "cacao", error.message) from None
     keep(cacao)
+
+
+def _prove(needed: ContractCheckNeeded) -> None:
+    try:
+        prove(needed.check)
+    except ChainUnavailable as error:
+        raise KeysServerRefusal(503, "cacao", str(error)) from None
+    except ContractError as error:
+        raise KeysServerRefusal(400, "cacao", str(error)) from None
 
 
 @transaction.atomic
@@ -76,6 +94,9 @@ def keep(cacao: Cacao) -> None:
         return
     try:
         Cacao.from_json(kept.cacao).verify(now=clock.now_s())
+    except ContractCheckNeeded:
+        # Neither expired nor malformed, and its contract accepted it when it was stored.
+        return
     except RemoteProtocolError:
         # The account renewed its CACAO after the first one expired.
         kept.cacao = cacao.text

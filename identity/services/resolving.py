@@ -3,13 +3,15 @@
 ``ksu`` comes from a peer's token, so only allowed servers are asked. Our own Keys Server is
 read in process, so its answers are always current. A task asks other servers, so that a
 slow one delays only the messages that name it. Their answers are cached for minutes, so a
-key that is unregistered there is refused soon.
+key that is unregistered there is refused soon. A CACAO of a smart-contract wallet also waits
+for its chain (``contract_wallets``).
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -23,14 +25,18 @@ from common.wake import enqueue_on_commit
 from identity.models import IdentityRegistration, KnownIdentity
 from identity.services import client
 from identity.services.client import Unavailable
+from identity.services.contract_wallets import KnownAnswers, check_later
 from identity.services.errors import KeysServerUnavailable
 from identity.services.sign_in import own_domains
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.cacao import Cacao
+from walletconnect.identity.contract_wallet import ContractCheckNeeded
 from walletconnect.identity.did import DID_KEY, is_did_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
+
+    from walletconnect.identity.contract_wallet import ContractCheck
 
 logger = logging.getLogger(__name__)
 
@@ -53,51 +59,48 @@ def resolve_identity(asked: Collection[Asked]) -> dict[str, Cacao]:
 
     Call it outside transactions. Keys that are unknown, unregistered, at a server that is
     not allowed, or with an invalid CACAO are left out. Raises ``KeysServerUnavailable`` if
-    another server has to answer first; a task asks it, and ``error.resolved`` has the rest.
+    another server or a chain has to answer first; a task asks it, and ``error.resolved`` has the rest.
     """
     asked = {(did, ksu.rstrip("/")) for did, ksu in asked if is_did_key(did)}
     own = own_keys_servers()
-    resolved = _registered_here({did for did, ksu in asked if ksu in own})
+    found = _check(_registered_here({did for did, ksu in asked if ksu in own}))
     allowed = {url.rstrip("/") for url in settings.ALLOWED_KEYS_SERVERS} - own
     elsewhere = {
-        (did, ksu) for did, ksu in asked if ksu in allowed and did not in resolved
+        (did, ksu) for did, ksu in asked if ksu in allowed and did not in found.cacaos
     }
-    if not elsewhere:
-        return resolved
-    now = clock.now()
-    cached = {
-        (row.did, row.keys_server): row.cacao
-        for row in KnownIdentity.objects.filter(
-            did__in={did for did, _ in elsewhere}, checked_at__gt=now - KNOWN_TTL
+    unknown: set[Asked] = set()
+    if elsewhere:
+        now = clock.now()
+        cached = {
+            (row.did, row.keys_server): row.cacao
+            for row in KnownIdentity.objects.filter(
+                did__in={did for did, _ in elsewhere}, checked_at__gt=now - KNOWN_TTL
+            )
+            if row.cacao or (row.checked_at or now) > now - UNKNOWN_TTL
+        }
+        found |= _check(
+            (did, text)
+            for (did, ksu), text in cached.items()
+            if text and (did, ksu) in elsewhere
         )
-        if row.cacao or (row.checked_at or now) > now - UNKNOWN_TTL
-    }
-    for did, text in (
-        (did, text) for (did, ksu), text in cached.items() if (did, ksu) in elsewhere
-    ):
-        cacao = _checked(did, text) if text else None
-        if cacao is not None:
-            resolved[did] = cacao
-    unknown = elsewhere - cached.keys()
+        unknown = elsewhere - cached.keys()
     if unknown:
         _look_up_soon(unknown)
-    unanswered = {did for did, _ in unknown} - set(resolved)
+    if found.due:
+        check_later(found.due)
+    unanswered = ({did for did, _ in unknown} | found.waiting) - found.cacaos.keys()
     if unanswered:
-        raise KeysServerUnavailable(unanswered, resolved)
-    return resolved
+        raise KeysServerUnavailable(unanswered, found.cacaos)
+    return found.cacaos
 
 
 def known_identities(dids: Collection[str]) -> dict[str, Cacao]:
     """What ``resolve_identity`` found in the last minutes; two queries, no network."""
-    found = _registered_here(dids)
+    found = _check(_registered_here(dids)).cacaos
     rows = KnownIdentity.objects.filter(
         did__in=set(dids) - set(found), checked_at__gt=clock.now() - USED_WITHIN
     ).exclude(cacao="")
-    for row in rows:
-        cacao = _checked(row.did, row.cacao)
-        if cacao is not None:
-            found[row.did] = cacao
-    return found
+    return found | _check((row.did, row.cacao) for row in rows).cacaos
 
 
 def known_identity(did: str) -> Cacao | None:
@@ -117,25 +120,72 @@ def own_keys_servers() -> frozenset[str]:
 # --- here -----------------------------------------------------------------------------
 
 
-def _registered_here(dids: Collection[str]) -> dict[str, Cacao]:
+def _registered_here(dids: Collection[str]) -> list[tuple[str, str]]:
     if not dids:
-        return {}
+        return []
     rows = IdentityRegistration.objects.filter(
         public_key__in=[did.removeprefix(DID_KEY) for did in dids], unregistered_at=None
     )
-    checked = ((DID_KEY + row.public_key, row.cacao) for row in rows)
-    found = {did: _checked(did, text) for did, text in checked}
-    return {did: cacao for did, cacao in found.items() if cacao is not None}
+    return [(DID_KEY + row.public_key, row.cacao) for row in rows]
 
 
-def _checked(did: str, text: str) -> Cacao | None:
-    """The CACAO if it is valid now and authorizes this key."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Valid CACAOs by did:key, and what contracts have to answer.
+
+    ``waiting`` are the keys whose contract has not answered yet, ``due`` the questions.
+    """
+
+    cacaos: dict[str, Cacao]
+    waiting: set[str]
+    due: set[ContractCheck]
+
+    def __or__(self, other: _Found) -> _Found:
+        return _Found(
+            self.cacaos | other.cacaos,
+            self.waiting | other.waiting,
+            self.due | other.due,
+        )
+
+
+def _check(texts: Iterable[tuple[str, str]]) -> _Found:
+    """The CACAOs that are valid now and authorize the key beside them."""
+    found = _Found({}, set(), set())
+    by_contract: list[tuple[str, Cacao, ContractCheck]] = []
+    for did, text in texts:
+        try:
+            cacao = _verified(text, clock.now_s() // MINUTE)
+        except ContractCheckNeeded as needed:
+            by_contract.append((did, Cacao.from_json(text), needed.check))
+            continue
+        except RemoteProtocolError as error:
+            logger.info("identity refused", extra={"did": did, "reason": str(error)})
+            continue
+        if cacao.identity_key == did:
+            found.cacaos[did] = cacao
+    if not by_contract:
+        return found
+    known = KnownAnswers(check for _, _, check in by_contract)
+    found.due.update(known.due)
+    for did, cacao, check in by_contract:
+        if cacao.identity_key != did:
+            continue
+        if check in known.accepted:
+            found.cacaos[did] = cacao.accepted_by_contract(check)
+        elif check in known.due:
+            found.waiting.add(did)
+    return found
+
+
+def _is_usable(did: str, text: str) -> bool:
+    """Whether a CACAO is valid, as far as that can be judged without its chain."""
     try:
-        cacao = _verified(text, clock.now_s() // MINUTE)
+        return _verified(text, clock.now_s() // MINUTE).identity_key == did
+    except ContractCheckNeeded:
+        return Cacao.from_json(text).identity_key == did
     except RemoteProtocolError as error:
         logger.info("identity refused", extra={"did": did, "reason": str(error)})
-        return None
-    return cacao if cacao.identity_key == did else None
+        return False
 
 
 @functools.lru_cache(maxsize=VERIFIED_CACHE_SIZE)
@@ -196,7 +246,7 @@ def _record(answers: list[tuple[KnownIdentity, str, str]]) -> None:
     for row, text, fault in answers:
         if not fault:
             # An invalid one is cached like an unknown one.
-            cacao = text if text and _checked(row.did, text) else ""
+            cacao = text if text and _is_usable(row.did, text) else ""
             row.finish(cacao=cacao, checked_at=clock.now())
         elif BACKOFF.is_over(row.attempts):
             # A message that still waits for the key adds the row again.

@@ -18,6 +18,7 @@ from common.work_queue import REASON_LENGTH, repeat
 from identity.models import IdentityKey, IdentityUnregistration, KnownIdentity
 from identity.services import client, device_keys
 from identity.services.client import Refused, Unavailable
+from identity.services.contract_wallets import prune_proofs
 from keychain import services as keychain
 from keychain.services import Holder
 from walletconnect.identity.cacao import Cacao
@@ -113,6 +114,7 @@ def prune(now: datetime | None = None) -> int:
     at = now or clock.now()
     KnownIdentity.objects.filter(checked_at__lt=at - KEEP_KNOWN).delete()
     IdentityUnregistration.objects.filter(done_at__lt=at - KEEP_DONE).delete()
+    prune_proofs(at)
 
     def forget_batch() -> int:
         expired = SignInRequest.objects.filter(used_at=None, expires_at__lt=at)

@@ -62,3 +62,15 @@ def test_an_external_relay_needs_a_project_id(production):
 def test_plain_http_in_production_is_warned_about(production):
     production.PUBLIC_HTTPS = False
     assert ids(check_addresses(None)) == ["notifyweb.W001"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://rpc.example", "https://10.0.0.1", "https://u:p@rpc.example", "https://n"],
+)
+def test_an_rpc_url_that_the_client_would_refuse_is_an_error(production, url):
+    production.RPC_URLS = {1: "https://rpc.example/v2/key", 10: url}
+    (error,) = check_addresses(None)
+    assert error.id == "notifyweb.E006"
+    assert "chain 10" in error.msg
+    assert url not in error.msg

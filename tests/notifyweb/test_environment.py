@@ -47,6 +47,11 @@ def manage(*arguments, **environment):
         ("DATABASE_URL", "postgres://localhost"),
         ("REDIS_URL", "http://localhost"),
         ("RELAY_URL", "https://relay.example"),
+        ("NOTIFYWEB_RPC_URLS", "https://rpc.example"),
+        ("NOTIFYWEB_RPC_URLS", "1=ftp://rpc.example"),
+        ("NOTIFYWEB_RPC_URLS", "1=https://rpc.example,1=https://other.example"),
+        ("NOTIFYWEB_RPC_URLS", "0=https://rpc.example"),
+        ("NOTIFYWEB_RPC_URLS", "mainnet=https://rpc.example"),
         ("KEYCHAIN_KEYS", "k1:short"),
         ("KEYCHAIN_KEYS", f"k1:{KEY},k1:{KEY}"),
     ],
@@ -57,6 +62,26 @@ def test_a_wrong_setting_is_one_sentence_and_code_two(tmp_path, name, value):
     assert refused.returncode == 2
     assert refused.stderr.startswith(name)
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_rpc_urls_are_by_chain_and_keep_their_key(monkeypatch):
+    monkeypatch.setenv(
+        "NOTIFYWEB_RPC_URLS", "1=https://rpc.example/v2/k?x=1, 10 = https://o.example,"
+    )
+    assert env.rpc_urls("NOTIFYWEB_RPC_URLS") == {
+        1: "https://rpc.example/v2/k?x=1",
+        10: "https://o.example",
+    }
+
+
+@pytest.mark.parametrize(
+    "value", ["1=ftp://rpc.example/SECRET", "x=https://rpc.example/SECRET"]
+)
+def test_a_refused_rpc_url_is_not_printed(monkeypatch, value):
+    monkeypatch.setenv("NOTIFYWEB_RPC_URLS", value)
+    with pytest.raises(SettingError) as error:
+        env.rpc_urls("NOTIFYWEB_RPC_URLS")
+    assert "SECRET" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "KEYCHAIN_KEYS"])

@@ -25,6 +25,7 @@ from walletconnect.identity.cacao import (
     build_message,
     format_time,
 )
+from walletconnect.identity.contract_wallet import ContractCheck, ContractCheckNeeded
 
 VECTORS = load("cacao")
 CHECKED_AT = 1_800_000_000
@@ -195,8 +196,25 @@ def test_its_times_are_checked(changes, now, code):
         assert refusal(signed(**changes), now=now) is code
 
 
+def test_a_contract_decides_about_its_signature_and_about_nothing_else():
+    cacao = replace(signed(), signature_type="eip1271")
+    with pytest.raises(ContractCheckNeeded) as needed:
+        cacao.verify(now=NOW)
+    check = needed.value.check
+    assert check.chain_id == int(cacao.account.reference)
+    assert check.address == cacao.account.address.lower()
+    assert ContractCheck.from_json(check.to_json()) == check
+    accepted = cacao.accepted_by_contract(check)
+    assert accepted.verify(now=NOW) == cacao.account
+    # The answer is about this text and this signature only.
+    other = replace(accepted, payload=replace(cacao.payload, nonce="other"))
+    with pytest.raises(ContractCheckNeeded):
+        other.verify(now=NOW)
+    assert refusal(accepted, now=0) is ErrorCode.CLOCK
+
+
 def test_unsupported_forms_are_refused():
-    assert refusal(replace(signed(), signature_type="eip1271")) is ErrorCode.UNSUPPORTED
+    assert refusal(replace(signed(), signature_type="bls")) is ErrorCode.UNSUPPORTED
     assert refusal(replace(signed(), header="other")) is ErrorCode.UNSUPPORTED
     assert refusal(signed(version="2")) is ErrorCode.UNSUPPORTED
     solana = "did:pkh:solana:4sGjMW1sUnHzSxGspuhpqLDx6wiyjNtZ:7S3P4HxJpyyigGzodYwH"

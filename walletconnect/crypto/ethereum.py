@@ -39,7 +39,8 @@ def checksum_address(address: str) -> str:
     )
 
 
-def _personal_digest(message: str) -> bytes:
+def personal_digest(message: str) -> bytes:
+    """The hash that `personal_sign` signs (EIP-191)."""
     text = message.encode()
     return _keccak256(_PREFIX + str(len(text)).encode() + text)
 
@@ -69,7 +70,7 @@ def recover_eip191(message: str, signature: str) -> str:
         raise unauthentic
     try:
         public_key = coincurve.PublicKey.from_signature_and_message(
-            raw[:64] + bytes([recovery]), _personal_digest(message), hasher=None
+            raw[:64] + bytes([recovery]), personal_digest(message), hasher=None
         )
     except Exception:
         # libsecp256k1's wrapper raises bare Exception for r or s out of range.
@@ -85,6 +86,6 @@ def sign_eip191(message: str, private_key: bytes) -> str:
     if len(private_key) != 32:
         raise LocalProtocolError("a secp256k1 private key has 32 bytes")
     raw: bytes = coincurve.PrivateKey(private_key).sign_recoverable(
-        _personal_digest(message), hasher=None
+        personal_digest(message), hasher=None
     )
     return "0x" + raw[:64].hex() + bytes([raw[64] + 27]).hex()

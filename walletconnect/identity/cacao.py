@@ -8,21 +8,30 @@ The identity key is in one of three places, by client version: a query parameter
 `uri`, `aud` itself, or the first resource.
 
 Departures: control characters are refused in every field (a newline could fake a line of
-the signed text); exactly one did:key may occur in the whole CACAO; `eip1271` needs a node
-to ask and is refused, never assumed good; the header `caip122` of v1 is read like `eip4361`,
-because the text is the same.
+the signed text); exactly one did:key may occur in the whole CACAO; the header `caip122` of
+v1 is read like `eip4361`, because the text is the same.
+
+A signature of type `eip1271` is a contract's. `verify` checks everything else and raises
+`ContractCheckNeeded`; the caller asks the chain and returns with `accepted_by_contract`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from walletconnect.crypto.ethereum import recover_eip191
+from walletconnect.crypto.ethereum import personal_digest, recover_eip191
 from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.identity.contract_wallet import (
+    MAX_SIGNATURE_BYTES,
+    ContractCheck,
+    ContractCheckNeeded,
+    read_chain_id,
+    read_signature,
+)
 from walletconnect.identity.did import AccountId, account_of, is_did_key
 from walletconnect.identity.jwt import LEEWAY
 from walletconnect.identity.siwe import SignedText
@@ -42,12 +51,14 @@ from walletconnect.json_values import (
 
 _HEADERS: Final = ("eip4361", "caip122")
 _EIP191: Final = "eip191"
+EIP1271: Final = "eip1271"
 VERSION: Final = "1"
 _KEY_PARAMETER: Final = "walletconnect_identity_key"
 
 _MAX_FIELD_LENGTH: Final = 2048
 _MAX_RESOURCE_LENGTH: Final = 16 * 1024
 _MAX_RESOURCES: Final = 32
+_MAX_SIGNATURE_LENGTH: Final = len("0x") + 2 * MAX_SIGNATURE_BYTES
 _MAX_LENGTH: Final = 64 * 1024
 
 _DID_KEY = re.compile(r"did:key:[0-9A-Za-z]+")
@@ -163,7 +174,8 @@ def _read_resources(value: JsonValue) -> tuple[str, ...] | None:
 class Cacao:
     """A parsed CACAO. Its fields are unverified until `verify` has returned.
 
-    `text` is the JSON as it came, so that it can be served unchanged.
+    `text` is the JSON as it came, so that it can be served unchanged. `accepted` is the
+    question that the account's contract has answered with yes.
     """
 
     header: str
@@ -171,6 +183,7 @@ class Cacao:
     signature_type: str
     signature: str = field(repr=False)
     text: str = field(repr=False, compare=False)
+    accepted: ContractCheck | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_value(cls, value: JsonValue) -> Cacao:
@@ -186,7 +199,7 @@ class Cacao:
             header=take_line(take_object(members, "h"), "t", max_length=32),
             payload=CacaoPayload.from_value(members.get("p")),
             signature_type=take_line(signature, "t", max_length=32),
-            signature=take_line(signature, "s", max_length=_MAX_FIELD_LENGTH),
+            signature=take_line(signature, "s", max_length=_MAX_SIGNATURE_LENGTH),
             text=text,
         )
 
@@ -195,13 +208,15 @@ class Cacao:
         return cls.from_value(parse_object(text, "cacao"))
 
     @classmethod
-    def signed(cls, payload: CacaoPayload, signature: str) -> Cacao:
+    def signed(
+        cls, payload: CacaoPayload, signature: str, signature_type: str = _EIP191
+    ) -> Cacao:
         """The CACAO of a payload that a wallet has just signed."""
         return cls.from_value(
             {
                 "h": {"t": _HEADERS[0]},
                 "p": payload.to_value(),
-                "s": {"t": _EIP191, "s": signature},
+                "s": {"t": signature_type, "s": signature},
             }
         )
 
@@ -230,12 +245,16 @@ class Cacao:
     ) -> AccountId:
         """The account that signed this; every rule of this module is checked.
 
-        `domain`, `nonce` and `aud` are compared when given, as at a sign-in.
+        `domain`, `nonce` and `aud` are compared when given, as at a sign-in. Raises
+        `ContractCheckNeeded` if all is valid but the signature, which is a contract's.
         """
         payload = self.payload
         if self.header not in _HEADERS:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao header")
-        if self.signature_type != _EIP191 or not self.account.is_ethereum:
+        if (
+            self.signature_type not in (_EIP191, EIP1271)
+            or not self.account.is_ethereum
+        ):
             raise RemoteProtocolError(
                 ErrorCode.UNSUPPORTED, "unsupported cacao signature type"
             )
@@ -255,6 +274,20 @@ class Cacao:
                 raise RemoteProtocolError(
                     ErrorCode.MISMATCH, f"cacao {name} does not fit"
                 )
+        self._verify_times(now)
+        if self.signature_type == EIP1271:
+            check = self.contract_check
+            if self.accepted != check:
+                raise ContractCheckNeeded(check)
+            return self.account
+        address = self.account.address.lower()
+        for text in payload.signed_text.texts():
+            if recover_eip191(text, self.signature).lower() == address:
+                return self.account
+        raise RemoteProtocolError(ErrorCode.UNAUTHENTIC, "signature does not fit")
+
+    def _verify_times(self, now: int) -> None:
+        payload = self.payload
         if _parse_time(payload.iat) > now + LEEWAY:
             raise RemoteProtocolError(
                 ErrorCode.CLOCK, "cacao is from the future: check the clock"
@@ -263,11 +296,22 @@ class Cacao:
             raise RemoteProtocolError(ErrorCode.EXPIRED, "cacao has expired")
         if payload.nbf is not None and _parse_time(payload.nbf) > now + LEEWAY:
             raise RemoteProtocolError(ErrorCode.CLOCK, "cacao is not valid yet")
-        address = self.account.address.lower()
-        for text in payload.signed_text.texts():
-            if recover_eip191(text, self.signature).lower() == address:
-                return self.account
-        raise RemoteProtocolError(ErrorCode.UNAUTHENTIC, "signature does not fit")
+
+    @property
+    def contract_check(self) -> ContractCheck:
+        """What to ask the account's chain about the signature."""
+        return ContractCheck(
+            chain_id=read_chain_id(self.account.reference),
+            address=self.account.address.lower(),
+            hashes=tuple(
+                personal_digest(text) for text in self.payload.signed_text.texts()
+            ),
+            signature=read_signature(self.signature),
+        )
+
+    def accepted_by_contract(self, check: ContractCheck) -> Cacao:
+        """This CACAO after its account's contract accepted the signature of `check`."""
+        return replace(self, accepted=check)
 
     def verify_signer(self, did: str, account: AccountId, *, now: int) -> None:
         """Raise unless this CACAO, verified now, authorizes `did` for `account`."""

@@ -1,0 +1,357 @@
+"""Smart-contract wallets: their chain decides, and only its answer counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from datetime import timedelta
+
+import pytest
+
+from common import clock
+from identity import services as identity
+from identity.models import ContractProof, ContractWallet, IdentityRegistration
+from identity.services import KeysServerUnavailable, contract_wallets
+from tests import ethereum_node
+from tests.cacaos import identity_payload
+from tests.ethereum_node import (
+    ACCEPTING,
+    COUNTERFACTUAL,
+    REFUSING,
+    account_on,
+    deploying,
+)
+from tests.identity.conftest import KEYS_SERVER, NONCE, identity_key, send
+from tests.snapshots import rows_of
+from walletconnect.crypto.ethereum import personal_digest
+from walletconnect.identity.cacao import EIP1271, Cacao, build_message
+from walletconnect.identity.did import AccountId
+
+pytestmark = pytest.mark.django_db
+
+KEY, OTHER = identity_key(1), identity_key(2)
+SUCCESS = (200, {"status": "SUCCESS", "error": None, "value": None})
+NOW = "2023-08-09T12:00:00.000Z"
+VIEM_SHA256 = "e984758e9a4e2c29443e72990faf5314f54ee13b935452f5a174a19379186a84"
+
+
+@pytest.fixture
+def node(settings):
+    with ethereum_node.running_node() as node:
+        settings.RPC_URLS = {1: node.url}
+        yield node
+
+
+def contract_cacao(
+    account=ACCEPTING, *, chain=1, key=KEY, wrap=bytes, signature=None, **changes
+):
+    """The CACAO of a wallet; by default with the signature that ``ACCEPTING`` accepts."""
+    payload = identity_payload(
+        AccountId.parse(account_on(chain, account)),
+        identity_key=key.did,
+        keys_server_url=KEYS_SERVER,
+        nonce=NONCE,
+        now=clock.now_s(),
+    )
+    # With a statement the message has one text and not two.
+    changes = {"statement": "I agree."} | changes
+    payload = dataclasses.replace(payload, **changes)
+    text = signature or wrap(personal_digest(build_message(payload)))
+    return Cacao.signed(payload, "0x" + text.hex(), EIP1271)
+
+
+def register(client, cacao):
+    return send(client, "POST", "/identity", {"cacao": cacao.to_value()})
+
+
+def refuses(client, cacao, status):
+    """The registration fails with ``status``; returns the error's text."""
+    before = rows_of("identity", "accounts")
+    found, answer = register(client, cacao)
+    assert (found, answer["error"]["name"]) == (status, "cacao")
+    after = rows_of("identity", "accounts")
+    assert without_proofs(after) == without_proofs(before)
+    return answer["error"]["message"]
+
+
+def without_proofs(rows):
+    return {name: found for name, found in rows.items() if "contractproof" not in name}
+
+
+def resolve(asked=((KEY.did, KEYS_SERVER),)):
+    return set(identity.resolve_identity(asked))
+
+
+# --- the call -------------------------------------------------------------------------
+
+
+def test_the_validator_is_the_published_one():
+    content = contract_wallets.VALIDATOR_FILE.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == VIEM_SHA256
+
+
+def test_the_call_is_validator_and_arguments(client, node):
+    cacao = contract_cacao()
+    register(client, cacao)
+    chain, call = node.calls
+    assert chain == {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+    arguments, block = call["params"]
+    assert (call["method"], block, set(arguments)) == ("eth_call", "latest", {"data"})
+    digest = personal_digest(build_message(cacao.payload)).hex()
+    assert arguments["data"] == "".join(
+        (
+            "0x" + contract_wallets.validator().hex(),
+            ACCEPTING[2:].rjust(64, "0"),
+            digest,
+            f"{0x60:064x}",
+            f"{32:064x}",
+            digest,
+        )
+    )
+
+
+# --- the Keys Server ------------------------------------------------------------------
+
+
+def test_a_wallet_that_accepts_is_registered_and_resolved(client, node):
+    cacao = contract_cacao()
+    assert register(client, cacao) == SUCCESS
+    answer = client.get("/identity", {"publicKey": KEY.did.removeprefix("did:key:")})
+    assert answer.json()["value"]["cacao"] == cacao.to_value()
+    found = identity.resolve_identity([(KEY.did, KEYS_SERVER)])[KEY.did]
+    found.verify_signer(KEY.did, cacao.account, now=clock.now_s())
+    assert identity.known_identity(KEY.did) == cacao
+
+
+def test_a_counterfactual_wallet_is_registered(client, node):
+    assert register(client, contract_cacao(COUNTERFACTUAL, wrap=deploying)) == SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("account", "signature"),
+    [
+        (REFUSING, b"\x01" * 65),
+        (ACCEPTING, b"\x01" * 32),
+        (ACCEPTING, b"\x01"),
+        (COUNTERFACTUAL, deploying(b"\x01" * 32)),
+        # Not deployed, and without the deployment that EIP-6492 wants.
+        (COUNTERFACTUAL, b"\x01" * 32),
+        ("0x" + "d4" * 20, b"\x01" * 65),
+    ],
+)
+def test_a_wallet_that_does_not_accept_is_refused(client, node, account, signature):
+    cacao = contract_cacao(account, signature=signature)
+    assert "does not accept" in refuses(client, cacao, 400)
+    assert not ContractWallet.objects.exists()
+
+
+def test_a_changed_text_is_refused(client, node):
+    cacao = contract_cacao()
+    assert register(client, cacao) == SUCCESS
+    value = cacao.to_value()
+    value["p"]["nonce"] = "1" * 64
+    assert "does not accept" in refuses(client, Cacao.from_value(value), 400)
+
+
+def test_without_an_endpoint_the_refusal_names_the_setting(client, settings):
+    settings.RPC_URLS = {10: "http://localhost:1"}
+    text = refuses(client, contract_cacao(), 400)
+    assert "chain 1" in text
+    assert "NOTIFYWEB_RPC_URLS" in text
+
+
+def test_a_malformed_signature_asks_nothing(client, node):
+    value = contract_cacao().to_value()
+    for signature in ("0x", "0x1", "zz", "0x" + "00" * 8193, "11" * 65):
+        value["s"]["s"] = signature
+        assert send(client, "POST", "/identity", {"cacao": value})[0] == 400
+    assert not node.calls
+
+
+def test_an_expired_cacao_asks_nothing(client, node):
+    cacao = contract_cacao(exp="2020-01-01T00:00:00Z")
+    assert "expired" in refuses(client, cacao, 400)
+    assert not node.calls
+
+
+def test_an_address_belongs_to_the_first_chain_that_accepted(client, node, settings):
+    assert register(client, contract_cacao()) == SUCCESS
+    with ethereum_node.running_node() as other:
+        other.chain_id = 10
+        settings.RPC_URLS = {1: node.url, 10: other.url}
+        cacao = contract_cacao(chain=10, key=OTHER)
+        assert "another chain" in refuses(client, cacao, 400)
+        assert other.methods == ["eth_chainId", "eth_call"]
+
+
+# --- answers are cached ---------------------------------------------------------------
+
+
+def test_an_accepted_signature_is_asked_once(client, node):
+    for _ in range(3):
+        assert register(client, contract_cacao(nonce="7" * 64, iat=NOW)) == SUCCESS
+    assert node.methods == ["eth_chainId", "eth_call"]
+
+
+def test_a_refused_signature_is_asked_again_after_a_minute(client, node):
+    cacao = contract_cacao(signature=b"\x01" * 32)
+    refuses(client, cacao, 400)
+    refuses(client, cacao, 400)
+    assert node.methods == ["eth_chainId", "eth_call"]
+    with clock.frozen(clock.now() + timedelta(seconds=61)):
+        refuses(client, cacao, 400)
+    assert node.methods == ["eth_chainId", "eth_call", "eth_call"]
+
+
+def test_an_answer_is_renewed_daily_and_used_meanwhile(client, node):
+    register(client, contract_cacao())
+    now = clock.now()
+    with clock.frozen(now + timedelta(hours=25)):
+        assert resolve() == {KEY.did}
+        # The node is asked by the task, not by whoever resolves.
+        assert node.methods == ["eth_chainId", "eth_call"]
+        assert identity.check_contracts() == 1
+        assert node.methods[2:] == ["eth_call"]
+        assert identity.check_contracts() == 0
+    with clock.frozen(now + timedelta(days=7, hours=25)):
+        with pytest.raises(KeysServerUnavailable) as error:
+            resolve()
+        assert error.value.unresolved == {KEY.did}
+        assert identity.check_contracts() == 1
+        assert resolve() == {KEY.did}
+
+
+def test_a_wallet_that_no_longer_accepts_is_no_longer_resolved(client, node):
+    register(client, contract_cacao())
+    refused = json.dumps({"jsonrpc": "2.0", "id": 1, "result": "0x00"}).encode()
+    with clock.frozen(clock.now() + timedelta(hours=25)):
+        assert resolve() == {KEY.did}
+        node.answers = [refused]
+        identity.check_contracts()
+        assert resolve() == set()
+        assert identity.known_identity(KEY.did) is None
+
+
+def test_an_endpoint_that_fails_takes_nothing_away(client, node):
+    register(client, contract_cacao())
+    with clock.frozen(clock.now() + timedelta(hours=25)):
+        resolve()
+        node.answers = [b"not json"]
+        identity.check_contracts()
+        assert resolve() == {KEY.did}
+        row = ContractProof.objects.get()
+        assert row.accepted
+        assert row.reason
+
+
+def test_the_cacao_of_another_keys_server_waits_for_its_chain(node, other_keys_server):
+    other_keys_server.knows(contract_cacao())
+    asked = [(KEY.did, other_keys_server.url)]
+    with pytest.raises(KeysServerUnavailable):
+        resolve(asked)
+    identity.look_up_identities()
+    with pytest.raises(KeysServerUnavailable):
+        resolve(asked)
+    assert not node.calls
+    identity.check_contracts()
+    assert resolve(asked) == {KEY.did}
+    assert identity.known_identity(KEY.did) is not None
+
+
+def test_without_an_endpoint_messages_do_not_wait(settings, other_keys_server):
+    settings.RPC_URLS = {}
+    other_keys_server.knows(contract_cacao())
+    asked = [(KEY.did, other_keys_server.url)]
+    with pytest.raises(KeysServerUnavailable):
+        resolve(asked)
+    identity.look_up_identities()
+    assert resolve(asked) == set()
+    assert not ContractProof.objects.exists()
+
+
+def test_old_answers_are_pruned(client, node):
+    register(client, contract_cacao())
+    identity.prune(clock.now() + timedelta(days=29))
+    assert ContractProof.objects.count() == 1
+    identity.prune(clock.now() + timedelta(days=31))
+    assert ContractProof.objects.count() == 0
+    # The address still belongs to its chain.
+    assert ContractWallet.objects.count() == 1
+
+
+# --- endpoints that fail --------------------------------------------------------------
+
+RESULT = b'{"jsonrpc":"2.0","id":1,"result":'
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [b"not json"],
+        [b"[]"],
+        [b"{}"],
+        [b"[" * 100_000],
+        [b""],
+        [RESULT + b"null}"],
+        [RESULT + b'"0xzz"}'],
+        [RESULT + b'"0x1"}', b"not json"],
+        [RESULT + b'"0x1"}', RESULT + b'"0x"}'],
+        [RESULT + b'"0x1"}', RESULT + b'"0x02"}'],
+        [RESULT + b'"0x1"}', RESULT + b"true}"],
+        [RESULT + b'"0x1"}', RESULT + b'{"deep":1}}'],
+        [RESULT + b'"0x1"}', b'{"error":{"code":-32005,"message":"rate limit"}}'],
+        [RESULT + b'"0x1"}', b'{"error":"no"}'],
+        [RESULT + b'"' + b"0" * 3_000_000 + b'"}'],
+        # It lies about its chain.
+        [RESULT + b'"0x5"}'],
+    ],
+    ids=lambda answers: answers[-1][:50].decode(),
+)
+def test_an_unusable_answer_is_not_a_refusal(client, node, answers):
+    node.answers = answers
+    before = rows_of("identity")
+    text = refuses(client, contract_cacao(), 503)
+    assert "cannot be checked now" in text
+    assert node.url not in text
+    assert rows_of("identity") == before
+    assert register(client, contract_cacao()) == SUCCESS
+
+
+def test_a_wrong_chain_is_named(client, node):
+    node.chain_id = 137
+    assert "of chain 137" in refuses(client, contract_cacao(), 503)
+    assert node.methods == ["eth_chainId"]
+
+
+def test_a_slow_endpoint_is_given_up(client, node, settings):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, contract_check_deadline_s=1)
+    node.answering.clear()
+    began = clock.monotonic()
+    assert "deadline" in refuses(client, contract_cacao(), 503)
+    assert clock.monotonic() - began < 5
+
+
+def test_an_absent_endpoint_is_given_up(client, settings):
+    settings.RPC_URLS = {1: "http://localhost:1"}
+    assert "cannot be checked now" in refuses(client, contract_cacao(), 503)
+
+
+def test_a_private_endpoint_is_refused_unless_allowed(client, node, settings):
+    settings.OUTBOUND_ALLOW = []
+    assert "cannot be checked now" in refuses(client, contract_cacao(), 503)
+    assert not node.calls
+
+
+def test_waiting_requests_are_bounded(client, node):
+    slots = contract_wallets._waiting
+    taken = 0
+    try:
+        while slots.acquire(blocking=False):
+            taken += 1
+        assert "too many" in refuses(client, contract_cacao(), 503)
+    finally:
+        for _ in range(taken):
+            slots.release()
+    assert not IdentityRegistration.objects.exists()
+    assert register(client, contract_cacao()) == SUCCESS
