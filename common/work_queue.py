@@ -237,6 +237,10 @@ class WorkItem(Leased):
         "why the last attempt failed", max_length=REASON_LENGTH, blank=True
     )
 
+    # Columns that an operator's retry sets on a row whose attempts are over; None if such
+    # a row must stay as it is, because its owner starts a new one.
+    retry_changes: ClassVar[dict[str, object] | None] = {}
+
     objects = WorkQuerySet.as_manager()
 
     class Meta:
@@ -248,7 +252,13 @@ class WorkItem(Leased):
                 fields=["next_attempt_at"],
                 name="%(class)s_due",
                 condition=models.Q(next_attempt_at__isnull=False),
-            )
+            ),
+            # Dead letters: without it, listing them would read every finished row.
+            models.Index(
+                fields=["reason"],
+                name="%(class)s_dead",
+                condition=models.Q(next_attempt_at__isnull=True) & ~models.Q(reason=""),
+            ),
         ]
 
     def finish(self, **changes: object) -> bool:

@@ -185,6 +185,11 @@ class OutboxMessage(models.Model):
                 name="outbox_message_backing_off",
                 condition=models.Q(state="due", attempts__gt=0),
             ),
+            models.Index(
+                fields=["id"],
+                name="outbox_message_failed",
+                condition=models.Q(state="failed"),
+            ),
             models.Index(fields=["created_at"], name="outbox_message_by_age"),
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from celery import Celery
 from celery.signals import (
     beat_init,
     setup_logging,
+    task_postrun,
     task_prerun,
     worker_init,
     worker_ready,
@@ -31,6 +33,9 @@ for name in ("BROKER_URL", "RESULT_BACKEND", "LOADER", "CONFIG_MODULE", "SKIP_CH
     os.environ.pop(name, None)
 # Celery warns root about pickled tasks; ours are JSON only.
 warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
+
+# Of tasks that run, by task id.
+_started_at: dict[str, float] = {}
 
 redact_uncaught_errors()
 app = Celery("notifyweb")
@@ -79,10 +84,29 @@ def resume_work(sender: Any, **_: Any) -> None:
 
 
 @task_prerun.connect
-def allow_next_wake_up(task: Any, args: Any, **_: Any) -> None:
+def allow_next_wake_up(task_id: str, task: Any, args: Any, **_: Any) -> None:
     from common import wake
 
     wake.wake_up_started(task.name, args or ())
+    _started_at[task_id] = time.monotonic()
+
+
+@task_postrun.connect
+def record_run(
+    task_id: str, task: Any, retval: Any, state: str | None = None, **_: Any
+) -> None:
+    """For ``/ops``: how long the task took, and why it failed."""
+    from common import task_runs
+    from notifyweb.logs import redact
+
+    started = _started_at.pop(task_id, None)
+    if started is None:
+        return
+    error = ""
+    if state not in {None, "SUCCESS", "IGNORED", "RETRY"}:
+        error = redact(f"{type(retval).__name__}: {retval}")
+    milliseconds = round((time.monotonic() - started) * 1000)
+    task_runs.record_run(task.name, milliseconds, error)
 
 
 @worker_shutting_down.connect

@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("history/", include("history.urls")),
     path("", include("castserver.urls")),
     path("", include("dashboard.urls")),
+    path("", include("notifyweb.operations.urls")),
 ]
 if settings.ADMIN:
     urlpatterns.append(path("admin/", admin.site.urls))

@@ -171,6 +171,8 @@ class ColdStart(WorkItem):
         DONE = "done"
         FAILED = "failed"
 
+    retry_changes: ClassVar = {"state": "running", "finished_at": None}
+
     account = models.OneToOneField(
         Account, on_delete=models.CASCADE, related_name="cold_start"
     )

@@ -47,6 +47,8 @@ class WebhookDelivery(WorkItem):
         FAILED = "failed"
         CANCELLED = "cancelled"
 
+    retry_changes: ClassVar = {"state": "due"}
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     webhook = models.ForeignKey(
         Webhook, on_delete=models.CASCADE, related_name="deliveries"

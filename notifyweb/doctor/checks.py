@@ -26,7 +26,7 @@ from keychain.webpush import has_application_server_key
 from notifyweb import environment as env
 from notifyweb import health, startup
 from notifyweb.doctor import network
-from notifyweb.doctor.findings import Finding, Level, fault, ok, warning
+from notifyweb.doctor.findings import Finding, fault, ok, warning
 from notifyweb.doctor.variables import unknown_variables
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ COMPONENT_ADVICE = {
 def examine() -> list[Finding]:
     """Run every check. Never raises because of what a check finds."""
     components = health.readiness()
-    found = [*_variables(), *_secrets(), *_storage(), *_components(components)]
+    found = [*_variables(), *_secrets(), *_storage(), *component_findings(components)]
     needs_postgres = (_sessions, _schema, _postgres, _push)
     for names, checks in (("postgres", needs_postgres), ("redis", (_redis,))):
         if components[names].ok:
@@ -90,11 +90,13 @@ def _guarded(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
         return [fault(name, f"the check failed: {text}", "see the server's log")]
 
 
-def _components(components: dict[str, health.Component]) -> Iterator[Finding]:
-    for name, component in components.items():
-        level = Level.OK if component.ok else Level.FAULT
-        advice = "" if component.ok else COMPONENT_ADVICE[name]
-        yield Finding(name, level, component.state, advice)
+def component_findings(components: dict[str, health.Component]) -> list[Finding]:
+    return [
+        ok(name, component.state)
+        if component.ok
+        else fault(name, component.state, COMPONENT_ADVICE[name])
+        for name, component in components.items()
+    ]
 
 
 # --- settings and secrets ---------------------------------------------------------------

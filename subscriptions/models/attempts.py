@@ -28,6 +28,8 @@ class SubscribeAttempt(WorkItem):
         REJECTED = "rejected"
         EXPIRED = "expired"
 
+    retry_changes: ClassVar = None
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     account = models.ForeignKey(
         Account, on_delete=models.CASCADE, related_name="subscribe_attempts"

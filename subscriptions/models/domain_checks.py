@@ -22,6 +22,8 @@ MAX_CHECK_TIME: Final = timedelta(seconds=60)
 class DomainCheck(WorkItem):
     """The report on a domain; a worker adds lines as it finds them."""
 
+    retry_changes: ClassVar = None
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
         User, on_delete=models.CASCADE, related_name="domain_checks"
