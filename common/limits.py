@@ -156,6 +156,7 @@ class Limits:
     # What one person may store.
     forwards_per_user: int = 5
     mutes_per_account: int = 2_000
+    saved_filters_per_user: int = 30
 
 
 def parse_changes(text: str) -> dict[str, int | Bucket]:

@@ -103,6 +103,17 @@ def message_rows(records: Iterable[NotifyMessageRecord]) -> str:
     )
 
 
+def rows_of_messages(user_id: int, pks: Sequence[int]) -> str:
+    """The rows, oldest first; a deleted notification's row leaves the page."""
+    rows = list(records_of(user_id).filter(pk__in=pks).order_by("pk"))
+    present = {row.pk for row in rows}
+    return message_rows(rows) + "".join(
+        format_html('<li id="message-{}" data-list="messages" data-gone></li>', pk)
+        for pk in pks
+        if pk not in present
+    )
+
+
 def unread_counts(user_id: int) -> str:
     return format_html(
         '<span class="count" id="unread-count" aria-label="{1}">{0}</span>'
@@ -117,8 +128,7 @@ def _integers(keys: Iterable[str]) -> list[int]:
 
 
 def _messages(user_id: int, keys: list[str]) -> str:
-    records = records_of(user_id).filter(pk__in=_integers(keys)).order_by("pk")
-    return message_rows(records)
+    return rows_of_messages(user_id, _integers(keys))
 
 
 def _subscriptions(user_id: int, keys: list[str]) -> str:

@@ -79,8 +79,8 @@ def accounts_of(user_id: int) -> list[SyncedAccount]:
 
 
 def unread_number(user_id: int) -> int:
-    rows = NotifyMessageRecord.objects.filter(
-        subscription__account__user_id=user_id, read_at=None, archived_at=None
+    rows = NotifyMessageRecord.objects.unread().filter(
+        subscription__account__user_id=user_id
     )
     return rows[: MAX_COUNTED + 1].count()
 

@@ -1,4 +1,4 @@
-"""Submitted forms, stored so that each submission takes effect once."""
+"""What the pages store: submitted forms, so that each takes effect once; saved filters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 
-from accounts.models import Device
+from accounts.models import Account, Device, User
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,3 +59,28 @@ class FormSubmission(models.Model):
     def holds_secret(self, now: datetime) -> bool:
         is_open = self.secret_until is not None and now < self.secret_until
         return is_open and bool(self.sealed_secret)
+
+
+class SavedFilter(models.Model):
+    """A view of the inbox that a person has named: tab and filters as a query string."""
+
+    user = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="saved_filters"
+    )
+    name = models.CharField(max_length=40)
+    query = models.CharField(max_length=1024)
+    # The account in ``query``, with which the filter goes.
+    account = models.ForeignKey(
+        Account, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["user", "name"], name="saved_filter_is_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name

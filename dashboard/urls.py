@@ -36,6 +36,8 @@ urlpatterns = [
     # The inbox
     path("inbox", inbox.inbox, name="inbox"),
     path("inbox/act", inbox.act, name="inbox-act"),
+    path("inbox/filters", inbox.filter_save, name="filter-save"),
+    path("inbox/filters/<int:pk>/remove", inbox.filter_remove, name="filter-remove"),
     path("inbox/<int:pk>", inbox.message, name="message"),
     # Subscriptions
     path("subscriptions", subscriptions.subscription_list, name="subscription-list"),

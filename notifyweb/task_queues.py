@@ -51,6 +51,7 @@ TASKS_OF: Final = {
         "history.prune_messages",
         "identity.prune",
         "messaging.prune",
+        "subscriptions.prune_deleted",
         "syncstore.prune_updates",
     ),
     OUTBOUND: (

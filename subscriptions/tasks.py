@@ -131,3 +131,9 @@ def ask_reads() -> None:
 def enrich_subscriptions() -> None:
     """Complete listed subscriptions: the dapp's metadata, and the store entry."""
     single_run("subscriptions.enrich_subscriptions", services.enrich_subscriptions)
+
+
+@shared_task(name="subscriptions.prune_deleted", ignore_result=True)
+def prune_deleted() -> None:
+    """Empty deleted notifications for good."""
+    services.prune_deleted()

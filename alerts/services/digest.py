@@ -227,13 +227,12 @@ def _confirmation(row: Digest) -> EmailMessage:
 def _digest(row: Digest, now: datetime) -> EmailMessage | None:
     """The mail for what arrived since the last one and is unread; None for nothing."""
     records = list(
-        NotifyMessageRecord.objects.filter(
+        NotifyMessageRecord.objects.unread()
+        .filter(
             subscription__account__user_id=row.user_id,
             subscription__deleted_at=None,
             received_at__gt=row.covered_until,
             received_at__lte=now,
-            read_at=None,
-            archived_at=None,
         )
         .select_related("subscription__account")
         .order_by("subscription__dapp_url", "-published_at")[: MAX_NOTIFICATIONS + 1]

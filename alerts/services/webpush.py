@@ -184,11 +184,8 @@ def _claim(limit: int) -> list[Outgoing]:
 
 
 def _unread_counts(user_ids: set[int]) -> dict[int, int]:
-    rows = NotifyMessageRecord.objects.filter(
-        subscription__account__user_id__in=user_ids,
-        subscription__deleted_at=None,
-        read_at=None,
-        archived_at=None,
+    rows = NotifyMessageRecord.objects.unread().filter(
+        subscription__account__user_id__in=user_ids, subscription__deleted_at=None
     )
     counts = rows.values_list("subscription__account__user_id").annotate(Count("pk"))
     return dict(counts.order_by())
@@ -196,9 +193,7 @@ def _unread_counts(user_ids: set[int]) -> dict[int, int]:
 
 def _outgoing(delivery: PushDelivery, unread: dict[int, int]) -> Outgoing:
     subscription, message = delivery.subscription, delivery.message
-    is_wanted = message is None or (
-        message.read_at is None and message.archived_at is None
-    )
+    is_wanted = message is None or message.is_unread
     if is_wanted is (delivery.state == PushDelivery.State.WITHDRAW):
         return Outgoing(delivery)
     payload: dict[str, object] = {
@@ -313,7 +308,7 @@ def _finish(delivery: PushDelivery, *, was_sent: bool) -> None:
     message = records.filter(pk__in=[delivery.message_id]).first()
     if message is None:
         PushDelivery.objects.held(delivery).delete()
-    elif message.read_at is None and message.archived_at is None:
+    elif message.is_unread:
         delivery.finish(state=PushDelivery.State.SHOWN)
     elif was_withdrawn or not was_sent:
         PushDelivery.objects.held(delivery).delete()

@@ -163,9 +163,8 @@ def subscription_rows(
     rows = cast("list[DatedSubscription]", list(dated.order_by("-created_at", "-pk")))
     keys = [row.pk for row in rows]
     unread = dict(
-        NotifyMessageRecord.objects.filter(
-            subscription__in=keys, read_at=None, archived_at=None
-        )
+        NotifyMessageRecord.objects.unread()
+        .filter(subscription__in=keys)
         .values_list("subscription")
         .annotate(number=Count("pk"))
     )
@@ -234,7 +233,7 @@ def subscription_page(
         and any(choice.differs for choice in types)
     ):
         conflict = Conflict(changed_by(subscription), subscription.changed_at)
-    recent = subscription.messages.select_related("subscription__account")
+    recent = subscription.messages.kept().select_related("subscription__account")
     return SubscriptionPage(
         row=row,
         types=types,

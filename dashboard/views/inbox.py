@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.http import Http404, HttpResponse, HttpResponseBadRequest
+from django.contrib import messages
+from django.http import (
+    Http404,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseRedirect,
+    QueryDict,
+)
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts.models import Device
+from accounts.models import Account, Device
+from common import clock
 from dashboard import fragments
-from dashboard.access import member
+from dashboard.access import member, safe_next
 from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
+from dashboard.models import SavedFilter
 from dashboard.pages import inbox as pages
 from dashboard.pages.message import MessagePage
 from dashboard.views.responses import done
-from subscriptions.models import Subscription
+from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.messages import read_state
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from django_stubs_ext import StrPromise
+
     from dashboard.access import MemberRequest
     from dashboard.frame import Frame
-    from subscriptions.models import NotifyMessageRecord
+    from subscriptions.models.subscriptions import NotifyMessageRecordQuerySet
 
-MAX_BULK_ACTIONS: Final = 500
+MAX_BULK_ACTIONS: Final = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,65 +147,182 @@ def _first_steps(
 
 # --- actions --------------------------------------------------------------------------
 
-# Service, the action that undoes it, confirmation for one and for several.
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """``service`` takes the records, the device and the time of the change. ``column`` is
+    where that time is kept; empty for what clears it. ``undo`` is the opposite action."""
+
+    service: Callable[[Iterable[NotifyMessageRecord], Device, datetime], int]
+    undo: str
+    column: str
+    # For one notification and for several.
+    confirmation: StrPromise
+
+
 _ACTIONS: Final = {
-    "read": (
+    "read": Action(
         read_state.mark_read,
         "unread",
+        "read_at",
         ngettext_lazy(
             "Marked as read.", "%(count)d notifications: marked as read.", "count"
         ),
     ),
-    "unread": (
-        read_state.mark_unread,
+    "unread": Action(
+        lambda records, device, _: read_state.mark_unread(records, device),
         "read",
+        "",
         ngettext_lazy(
             "Marked as unread.", "%(count)d notifications: marked as unread.", "count"
         ),
     ),
-    "archive": (
+    "archive": Action(
         read_state.archive,
         "unarchive",
+        "archived_at",
         ngettext_lazy("Archived.", "%(count)d notifications: archived.", "count"),
     ),
-    "unarchive": (
-        read_state.unarchive,
+    "unarchive": Action(
+        lambda records, device, _: read_state.unarchive(records, device),
         "archive",
+        "",
         ngettext_lazy(
             "Moved back to the inbox.",
             "%(count)d notifications: moved back to the inbox.",
             "count",
         ),
     ),
+    "delete": Action(
+        read_state.delete,
+        "restore",
+        "deleted_at",
+        ngettext_lazy("Deleted.", "%(count)d notifications: deleted.", "count"),
+    ),
+    "restore": Action(
+        lambda records, device, _: read_state.restore(records, device),
+        "delete",
+        "",
+        ngettext_lazy("Restored.", "%(count)d notifications: restored.", "count"),
+    ),
 }
+# Above this an undo names the time of the change instead of its records.
+MAX_NAMED: Final = MAX_BULK_ACTIONS
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @member
 @require_POST
 def act(request: MemberRequest) -> HttpResponse:
-    """``act`` is ``read:17``, ``read:17,18``, or ``read:chosen`` with ``chosen`` fields."""
+    """``act`` is an action and what it is about: ``read:17``, ``read:17,18``,
+    ``read:chosen`` (the fields ``chosen``), ``read:all`` (all pages of the view ``list``),
+    ``read:upto-17`` (row 17 and what is older there), ``unread:at-1764409059000000``
+    (what was read at that microsecond, to undo a large change)."""
     name, _, wanted = request.POST.get("act", "").partition(":")
-    if name not in _ACTIONS:
+    action = _ACTIONS.get(name)
+    if action is None:
         return HttpResponseBadRequest("There is no such action.")
-    service, opposite, confirmation = _ACTIONS[name]
-    keys = _keys(
-        request.POST.getlist("chosen") if wanted == "chosen" else wanted.split(",")
-    )
-    records = list(pages.records_of(request.user.pk).filter(pk__in=keys).order_by("pk"))
-    if wanted != "chosen" and not records:
+    if len(request.POST.getlist("chosen")) > MAX_BULK_ACTIONS:
+        return HttpResponseBadRequest(
+            f"At most {MAX_BULK_ACTIONS} notifications can be chosen at once."
+        )
+    column = action.column or _ACTIONS[action.undo].column
+    records = _records(request, wanted, column if not action.column else "")
+    if records is None:
+        return HttpResponseBadRequest("There is no such selection of notifications.")
+    if name != "restore":
+        records = records.kept()
+    newest = records.order_by("-published_at", "-pk").values_list("pk", flat=True)
+    named = list(newest[: MAX_NAMED + 1])
+    if not named and wanted not in {"chosen", "all"} and "-" not in wanted:
         raise Http404
-    service(records, request.device)
-    fresh = pages.records_of(request.user.pk).filter(pk__in=[r.pk for r in records])
-    html = fragments.message_rows(fresh) + fragments.unread_counts(request.user.pk)
+    # Without those that are as wanted already: an undo must not change them.
+    is_empty = {f"{column}__isnull": bool(action.column)}
+    changed = list(newest.filter(**is_empty)[: MAX_NAMED + 1])
+    undo = f"{action.undo}:{','.join(map(str, changed))}" if changed else ""
+    at = clock.now()
+    if len(changed) > MAX_NAMED:
+        undo = f"{action.undo}:at-{(at - _EPOCH) // timedelta(microseconds=1)}"
+    count = action.service(records, request.device, at)
+    user_id = request.user.pk
+    html = fragments.rows_of_messages(user_id, named[: fragments.MAX_ROWS])
+    text = action.confirmation % {"count": max(1, len(named))}
+    if len(named) > MAX_NAMED:
+        text = action.confirmation % {"count": count}
     return done(
         request,
-        confirmation % {"count": max(1, len(records))},
-        html=html,
-        undo=f"{opposite}:{','.join(str(record.pk) for record in records)}",
+        text if named else gettext("There was nothing to change."),
+        html=html + fragments.unread_counts(user_id),
+        undo=undo,
         default=reverse("dashboard:inbox"),
     )
+
+
+def _records(
+    request: MemberRequest, wanted: str, undone_column: str
+) -> NotifyMessageRecordQuerySet | None:
+    """The user's records that the second part of ``act`` names; None if it names none.
+
+    Whole views can only be changed by actions whose time an undo can find.
+    """
+    user_id = request.user.pk
+    own = NotifyMessageRecord.objects.filter(subscription__account__user_id=user_id)
+    kind, _, number = wanted.partition("-")
+    key = parse_pk(number)
+    if wanted == "chosen":
+        return own.filter(pk__in=_keys(request.POST.getlist("chosen")))
+    if kind == "at" and key is not None and undone_column:
+        # 17 digits are the year 5138; datetime ends in 9999.
+        at = _EPOCH + timedelta(microseconds=min(key, 10**17))
+        return own.filter(**{undone_column: at})
+    if wanted == "all" or (kind == "upto" and key is not None):
+        if undone_column:
+            return None
+        query = QueryDict(request.POST.get("list", ""))
+        view = pages.InboxFilter.of(query, parse_pk(query.get("account", "")))
+        return pages.matching(user_id, view, up_to=key)
+    keys = _keys(wanted.split(","))
+    return own.filter(pk__in=keys) if keys else None
 
 
 def _keys(texts: list[str]) -> list[int]:
     keys = map(parse_pk, texts[:MAX_BULK_ACTIONS])
     return [key for key in keys if key is not None]
+
+
+# --- saved filters ----------------------------------------------------------------------
+
+
+@member
+@require_POST
+def filter_save(request: MemberRequest) -> HttpResponse:
+    """Store the view ``list`` under ``name``."""
+    query = QueryDict(request.POST.get("list", ""))
+    account = Account.objects.of_user(request.user.pk).filter(
+        pk=parse_pk(query.get("account", "")) or 0
+    )
+    wanted = pages.InboxFilter.of(query, None)
+    chosen = account.first()
+    if chosen is not None:
+        wanted = replace(wanted, account_pk=chosen.pk)
+    there = f"{reverse('dashboard:inbox')}?{wanted.query}"
+    try:
+        pages.save_filter(request.user.pk, request.POST.get("name", ""), wanted, chosen)
+    except pages.FilterRefused as error:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(there)
+    messages.success(request, gettext("The filter is saved."))
+    return HttpResponseRedirect(there)
+
+
+@member
+@require_POST
+def filter_remove(request: MemberRequest, pk: int) -> HttpResponse:
+    count, _ = SavedFilter.objects.filter(user_id=request.user.pk, pk=pk).delete()
+    if not count:
+        raise Http404
+    messages.success(request, gettext("The saved filter is removed."))
+    default = reverse("dashboard:inbox")
+    return HttpResponseRedirect(
+        safe_next(request, request.POST.get("next", ""), default)
+    )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
+from django.utils.html import format_html
 
 from dashboard.access import safe_next
 from dashboard.frame import page
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from dashboard.access import MemberRequest
+
+MAX_HEADER_UNDO: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,14 @@ def done(
     default: str,
     undo: str = "",
 ) -> HttpResponse:
-    """``undo`` is the value of ``act`` that the "Undo" button submits."""
+    """``undo`` is the value of ``act`` that the "Undo" button submits. A long one goes into
+    the undo form instead of a header, which proxies limit to a few kilobytes."""
     if getattr(request, "htmx", False):
+        if len(undo) > MAX_HEADER_UNDO:
+            html += format_html(
+                '<input type="hidden" name="act" id="undo-act" value="{}">', undo
+            )
+            undo = "form"
         # HTTP headers are ASCII; json.dumps escapes other characters.
         trigger = json.dumps({"done": {"text": text, "undo": undo}})
         return HttpResponse(html, headers={"HX-Trigger": trigger})

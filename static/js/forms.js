@@ -19,6 +19,7 @@ export function listenForForms() {
   document.addEventListener("submit", (event) => {
     const form = event.target;
     form.removeAttribute("hx-morph-skip");
+    event.submitter?.closest(":popover-open")?.hidePopover();
     for (const field of form.querySelectorAll("[data-drop-empty]")) {
       if (!field.value) field.disabled = true;
     }
@@ -42,7 +43,8 @@ export function listenForForms() {
   document.body.addEventListener("done", ({ detail: { text, undo } }) => {
     const form = document.getElementById("undo");
     const run = () => {
-      form.elements.act.value = undo;
+      // A long one was placed into the form.
+      if (undo !== "form") form.elements.act.value = undo;
       form.requestSubmit();
     };
     if (text) showStatus(text, undo && form ? { label: gettext("Undo"), run } : null);
@@ -51,10 +53,15 @@ export function listenForForms() {
   });
   document.addEventListener("change", ({ target }) => {
     if (target.name === "chosen") countChosen();
+    if (!target.matches("[data-choose-all]")) return;
+    for (const box of boxes().slice(0, MAX_CHOSEN)) box.checked = target.checked;
+    countChosen();
   });
   document.addEventListener("click", chooseRange);
 }
 
+// The server takes no more at once.
+const MAX_CHOSEN = 900;
 const boxes = () => [...document.querySelectorAll("[name=chosen]")];
 let lastChosen = null;
 
@@ -72,6 +79,11 @@ function countChosen() {
   const number = boxes().filter((box) => box.checked).length;
   const list = document.getElementById("messages");
   list?.classList.toggle("choosing", number > 0);
+  const all = document.querySelector("[data-choose-all]");
+  if (all) {
+    all.checked = number > 0 && number === boxes().length;
+    all.indeterminate = number > 0 && !all.checked;
+  }
   const counter = document.querySelector("[data-chosen-number]");
   if (counter) counter.textContent = String(number);
 }

@@ -102,6 +102,8 @@ async function morph(present, row) {
 
 /** A list that begins further down (`data-held`) leaves what is newer to the arrivals bar. */
 function takesNew(list, row) {
+  // An undo returns what this page has shown before.
+  if (removed.has(row.id)) return true;
   if ("open" in list.dataset) return false;
   return !("held" in list.dataset) || key(row) <= key(rowsOf(list)[0] ?? row);
 }
@@ -133,7 +135,10 @@ function insert(list, row) {
   writeTimes(row);
 }
 
+const removed = new Set();
+
 function remove(row) {
+  removed.add(row.id);
   if (row.contains(document.activeElement)) {
     const all = [...rowsOf(row.parentElement)];
     const index = all.indexOf(row);

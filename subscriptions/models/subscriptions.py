@@ -223,11 +223,21 @@ MIRRORED_FIELDS = ("relay_protocol", "metadata", "scope", "expiry", "dapp_url")
 
 
 class NotifyMessageRecordQuerySet(models.QuerySet["NotifyMessageRecord"]):
+    def kept(self) -> NotifyMessageRecordQuerySet:
+        """Without deleted notifications, whose rows remain for a while."""
+        return self.filter(deleted_at=None)
+
+    def in_inbox(self) -> NotifyMessageRecordQuerySet:
+        """Neither archived, snoozed nor deleted."""
+        return self.filter(archived_at=None, snoozed_until=None, deleted_at=None)
+
+    def unread(self) -> NotifyMessageRecordQuerySet:
+        """What the Unread tab, the counts and the alerts are about."""
+        return self.in_inbox().filter(read_at=None)
+
     def unread_on_server(self) -> NotifyMessageRecordQuerySet:
         """Unread here and, as far as we know, at a server of protocol v1."""
-        return self.filter(read_at=None, archived_at=None, server_read_at=None).exclude(
-            notification_id=""
-        )
+        return self.unread().filter(server_read_at=None).exclude(notification_id="")
 
 
 class NotifyMessageRecord(models.Model):
@@ -257,6 +267,11 @@ class NotifyMessageRecord(models.Model):
         null=True, blank=True, db_column="read_there_at"
     )
     archived_at = models.DateTimeField(null=True, blank=True)
+    # When it returns to the inbox as unread; empty while it is not snoozed.
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+    # The row of a deleted notification remains as a tombstone: a replay of History finds
+    # it and stores nothing. ``prune_deleted`` empties it and removes it at last.
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     objects = NotifyMessageRecordQuerySet.as_manager()
 
@@ -271,12 +286,48 @@ class NotifyMessageRecord(models.Model):
                 fields=["subscription", "-published_at", "-id"],
                 name="notify_message_newest_first",
             ),
+            # One for each tab of the inbox. A page costs the same however much is in the
+            # other tabs: somebody may have read, or archived, all but a few.
             models.Index(
-                fields=["subscription"],
+                fields=["subscription", "-published_at", "-id"],
                 name="notify_message_unread",
-                condition=models.Q(read_at=None, archived_at=None),
+                condition=models.Q(
+                    read_at=None, archived_at=None, snoozed_until=None, deleted_at=None
+                ),
+            ),
+            models.Index(
+                fields=["subscription", "-published_at", "-id"],
+                name="notify_message_in_inbox",
+                condition=models.Q(
+                    archived_at=None, snoozed_until=None, deleted_at=None
+                ),
+            ),
+            models.Index(
+                fields=["subscription", "-published_at", "-id"],
+                name="notify_message_archived",
+                condition=models.Q(archived_at__isnull=False, deleted_at=None),
+            ),
+            models.Index(
+                fields=["snoozed_until"],
+                name="notify_message_snoozed",
+                condition=models.Q(snoozed_until__isnull=False),
+            ),
+            models.Index(
+                fields=["deleted_at"],
+                name="notify_message_deleted",
+                condition=models.Q(deleted_at__isnull=False),
             ),
         ]
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether ``unread()`` contains it."""
+        return (
+            self.read_at is None
+            and self.archived_at is None
+            and self.snoozed_until is None
+            and self.deleted_at is None
+        )

@@ -28,8 +28,11 @@ from subscriptions.services.messages.history import replay_due
 from subscriptions.services.messages.messages import receive_messages
 from subscriptions.services.messages.read_state import (
     archive,
+    delete,
     mark_read,
     mark_unread,
+    prune_deleted,
+    restore,
     unarchive,
 )
 from subscriptions.services.server.remote_reads import ask_reads, receive_pages
@@ -67,6 +70,7 @@ __all__ = [
     "announce_missing",
     "archive",
     "ask_reads",
+    "delete",
     "delete_subscription",
     "enrich_subscriptions",
     "expire_attempts",
@@ -76,6 +80,7 @@ __all__ = [
     "look_up_dapp",
     "mark_read",
     "mark_unread",
+    "prune_deleted",
     "receive_deletes",
     "receive_lists",
     "receive_messages",
@@ -86,6 +91,7 @@ __all__ = [
     "replay_due",
     "resolve_due",
     "resolve_signers",
+    "restore",
     "run_checks",
     "settle_attempts",
     "settle_updates",

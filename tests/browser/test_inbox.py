@@ -419,3 +419,54 @@ def test_the_whole_first_page_is_below_its_budget(reader, window):
     scripts = sum(size for url, size in sizes.items() if url.endswith(".js"))
     assert 0 < scripts <= 60_000
     assert sum(sizes.values()) <= 120_000
+
+
+# --- whole lists ----------------------------------------------------------------------
+
+
+def test_all_are_marked_as_read_in_other_windows_and_undone(reader, open_page):
+    reader.receives(70, fresh=True)
+    page, other = open_page("/inbox"), open_page("/inbox?tab=all")
+    page.get_by_role("button", name="Mark all read").click()
+    expect(page.locator(ROWS)).to_have_count(0)
+    expect(other.locator(f"{ROWS}.is-unread")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(ROWS)).to_have_count(60)
+    expect(other.locator(f"{ROWS}.is-unread")).to_have_count(60)
+
+
+def test_keys_read_up_to_a_row_and_delete_it(reader, open_page):
+    reader.receives(5, fresh=True)
+    page, other = open_page("/inbox"), open_page("/inbox?tab=all")
+    for key in "jjr":
+        page.keyboard.press(key)
+    expect(page.locator(ROWS)).to_have_count(1)
+    expect(other.locator(f"{ROWS}.is-unread")).to_have_count(1)
+    page.keyboard.press("u")
+    expect(page.locator(ROWS)).to_have_count(5)
+    page.keyboard.press("j")
+    page.keyboard.press("d")
+    expect(page.locator(ROWS)).to_have_count(4)
+    expect(other.locator(ROWS)).to_have_count(4)
+    page.keyboard.press("u")
+    expect(page.locator(ROWS)).to_have_count(5)
+    expect(other.locator(ROWS)).to_have_count(5)
+
+
+def test_several_are_chosen_and_deleted_by_touch(reader, open_page):
+    reader.receives(4, fresh=True)
+    page = open_page("/inbox?q=0000", PHONE, has_touch=True, is_mobile=True)
+    row_of(page, 1).locator(".message__pick").tap()
+    row_of(page, 2).locator(".message__pick").tap()
+    page.locator("#bulk").get_by_role("button", name="Delete").tap()
+    expect(page.locator(ROWS)).to_have_count(2)
+    # The list of a text search takes no new rows, but those that an undo returns.
+    page.get_by_role("button", name="Undo").tap()
+    expect(page.locator(ROWS)).to_have_count(4)
+    page.get_by_label("Select all").tap()
+    expect(page.locator("[name=chosen]:checked")).to_have_count(4)
+    row_of(page, 0).get_by_role("button", name="More for").tap()
+    menu = page.locator(":popover-open")
+    menu.get_by_role("button", name="Read up to here").tap()
+    expect(menu).to_have_count(0)
+    expect(page.locator(f"{ROWS}.is-unread")).to_have_count(0)

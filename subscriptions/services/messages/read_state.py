@@ -1,19 +1,25 @@
-"""Which notifications a person has read or put away: one state for all devices.
+"""Which notifications a person has read, archived or deleted: one state for all devices.
 
 Protocol v0 has no message for it, so it is stored in the database and reaches the other
 browsers as events. In protocol v1 the server keeps it, so servers of v1 receive what was
 read here; the other direction is in ``subscriptions.services.server.remote_reads``. Records
 of other users are silently left out.
+
+A query set may name any number of records: it is evaluated in the database. All records of
+one call get the same time, by which the call can be undone.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts.services import EventDraft, EventKind, record_events
 from common import clock, entropy
+from common.work_queue import repeat
 from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.wallet import (
     message_event,
@@ -27,8 +33,7 @@ from walletconnect.notify.watch_claims import MAX_IDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from django.db.models import QuerySet
+    from datetime import datetime
 
     from accounts.models import Device
     from walletconnect.relay.messages import Publication
@@ -40,12 +45,22 @@ App: TypeAlias = tuple[int, str]
 # reloads a list faster than it patches hundreds of rows.
 MAX_SINGLE_READS: Final = 50
 
+# Longer than any page offers to undo a deletion.
+RESTORABLE_FOR: Final = timedelta(hours=1)
+# Archives keep notifications for months; afterwards a replay cannot bring one back.
+TOMBSTONES_FOR: Final = timedelta(days=365)
+PRUNE_BATCH_SIZE: Final = 1_000
 
-def mark_read(records: Iterable[NotifyMessageRecord], device: Device) -> int:
+
+def mark_read(
+    records: Iterable[NotifyMessageRecord],
+    device: Device,
+    at: datetime | None = None,
+) -> int:
     """Mark records as read; returns how many were unread."""
     return _change(
         _own(records, device).filter(read_at=None),
-        {"read_at": clock.now(), "read_by": device},
+        {"read_at": at or clock.now(), "read_by": device},
         also=lambda pks: send_read_state(
             NotifyMessageRecord.objects.filter(pk__in=pks)
         ),
@@ -59,10 +74,15 @@ def mark_unread(records: Iterable[NotifyMessageRecord], device: Device) -> int:
     )
 
 
-def archive(records: Iterable[NotifyMessageRecord], device: Device) -> int:
+def archive(
+    records: Iterable[NotifyMessageRecord],
+    device: Device,
+    at: datetime | None = None,
+) -> int:
     """Archive records; returns how many were in the inbox."""
     return _change(
-        _own(records, device).filter(archived_at=None), {"archived_at": clock.now()}
+        _own(records, device).filter(archived_at=None),
+        {"archived_at": at or clock.now()},
     )
 
 
@@ -73,15 +93,35 @@ def unarchive(records: Iterable[NotifyMessageRecord], device: Device) -> int:
     )
 
 
+def delete(
+    records: Iterable[NotifyMessageRecord],
+    device: Device,
+    at: datetime | None = None,
+) -> int:
+    """Delete records; returns how many. ``restore`` undoes it until the next prune."""
+    return _change(_own(records, device), {"deleted_at": at or clock.now()})
+
+
+def restore(records: Iterable[NotifyMessageRecord], device: Device) -> int:
+    """Undo ``delete``; returns how many were deleted and still have their content."""
+    recent = _own(records, device, deleted=True).filter(
+        deleted_at__gt=clock.now() - RESTORABLE_FOR
+    )
+    return _change(recent, {"deleted_at": None})
+
+
 def _own(
-    records: Iterable[NotifyMessageRecord], device: Device
+    records: Iterable[NotifyMessageRecord], device: Device, *, deleted: bool = False
 ) -> QuerySet[NotifyMessageRecord]:
     if not device.is_active():
         return NotifyMessageRecord.objects.none()
-    return NotifyMessageRecord.objects.filter(
-        pk__in=[record.pk for record in records],
+    own = NotifyMessageRecord.objects.filter(
         subscription__account__user_id=device.user_id,
+        deleted_at__isnull=not deleted,
     )
+    if isinstance(records, QuerySet):
+        return own.filter(pk__in=records.values("pk"))
+    return own.filter(pk__in=[record.pk for record in records])
 
 
 @transaction.atomic
@@ -117,6 +157,33 @@ def read_events(found: Sequence[tuple[int, int, int]]) -> list[EventDraft]:
         EventDraft(account_id, EventKind.READ, f"subscriptions.subscription:{owner}")
         for owner, account_id in owners.items()
     ]
+
+
+# --- deleted for good -----------------------------------------------------------------
+
+
+def prune_deleted() -> int:
+    """Empty what was deleted before the time to restore it; drop old tombstones."""
+    return repeat(_empty_batch) + repeat(_drop_batch)
+
+
+def _empty_batch() -> int:
+    over = NotifyMessageRecord.objects.filter(
+        deleted_at__lte=clock.now() - RESTORABLE_FOR
+    ).exclude(message_auth="")
+    return NotifyMessageRecord.objects.filter(
+        pk__in=over.values("pk")[:PRUNE_BATCH_SIZE]
+    ).update(title="", body="", icon="", url="", message_auth="", type="")
+
+
+def _drop_batch() -> int:
+    over = NotifyMessageRecord.objects.filter(
+        deleted_at__lte=clock.now() - TOMBSTONES_FOR
+    )
+    count, _ = NotifyMessageRecord.objects.filter(
+        pk__in=list(over.values_list("pk", flat=True)[:PRUNE_BATCH_SIZE])
+    ).delete()
+    return count
 
 
 # --- servers of protocol v1 -----------------------------------------------------------
