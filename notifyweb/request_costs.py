@@ -82,6 +82,8 @@ COSTS: Final[dict[str, Cost]] = {
     # Inbox and subscriptions
     "dashboard:inbox": PAGE,
     "dashboard:inbox-act": PAGE,
+    "dashboard:filter-save": PAGE,
+    "dashboard:filter-remove": PAGE,
     "dashboard:message": PAGE,
     "dashboard:live-events": PAGE,
     "dashboard:subscription-list": PAGE,

@@ -20,6 +20,8 @@ export function listenForForms() {
     const form = event.target;
     form.removeAttribute("hx-morph-skip");
     event.submitter?.closest(":popover-open")?.hidePopover();
+    // Until the answer is here, Undo would mean the action before.
+    document.querySelector("#status button")?.remove();
     for (const field of form.querySelectorAll("[data-drop-empty]")) {
       if (!field.value) field.disabled = true;
     }

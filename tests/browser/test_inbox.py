@@ -446,6 +446,7 @@ def test_keys_read_up_to_a_row_and_delete_it(reader, open_page):
     expect(page.locator(ROWS)).to_have_count(5)
     page.keyboard.press("j")
     page.keyboard.press("d")
+    expect(page.get_by_text("Deleted.")).to_be_visible()
     expect(page.locator(ROWS)).to_have_count(4)
     expect(other.locator(ROWS)).to_have_count(4)
     page.keyboard.press("u")
