@@ -36,6 +36,8 @@ class SignInProblem:
     tone: str = "danger"
     # Offer a new text for the same address.
     again: bool = False
+    # A signature to check once more, where that was not possible.
+    retry: str = ""
 
 
 PROVE: Final = Step(

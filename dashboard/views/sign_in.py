@@ -44,7 +44,12 @@ from dashboard.pages.signing import (
     Step,
 )
 from identity import services as identity
-from identity.services.errors import MalformedSignature, SignInError, TextDiffers
+from identity.services.errors import (
+    ChainUnavailable,
+    MalformedSignature,
+    SignInError,
+    TextDiffers,
+)
 from syncstore import services as syncstore
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId
@@ -118,8 +123,13 @@ def begin(request: HttpRequest) -> HttpResponse:
         request.session.create()
     device = device_of(request)
     again = device is not None and request.POST.get("again") == "yes"
-    own = Account.objects.at(caip10(address))
-    is_own = device is not None and own.filter(user_id=device.user_id).exists()
+    account = caip10(address)
+    users = Account.objects.at(account).filter(user=device.user) if device else []
+    own = next(iter(users), None)
+    is_own = own is not None
+    if own is not None and identity.is_contract_wallet(own):
+        # Pages and wallets give the address alone, but this contract is on one chain.
+        account = own.address
     if again and not is_own:
         error = gettext("This is not an account of your inbox. Choose one that is.")
         return _choose(
@@ -132,7 +142,7 @@ def begin(request: HttpRequest) -> HttpResponse:
     try:
         wanted = identity.begin_sign_in(
             str(request.session.session_key),
-            account=caip10(address),
+            account=account,
             origin=f"{request.scheme}://{request.get_host()}",
             user=device.user if device else None,
         )
@@ -182,6 +192,15 @@ def prove(request: HttpRequest) -> HttpResponse:
             user_agent=request.headers.get("User-Agent", ""),
             device=device_of(request),
         )
+    except ChainUnavailable as error:
+        # No fault of the person's; `signature_check` limits how often a chain is asked.
+        problem = SignInProblem(
+            gettext("The signature cannot be checked now"),
+            str(error),
+            tone="warn",
+            retry=request.POST.get("signature", ""),
+        )
+        return _prove_page(request, wanted, problem=problem)
     except SignInError as error:
         # Guessing for one account from many addresses is limited, too. The right signature
         # still passes, so that a stranger's failures do not lock the owner out.
@@ -210,6 +229,8 @@ def _prove_page(
         request,
         PROVE,
         account=wanted.address.rpartition(":")[2],
+        # Without the chain that `caip10` would complete.
+        wanted_address=wanted.address.removeprefix("eip155:1:"),
         message=wanted.message,
         problem=problem,
     )
@@ -263,6 +284,16 @@ def _signed_in(
         messages.success(request, gettext("Signed. You can go on for ten minutes."))
         return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
     account = Account.objects.at(wanted.address)[0]
+    if identity.is_contract_wallet(account):
+        # The sync key is derived from a signature that only a key can repeat.
+        messages.info(
+            request,
+            gettext(
+                "Signed in as a smart-contract wallet. Sync stays off: it needs a wallet "
+                "with a key of its own."
+            ),
+        )
+        return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
     return HttpResponseRedirect(
         f"{reverse('dashboard:sign-in-share')}?account={account.pk}"
     )
@@ -274,6 +305,8 @@ def _problem_of(error: SignInError) -> SignInProblem:
             gettext("The signed text contained additional characters"), str(error)
         )
     titles = {
+        "contract-refused": gettext("The wallet's contract does not accept this"),
+        "no-chain-endpoint": gettext("This chain cannot be checked here"),
         "wrong-signer": gettext("Another account signed"),
         "malformed-signature": gettext("This is not a signature"),
         "request-expired": gettext("The text is too old"),
@@ -318,6 +351,13 @@ def _mismatch(
     request: MemberRequest, account: Account, error: Exception
 ) -> SignInProblem:
     """Why the second signature does not match. Often only white space was added."""
+    if identity.is_contract_wallet(account):
+        title = gettext("Sync needs a wallet with a key of its own")
+        text = gettext(
+            "The sync key is derived from a signature that the wallet repeats exactly, "
+            "which a smart-contract wallet cannot promise. Skip this step."
+        )
+        return SignInProblem(title, text, tone="warn")
     if not isinstance(error, MalformedSignature):
         signature = identity.canonical_signature(request.POST.get("signature", ""))
         text = syncstore.message_to_sign(account)

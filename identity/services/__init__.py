@@ -6,6 +6,7 @@ from identity.services.contract_wallets import check_contracts
 from identity.services.device_keys import (
     SigningIdentity,
     add_identity_key,
+    is_contract_wallet,
     retire_keys_of_account,
     retire_keys_of_devices,
     retire_spare_keys_of_devices,
@@ -78,6 +79,7 @@ __all__ = [
     "check_contracts",
     "complete_sign_in",
     "ethereum_account",
+    "is_contract_wallet",
     "known_identities",
     "known_identity",
     "look_up_identities",

@@ -107,7 +107,7 @@ def prove(check: ContractCheck) -> None:
     if check.chain_id not in settings.RPC_URLS:
         raise NoChainEndpoint(check.chain_id)
     if check not in known.due:
-        raise SignatureRefused
+        raise SignatureRefused(check.chain_id)
     if not _waiting.acquire(blocking=False):
         raise ChainUnavailable(check.chain_id, "too many signatures wait for it")
     try:
@@ -127,7 +127,7 @@ def prove(check: ContractCheck) -> None:
         },
     )
     if not row.accepted:
-        raise SignatureRefused
+        raise SignatureRefused(check.chain_id)
 
 
 def _answer(

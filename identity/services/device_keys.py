@@ -32,7 +32,7 @@ from identity.services.errors import KeysServerRefusal, NoIdentityKey
 from keychain import services as keychain
 from keychain.services import Holder
 from walletconnect.identity.authorization import authorization_of
-from walletconnect.identity.cacao import Cacao
+from walletconnect.identity.cacao import EIP1271, Cacao
 from walletconnect.identity.did import DID_KEY, AccountId
 from walletconnect.identity.registration import sign_unregister_identity
 
@@ -156,6 +156,16 @@ def watching_identities(preferred: Mapping[int, str]) -> dict[int, SigningIdenti
 
 def _identity(row: IdentityKey, key: SecretIdentityKey) -> SigningIdentity:
     return SigningIdentity(key=key, did=row.did, keys_server=row.keys_server)
+
+
+def is_contract_wallet(account: Account) -> bool:
+    """Whether the account signed in last as a smart-contract wallet."""
+    newest = (
+        IdentityKey.objects.active().filter(account=account).order_by("-pk").first()
+    )
+    return newest is not None and (
+        Cacao.from_json(newest.cacao).signature_type == EIP1271
+    )
 
 
 # --- retiring -------------------------------------------------------------------------

@@ -8,13 +8,13 @@ SignInError
 ├── RequestUsed           it was used to sign in
 ├── OtherBrowser          it belongs to another browser session
 ├── MalformedSignature    the text is not a signature
-└── WrongSigner           signed, but by another address than expected
-    └── TextDiffers       by the right one, with white space added to the text
+├── WrongSigner           signed, but by another address than expected
+│   └── TextDiffers       by the right one, with white space added to the text
+└── ContractError         the signature of a smart-contract wallet is not proven
+    ├── SignatureRefused  its contract does not accept it
+    ├── NoChainEndpoint   this server has no JSON-RPC endpoint for its chain
+    └── ChainUnavailable  the endpoint gives no usable answer now
 NoIdentityKey             the account has no registered identity key
-ContractError             the signature of a smart-contract wallet is not proven
-├── SignatureRefused      its contract does not accept it
-├── NoChainEndpoint       this server has no JSON-RPC endpoint for its chain
-└── ChainUnavailable      the endpoint gives no usable answer now
 KeysServerUnavailable     another Keys Server has not answered yet: try later
 KeysServerRefusal         an error answer of our Keys Server
 """
@@ -22,6 +22,8 @@ KeysServerRefusal         an error answer of our Keys Server
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext
 
 from common.problems import Problem, ProblemError
 
@@ -105,11 +107,21 @@ class MalformedSignature(SignInError):
 class WrongSigner(SignInError):
     kind = "wrong-signer"
 
-    def __init__(self, signed_by: str, expected: str) -> None:
-        super().__init__(
+    def __init__(
+        self, signed_by: str, expected: str, *, unchecked_chain: int | None = None
+    ) -> None:
+        text = (
             f"This signature is from {_short(signed_by)}. Expected was "
             f"{_short(expected)}."
         )
+        if unchecked_chain is not None:
+            # A contract wallet often signs with a key of its owner.
+            text += " " + gettext(
+                "If that is a smart-contract wallet: this server has no JSON-RPC "
+                "endpoint for chain %(chain)s; its operator can add one with the "
+                "setting NOTIFYWEB_RPC_URLS."
+            ) % {"chain": unchecked_chain}
+        super().__init__(text)
         self.signed_by = signed_by
         self.expected = expected
 
@@ -138,7 +150,7 @@ class NoIdentityKey(Exception):
         self.pending = pending
 
 
-class ContractError(Exception):
+class ContractError(SignInError):
     """The signature of a smart-contract wallet is not proven. ``str`` is a sentence."""
 
     kind = "contract"
@@ -147,11 +159,17 @@ class ContractError(Exception):
 class SignatureRefused(ContractError):
     kind = "contract-refused"
 
-    def __init__(self) -> None:
+    def __init__(self, chain_id: int) -> None:
         super().__init__(
-            "The wallet's contract does not accept this signature, or the address "
-            "belongs to a contract on another chain."
+            gettext(
+                "The wallet's contract on chain %(chain)s does not accept this "
+                "signature, or the address belongs to a contract on another chain here. "
+                "For a wallet on another chain, give the account with its chain, such "
+                "as eip155:10:0x…"
+            )
+            % {"chain": chain_id}
         )
+        self.chain_id = chain_id
 
 
 class NoChainEndpoint(ContractError):
@@ -159,9 +177,12 @@ class NoChainEndpoint(ContractError):
 
     def __init__(self, chain_id: int) -> None:
         super().__init__(
-            "Signatures of smart-contract wallets on this chain cannot be checked "
-            f"here: this server has no JSON-RPC endpoint for chain {chain_id}. Its "
-            f"operator can add one with the setting NOTIFYWEB_RPC_URLS."
+            gettext(
+                "Signatures of smart-contract wallets on this chain cannot be checked "
+                "here: this server has no JSON-RPC endpoint for chain %(chain)s. Its "
+                "operator can add one with the setting NOTIFYWEB_RPC_URLS."
+            )
+            % {"chain": chain_id}
         )
         self.chain_id = chain_id
 
@@ -171,8 +192,11 @@ class ChainUnavailable(ContractError):
 
     def __init__(self, chain_id: int, reason: str) -> None:
         super().__init__(
-            f"The signature cannot be checked now: chain {chain_id} does not answer "
-            f"({reason}). Try again in a minute."
+            gettext(
+                "The signature cannot be checked now: chain %(chain)s does not answer "
+                "(%(reason)s). Try again in a minute."
+            )
+            % {"chain": chain_id, "reason": reason}
         )
         self.chain_id = chain_id
         self.reason = reason

@@ -33,20 +33,27 @@ from accounts.services import (
 )
 from accounts.signals import account_proven
 from common import clock, entropy
+from identity.services.contract_wallets import prove
 from identity.services.device_keys import add_identity_key
 from identity.services.errors import (
     ForeignOrigin,
     MalformedSignature,
+    NoChainEndpoint,
     OtherBrowser,
     RequestExpired,
     RequestUnknown,
     RequestUsed,
+    SignatureRefused,
     SignInError,
     TextDiffers,
     UnsupportedAccount,
     WrongSigner,
 )
-from identity.services.signatures import added_white_space, canonical_signature
+from identity.services.signatures import (
+    added_white_space,
+    canonical_signature,
+    contract_signature,
+)
 from keychain import services as keychain
 from keychain.services import Holder
 from walletconnect.crypto.ethereum import recover_eip191
@@ -54,6 +61,7 @@ from walletconnect.crypto.signing import IdentityKey as SecretIdentityKey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.identity.cacao import (
+    EIP1271,
     VERSION,
     Cacao,
     CacaoPayload,
@@ -63,6 +71,7 @@ from walletconnect.identity.cacao import (
 from walletconnect.identity.did import AccountId
 
 NONCE_BYTES: Final = 32
+KEY_SIGNATURE_BYTES: Final = 65
 
 
 # --- the message ----------------------------------------------------------------------
@@ -153,6 +162,8 @@ def complete_sign_in(
     Otherwise the device is new: the view calls Django's ``login`` with ``device.user``,
     which changes the session key, and then ``accounts.services.bind_session``.
 
+    Call it outside of transactions: the chain of a smart-contract wallet may be asked.
+
     Raises ``SignInError`` (wrong signer, expired, used, other browser…) or
     ``accounts.services.AccountTaken``; then only the audit log has changed.
     """
@@ -183,9 +194,30 @@ def _open_request(session_key: str, nonce: str, device: Device | None) -> SignIn
 
 
 def _checked_cacao(request: SignInRequest, signature: str) -> Cacao:
-    """The CACAO of the request with this signature, if the right account signed it."""
-    canonical = canonical_signature(signature)
+    """The CACAO of the request with this signature, if the right account signed it.
+
+    Outside of transactions: the chain of a smart-contract wallet may have to be asked.
+    """
     payload = CacaoPayload.from_value(request.payload)
+    expected = {
+        "domain": payload.domain,
+        "nonce": request.nonce,
+        "aud": settings.KEYS_SERVER_URL,
+    }
+    try:
+        cacao = Cacao.signed(payload, _signature_of_key(request, signature))
+        cacao.verify(now=clock.now_s(), **expected)
+    except TextDiffers:
+        raise
+    except (MalformedSignature, WrongSigner) as error:
+        cacao = _signed_by_contract(payload, signature, error)
+        cacao.verify(now=clock.now_s(), **expected)
+    return cacao
+
+
+def _signature_of_key(request: SignInRequest, signature: str) -> str:
+    """The canonical signature by the account's own key."""
+    canonical = canonical_signature(signature)
     expected = AccountId.parse(request.address)
     try:
         signer = recover_eip191(request.message, canonical)
@@ -197,14 +229,35 @@ def _checked_cacao(request: SignInRequest, signature: str) -> Cacao:
         if added:
             raise TextDiffers(added, signer, expected.address)
         raise WrongSigner(signer, expected.address)
-    cacao = Cacao.signed(payload, canonical)
-    cacao.verify(
-        now=clock.now_s(),
-        domain=payload.domain,
-        nonce=request.nonce,
-        aud=settings.KEYS_SERVER_URL,
-    )
-    return cacao
+    return canonical
+
+
+def _signed_by_contract(
+    payload: CacaoPayload, signature: str, error: MalformedSignature | WrongSigner
+) -> Cacao:
+    """The CACAO, if the account is a contract that accepts ``signature``.
+
+    ``error`` is why it is not the account's own key's. It is raised where that is the likelier
+    explanation: for signatures as keys make them.
+    """
+    cacao = Cacao.signed(payload, contract_signature(signature), EIP1271)
+    try:
+        check = cacao.contract_check
+    except RemoteProtocolError:
+        # No chain has this id.
+        raise error from None
+    is_of_key = len(check.signature) <= KEY_SIGNATURE_BYTES
+    try:
+        prove(check)
+    except NoChainEndpoint as missing:
+        if isinstance(error, WrongSigner):
+            raise WrongSigner(
+                error.signed_by, error.expected, unchecked_chain=missing.chain_id
+            ) from None
+        raise (error if is_of_key else missing) from None
+    except SignatureRefused as refused:
+        raise (error if is_of_key else refused) from None
+    return cacao.accepted_by_contract(check)
 
 
 @transaction.atomic

@@ -20,9 +20,11 @@ from common.pasting import bare_text
 from identity.services.errors import MalformedSignature
 from walletconnect.crypto.ethereum import recover_eip191
 from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.contract_wallet import MAX_SIGNATURE_BYTES
 from walletconnect.json_values import parse_object
 
-MAX_LENGTH: Final = 4096
+# The bytes of a contract's signature in hex, and what JSON may put around them.
+MAX_LENGTH: Final = 2 * MAX_SIGNATURE_BYTES + 4096
 SCALAR_LENGTH: Final = 32
 # EIP-2098: the top bit of s selects one of two points.
 PARITY_BIT: Final = 0x80
@@ -42,13 +44,12 @@ _STARTS: Final = (
 )
 
 _HEX = re.compile(r"(?:0[xX])?([0-9a-fA-F]{128}|[0-9a-fA-F]{130})")
+_HEX_BYTES = re.compile(r"(?:0[xX])?((?:[0-9a-fA-F]{2})+)")
 
 
 def canonical_signature(text: str) -> str:
     """``text`` as 0x, r, s and v (1b or 1c); raises ``MalformedSignature``."""
-    if len(text) > MAX_LENGTH:
-        raise MalformedSignature
-    match = _HEX.fullmatch(bare_text(_signature_in(text.strip())))
+    match = _HEX.fullmatch(_bare_signature(text))
     if match is None:
         raise MalformedSignature
     raw = bytes.fromhex(match[1])
@@ -61,6 +62,23 @@ def canonical_signature(text: str) -> str:
     if v not in (27, 28):
         raise MalformedSignature
     return "0x" + raw[:-1].hex() + bytes([v]).hex()
+
+
+def contract_signature(text: str) -> str:
+    """``text`` as 0x and lower-case hex of any length, exactly the bytes given.
+
+    What the bytes mean is up to the contract, v above all.
+    """
+    match = _HEX_BYTES.fullmatch(_bare_signature(text))
+    if match is None or len(match[1]) > 2 * MAX_SIGNATURE_BYTES:
+        raise MalformedSignature
+    return f"0x{match[1].lower()}"
+
+
+def _bare_signature(text: str) -> str:
+    if len(text) > MAX_LENGTH:
+        raise MalformedSignature
+    return bare_text(_signature_in(text.strip()))
 
 
 def _signature_in(text: str) -> str:

@@ -12,7 +12,9 @@ from accounts.models import Account, Device, SignInRequest
 from common import clock
 from syncstore.models import Store
 from tests.dashboard.conftest import Browser, text_of
+from tests.ethereum_node import ACCEPTING, account_on, running_node
 from tests.people import ALICE, ALICE_SECOND, BOB
+from walletconnect.crypto.ethereum import personal_digest
 
 
 def test_both_texts_are_signed_and_the_inbox_opens(stranger):
@@ -104,6 +106,72 @@ def test_a_text_belongs_to_one_browser(stranger):
     other.follow(other.begin(ALICE.address))
     page = other.post("/signin/prove", signature=signature)
     assert page.status_code == 422
+    assert not Device.objects.exists()
+
+
+def contract_signs(stranger):
+    """What ``ACCEPTING`` accepts for the text on the page, pasted as hex."""
+    return "0x" + personal_digest(stranger.get("/signin/text/1").text).hex()
+
+
+@pytest.fixture
+def node(settings):
+    with running_node() as node:
+        settings.RPC_URLS = {1: node.url, 10: node.url}
+        yield node
+
+
+def test_a_contract_wallet_signs_in_and_sync_stays_off(stranger, node):
+    stranger.follow(stranger.begin(account_on(1, ACCEPTING)))
+    answer = stranger.post("/signin/prove", signature=contract_signs(stranger))
+    assert answer.status_code == 302
+    page = stranger.get(answer.headers["Location"])
+    assert "Signed in as a smart-contract wallet." in text_of(page)
+    account = Account.objects.get()
+    share = f"/signin/share?account={account.pk}"
+    refused = stranger.post(share, signature="0x" + "01" * 100)
+    assert refused.status_code == 422
+    assert "Sync needs a wallet with a key of its own" in text_of(refused)
+    assert not Store.objects.exists()
+
+
+def test_a_contract_signs_again_on_its_own_chain(stranger, node):
+    node.chain_id = 10
+    stranger.follow(stranger.begin(account_on(10, ACCEPTING)))
+    stranger.follow(stranger.post("/signin/prove", signature=contract_signs(stranger)))
+    address = Account.objects.get().chain_address
+    stranger.follow(
+        stranger.post("/signin/begin", address=address, signer="elsewhere", again="yes")
+    )
+    assert "Chain ID: 10" in stranger.get("/signin/text/1").text
+    answer = stranger.post("/signin/prove", signature=contract_signs(stranger))
+    assert answer.status_code == 302
+
+
+def test_an_unavailable_chain_can_be_asked_again(stranger, node):
+    stranger.follow(stranger.begin(account_on(1, ACCEPTING)))
+    signature = contract_signs(stranger)
+    node.answers = [b"not json"]
+    page = stranger.post("/signin/prove", signature=signature)
+    assert "cannot be checked now" in text_of(page)
+    assert f'name="signature" value="{signature}"' in page.text
+    assert "Check again" in text_of(page)
+    assert not Device.objects.exists()
+    assert stranger.post("/signin/prove", signature=signature).status_code == 302
+
+
+def test_a_contract_that_refuses_is_explained(stranger, node):
+    stranger.follow(stranger.begin(account_on(1, ACCEPTING)))
+    page = stranger.post("/signin/prove", signature="0x" + "01" * 100)
+    assert page.status_code == 422
+    assert "does not accept this signature" in text_of(page)
+    assert not Device.objects.exists()
+
+
+def test_a_chain_without_an_endpoint_is_explained(stranger):
+    stranger.follow(stranger.begin(account_on(137, ACCEPTING)))
+    page = stranger.post("/signin/prove", signature="0x" + "01" * 100)
+    assert "NOTIFYWEB_RPC_URLS" in text_of(page)
     assert not Device.objects.exists()
 
 

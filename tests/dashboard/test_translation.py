@@ -31,6 +31,7 @@ PACKAGES = (
     "subscriptions",
     "castserver",
     "accounts",
+    "identity",
     "syncstore",
 )
 KEYWORDS = {

@@ -9,10 +9,19 @@ from datetime import timedelta
 
 import pytest
 
+from accounts.models import Account
 from common import clock
 from identity import services as identity
 from identity.models import ContractProof, ContractWallet, IdentityRegistration
-from identity.services import KeysServerUnavailable, contract_wallets
+from identity.services import (
+    ChainUnavailable,
+    KeysServerUnavailable,
+    MalformedSignature,
+    NoChainEndpoint,
+    SignatureRefused,
+    WrongSigner,
+    contract_wallets,
+)
 from tests import ethereum_node
 from tests.cacaos import identity_payload
 from tests.ethereum_node import (
@@ -23,6 +32,7 @@ from tests.ethereum_node import (
     deploying,
 )
 from tests.identity.conftest import KEYS_SERVER, NONCE, identity_key, send
+from tests.people import ALICE, BOB, FIREFOX_MAC, ORIGIN, begin, new_session
 from tests.snapshots import rows_of
 from walletconnect.crypto.ethereum import personal_digest
 from walletconnect.identity.cacao import EIP1271, Cacao, build_message
@@ -183,6 +193,122 @@ def test_an_address_belongs_to_the_first_chain_that_accepted(client, node, setti
         cacao = contract_cacao(chain=10, key=OTHER)
         assert "another chain" in refuses(client, cacao, 400)
         assert other.methods == ["eth_chainId", "eth_call"]
+
+
+# --- signing in -----------------------------------------------------------------------
+
+
+def sign_in(account, signature, *, chain=1):
+    """Sign in as a contract; ``signature`` is bytes, or made from the hash."""
+    session = new_session().session_key
+    request = identity.begin_sign_in(
+        session, account=account_on(chain, account), origin=ORIGIN
+    )
+    digest = personal_digest(request.message)
+    signed = signature(digest) if callable(signature) else signature
+    return identity.complete_sign_in(
+        session,
+        nonce=request.nonce,
+        signature="0x" + signed.hex(),
+        user_agent=FIREFOX_MAC,
+    )
+
+
+@pytest.mark.parametrize(
+    ("account", "signature"),
+    [
+        (ACCEPTING, bytes),
+        (COUNTERFACTUAL, deploying),
+        # As long as a key's signature, and with a v that no key makes, as Safe does.
+        (ACCEPTING, lambda digest: digest + b"\x01" * 32 + b"\x1f"),
+        (ACCEPTING, lambda digest: digest + b"\x01" * 32 + b"\x1b"),
+    ],
+)
+def test_a_contract_wallet_signs_in(client, node, account, signature):
+    device = sign_in(account, signature)
+    (key,) = device.identity_keys.all()
+    assert Cacao.from_json(key.cacao).signature_type == EIP1271
+    assert resolve([(key.did, KEYS_SERVER)]) == {key.did}
+    row = key.account
+    assert identity.is_contract_wallet(row)
+    assert row.address == account_on(1, account)
+    # The next device belongs to the same user.
+    assert sign_in(account, signature).user == device.user
+
+
+@pytest.mark.parametrize(
+    ("account", "signature", "error"),
+    [
+        (REFUSING, ALICE.sign("x"), WrongSigner),
+        (REFUSING, "0x" + "01" * 100, SignatureRefused),
+        (ALICE.address, "0x" + "01" * 100, SignatureRefused),
+        (ALICE.address, BOB.sign("x"), WrongSigner),
+        (ALICE.address, "0x" + "01" * 64 + "1f", MalformedSignature),
+        (ACCEPTING, "0x" + "01" * 20, MalformedSignature),
+    ],
+)
+def test_what_the_contract_does_not_accept_does_not_sign_in(
+    node, account, signature, error
+):
+    before = without_proofs(rows_of("identity"))
+    with pytest.raises(error) as refusal:
+        sign_in(account, bytes.fromhex(signature[2:]))
+    assert type(refusal.value) is error
+    assert without_proofs(rows_of("identity")) == before
+    assert not Account.objects.exists()
+
+
+def test_a_key_signs_in_without_its_chain(node):
+    request = begin(ALICE, session := new_session().session_key)
+    device = identity.complete_sign_in(
+        session,
+        nonce=request.nonce,
+        signature=ALICE.sign(request.message),
+        user_agent=FIREFOX_MAC,
+    )
+    assert not node.calls
+    assert not identity.is_contract_wallet(device.identity_keys.get().account)
+
+
+@pytest.mark.parametrize(
+    ("signature", "error"), [(b"\x01" * 100, NoChainEndpoint), (None, WrongSigner)]
+)
+def test_without_an_endpoint_sign_in_names_the_setting(settings, signature, error):
+    settings.RPC_URLS = {}
+    signature = signature or bytes.fromhex(BOB.sign("x")[2:])
+    with pytest.raises(error, match=r"for chain 10\b.*NOTIFYWEB_RPC_URLS"):
+        sign_in(ACCEPTING, signature, chain=10)
+
+
+def test_an_unavailable_chain_leaves_the_message_usable(node):
+    session = new_session().session_key
+    request = identity.begin_sign_in(
+        session, account=account_on(1, ACCEPTING), origin=ORIGIN
+    )
+    answer = {
+        "nonce": request.nonce,
+        "signature": "0x" + personal_digest(request.message).hex(),
+        "user_agent": FIREFOX_MAC,
+    }
+    node.answers = [b"not json"]
+    with pytest.raises(ChainUnavailable):
+        identity.complete_sign_in(session, **answer)
+    assert identity.complete_sign_in(session, **answer)
+
+
+@pytest.mark.parametrize("chain", [0, 2**60])
+def test_an_impossible_chain_is_a_refusal(node, chain):
+    with pytest.raises(MalformedSignature):
+        sign_in(ACCEPTING, b"\x01" * 100, chain=chain)
+
+
+def test_removing_the_account_deletes_its_answers(node):
+    from identity.services.device_keys import retire_keys_of_account
+
+    device = sign_in(ACCEPTING, bytes)
+    retire_keys_of_account(device.identity_keys.get().account)
+    assert not ContractProof.objects.exists()
+    assert not ContractWallet.objects.exists()
 
 
 # --- answers are cached ---------------------------------------------------------------
