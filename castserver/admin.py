@@ -59,6 +59,12 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_select_related = ("project",)
 
 
+@admin.register(models.Broadcast)
+class BroadcastAdmin(ReadOnlyAdmin):
+    list_display = ("notification", "sent", "expected", "finished_at", "is_cancelled")
+    list_select_related = ("notification",)
+
+
 @admin.register(models.Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ("rpc_id", "notification", "subscriber", "sent_at", "receipt_at")

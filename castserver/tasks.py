@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from castserver.services import idempotency, upkeep
-from castserver.services.notifications import delivery
+from castserver.services.notifications import broadcast, delivery
 from castserver.services.notifications.delivery import SEND_TASK
 from castserver.services.projects.address_proof import PROVE_TASK, prove_addresses
 from castserver.services.subscribers import announcements
@@ -38,6 +38,11 @@ def prove_project_addresses() -> None:
 @shared_task(name=SEND_TASK, time_limit=TIME_LIMIT_S)
 def send_due_chunk() -> int:
     return delivery.send_due_chunk()
+
+
+@shared_task(name=broadcast.SEND_TASK, time_limit=TIME_LIMIT_S)
+def send_due_broadcasts() -> int:
+    return broadcast.send_due_broadcasts()
 
 
 @shared_task(name=announcements.ANNOUNCE_TASK, time_limit=TIME_LIMIT_S)

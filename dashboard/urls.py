@@ -116,6 +116,11 @@ urlpatterns = [
         name="project-sent",
     ),
     path(
+        "console/<slug:slug>/sent/<uuid:notification_id>/cancel",
+        sending.broadcast_cancel,
+        name="broadcast-cancel",
+    ),
+    path(
         "console/<slug:slug>/subscribers",
         console.project_subscribers,
         name="project-subscribers",

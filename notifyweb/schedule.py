@@ -91,6 +91,7 @@ PERIODIC = (
         MINUTE,
         "check that dapps' domains serve their keys",
     ),
+    Periodic("castserver.send_broadcasts", 30, "continue sending to everyone"),
     Periodic("castserver.send_deliveries", 30, "build messages of large notifications"),
     Periodic(
         "castserver.announce_changes",

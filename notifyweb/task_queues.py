@@ -37,6 +37,7 @@ TASKS_OF: Final = {
     SWEEPS: (
         "accounts.expire_devices",
         "castserver.expire_subscribers",
+        "castserver.send_broadcasts",
         "castserver.send_deliveries",
         "subscriptions.expire_attempts",
         "subscriptions.expire_subscriptions",

@@ -6,7 +6,12 @@ are stored as keyed digests.
 
 from __future__ import annotations
 
-from castserver.models.notifications import Delivery, Notification, Undelivered
+from castserver.models.notifications import (
+    Broadcast,
+    Delivery,
+    Notification,
+    Undelivered,
+)
 from castserver.models.projects import (
     IdempotentCall,
     NotificationType,
@@ -25,6 +30,7 @@ from castserver.models.webhooks import Webhook, WebhookAttempt, WebhookDelivery
 
 __all__ = [
     "Answer",
+    "Broadcast",
     "ChangedSubscriptions",
     "Delivery",
     "IdempotentCall",

@@ -10,6 +10,7 @@ from django.db import models
 from castserver.models.projects import Project
 from castserver.models.subscribers import ACCOUNT_LENGTH, Subscriber
 from common import clock
+from common.work_queue import WorkItem
 from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 
 
@@ -62,6 +63,29 @@ class Notification(models.Model):
     @property
     def message(self) -> NotifyMessage:
         return NotifyMessage(**{name: getattr(self, name) for name in CONTENT_FIELDS})
+
+
+class Broadcast(WorkItem):
+    """A notification on its way to every subscriber, chunk by chunk."""
+
+    notification = models.OneToOneField(
+        Notification,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="broadcast",
+    )
+    # Accounts up to this key have been sent to.
+    cursor = models.CharField(max_length=ACCOUNT_LENGTH, blank=True)
+    expected = models.PositiveIntegerField(
+        null=True, blank=True, help_text="accounts, as counted after the first chunk"
+    )
+    sent = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    is_cancelled = models.BooleanField(default=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.sent} of {self.expected or '?'}"
 
 
 class Delivery(models.Model):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from castserver.services.errors import CastError, Invalid, Missing, Taken, TooMany
+from castserver.services.notifications.broadcast import notify_everyone
 from castserver.services.notifications.notify import (
     Audience,
     Failure,
     NotifyOutcome,
     audience,
     notify,
-    notify_everyone,
 )
 from castserver.services.notifications.welcome import (
     set_welcome,

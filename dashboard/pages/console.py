@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
 from castserver.models import (
+    Broadcast,
     Delivery,
     Notification,
     Project,
@@ -81,6 +82,8 @@ class SentPage:
     funnel: Funnel
     deliveries: list[Delivery]
     undelivered: list[tuple[str, str]]
+    # Only of a notification to everyone.
+    broadcast: Broadcast | None
 
 
 def project_cards(user: User) -> list[ProjectCard]:
@@ -205,6 +208,7 @@ def sent_page(project: Project, notification_id: UUID) -> SentPage | None:
                 :PAGE
             ]
         ),
+        broadcast=Broadcast.objects.filter(notification=notification).first(),
     )
 
 

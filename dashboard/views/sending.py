@@ -19,10 +19,13 @@ from accounts import services as accounts
 from accounts.models import account_key
 from castserver.models import WebhookDelivery
 from castserver.services.errors import CastError, TooMany
+from castserver.services.notifications.broadcast import (
+    cancel_broadcast,
+    notify_everyone,
+)
 from castserver.services.notifications.notify import (
     audience,
     notify,
-    notify_everyone,
 )
 from castserver.services.webhooks import webhooks
 from common import limits
@@ -134,6 +137,22 @@ def project_sent(
         if not mine and not others:
             raise Http404
     return project_page(request, "project_sent", project, tab="send", sent=sent)
+
+
+@member
+@require_POST
+@of_project()
+def broadcast_cancel(
+    request: MemberRequest, project: Project, notification_id: UUID
+) -> HttpResponse:
+    """Send to no further subscriber; what was sent stays sent."""
+    notification = project.notifications.filter(pk=notification_id).first()
+    if notification is None:
+        raise Http404
+    if cancel_broadcast(notification):
+        messages.success(request, gettext("Sending was stopped."))
+    there = reverse("dashboard:project-sent", args=[project.slug, notification_id])
+    return HttpResponseRedirect(there)
 
 
 # --- webhooks -------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from castserver.services import (
     Invalid,
     audience,
     notify,
-    notify_everyone,
 )
+from castserver.services.notifications.broadcast import notify_everyone
 from castserver.services.notifications.delivery import (
     CHUNK,
     send_deliveries,
@@ -250,9 +250,13 @@ def many(project, count):
     return keys
 
 
+def accounts_of(count):
+    return [f"eip155:1:0x{number:040x}" for number in range(count)]
+
+
 def test_a_large_call_is_built_in_chunks(project):
     keys = many(project, CHUNK + 5)
-    outcome = notify_everyone(project, DRAFT)
+    outcome = notify(project, DRAFT, accounts_of(CHUNK + 5))
     assert len(outcome.sent) == CHUNK + 5
     assert sent(tag=4002) == []
     pk = str(outcome.notification_id)
@@ -267,20 +271,20 @@ def test_a_large_call_is_built_in_chunks(project):
 
 def test_a_large_call_takes_few_queries(project, django_assert_max_num_queries):
     many(project, 800)
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         notify_everyone(project, DRAFT)
 
 
 def test_due_chunks_are_found_without_their_task(project):
     many(project, CHUNK + 1)
-    notify_everyone(project, DRAFT)
+    notify(project, DRAFT, accounts_of(CHUNK + 1))
     assert [send_due_chunk() for _ in range(3)] == [CHUNK, 1, 0]
     assert OutboxMessage.objects.filter(tag=4002).count() == CHUNK + 1
 
 
 def test_a_subscriber_that_left_before_its_chunk_gets_nothing(project):
     many(project, CHUNK + 1)
-    outcome = notify_everyone(project, DRAFT)
+    outcome = notify(project, DRAFT, accounts_of(CHUNK + 1))
     leaver = Subscriber.objects.first()
     Subscriber.objects.filter(pk=leaver.pk).update(deleted_at=clock.now())
     while send_deliveries(str(outcome.notification_id)):

@@ -16,7 +16,6 @@ from castserver.models import (
 )
 from castserver.services import notify
 from castserver.services.idempotency import Outcome, once
-from castserver.services.notifications.notify import notify_everyone
 from castserver.services.projects.server_keys import public_keys
 from castserver.services.subscribers import subscribe
 from castserver.services.webhooks.sender import _claim
@@ -26,7 +25,7 @@ from common.clock import payload_id
 from messaging import services as messaging
 from messaging.dispatch import Inbound
 from messaging.models import OutboxMessage, Party
-from tests.castserver.test_notify import DRAFT, many
+from tests.castserver.test_notify import DRAFT, accounts_of, many
 from tests.castserver.test_webhooks import event
 from tests.castserver.world import Wallet, deliver
 
@@ -141,7 +140,7 @@ def test_chunks_are_built_once_by_however_many_workers(project):
     from castserver.services.notifications.delivery import CHUNK, send_deliveries
 
     many(project, CHUNK + 500)
-    outcome = notify_everyone(project, DRAFT)
+    outcome = notify(project, DRAFT, accounts_of(CHUNK + 500))
     pk = str(outcome.notification_id)
     counts = at_once(*[lambda: send_deliveries(pk)] * 3)
     assert sum(counts) == CHUNK + 500, counts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from castserver.models import Project
+from castserver.models import Broadcast, Project
 from castserver.services import (
     CastError,
     notify,
@@ -73,3 +73,6 @@ class Command(BaseCommand):
             self.stdout.write(f"failed     {each.account}: {each.reason}")
         for account in outcome.not_found:
             self.stdout.write(f"not found  {account}")
+        rest = Broadcast.objects.filter(pk=outcome.notification_id, finished_at=None)
+        if rest.exists():
+            self.stdout.write("Workers continue with the remaining subscribers.")

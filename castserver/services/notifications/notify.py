@@ -66,7 +66,7 @@ class Audience:
 
 
 @dataclass(slots=True)
-class _Accounts:
+class Accounts:
     """The accounts of a call: by account key, how the caller wrote them and their fate."""
 
     written: dict[str, list[str]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ def notify(
     if has_control_characters(notification_id):
         raise Invalid("notification_id must be one line", field="notification_id")
     require_known_type(project, message.type)
-    found = _Accounts()
+    found = Accounts()
     for text in dict.fromkeys(accounts):
         try:
             account = AccountId.parse(text)
@@ -146,28 +146,11 @@ def notify(
     rows = Subscriber.objects.of(project.pk).live(clock.now())
     for row in rows.of_accounts(found.written).values_list(*Addressee._fields, "scope"):
         found.add_subscriber(Addressee._make(row[:-1]), allows=message.type in row[-1])
-    return _send(project, message, found, notification_id=notification_id)
-
-
-def notify_everyone(
-    project: Project, message: NotifyMessage, *, notification_id: str = ""
-) -> NotifyOutcome:
-    """Send to every subscriber that allows the type."""
-    check_content(message)
-    require_known_type(project, message.type)
-    rows = (
-        Subscriber.objects.of(project.pk)
-        .live(clock.now())
-        .filter(scope__contains=[message.type])
-        # An account with several topics is reported as its newest one names it.
-        .order_by("id")
-        .values_list(*Addressee._fields)
-    )
-    found = _Accounts()
-    for addressee in map(Addressee._make, rows):
-        found.written[addressee.account_key] = [addressee.account]
-        found.add_subscriber(addressee, allows=True)
-    return _send(project, message, found, notification_id=notification_id)
+    with transaction.atomic():
+        notification = store_notification(
+            project, message, notification_id=notification_id
+        )
+        return send_to(project, notification, found)
 
 
 def require_known_type(project: Project, type_id: str) -> None:
@@ -183,7 +166,7 @@ def require_known_type(project: Project, type_id: str) -> None:
 
 
 def audience(project: Project, type_name: str) -> Audience:
-    """What ``notify_everyone`` would reach, without sending."""
+    """How many a notification to everyone would reach."""
     live = Subscriber.objects.of(project.pk).live(clock.now())
     allowing = live.filter(scope__contains=[type_name])
     return Audience(
@@ -192,80 +175,84 @@ def audience(project: Project, type_name: str) -> Audience:
     )
 
 
-def _send(
-    project: Project,
-    message: NotifyMessage,
-    accounts: _Accounts,
-    *,
-    notification_id: str,
+def store_notification(
+    project: Project, message: NotifyMessage, *, notification_id: str
+) -> Notification:
+    """The row of a call, in the caller's transaction; locked if the dapp named it.
+
+    A repeat of ``notification_id`` finds the first one with its content.
+    """
+    notification = Notification.of(project, message, notification_id=notification_id)
+    if not notification_id:
+        notification.save(force_insert=True)
+        return notification
+    Notification.objects.bulk_create([notification], ignore_conflicts=True)
+    # Locked, so that two calls with one id see each other's deliveries.
+    return Notification.objects.select_for_update().get(
+        project=project, idempotency_key=notification_id
+    )
+
+
+def send_to(
+    project: Project, notification: Notification, accounts: Accounts
 ) -> NotifyOutcome:
+    """Deliver to these accounts and record who was left out, in the caller's transaction."""
     eligible, written = accounts.eligible, accounts.written
     earlier: set[str] = set()
-    with transaction.atomic():
-        notification = Notification.of(
-            project, message, notification_id=notification_id
-        )
-        if notification_id:
-            Notification.objects.bulk_create([notification], ignore_conflicts=True)
-            # Locked, so that two calls with one id see each other's deliveries.
-            notification = Notification.objects.select_for_update().get(
-                project=project, idempotency_key=notification_id
-            )
-            delivered = set(
-                Delivery.objects.filter(notification=notification).values_list(
-                    "subscriber_id", flat=True
-                )
-            )
-            for key, subscribers in list(eligible.items()):
-                if any(each.pk in delivered for each in subscribers):
-                    earlier.add(key)
-                    del eligible[key]
+    subscribers = [each.pk for rows in eligible.values() for each in rows]
+    delivered = set(
+        Delivery.objects.filter(
+            notification=notification, subscriber_id__in=subscribers
+        ).values_list("subscriber_id", flat=True)
+    )
+    for key, rows in list(eligible.items()):
+        if any(each.pk in delivered for each in rows):
+            earlier.add(key)
+            del eligible[key]
+    keys = list(eligible)
+    verdicts = limits.consume_all(
+        "notify_subscriber", [f"{project.pk} {key}" for key in keys]
+    )
+    pairs = zip(keys, verdicts, strict=True)
+    accounts.fail([key for key, verdict in pairs if not verdict.allowed], TOO_MANY)
+    readable = deliver(
+        project, notification, [each for rows in eligible.values() for each in rows]
+    )
+    accounts.fail(set(eligible) - readable, UNREADABLE)
+    sent = [*eligible, *earlier]
+    failed = [
+        Failure(text, reason)
+        for key, reason in accounts.failed.items()
+        for text in written[key]
+    ]
+    failed += accounts.malformed
+    not_found = []
+    for text in (
+        text
+        for key, texts in written.items()
+        if key not in {*sent, *accounts.failed}
+        for text in texts
+    ):
+        # Subscribers are found in any letter case. Where there is none, a wrong
+        # checksum shows that the address was mistyped.
+        fault = address_fault(AccountId.parse(text))
+        if fault:
+            failed.append(Failure(text, fault))
         else:
-            notification.save(force_insert=True)
-        keys = list(eligible)
-        verdicts = limits.consume_all(
-            "notify_subscriber", [f"{project.pk} {key}" for key in keys]
-        )
-        pairs = zip(keys, verdicts, strict=True)
-        accounts.fail([key for key, verdict in pairs if not verdict.allowed], TOO_MANY)
-        readable = deliver(
-            project, notification, [each for rows in eligible.values() for each in rows]
-        )
-        accounts.fail(set(eligible) - readable, UNREADABLE)
-        sent = [*eligible, *earlier]
-        failed = [
-            Failure(text, reason)
-            for key, reason in accounts.failed.items()
-            for text in written[key]
-        ]
-        failed += accounts.malformed
-        not_found = []
-        for text in (
-            text
-            for key, texts in written.items()
-            if key not in {*sent, *accounts.failed}
-            for text in texts
-        ):
-            # Subscribers are found in any letter case. Where there is none, a wrong
-            # checksum shows that the address was mistyped.
-            fault = address_fault(AccountId.parse(text))
-            if fault:
-                failed.append(Failure(text, fault))
-            else:
-                not_found.append(text)
-        outcome = NotifyOutcome(
-            notification_id=notification.pk,
-            sent=tuple(text for key in sent for text in written[key]),
-            failed=tuple(failed),
-            not_found=tuple(not_found),
-        )
-        reasons = [(each.account, each.reason) for each in outcome.failed]
-        reasons += [(account, NOT_FOUND) for account in outcome.not_found]
-        Undelivered.objects.bulk_create(
-            [
-                Undelivered(notification=notification, account=account, reason=reason)
-                for account, reason in reasons
-            ],
-            ignore_conflicts=True,
-        )
+            not_found.append(text)
+    outcome = NotifyOutcome(
+        notification_id=notification.pk,
+        sent=tuple(text for key in sent for text in written[key]),
+        failed=tuple(failed),
+        not_found=tuple(not_found),
+    )
+    reasons = [(each.account, each.reason) for each in outcome.failed]
+    reasons += [(account, NOT_FOUND) for account in outcome.not_found]
+    Undelivered.objects.bulk_create(
+        [
+            Undelivered(notification=notification, account=account, reason=reason)
+            for account, reason in reasons
+        ],
+        ignore_conflicts=True,
+    )
     return outcome
