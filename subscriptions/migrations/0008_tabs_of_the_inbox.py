@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_account_key'),
-        ('subscriptions', '0008_dead_letters'),
+        ('subscriptions', '0007_field_names_of_the_read_state'),
     ]
 
     operations = [
