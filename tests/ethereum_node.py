@@ -105,6 +105,8 @@ class Node:
     status: int = 200
     answers: list[bytes] = field(default_factory=list)
     calls: list[dict] = field(default_factory=list)
+    # Set once a request has arrived.
+    asked: threading.Event = field(default_factory=threading.Event)
     # Set while answers are to be given; cleared, requests hang.
     answering: threading.Event = field(default_factory=threading.Event)
     chain: MiningChain = field(default_factory=_chain)
@@ -157,6 +159,7 @@ def running_node() -> Iterator[Node]:
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             call = json.loads(self.rfile.read(length))
+            node.asked.set()
             node.answering.wait(30)
             content = node.answer(call)
             self.send_response(node.status)

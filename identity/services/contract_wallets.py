@@ -242,13 +242,14 @@ def ask_chain(check: ContractCheck) -> bool:
         raise NoChainEndpoint(check.chain_id)
     try:
         until = clock.monotonic() + settings.LIMITS.contract_check_deadline_s
-        if url not in _chain_of:
+        chain_id = _chain_of.get(url)
+        if chain_id is None:
             answer = _call(url, "eth_chainId", [], until=until)
-            _chain_of[url] = int(str(answer.get("result")), 16)
-        if _chain_of[url] != check.chain_id:
-            # Not cached: the operator may put it right behind the same URL.
-            found = _chain_of.pop(url)
-            raise _Unusable(f"its endpoint is of chain {found}")
+            chain_id = int(str(answer.get("result")), 16)
+        if chain_id != check.chain_id:
+            # Not kept: the operator may put it right behind the same URL.
+            raise _Unusable(f"its endpoint is of chain {chain_id}")
+        _chain_of[url] = chain_id
         return any(
             _is_accepted(
                 _call(url, "eth_call", [{"data": data}, "latest"], until=until)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from accounts.models import Account
 from common import clock
+from common.work_queue import session_pid
 from identity import services as identity
 from identity.models import ContractProof, ContractWallet, IdentityRegistration
 from identity.services import (
@@ -456,6 +459,38 @@ def test_a_slow_endpoint_is_given_up(client, node, settings):
     began = clock.monotonic()
     assert "deadline" in refuses(client, contract_cacao(), 503)
     assert clock.monotonic() - began < 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waiting_for_the_chain_takes_no_database_session(node):
+    check = contract_cacao().contract_check
+    node.answering.clear()
+    sessions = []
+
+    def prove():
+        sessions.append(session_pid())
+        try:
+            contract_wallets.prove(check)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        done = threads.submit(prove)
+        assert node.asked.wait(30)
+        with connection.cursor() as cursor:
+            # PostgreSQL ends a session a moment after its client has closed it.
+            until = clock.monotonic() + 10
+            while clock.monotonic() < until:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", sessions
+                )
+                if cursor.fetchone() == (0,):
+                    break
+            else:
+                pytest.fail("the session is open while the chain is asked")
+        node.answering.set()
+        done.result(30)
+    assert ContractProof.objects.get().accepted
 
 
 def test_an_absent_endpoint_is_given_up(client, settings):
