@@ -83,6 +83,9 @@ PERIODIC = (
     Periodic(
         "subscriptions.prune_deleted", HOUR, "empty notifications that were deleted"
     ),
+    Periodic(
+        "subscriptions.wake_snoozed", 15, "return snoozed notifications to the inbox"
+    ),
     Periodic("syncstore.cold_start", MINUTE, "continue to rebuild stores from History"),
     Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),

@@ -42,6 +42,7 @@ TASKS_OF: Final = {
         "subscriptions.expire_attempts",
         "subscriptions.expire_subscriptions",
         "subscriptions.renew_subscriptions",
+        "subscriptions.wake_snoozed",
     ),
     OUTBOUND_CANARY: ("notifyweb.outbound_canary",),
     HOUSEKEEPING: (

@@ -137,3 +137,9 @@ def enrich_subscriptions() -> None:
 def prune_deleted() -> None:
     """Empty deleted notifications for good."""
     services.prune_deleted()
+
+
+@shared_task(name="subscriptions.wake_snoozed", ignore_result=True)
+def wake_snoozed() -> None:
+    """Return snoozed notifications to the inbox at their time."""
+    services.wake_snoozed()

@@ -41,7 +41,7 @@ MAX_ROWS = 10 * PAGE
 # More new rows than this are only counted, not inserted above the reader's position.
 MAX_INSERTED = 200
 MAX_OPENED = 50
-TABS = ("unread", "all", "archived")
+TABS = ("unread", "all", "snoozed", "archived")
 MAX_SEARCH_LENGTH = 100
 MAX_NAME_LENGTH = 40
 
@@ -252,6 +252,10 @@ def _in_tab(tab: str) -> NotifyMessageRecordQuerySet:
         return NotifyMessageRecord.objects.unread()
     if tab == "archived":
         return NotifyMessageRecord.objects.kept().filter(archived_at__isnull=False)
+    if tab == "snoozed":
+        return NotifyMessageRecord.objects.kept().filter(
+            snoozed_until__isnull=False, archived_at=None
+        )
     return NotifyMessageRecord.objects.in_inbox()
 
 
@@ -356,6 +360,26 @@ def _chips(
         for label, value, without in found
         if value
     ]
+
+
+def snooze_until(name: str) -> datetime | None:
+    """When ``1h``, ``evening``, ``morning`` or ``week`` is for the reader."""
+    now = timezone.localtime(clock.now())
+    today, day = now.date(), timedelta(days=1)
+    if name == "1h":
+        return now + timedelta(hours=1)
+    if name == "evening":
+        evening = [_local(today, 18), _local(today, 21), _local(today + day, 18)]
+        return next(each for each in evening if each > now)
+    if name == "morning":
+        return _local(today + day, 8)
+    if name == "week":
+        return _local(today + day * (7 - today.weekday()), 8)
+    return None
+
+
+def _local(day: date, hour: int) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time(hour)))
 
 
 def save_filter(

@@ -16,6 +16,7 @@ from django.http import (
 )
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
@@ -206,6 +207,13 @@ _ACTIONS: Final = {
         ngettext_lazy("Restored.", "%(count)d notifications: restored.", "count"),
     ),
 }
+_ACTIONS["unsnooze"] = Action(
+    lambda records, device, _: read_state.unsnooze(records, device),
+    # The time is gone.
+    "",
+    "",
+    _ACTIONS["unarchive"].confirmation,
+)
 # Above this an undo names the time of the change instead of its records.
 MAX_NAMED: Final = MAX_BULK_ACTIONS
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -219,6 +227,8 @@ def act(request: MemberRequest) -> HttpResponse:
     ``read:upto-17`` (row 17 and what is older there), ``unread:at-1764409059000000``
     (what was read at that microsecond, to undo a large change)."""
     name, _, wanted = request.POST.get("act", "").partition(":")
+    if name.startswith("snooze-"):
+        return _snooze(request, name.removeprefix("snooze-"), wanted)
     action = _ACTIONS.get(name)
     if action is None:
         return HttpResponseBadRequest("There is no such action.")
@@ -226,7 +236,8 @@ def act(request: MemberRequest) -> HttpResponse:
         return HttpResponseBadRequest(
             f"At most {MAX_BULK_ACTIONS} notifications can be chosen at once."
         )
-    column = action.column or _ACTIONS[action.undo].column
+    undone = _ACTIONS[action.undo].column if action.undo else "snoozed_until"
+    column = action.column or undone
     records = _records(request, wanted, column if not action.column else "")
     if records is None:
         return HttpResponseBadRequest("There is no such selection of notifications.")
@@ -239,7 +250,11 @@ def act(request: MemberRequest) -> HttpResponse:
     # Without those that are as wanted already: an undo must not change them.
     is_empty = {f"{column}__isnull": bool(action.column)}
     changed = list(newest.filter(**is_empty)[: MAX_NAMED + 1])
-    undo = f"{action.undo}:{','.join(map(str, changed))}" if changed else ""
+    undo = (
+        f"{action.undo}:{','.join(map(str, changed))}"
+        if changed and action.undo
+        else ""
+    )
     at = clock.now()
     if len(changed) > MAX_NAMED:
         undo = f"{action.undo}:at-{(at - _EPOCH) // timedelta(microseconds=1)}"
@@ -254,6 +269,27 @@ def act(request: MemberRequest) -> HttpResponse:
         text if named else gettext("There was nothing to change."),
         html=html + fragments.unread_counts(user_id),
         undo=undo,
+        default=reverse("dashboard:inbox"),
+    )
+
+
+def _snooze(request: MemberRequest, when: str, wanted: str) -> HttpResponse:
+    until = pages.snooze_until(when)
+    records = _records(request, wanted, "snoozed_until")
+    if until is None or records is None:
+        return HttpResponseBadRequest("There is no such time or notification.")
+    records = records.kept().filter(archived_at=None).order_by("pk")
+    pks = list(records.values_list("pk", flat=True))
+    if not pks and wanted != "chosen":
+        raise Http404
+    read_state.snooze(records, request.device, until)
+    html = fragments.rows_of_messages(request.user.pk, pks[-fragments.MAX_ROWS :])
+    return done(
+        request,
+        gettext("Snoozed until %(time)s.")
+        % {"time": date_format(until, "SHORT_DATETIME_FORMAT")},
+        html=html + fragments.unread_counts(request.user.pk),
+        undo=f"unsnooze:{','.join(map(str, pks))}" if pks else "",
         default=reverse("dashboard:inbox"),
     )
 

@@ -37,7 +37,7 @@ export function listenForInbox() {
   document.addEventListener("submit", ({ submitter }) => {
     // From its own buttons or from those of its row.
     const [act, number] = (submitter?.value ?? "").split(":");
-    archived = ["archive", "unarchive", "delete"].includes(act) && openId() === `message-${number}`;
+    archived = (["archive", "unarchive", "delete"].includes(act) || act.startsWith("snooze-")) && openId() === `message-${number}`;
   });
   // An archived message is no longer in this list, so close it.
   document.body.addEventListener("done", () => {

@@ -30,6 +30,10 @@ const ACTIONS = {
   y: () => press("y"),
   d: () => press("d"),
   r: () => press("r"),
+  b: () => {
+    press("b");
+    document.querySelector(":popover-open button")?.focus();
+  },
   x: () => focusedRow()?.querySelector("[name=chosen]")?.click(),
   u: () => document.querySelector("#status button")?.click(),
   g: () => (firstKeyAt = Date.now()),

@@ -308,6 +308,13 @@ class NotifyMessageRecord(models.Model):
                 condition=models.Q(archived_at__isnull=False, deleted_at=None),
             ),
             models.Index(
+                fields=["subscription", "-published_at", "-id"],
+                name="notify_message_in_snoozed",
+                condition=models.Q(
+                    snoozed_until__isnull=False, archived_at=None, deleted_at=None
+                ),
+            ),
+            models.Index(
                 fields=["snoozed_until"],
                 name="notify_message_snoozed",
                 condition=models.Q(snoozed_until__isnull=False),

@@ -33,7 +33,10 @@ from subscriptions.services.messages.read_state import (
     mark_unread,
     prune_deleted,
     restore,
+    snooze,
     unarchive,
+    unsnooze,
+    wake_snoozed,
 )
 from subscriptions.services.server.remote_reads import ask_reads, receive_pages
 from subscriptions.services.server.watch import (
@@ -95,11 +98,14 @@ __all__ = [
     "run_checks",
     "settle_attempts",
     "settle_updates",
+    "snooze",
     "start_check",
     "subscribe",
     "unarchive",
+    "unsnooze",
     "unsubscribe_before_removal",
     "update",
+    "wake_snoozed",
     "watch_accounts",
     "watch_soon",
 ]

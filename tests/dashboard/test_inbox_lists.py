@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import AccountEvent
 from common import clock
 from dashboard.models import SavedFilter
-from dashboard.pages.inbox import PAGE
+from dashboard.pages.inbox import PAGE, snooze_until
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.messages import read_state
@@ -374,3 +376,85 @@ def test_a_page_reads_as_few_rows_of_20000_as_of_the_first_page(
         # Pages, and the unread count, which ends at 1,000.
         assert rows_read(queries.captured_queries) < 1_000 + 5 * PAGE
         assert len(queries) <= 20
+
+
+# --- snooze -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "until"),
+    [
+        ("1h", "2026-06-17T12:00", "2026-06-17T13:00"),
+        ("evening", "2026-06-17T12:00", "2026-06-17T18:00"),
+        ("evening", "2026-06-17T18:00", "2026-06-17T21:00"),
+        ("evening", "2026-06-17T23:00", "2026-06-18T18:00"),
+        ("morning", "2026-06-17T23:59", "2026-06-18T08:00"),
+        ("week", "2026-06-17T12:00", "2026-06-22T08:00"),
+        ("week", "2026-06-22T07:00", "2026-06-29T08:00"),
+        # The night in which clocks go back.
+        ("morning", "2026-10-24T12:00", "2026-10-25T08:00"),
+    ],
+)
+def test_snooze_times_are_local(name, now, until, monkeypatch):
+    zone = ZoneInfo("Europe/Berlin")
+    at = datetime.fromisoformat(now).replace(tzinfo=zone)
+    monkeypatch.setattr(clock, "now", lambda: at.astimezone(UTC))
+    with timezone.override(zone):
+        expected = datetime.fromisoformat(until).replace(tzinfo=zone)
+        assert snooze_until(name) == expected
+
+
+def test_a_snoozed_notification_returns_as_unread(alice, notify, monkeypatch):
+    record = notify(title="Later")
+    first, second = alice.browsers
+    first.get(f"/inbox/{record.pk}")
+    first.press("/inbox/act", act=f"snooze-1h:{record.pk}")
+    for tab in ("unread", "all", "archived"):
+        assert titles(second.get(f"/inbox?tab={tab}")) == []
+    assert titles(second.get("/inbox?tab=snoozed")) == ["Later"]
+    services.wake_snoozed()
+    assert titles(second.get("/inbox")) == []
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(hours=1))
+    sequence = AccountEvent.objects.latest("pk").sequence
+    services.wake_snoozed()
+    assert titles(second.get("/inbox")) == ["Later"]
+    assert titles(second.get("/inbox?tab=snoozed")) == []
+    event = AccountEvent.objects.get(sequence=sequence + 1, user=alice.user)
+    assert event.subject == f"{record._meta.label_lower}:{record.pk}"
+
+
+def test_undo_of_a_snooze_leaves_what_was_read_read(alice, notify):
+    read, unread_one = notify(), notify()
+    services.mark_read([read], alice.device)
+    chosen = [read.pk, unread_one.pk]
+    done = alice.press("/inbox/act", act="snooze-week:chosen", chosen=chosen)
+    assert unread() == 0
+    alice.press("/inbox/act", act=undo_of(done))
+    assert list(NotifyMessageRecord.objects.unread()) == [unread_one]
+
+
+@pytest.mark.parametrize("act", ["snooze-never:1", "snooze-1h:all", "snooze-:1"])
+def test_a_snooze_without_a_time_or_of_a_whole_list_is_refused(alice, notify, act):
+    notify()
+    assert alice.press("/inbox/act", act=act).status_code == 400
+    assert unread() == 1
+
+
+def test_another_user_snoozes_nothing(alice, charlie, notify):
+    record = notify()
+    charlie.get("/inbox")
+    answer = charlie.press("/inbox/act", act=f"snooze-1h:{record.pk}")
+    assert answer.status_code == 404
+    assert unread() == 1
+
+
+def test_archived_and_deleted_notifications_do_not_return(alice, notify, monkeypatch):
+    archived, deleted = notify(), notify()
+    until = clock.now() + timedelta(hours=1)
+    services.snooze([archived, deleted], alice.device, until)
+    services.archive([archived], alice.device)
+    services.delete([deleted], alice.device)
+    monkeypatch.setattr(clock, "now", lambda: until)
+    assert services.wake_snoozed() == 0
+    assert unread() == 0

@@ -50,6 +50,8 @@ RESTORABLE_FOR: Final = timedelta(hours=1)
 # Archives keep notifications for months; afterwards a replay cannot bring one back.
 TOMBSTONES_FOR: Final = timedelta(days=365)
 PRUNE_BATCH_SIZE: Final = 1_000
+# One event for each, so that the rows appear on open pages; not a reload for each.
+WAKE_BATCH_SIZE: Final = MAX_SINGLE_READS
 
 
 def mark_read(
@@ -82,7 +84,7 @@ def archive(
     """Archive records; returns how many were in the inbox."""
     return _change(
         _own(records, device).filter(archived_at=None),
-        {"archived_at": at or clock.now()},
+        {"archived_at": at or clock.now(), "snoozed_until": None},
     )
 
 
@@ -91,6 +93,44 @@ def unarchive(records: Iterable[NotifyMessageRecord], device: Device) -> int:
     return _change(
         _own(records, device).exclude(archived_at=None), {"archived_at": None}
     )
+
+
+def snooze(
+    records: Iterable[NotifyMessageRecord], device: Device, until: datetime
+) -> int:
+    """Take records out of the inbox until then; returns how many."""
+    return _change(
+        _own(records, device).filter(archived_at=None), {"snoozed_until": until}
+    )
+
+
+def unsnooze(records: Iterable[NotifyMessageRecord], device: Device) -> int:
+    """Return records to the inbox as they were; returns how many were snoozed."""
+    return _change(
+        _own(records, device).filter(snoozed_until__isnull=False),
+        {"snoozed_until": None},
+    )
+
+
+def wake_snoozed() -> int:
+    """Return records to the inbox, as unread, whose time has come; returns how many."""
+    return repeat(_wake_batch)
+
+
+@transaction.atomic
+def _wake_batch() -> int:
+    due = (
+        NotifyMessageRecord.objects.kept()
+        .select_for_update(of=("self",), skip_locked=True)
+        .filter(snoozed_until__lte=clock.now())
+        .order_by("snoozed_until")[:WAKE_BATCH_SIZE]
+    )
+    found = list(due.values_list("pk", "subscription_id", "subscription__account_id"))
+    NotifyMessageRecord.objects.filter(pk__in=[pk for pk, _, _ in found]).update(
+        snoozed_until=None, read_at=None, read_by=None
+    )
+    record_events(read_events(found))
+    return len(found)
 
 
 def delete(
