@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 
 from accounts.services import EventKind
+from common import bidi
 from dashboard.frame import format_count, unread_number
 from dashboard.pages.attempts import attempt_page, is_uuid
 from dashboard.pages.inbox import records_of
@@ -57,7 +58,7 @@ class LiveFrame:
         return {
             "id": self.id,
             "kind": self.kind,
-            "html": self.html,
+            "html": bidi.neutralize(self.html),
             "subjects": list(self.subjects),
         }
 

@@ -59,7 +59,7 @@ def get_identity(request: HttpRequest) -> Any:
 
 @api.post("/identity")
 def register_identity(request: HttpRequest) -> Any:
-    keys_server.register(_member(request, "cacao"))
+    keys_server.register(_member(request, "cacao"), audiences=_own_names(request))
     return _success()
 
 

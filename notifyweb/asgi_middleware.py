@@ -6,11 +6,11 @@ socket is accepted only from pages of this origin: scheme, host and port.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from common.problems import CONTENT_TYPE, Problem
+from common.problems import Problem
+from notifyweb.outer_errors import render_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -63,12 +63,7 @@ class BodyLimit:
             status=413,
             detail=f"A body may have at most {self._max_bytes} bytes.",
         )
-        headers = [
-            (b"content-type", CONTENT_TYPE.encode()),
-            (b"cache-control", b"no-store"),
-            (b"connection", b"close"),
-        ]
-        body = json.dumps(problem.to_value()).encode()
+        headers, body = render_error(problem)
         start = {"type": "http.response.start", "status": 413, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": body})

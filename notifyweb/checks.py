@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from django.apps import AppConfig
 
-OUTBOUND = "NOTIFYWEB_OUTBOUND_ALLOW"
-OUTBOUND_AGAIN = "NOTIFYWEB_OUTBOUND_ALLOW_IN_PRODUCTION"
+OUTBOUND = env.OUTBOUND_ALLOW
+OUTBOUND_AGAIN = env.OUTBOUND_ALLOW_AGAIN
 
 
 def _production(message: str, number: str, *, wrong: bool) -> list[CheckMessage]:

@@ -31,6 +31,11 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+OUTBOUND_ALLOW = "NOTIFYWEB_OUTBOUND_ALLOW"
+OUTBOUND_ALLOW_AGAIN = "NOTIFYWEB_OUTBOUND_ALLOW_IN_PRODUCTION"
+
+
 class SettingError(Exception):
     """A wrong setting, described in one sentence for the operator."""
 
@@ -83,6 +88,36 @@ def names(name: str, default: tuple[str, ...] = ()) -> list[str]:
     if not value:
         return list(default)
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def outbound_allow(bound: str, *, is_embedded: bool) -> list[str]:
+    """``NOTIFYWEB_OUTBOUND_ALLOW``: an empty value allows nothing.
+
+    Unset, a developer's machine allows its own dapps. A server that others reach must not
+    fetch from its own loopback addresses whatever its users enter.
+    """
+    is_local = bound in LOOPBACK
+    given = os.environ.get(OUTBOUND_ALLOW)
+    if given is None:
+        return list(LOOPBACK) if is_embedded and is_local else []
+    allowed = [part.strip() for part in given.split(",") if part.strip()]
+    loopback = sorted(each for each in allowed if _is_loopback(each))
+    if loopback and not is_local and set(allowed) != set(names(OUTBOUND_ALLOW_AGAIN)):
+        raise SettingError(
+            f"{OUTBOUND_ALLOW} allows {', '.join(loopback)} while NOTIFYWEB_BIND is "
+            f"{bound}, so that strangers could reach services of this machine; remove "
+            f"it, or repeat the list in {OUTBOUND_ALLOW_AGAIN} if that is meant."
+        )
+    return allowed
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.strip("[]").lower().rstrip(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def address(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:

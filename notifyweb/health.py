@@ -23,8 +23,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from psycopg import sql
 
-from common import heartbeat
+from common import clock, heartbeat
 from common.connections import shared_redis
 from notifyweb import startup
 from notifyweb.database import probe_arguments
@@ -37,6 +38,15 @@ POSTGRES_TIMEOUT_S = 2.0
 # Heartbeats come every 5 s from the gateway, every 3 s from beat and every 15 s from the
 # canary tasks of the workers. Three may be missed, and beat may wait 12 s for its lock.
 MAX_HEARTBEAT_AGE_S = {"gateway": 20.0, "worker": 60.0, "outbound": 60.0, "beat": 45.0}
+# A loaded disk commits within a second; a backlog of messages drains at hundreds per second.
+WRITE_TIMEOUT_S = 5.0
+MAX_DUE_AGE_S = 120.0
+# Outcomes of the two are kept for this long.
+KEEP_S = 5.0
+MESSAGE_QUEUES = {
+    "inbox": "messaging_inboxmessage",
+    "outbox": "messaging_outboxmessage",
+}
 OK = 200
 UNAVAILABLE = 503
 
@@ -88,6 +98,8 @@ def readiness() -> dict[str, Component]:
         **_heartbeats(),
     }
     if components["postgres"].ok:
+        components["writes"] = _fault_free(_write_probe.fault)
+        components["messages"] = _fault_free(_backlog_probe.fault)
         components["migrations"] = _fault_free(startup.unapplied_migrations)
         components["keychain"] = _fault_free(startup.closed_keychain)
     return components
@@ -125,43 +137,105 @@ PROBES = {
 
 
 class _PostgresProbe:
-    """At most one probe connection to PostgreSQL, however many requests arrive.
+    """Runs ``work`` on a connection of its own, at most once at a time.
 
     A stalled database blocks the attempt in a thread of its own. Later requests wait for
-    the same attempt instead of opening one connection each.
+    the same attempt instead of opening one connection each; an outcome is kept for
+    ``keep_s``, however often readiness is asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        work: Callable[[psycopg.Connection], str],
+        *,
+        timeout_s: float = POSTGRES_TIMEOUT_S,
+        keep_s: float = 0.0,
+    ) -> None:
+        self._work = work
+        self._timeout_s = timeout_s
+        self._keep_s = keep_s
         self._lock = threading.Lock()
-        self._running: Future[None] | None = None
+        self._running: Future[str] | None = None
+        self._started_at = 0.0
+
+    def fault(self) -> str:
+        """What ``work`` found wrong, or that it failed; empty if all is well."""
+        with self._lock:
+            running = self._running
+            now = clock.monotonic()
+            if running is None or (
+                running.done() and now - self._started_at >= self._keep_s
+            ):
+                running = self._running = Future()
+                self._started_at = now
+                threading.Thread(target=self._ask, args=(running,), daemon=True).start()
+        try:
+            return running.result(self._timeout_s)
+        except psycopg.Error as error:
+            return str(error).partition("\n")[0] or type(error).__name__
+        except TimeoutError:
+            return f"no answer within {self._timeout_s:.0f} s"
 
     def succeeds(self) -> bool:
-        with self._lock:
-            if self._running is None or self._running.done():
-                self._running = Future()
-                threading.Thread(
-                    target=self._ask, args=(self._running,), daemon=True
-                ).start()
-            running = self._running
-        try:
-            running.result(POSTGRES_TIMEOUT_S)
-        except (psycopg.Error, TimeoutError):
-            return False
-        return True
+        return not self.fault()
 
-    @staticmethod
-    def _ask(outcome: Future[None]) -> None:
+    def forget(self) -> None:
+        """Ask again; for tests."""
+        self._running = None
+
+    def _ask(self, outcome: Future[str]) -> None:
         try:
             arguments = probe_arguments(settings.DATABASES["default"])
             with psycopg.connect(**arguments) as own:
-                own.execute("SELECT 1")
+                outcome.set_result(self._work(own))
         except Exception as error:  # raised again by ``Future.result``
             outcome.set_exception(error)
-        else:
-            outcome.set_result(None)
 
 
-_postgres_probe = _PostgresProbe()
+def _answer(own: psycopg.Connection) -> str:
+    own.execute("SELECT 1")
+    return ""
+
+
+def _write(own: psycopg.Connection) -> str:
+    """A commit that reaches the write-ahead log, and a file of 300 KB that is dropped.
+
+    A full disk lets rows be changed where a page has room long after all else fails, so
+    changing a row proves little. Neither statement leaves anything behind.
+    """
+    if own.execute("SHOW transaction_read_only").fetchone() == ("on",):
+        return "the database is read-only"
+    own.execute("SET work_mem = '64kB'")
+    own.execute(
+        "SELECT count(*) FROM (SELECT md5(n::text) AS text"
+        " FROM generate_series(1, 6000) AS n ORDER BY text) AS spilled"
+    )
+    own.execute("SELECT pg_logical_emit_message(true, 'notifyweb', 'readyz')")
+    return ""
+
+
+def _find_backlog(own: psycopg.Connection) -> str:
+    """Which queue of messages has had a row due for too long.
+
+    Rows that are tried again are left out: what one peer sends must not make the whole
+    system look broken. Queues for other servers have limits per owner and may be long.
+    """
+    for name, table in MESSAGE_QUEUES.items():
+        row = own.execute(
+            sql.SQL(
+                "SELECT extract(epoch FROM now() - min(next_attempt_at))::float8 FROM {}"
+                " WHERE state = 'due' AND attempts = 0"
+            ).format(sql.Identifier(table))
+        ).fetchone()
+        age = 0.0 if row is None or row[0] is None else row[0]
+        if age > MAX_DUE_AGE_S:
+            return f"the oldest row of the {name} has been due for {age:.0f} s"
+    return ""
+
+
+_postgres_probe = _PostgresProbe(_answer)
+_write_probe = _PostgresProbe(_write, timeout_s=WRITE_TIMEOUT_S, keep_s=KEEP_S)
+_backlog_probe = _PostgresProbe(_find_backlog, timeout_s=WRITE_TIMEOUT_S, keep_s=KEEP_S)
 
 
 def _postgres() -> Component:

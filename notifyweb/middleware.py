@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from django.http import HttpResponseNotAllowed
 from django.urls import is_valid_path
 
-from common import entropy, limits
+from common import bidi, entropy, limits
 from common.problems import ProblemError
 from common.public_api import too_many
 from notifyweb import errors, request_costs
@@ -62,6 +62,22 @@ class RequestIdentity:
         response.headers["X-Request-Id"] = found
         response.headers.setdefault("Permissions-Policy", PERMISSIONS)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+        return response
+
+
+class NeutralizeBidi:
+    """Replaces bidirectional control characters in pages, whatever text brought them there."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        if is_page and not response.streaming:
+            content = bidi.neutralize_utf8(response.content)
+            if content != response.content:
+                response.content = content
         return response
 
 

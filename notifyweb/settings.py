@@ -218,6 +218,7 @@ MIDDLEWARE = [
     # Adds a random number of bytes to each response, and each contains a freshly masked
     # CSRF token, so that lengths reveal no secrets (BREACH).
     "django.middleware.gzip.GZipMiddleware",
+    "notifyweb.middleware.NeutralizeBidi",
     "csp.middleware.CSPMiddleware",
     "notifyweb.middleware.PlainPaths",
     "notifyweb.middleware.MethodNotAllowed",
@@ -318,10 +319,7 @@ X_FRAME_OPTIONS = "DENY"
 
 # Limits ---------------------------------------------------------------------
 
-OUTBOUND_ALLOW = env.names(
-    "NOTIFYWEB_OUTBOUND_ALLOW",
-    ("localhost", "127.0.0.1", "::1") if EMBEDDED_POSTGRES else (),
-)
+OUTBOUND_ALLOW = env.outbound_allow(BIND, is_embedded=EMBEDDED_POSTGRES)
 try:
     LIMITS = configured_limits(
         env.text("NOTIFYWEB_LIMITS"),

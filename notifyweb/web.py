@@ -73,8 +73,10 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
 
 
 def serve(*, bind: str, port: int) -> None:
+    from notifyweb import outer_errors
     from notifyweb.asgi import application
 
+    outer_errors.install()
     server = GracefulServer(
         application=application,
         endpoints=build_endpoint_description_strings(host=bind, port=port),

@@ -28,7 +28,7 @@ from alerts.services.preferences import (
     alert_settings,
     is_muted,
 )
-from common import clock, limits
+from common import bidi, clock, limits
 from common.backoff import Backoff
 from common.drain import drain
 from common.wake import enqueue_on_commit
@@ -275,7 +275,7 @@ def _digest(row: Digest, now: datetime) -> EmailMessage | None:
     plural = "" if count == 1 else "s"
     return EmailMessage(
         f"{count} unread notification{plural}",
-        text,
+        bidi.neutralize(text),
         to=[row.email],
         headers={
             "List-Unsubscribe": f"<{stop_link}>",

@@ -20,7 +20,7 @@ from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import Forward, ForwardDelivery
-from common import clock, outbound
+from common import bidi, clock, outbound
 from common.backoff import Backoff
 from common.drain import drain
 from common.retry_after import retry_after
@@ -207,7 +207,10 @@ def request_of(
         link, account, type_, number = settings.PUBLIC_URL + "/settings", "", "", None
         at = clock.now()
     else:
-        title, body, dapp = message.title, message.body, str(message.subscription)
+        title, body, dapp = (
+            bidi.neutralize(text)
+            for text in (message.title, message.body, str(message.subscription))
+        )
         link = f"{settings.PUBLIC_URL}/inbox/{message.pk}"
         account = message.subscription.account.address
         type_, number, at = message.type, message.pk, message.published_at

@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import PushDelivery, PushSubscription
-from common import clock, outbound
+from common import bidi, clock, outbound
 from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
@@ -239,11 +239,11 @@ def _shown(message: NotifyMessageRecord | None) -> dict[str, object]:
             "url": "/settings",
         }
     return {
-        "title": message.title[:256],
-        "body": message.body.encode()[: MAX_PAYLOAD_BYTES - 2_000].decode(
-            errors="ignore"
-        ),
-        "dapp": str(message.subscription)[:128],
+        "title": bidi.neutralize(message.title[:256]),
+        "body": bidi.neutralize(message.body)
+        .encode()[: MAX_PAYLOAD_BYTES - 2_000]
+        .decode(errors="ignore"),
+        "dapp": bidi.neutralize(str(message.subscription)[:128]),
         "url": f"/inbox/{message.pk}",
     }
 

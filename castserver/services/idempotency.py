@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 RETENTION: Final = timedelta(hours=24)
-LEASE: Final = timedelta(seconds=60)
+# Well above the 60 s after which PostgreSQL ends an idle transaction: a call that hangs has
+# lost its transaction long before a repeat takes its key. A dead session frees it at once.
+LEASE: Final = timedelta(seconds=180)
 # Most calls take less than a second.
 RETRY_AFTER_S: Final = 1
 STILL_RUNNING: Final = "the first call with this Idempotency-Key is still running"

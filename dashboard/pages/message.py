@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from dashboard.pages.snippets import readable
 from walletconnect.errors import ProtocolError
 from walletconnect.identity.jwt import DidJwt
+from walletconnect.identity.web_host import normalize_host
 
 if TYPE_CHECKING:
     from subscriptions.models import NotifyMessageRecord
@@ -57,7 +58,10 @@ class MessagePage:
 
 def safe_link(url: str, *, dapp_url: str) -> str:
     """``url`` if it may be shown: https, or http on the dapp's own origin (a dapp under
-    development on localhost), otherwise "" (javascript:, data:, user info)."""
+    development on localhost), otherwise "" (javascript:, data:, user info).
+
+    A host in other letters becomes punycode, so that look-alikes show.
+    """
     if len(url) > MAX_LINK_LENGTH or not url.isprintable():
         return ""
     try:
@@ -66,6 +70,14 @@ def safe_link(url: str, *, dapp_url: str) -> str:
         return ""
     if not link.netloc or "@" in link.netloc or "\\" in url:
         return ""
+    if not link.netloc.isascii():
+        try:
+            host = normalize_host(link.hostname or "")
+            port = "" if link.port is None else f":{link.port}"
+        except ValueError:
+            return ""
+        link = link._replace(netloc=host + port)
+        url = link.geturl()
     if link.scheme == "https":
         return url
     is_own = (link.scheme, link.netloc) == (dapp.scheme, dapp.netloc)

@@ -30,7 +30,11 @@ from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.cacao import Cacao
 from walletconnect.identity.contract_wallet import ContractCheckNeeded
 from walletconnect.identity.did import DID_KEY, AccountId, public_key_of
-from walletconnect.identity.registration import KeysServerAct, read_keys_server_auth
+from walletconnect.identity.registration import (
+    KeysServerAct,
+    names_server,
+    read_keys_server_auth,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,8 +46,12 @@ if TYPE_CHECKING:
 # --- identity keys --------------------------------------------------------------------
 
 
-def register(value: JsonValue) -> None:
-    """``POST /identity``: store the CACAO of a key. Repeating it changes nothing."""
+def register(value: JsonValue, *, audiences: Collection[str] | None = None) -> None:
+    """``POST /identity``: store the CACAO of a key. Repeating it changes nothing.
+
+    ``audiences`` are the URLs of this server. A CACAO that an account signed for another
+    server registers nothing here.
+    """
     try:
         cacao = Cacao.from_value(value)
     except RemoteProtocolError as error:
@@ -59,6 +67,9 @@ def register(value: JsonValue) -> None:
         _prove(needed)
     except RemoteProtocolError as error:
         raise KeysServerRefusal(400, "cacao", error.message) from None
+    server = cacao.payload.keys_server
+    if audiences is not None and server and not names_server(server, audiences):
+        raise KeysServerRefusal(400, "cacao", "aud names another Keys Server")
     keep(cacao)
 
 

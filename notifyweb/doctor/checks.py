@@ -55,6 +55,8 @@ COMPONENT_ADVICE = {
     "worker": f"{START}; its log names the reason if it runs",
     "outbound": f"{START}; its log names the reason if it runs",
     "beat": f"{START}; without it nothing expires and nothing is retried",
+    "writes": "free disk space for PostgreSQL, or end its read-only mode",
+    "messages": "see the logs of gateway and worker; they work too slowly or not at all",
     "migrations": "run: python manage.py prepare",
     "keychain": "put the missing key back into KEYCHAIN_KEYS, behind the first",
 }

@@ -113,8 +113,14 @@ class Listener:
             if request.method == "HEAD":
                 page.body = b""
             return page
+        authorization = request.headers.get_all("Authorization")
+        if len(authorization) > 1:
+            # Proxies disagree on which of two counts.
+            return connection.respond(
+                HTTPStatus.BAD_REQUEST, "Authorization is given more than once\n"
+            )
         connect = ConnectRequest.read(
-            request.path, request.headers.get("Authorization")
+            request.path, authorization[0] if authorization else None
         )
         try:
             client = connect.admit()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
+from django.db.models.functions import MD5
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account, Device
@@ -279,7 +280,14 @@ class NotifyMessageRecord(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["subscription", "rpc_id"], name="notify_message_id_is_unique"
-            )
+            ),
+            # Every did-jwt begins with the base64url of {".
+            models.UniqueConstraint(
+                "subscription",
+                MD5("message_auth"),
+                condition=models.Q(message_auth__startswith="ey"),
+                name="notify_message_token_is_unique",
+            ),
         ]
         indexes: ClassVar = [
             models.Index(

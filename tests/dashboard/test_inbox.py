@@ -102,6 +102,25 @@ def test_only_https_links_are_shown(url, shown):
 def test_a_dapp_on_this_machine_may_link_to_itself():
     own = "http://localhost:8000/dapps/acme"
     assert safe_link(own + "/p", dapp_url=own) == own + "/p"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://\u0430pple.com/a?b=c#d", "https://xn--pple-43d.com/a?b=c#d"),
+        ("https://m\u00fcnchen.example:8443/", "https://xn--mnchen-3ya.example:8443/"),
+        ("https://apple.com/\u0430", "https://apple.com/\u0430"),
+        ("https://\uff0fevil.example/", ""),
+        ("https://\u0430:port/", ""),
+    ],
+)
+def test_look_alike_hosts_of_links_are_shown_in_punycode(url, shown):
+    assert safe_link(url, dapp_url="https://acme.example") == shown
+
+
+def test_plain_http_is_shown_on_the_dapps_own_origin_only():
+    own = "http://localhost:8000"
+    assert safe_link(own, dapp_url=own) == own
     assert not safe_link("http://localhost:9000/", dapp_url=own)
 
 
@@ -202,3 +221,25 @@ def test_the_number_of_queries_does_not_grow_with_the_inbox(
         notify(title=f"Number {number}")
     with django_assert_max_num_queries(14):
         alice.get("/inbox")
+
+
+def test_names_and_texts_cannot_reorder_a_page(alice, subscription, notify):
+    """Right-to-left overrides in a dapp's name or a notification are shown as such."""
+    record = notify(title="Invoice \u202egnp.exe", body="\u2066pay\u2069")
+    subscription.metadata = subscription.metadata | {"name": "Uni\u202epaws"}
+    subscription.save()
+    paths = ["/inbox", f"/inbox/{record.pk}", "/subscriptions"]
+    pages = [alice.get(path).content for path in paths]
+    pages.append(
+        b"".join(
+            each["html"].encode()
+            for each in alice.get("/live/events?generation=&sequence=0")
+            .json()
+            .get("frames", [])
+        )
+    )
+    for page in pages:
+        assert "\u202e".encode() not in page
+        assert "\u2066".encode() not in page
+    assert "Invoice \ufffdgnp.exe".encode() in pages[0]
+    assert "Uni\ufffdpaws".encode() in pages[2]

@@ -470,6 +470,13 @@ HISTORY = {
         {"Authorization": bearer(now=1)},
     ),
     "no JSON": ("POST", "register", "{", 400, bad("malformed body")),
+    "half a character": (
+        "POST",
+        "register",
+        '{"tags": ["4000"], "relayUrl": "\\ud800"}',
+        400,
+        bad("malformed body"),
+    ),
     "no tags": ("POST", "register", {}, 400, bad("malformed tags")),
     "a tag that is none": (
         "POST",

@@ -164,3 +164,21 @@ def test_an_update_of_a_store_a_hundred_times_is_one(person, dapp):
         "syncstore_storeupdate",
         "syncstore_devicecursor",
     }
+
+
+def test_a_signed_notification_counts_once_whatever_id_it_is_sealed_under(person, dapp):
+    """A holder of the topic's key can seal the token again, but signs no new one."""
+    subscribed(person, dapp)
+    now = clock.now_s()
+    made = [
+        dapp.notification(
+            person.account, request_id=1_675_012_319_603_550 + n, now=now, sub="0" * 64
+        )
+        for n in range(3)
+    ]
+    deliver(made[0])
+    deliver(*made[1:])
+    record = NotifyMessageRecord.objects.get()
+    assert record.rpc_id == 1_675_012_319_603_550
+    deliver(dapp.notification(person.account, now=now + 1, sub="0" * 64))
+    assert NotifyMessageRecord.objects.count() == 2

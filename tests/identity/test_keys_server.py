@@ -60,7 +60,8 @@ def with_field(cacao, place, **changes):
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case["name"][:40])
-def test_a_cacao_of_the_packages_is_returned_unchanged(client, case):
+def test_a_cacao_of_the_packages_is_returned_unchanged(client, settings, case):
+    settings.KEYS_SERVER_URL = case["cacao"]["p"]["aud"]
     with clock.frozen(THEN):
         assert register(client, case["cacao"]) == (200, SUCCESS)
         status, answer = resolve(client, CACAOS["identity"]["did"])
@@ -69,7 +70,8 @@ def test_a_cacao_of_the_packages_is_returned_unchanged(client, case):
 
 
 @pytest.mark.parametrize("case", CACAOS["negative"], ids=lambda case: case["name"][:40])
-def test_invalid_vectors_are_refused(client, case):
+def test_invalid_vectors_are_refused(client, settings, case):
+    settings.KEYS_SERVER_URL = case["cacao"]["p"]["aud"]
     before = rows_of("identity")
     with clock.frozen(THEN):
         status, answer = register(client, case["cacao"])
@@ -82,6 +84,30 @@ def test_invalid_vectors_are_refused(client, case):
         assert rows_of("identity") == before
     else:
         assert (status, answer) == (200, SUCCESS)
+
+
+def test_a_cacao_for_another_server_is_refused(client):
+    """A server that received it could otherwise register the key everywhere."""
+    before = rows_of("identity")
+    cacao = cacao_of(ALICE, KEY, keys_server="https://keys.evil.example").to_value()
+    status, answer = register(client, cacao)
+    assert (status, answer["error"]["name"]) == (400, "cacao")
+    assert "another Keys Server" in answer["error"]["message"]
+    assert rows_of("identity") == before
+
+
+@pytest.mark.parametrize("name", [KEYS_SERVER, "http://testserver"])
+def test_a_cacao_may_use_every_name_that_leads_to_the_server(client, name):
+    cacao = cacao_of(ALICE, KEY, keys_server=name).to_value()
+    assert register(client, cacao) == (200, SUCCESS)
+
+
+@pytest.mark.parametrize("path", ["/identity", "/invite"])
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_half_a_character_is_malformed_json(client, method, path):
+    body = '{"cacao": "\\ud800", "idAuth": "\\udfff"}'
+    answer = client.generic(method, path, body, content_type="application/json")
+    assert (answer.status_code, answer.json()["status"]) == (400, "FAILURE")
 
 
 def test_registering_again_changes_nothing(client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -129,8 +130,9 @@ def test_the_whole_system_is_ready_on_ipv6(bind):
         running.remove()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_address_of_an_ipv6_client_is_seen(redis_client):
+@contextlib.contextmanager
+def web_process():
+    """The real web server on ``::1``; yields the port."""
     ensure_canary()
     with socket.socket(socket.AF_INET6) as listening:
         listening.bind(("::1", 0))
@@ -148,13 +150,47 @@ def test_the_address_of_an_ipv6_client_is_seen(redis_client):
             pass_fds=[listening.fileno()],
         )
     try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_address_of_an_ipv6_client_is_seen(redis_client):
+    with web_process() as port:
         line = http.client.HTTPConnection("::1", port, timeout=60)
         with contextlib.closing(line):
             line.request("GET", "/slow/client", headers={"Host": "localhost"})
             assert line.getresponse().read() == b"::1"
-    finally:
-        process.terminate()
-        process.wait(30)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_errors_of_the_web_server_itself_look_like_ours(redis_client):
+    """Refused before Django: by Twisted, by Daphne, by the WebSocket library."""
+    upgrade = b"GET /ws/device/ HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    upgrade += b"Upgrade: websocket\r\n"
+    requests = [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"GET /?\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        upgrade + b"Sec-WebSocket-Version: 13\r\n\r\n",
+        upgrade + b"Sec-WebSocket-Version: 13\r\nOrigin: https://evil.example\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    ]
+    with web_process() as port:
+        for request in requests:
+            with socket.create_connection(("::1", port), timeout=60) as line:
+                line.sendall(request)
+                answer = http.client.HTTPResponse(line)
+                answer.begin()
+                body = json.loads(answer.read())
+            assert 400 <= answer.status < 500, request
+            assert answer.headers["X-Request-Id"] == body["requestId"]
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["X-Frame-Options"] == "DENY"
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+            assert "python" not in str(answer.headers).lower()
 
 
 # --- Redis ----------------------------------------------------------------------------

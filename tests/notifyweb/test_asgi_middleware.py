@@ -51,6 +51,19 @@ async def test_a_declared_body_beyond_the_limit_is_not_read():
     assert json.loads(body)["type"] == "urn:notifyweb:problem:too-large"
 
 
+async def test_the_refusal_has_the_security_headers_and_an_id():
+    start, body = await post([], headers=[(b"content-length", str(LIMIT + 1).encode())])
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    assert headers["x-request-id"] == json.loads(body)["requestId"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert "camera=()" in headers["permissions-policy"]
+    assert headers["content-length"] == str(len(body))
+
+
 async def test_a_body_without_a_declared_length_is_counted():
     start, _ = await post([b"x" * LIMIT, b"x", b"never read"])
     assert start["status"] == 413

@@ -84,6 +84,50 @@ def test_a_refused_rpc_url_is_not_printed(monkeypatch, value):
     assert "SECRET" not in str(error.value)
 
 
+@pytest.mark.parametrize("bind", ["0.0.0.0", "::", "192.0.2.7"])  # noqa: S104
+@pytest.mark.parametrize(
+    "allowed", ["localhost", "10.1.2.3,127.0.0.9", "[::1]", "app.localhost", "::"]
+)
+def test_loopback_is_not_allowed_on_a_public_address(monkeypatch, bind, allowed):
+    monkeypatch.setenv(env.OUTBOUND_ALLOW, allowed)
+    with pytest.raises(SettingError, match=f"^{env.OUTBOUND_ALLOW} allows .* {bind}"):
+        env.outbound_allow(bind, is_embedded=True)
+    monkeypatch.setenv(env.OUTBOUND_ALLOW_AGAIN, allowed)
+    assert env.outbound_allow(bind, is_embedded=True) == allowed.split(",")
+
+
+def test_loopback_on_a_public_address_is_one_sentence_and_code_two(tmp_path):
+    refused = manage(
+        "run",
+        NOTIFYWEB_DATA_DIR=str(tmp_path),
+        NOTIFYWEB_BIND="0.0.0.0",  # noqa: S104
+        NOTIFYWEB_OUTBOUND_ALLOW="localhost",
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("NOTIFYWEB_OUTBOUND_ALLOW allows localhost")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("bind", "given", "allowed"),
+    [
+        ("127.0.0.1", None, ["localhost", "127.0.0.1", "::1"]),
+        ("::1", None, ["localhost", "127.0.0.1", "::1"]),
+        ("127.0.0.1", "", []),
+        ("127.0.0.1", " , ", []),
+        ("127.0.0.1", "localhost, 10.1.2.3", ["localhost", "10.1.2.3"]),
+        ("0.0.0.0", None, []),  # noqa: S104
+        ("::", "", []),
+        ("::", "10.1.2.3", ["10.1.2.3"]),
+    ],
+)
+def test_an_empty_list_allows_nothing(monkeypatch, bind, given, allowed):
+    monkeypatch.delenv(env.OUTBOUND_ALLOW, raising=False)
+    if given is not None:
+        monkeypatch.setenv(env.OUTBOUND_ALLOW, given)
+    assert env.outbound_allow(bind, is_embedded=True) == allowed
+
+
 @pytest.mark.parametrize("name", ["SECRET_KEY", "KEYCHAIN_KEYS"])
 def test_secrets_are_required_with_an_external_database(tmp_path, name):
     given = {"SECRET_KEY": "x" * 50, "KEYCHAIN_KEYS": f"k1:{KEY}"}

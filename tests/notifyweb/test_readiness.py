@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
+import time
+from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from common import heartbeat
+from common import clock, heartbeat
 from common.connections import shared_redis
-from notifyweb import startup
+from messaging.models import OutboxMessage
+from notifyweb import health, startup
 from notifyweb.environment import SettingError
 
 
@@ -50,6 +55,8 @@ def heartbeats(redis_client):
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered():
+    health._write_probe.forget()
+    health._backlog_probe.forget()
     startup._passed.clear()
     yield
     startup._passed.clear()
@@ -78,6 +85,86 @@ def test_a_process_without_heartbeat_is_listed(relay, heartbeats, name):
     assert missing == [name]
     assert answer.status_code == 503
     assert answer["Retry-After"]
+
+
+@contextlib.contextmanager
+def read_only_database():
+    """New connections may read only, as on a standby that took over the address."""
+    database = connection.ops.quote_name(connection.settings_dict["NAME"])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"ALTER DATABASE {database} SET default_transaction_read_only = on"
+        )
+        try:
+            yield
+        finally:
+            cursor.execute(
+                f"ALTER DATABASE {database} RESET default_transaction_read_only"
+            )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_failing_writes_are_listed(relay, heartbeats):
+    with read_only_database():
+        answer, missing = readyz()
+    assert answer.status_code == 503
+    assert missing == ["writes"]
+    assert "read-only" in answer.json()["components"]["writes"]["state"]
+    assert readyz()[1] == ["writes"], "the outcome is kept for some seconds"
+    health._write_probe.forget()
+    assert readyz()[1] == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readiness_writes_files_and_log_so_that_a_full_disk_shows():
+    def written() -> tuple[int, int]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT temp_bytes, pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+                " FROM pg_stat_database WHERE datname = current_database()"
+            )
+            return cursor.fetchone()
+
+    files, log = written()
+    assert health._write_probe.fault() == ""
+    until = time.monotonic() + 20
+    while written()[0] < files + 100_000:
+        assert time.monotonic() < until, "statistics arrive when the session ends"
+        time.sleep(0.05)
+    assert written()[1] > log
+
+
+def outbox_row(**changes):
+    now = clock.now()
+    return OutboxMessage.objects.create(
+        **{
+            "party": "wallet",
+            "topic": "0" * 64,
+            "message_id": "0" * 64,
+            "message": "AA==",
+            "tag": 4002,
+            "ttl": 300,
+            "created_at": now,
+            "next_attempt_at": now,
+        }
+        | changes
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_is_due_for_too_long_is_listed(relay, heartbeats):
+    long_ago = clock.now() - timedelta(seconds=health.MAX_DUE_AGE_S + 5)
+    outbox_row()
+    outbox_row(next_attempt_at=long_ago, attempts=3)
+    outbox_row(next_attempt_at=long_ago, state="sent")
+    assert readyz()[1] == []
+    outbox_row(next_attempt_at=long_ago)
+    health._backlog_probe.forget()
+    answer, missing = readyz()
+    assert (answer.status_code, missing) == (503, ["messages"])
+    state = answer.json()["components"]["messages"]["state"]
+    assert state.startswith("the oldest row of the outbox has been due for 12")
 
 
 @pytest.mark.django_db

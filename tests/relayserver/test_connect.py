@@ -74,6 +74,15 @@ async def test_a_token_in_the_header_admits(relay, scheme):
     assert "result" in await ask_once(relay.url, headers, projectId="p")
 
 
+async def test_a_repeated_authorization_header_is_refused(relay):
+    bearer = ("Authorization", f"Bearer {token(key())}")
+    url = address(relay.url, projectId="p")
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(url, additional_headers=[bearer, bearer]):
+            pass
+    assert refused.value.response.status_code == 400
+
+
 @pytest.mark.parametrize("path", ["/", "/some/path", ""])
 async def test_any_path_is_the_relay(relay, path):
     url = f"{relay.url}{path}?auth={token(key())}&projectId=p"

@@ -269,9 +269,13 @@ class Dapp(DocumentServer):
         request_id=None,
         now=None,
         sym_key=None,
+        sub=None,
         **texts,
     ) -> tuple[str, str, int]:
-        """A notification for an account, as a message to deliver."""
+        """A notification for an account, as a message to deliver.
+
+        Each has a ``sub`` of its own: the same token twice would be one notification.
+        """
         note = NotifyMessage(
             **({"title": "Hello", "body": "World é 😀", "type": "alerts"} | texts)
         )
@@ -281,7 +285,7 @@ class Dapp(DocumentServer):
             exp=now + methods.MESSAGE.ttl,
             iss=key.did,
             aud=AccountId.parse(account.address).did,
-            sub="0" * 64,
+            sub=sub or entropy.token_hex(32),
             app=self.url,
             msg=note.to_value(),
         )

@@ -104,9 +104,20 @@ class CacaoPayload:
     @property
     def identity_key(self) -> str | None:
         """The did:key in the first place that holds a valid one."""
-        places = [_key_parameter(self.aud), _key_parameter(self.uri or ""), self.aud]
-        places += self.resources[:1] if self.resources else ()
+        places = [*self._later_places(), *(self.resources or ())[:1]]
         return next((place for place in places if is_did_key(place)), None)
+
+    @property
+    def keys_server(self) -> str | None:
+        """The Keys Server's URL, in the form that has the key in `resources`.
+
+        Later forms have the key, or the app's URL with it, in `aud`: they name no server.
+        """
+        is_later = any(is_did_key(place) for place in self._later_places())
+        return None if is_later else self.aud
+
+    def _later_places(self) -> tuple[str, ...]:
+        return (_key_parameter(self.aud), _key_parameter(self.uri or ""), self.aud)
 
     @classmethod
     def from_value(cls, value: JsonValue) -> CacaoPayload:

@@ -75,7 +75,7 @@ def read_keys_server_auth(
         now=now, act=act, max_life=_LIFE, times=Times.EITHER
     )
     aud = jwt.claims.get("aud")
-    if not isinstance(aud, str) or _host(aud) not in {_host(url) for url in audiences}:
+    if not isinstance(aud, str) or not names_server(aud, audiences):
         raise RemoteProtocolError(
             ErrorCode.MISMATCH, "aud does not name this Keys Server"
         )
@@ -85,6 +85,11 @@ def read_keys_server_auth(
         sub=jwt.claims.get("sub"),
         pkh=jwt.claims.get("pkh"),
     )
+
+
+def names_server(url: str, audiences: Collection[str]) -> bool:
+    """Whether `url` leads to a server that clients reach under the URLs `audiences`."""
+    return _host(url) in {_host(audience) for audience in audiences}
 
 
 def _host(url: str) -> str:

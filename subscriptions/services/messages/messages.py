@@ -3,7 +3,8 @@
 Spec: clients/notify/notify-message.md; ``walletconnect.notify.message``. A batch costs one
 query for the subscriptions, one insert and one call of the outbox. A message is identified
 by its subscription and JSON-RPC id, so it is stored once even if relay, mailbox and History
-deliver it several times.
+deliver it several times; and by its signed token, so that a holder of the key of
+the topic cannot repeat it under another id.
 
 A new field of a notification is added in three places: ``NotifyMessage`` in the core,
 ``NotifyMessageRecord``, and ``_columns`` here.
@@ -240,7 +241,7 @@ def _insert(arrived: Sequence[Arrived]) -> dict[tuple[int, int], int]:
         SELECT {names} FROM ROWS FROM (json_to_recordset(%s) AS ({types}))
             WITH ORDINALITY AS new ({names}, place)
         ORDER BY place
-        ON CONFLICT (subscription_id, rpc_id) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING id, subscription_id, rpc_id
     """  # noqa: S608  # names of columns
     with connection.cursor() as cursor:

@@ -1,0 +1,49 @@
+"""Limits that protect each other keep the margins that ``docs/operations.md`` states."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from castserver.services import idempotency
+from common import work_queue
+from common.drain import DRAIN_TIME_LIMIT_S
+from notifyweb.database import IDLE_IN_TRANSACTION_MS
+from notifyweb.health import KEEP_S, MAX_DUE_AGE_S, MAX_HEARTBEAT_AGE_S
+
+STATEMENT_MS = int(
+    settings.DATABASES["default"]["OPTIONS"]["session"]["statement_timeout"]
+)
+
+
+def test_a_hanging_call_loses_its_transaction_before_its_idempotency_key():
+    longest = (IDLE_IN_TRANSACTION_MS + STATEMENT_MS) / 1000
+    assert idempotency.LEASE.total_seconds() >= 1.5 * longest
+
+
+def test_work_ends_before_its_lease():
+    lease = work_queue.LEASE.total_seconds()
+    assert (
+        settings.CELERY_TASK_SOFT_TIME_LIMIT < settings.CELERY_TASK_TIME_LIMIT < lease
+    )
+    longest = max(
+        settings.EMAIL_TIMEOUT,
+        settings.LIMITS.webhook_deadline_s,
+        settings.LIMITS.document_deadline_s,
+    )
+    assert longest < lease / 2
+
+
+def test_a_draining_task_ends_before_it_is_delivered_again():
+    again = settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
+    assert again > DRAIN_TIME_LIMIT_S
+
+
+def test_three_heartbeats_may_be_missed():
+    periods = {"gateway": 5, "worker": 15, "outbound": 15, "beat": 3}
+    assert all(
+        MAX_HEARTBEAT_AGE_S[name] > 3 * period for name, period in periods.items()
+    )
+
+
+def test_readiness_is_fresher_than_what_it_measures():
+    assert KEEP_S * 10 < MAX_DUE_AGE_S
