@@ -23,7 +23,7 @@ WHERE known.id = later.id AND known.place > 1
 
 class Migration(migrations.Migration):
     dependencies: ClassVar = [
-        ("subscriptions", "0007_field_names_of_the_read_state"),
+        ("subscriptions", "0010_list_of_snoozed"),
     ]
 
     operations: ClassVar = [
