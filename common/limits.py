@@ -86,6 +86,7 @@ class Limits:
     outbound_request: Bucket = Bucket(30, 1 / 5)
     project_create: Bucket = Bucket(20, 10 / HOUR)
     export_read: Bucket = Bucket(10, 1 / 10)
+    import_write: Bucket = Bucket(20, 1 / 30)
     digest_confirmation_user: Bucket = Bucket(5, 2 / HOUR)
     digest_confirmation_client: Bucket = Bucket(20, 10 / HOUR)
     digest_confirmation_mailbox: Bucket = Bucket(3, 2 / DAY)
@@ -157,6 +158,8 @@ class Limits:
     forwards_per_user: int = 5
     mutes_per_account: int = 2_000
     saved_filters_per_user: int = 30
+    # About 40,000 notifications.
+    import_bytes: int = 64 * MIB
 
 
 def parse_changes(text: str) -> dict[str, int | Bucket]:

@@ -8,6 +8,7 @@ from dashboard.views import (
     alerts,
     catalog,
     console,
+    data,
     devices,
     discover,
     inbox,
@@ -77,6 +78,12 @@ urlpatterns = [
     path("settings", settings.settings, name="settings"),
     path("settings/look", settings.theme, name="theme"),
     path("settings/accounts/<int:pk>", settings.account_label, name="account-label"),
+    # Export and import
+    path("settings/data", data.data, name="data"),
+    path("settings/data/export", data.export, name="data-export"),
+    path("settings/data/notifications.csv", data.export_csv, name="data-csv"),
+    path("settings/data/import", data.upload, name="data-import"),
+    path("settings/data/import/<uuid:import_id>", data.preview, name="data-preview"),
     # Alerts
     path("settings/alerts/quiet", alerts.quiet_hours, name="quiet-hours"),
     path("settings/alerts/push", alerts.push_enable, name="push-enable"),

@@ -11,6 +11,7 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.urls import reverse
 
 # Loads the apps; imports below may use models.
 http_application = get_asgi_application()
@@ -34,7 +35,13 @@ if settings.WEB_DATABASE_POOL:
 application = ProtocolTypeRouter(
     {
         "http": BodyLimit(
-            RequestThread(http_application), settings.LIMITS.json_body_bytes
+            RequestThread(http_application),
+            settings.LIMITS.json_body_bytes,
+            # The file, and the other fields of its form.
+            {
+                reverse("dashboard:data-import"): settings.LIMITS.import_bytes
+                + settings.LIMITS.json_body_bytes
+            },
         ),
         "websocket": SameOrigin(sockets, settings.BROWSER_ORIGINS),
     }

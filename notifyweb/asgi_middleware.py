@@ -13,7 +13,7 @@ from common.problems import Problem
 from notifyweb.outer_errors import render_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     Event = dict[str, Any]
     Receive = Callable[[], Awaitable[Event]]
@@ -24,18 +24,28 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class BodyLimit:
-    """Refuses a request body of more than ``max_bytes``, counted as it arrives."""
+    """Refuses a request body of more than ``max_bytes``, counted as it arrives.
 
-    def __init__(self, application: Application, max_bytes: int) -> None:
+    ``larger`` has other limits for single paths: uploads.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        max_bytes: int,
+        larger: Mapping[str, int] | None = None,
+    ) -> None:
         self._application = application
         self._max_bytes = max_bytes
+        self._larger = larger or {}
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
+        max_bytes = self._larger.get(scope["path"], self._max_bytes)
         for name, value in scope["headers"]:
             if name != b"content-length" or not value.isdigit():
                 continue
-            if int(value) > self._max_bytes:
-                await self._refuse(send)
+            if int(value) > max_bytes:
+                await self._refuse(send, max_bytes)
                 return
         seen = 0
         answered = False
@@ -45,7 +55,7 @@ class BodyLimit:
             event = await receive()
             seen += len(event.get("body", b""))
             # Django treats this as a closed connection and drops what it has read.
-            return {"type": "http.disconnect"} if seen > self._max_bytes else event
+            return {"type": "http.disconnect"} if seen > max_bytes else event
 
         async def tracked_send(event: Event) -> None:
             nonlocal answered
@@ -53,15 +63,15 @@ class BodyLimit:
             await send(event)
 
         await self._application(scope, counted_receive, tracked_send)
-        if seen > self._max_bytes and not answered:
-            await self._refuse(send)
+        if seen > max_bytes and not answered:
+            await self._refuse(send, max_bytes)
 
-    async def _refuse(self, send: Send) -> None:
+    async def _refuse(self, send: Send, max_bytes: int) -> None:
         problem = Problem(
             type="too-large",
             title="Content too large",
             status=413,
-            detail=f"A body may have at most {self._max_bytes} bytes.",
+            detail=f"A body may have at most {max_bytes} bytes.",
         )
         headers, body = render_error(problem)
         start = {"type": "http.response.start", "status": 413, "headers": headers}

@@ -109,6 +109,12 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:theme": PAGE,
     "dashboard:account-label": PAGE,
     "dashboard:account-remove": PAGE,
+    # Export and import
+    "dashboard:data": PAGE,
+    "dashboard:data-export": Cost("page_read", "export_read"),
+    "dashboard:data-csv": Cost("export_read", ""),
+    "dashboard:data-import": Cost("page_read", "import_write"),
+    "dashboard:data-preview": Cost("page_read", "import_write"),
     # Alerts
     "dashboard:quiet-hours": PAGE,
     "dashboard:push-enable": OUTBOUND,

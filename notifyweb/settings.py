@@ -192,6 +192,7 @@ OUR_APPS = [
     "subscriptions",
     "castserver",
     "alerts",
+    "portability",
     "dashboard",
     "demonstration",
 ]

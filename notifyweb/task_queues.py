@@ -53,6 +53,7 @@ TASKS_OF: Final = {
         "history.prune_messages",
         "identity.prune",
         "messaging.prune",
+        "portability.prune",
         "subscriptions.prune_deleted",
         "syncstore.prune_updates",
     ),

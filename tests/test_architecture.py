@@ -25,6 +25,7 @@ LAYERS = (
     ("notifyweb",),
     ("demonstration",),
     ("dashboard",),
+    ("portability",),
     ("alerts",),
     ("subscriptions", "castserver"),
     ("syncstore",),

@@ -136,6 +136,40 @@ def unmute(account: Account, dapp_url: str, type_: str) -> bool:
     return bool(count)
 
 
+def restore_mutes(
+    account: Account, wanted: Iterable[tuple[str, str, datetime | None]]
+) -> list[bool | None]:
+    """Set mutes (dapp URL, type, end) that are missing; existing ones stay as they are.
+
+    Returns for each: True if it was set, False if it was there or is over, None if the
+    account has too many.
+    """
+    now = clock.now()
+    present = set(Mute.objects.filter(account=account).values_list("dapp_url", "type"))
+    room = settings.LIMITS.mutes_per_account - len(present)
+    results: list[bool | None] = []
+    new: list[Mute] = []
+    for dapp_url, type_, until in wanted:
+        if (dapp_url, type_) in present or (until is not None and until <= now):
+            results.append(False)
+        elif len(new) >= room:
+            results.append(None)
+        else:
+            present.add((dapp_url, type_))
+            new.append(
+                Mute(
+                    account=account,
+                    dapp_url=dapp_url,
+                    type=type_,
+                    until=until,
+                    created_at=now,
+                )
+            )
+            results.append(True)
+    Mute.objects.bulk_create(new, ignore_conflicts=True)
+    return results
+
+
 def active_mutes(account_ids: Iterable[int]) -> dict[tuple[int, str, str], Mute]:
     """Mutes in force, by account, dapp URL and type. One query."""
     rows = Mute.objects.filter(

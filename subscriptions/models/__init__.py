@@ -11,6 +11,7 @@ from subscriptions.models.subscriptions import (
     NotifyMessageRecord,
     Subscription,
     SubscriptionQuerySet,
+    normalize_url,
 )
 from subscriptions.models.watches import AccountWatch, WatchedServer
 
@@ -27,4 +28,5 @@ __all__ = [
     "SubscriptionJob",
     "SubscriptionQuerySet",
     "WatchedServer",
+    "normalize_url",
 ]

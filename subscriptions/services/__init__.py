@@ -24,6 +24,14 @@ from subscriptions.services.errors import (
     TooMany,
     UnknownTypes,
 )
+from subscriptions.services.importing import (
+    NotificationCopy,
+    Outcome,
+    SubscriptionCopy,
+    announce_restored,
+    restore_notifications,
+    restore_subscriptions,
+)
 from subscriptions.services.messages.history import replay_due
 from subscriptions.services.messages.messages import receive_messages
 from subscriptions.services.messages.read_state import (
@@ -65,12 +73,16 @@ __all__ = [
     "DappUnusable",
     "NotReady",
     "NotYours",
+    "NotificationCopy",
+    "Outcome",
+    "SubscriptionCopy",
     "SubscriptionRefused",
     "TooMany",
     "UnknownTypes",
     "accept_changed_keys",
     "adopt",
     "announce_missing",
+    "announce_restored",
     "archive",
     "ask_reads",
     "delete",
@@ -95,6 +107,8 @@ __all__ = [
     "resolve_due",
     "resolve_signers",
     "restore",
+    "restore_notifications",
+    "restore_subscriptions",
     "run_checks",
     "settle_attempts",
     "settle_updates",

@@ -15,6 +15,7 @@ from syncstore.services.enable import (
     enable_sync,
     is_enabled,
     message_to_sign,
+    restore_store,
 )
 from syncstore.services.receive import receive_updates
 from syncstore.services.upkeep import prune_updates
@@ -44,6 +45,7 @@ __all__ = [
     "prune_updates",
     "receive_updates",
     "restart_cold_start",
+    "restore_store",
     "store_delete",
     "store_set",
 ]

@@ -104,12 +104,29 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
     return stores
 
 
+def restore_store(account: Account, key: SymKey, *, device: Device | None) -> bool:
+    """Join the store that ``key`` belongs to, without a signature; False if it is joined.
+
+    For keys of the account's own export. Raises ``SignatureDiffers`` if the account has
+    another store here. In the caller's transaction.
+    """
+    Account.objects.select_for_update().get(pk=account.pk)
+    topics = set(Store.objects.filter(account=account).values_list("topic", flat=True))
+    if key.topic in topics:
+        return False
+    if topics or Store.objects.filter(topic=key.topic).exists():
+        raise SignatureDiffers
+    # Without a fingerprint the topics decide whether a later signature is the same.
+    _create(account, {NOTIFY_SUBSCRIPTION_STORE: key}, fingerprint="", device=device)
+    return True
+
+
 def _create(
     account: Account,
     keys: Mapping[str, SymKey],
     *,
     fingerprint: str,
-    device: Device,
+    device: Device | None,
 ) -> list[Store]:
     now = clock.now()
     stores = Store.objects.bulk_create(

@@ -27,6 +27,7 @@ SOME = {
     "delivery_id": uuid.UUID(int=1),
     "submission_id": uuid.UUID(int=1),
     "forward_id": uuid.UUID(int=1),
+    "import_id": uuid.UUID(int=1),
     "token": "no-such-token",
     "language": "xx",
 }

@@ -28,6 +28,7 @@ PAGES = [
     "/devices",
     "/sync",
     "/settings",
+    "/settings/data",
     "/console",
     "/console/project/new",
     "/console/lumen",

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     )
 
 # Room for a peer whose clock is off, and an end to subscriptions that never expire.
-_MAX_EXPIRY: Final = 2 * SUBSCRIPTION_LIFE
+MAX_EXPIRY: Final = 2 * SUBSCRIPTION_LIFE
 
 
 def locate_dapp(dapp_url: str) -> str:
@@ -321,6 +321,6 @@ def adopt_subscription(update: StoreSet, account: AccountId, *, now: int) -> Ado
     require_account(subscription.account, account)
     if subscription.is_expired(now):
         raise RemoteProtocolError(ErrorCode.EXPIRED, "the subscription has expired")
-    if subscription.expiry > now + _MAX_EXPIRY:
+    if subscription.expiry > now + MAX_EXPIRY:
         raise RemoteProtocolError(ErrorCode.MALFORMED, "the expiry is too far away")
     return Adoption(subscription, subscription.topic)  # step 20

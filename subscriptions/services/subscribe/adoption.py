@@ -140,7 +140,7 @@ def adopt(store: Store, applied: list[AppliedUpdate]) -> Consequences:
             values.append(value)
         notes[update.key] = describe(value)
     joined = [*new, *revived]
-    _set_pinned_keys([*joined, *changed])
+    set_pinned_keys([*joined, *changed])
     Subscription.objects.bulk_create(new)
     Subscription.objects.bulk_update(revived, _REVIVED_FIELDS)
     Subscription.objects.bulk_update(changed, _CHANGED_FIELDS)
@@ -174,7 +174,7 @@ def _mirror_change(row: Subscription, value: NotifySubscription) -> bool:
     return before != [getattr(row, name) for name in MIRRORED_FIELDS]
 
 
-def _set_pinned_keys(rows: Sequence[Subscription]) -> None:
+def set_pinned_keys(rows: Sequence[Subscription]) -> None:
     """Give rows their dapp's pinned key; a task reads the documents of unknown dapps."""
     unknown = [row for row in rows if not row.dapp_authentication_did]
     if not unknown:

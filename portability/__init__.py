@@ -1,0 +1,1 @@
+"""Accounts leave and enter: export as JSON Lines, import with a preview."""

@@ -1,0 +1,1 @@
+"""Writing an export, importing one, and uploads that wait for their confirmation."""
