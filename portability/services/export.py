@@ -1,6 +1,6 @@
 """An account as JSON Lines (docs/export.md) or its notifications as CSV, page by page.
 
-Pages of a few hundred rows by primary key: memory does not grow with the inbox, and no
+Pages of two hundred rows by primary key: memory does not grow with the inbox, and no
 transaction stays open while a slow browser reads.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _Row = TypeVar("_Row", bound=Model)
 
-PAGE_SIZE: Final = 500
+PAGE_SIZE: Final = 200
 CSV_COLUMNS: Final = (
     "published_at",
     "dapp",

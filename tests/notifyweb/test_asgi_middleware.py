@@ -15,14 +15,14 @@ from notifyweb.asgi_middleware import SameOrigin
 LIMIT = settings.LIMITS.json_body_bytes
 
 
-async def post(chunks, headers=()):
+async def post(chunks, headers=(), path="/healthz"):
     """Send a body in pieces; return the status and the body of the response."""
     scope = {
         "type": "http",
         "http_version": "1.1",
         "method": "POST",
-        "path": "/healthz",
-        "raw_path": b"/healthz",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "headers": [(b"host", b"localhost"), *headers],
         "client": ("127.0.0.1", 1),
@@ -67,6 +67,17 @@ async def test_the_refusal_has_the_security_headers_and_an_id():
 async def test_a_body_without_a_declared_length_is_counted():
     start, _ = await post([b"x" * LIMIT, b"x", b"never read"])
     assert start["status"] == 413
+
+
+async def test_an_upload_has_a_limit_of_its_own():
+    most = settings.LIMITS.import_bytes + LIMIT
+    for length, status in ((LIMIT + 1, 403), (most + 1, 413)):
+        start, _ = await post(
+            [b"x"] if status == 403 else [],
+            headers=[(b"content-length", str(length).encode())],
+            path="/settings/data/import",
+        )
+        assert start["status"] == status
 
 
 async def test_a_body_at_the_limit_reaches_the_view():

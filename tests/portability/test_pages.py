@@ -6,7 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connections
+from django.test import AsyncClient
 
 from accounts.models import Device
 from common import clock
@@ -101,6 +104,22 @@ def test_an_upload_waits_ten_minutes(alice, subscription):
     assert alice.get(there).status_code == 404
     assert uploads.prune() == 1
     assert not PreparedImportPart.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_download_is_streamed_through_asgi(alice, notify):
+    """Each page is sent as it is read; Django warns where it had to collect them."""
+    await sync_to_async(notify)(title="Hello")
+    await sync_to_async(alice.get)("/settings/data")
+    client = AsyncClient(headers={"host": "localhost:8000", "accept": "text/html"})
+    client.cookies = alice.browser.client.cookies
+    path = f"/settings/data/notifications.csv?account={alice.account.pk}"
+    response = await client.get(path)
+    assert response.is_async
+    content = b"".join([chunk async for chunk in response.streaming_content])
+    assert b"Hello" in content
+    # The connection of the thread that read the pages.
+    await sync_to_async(connections.close_all)()
 
 
 def test_an_upload_belongs_to_its_device(alice, charlie, subscription):
