@@ -17,7 +17,7 @@ from django.db.models import F, Q, Value, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Least, RowNumber
 
-from common import clock
+from common import clock, counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -163,6 +163,8 @@ class WorkQuerySet(LeasedQuerySet[_Row]):
                 leased_until=until,
                 leased_by=session_pid(),
             )
+        taken_over = sum(row.leased_until is not None for row in rows)
+        counters.count("lease_expiries", {self.model._meta.label: taken_over})
         for row in rows:
             row.attempts = min(row.attempts + 1, MAX_ATTEMPTS_COUNTED)
             row.leased_until = until

@@ -19,6 +19,7 @@ http_application = get_asgi_application()
 from dashboard.routing import websocket_urlpatterns
 from notifyweb.asgi_middleware import BodyLimit, SameOrigin
 from notifyweb.database import pool_connections
+from notifyweb.metrics import SocketMetrics
 from notifyweb.request_threads import RequestThread, SocketThreads
 
 if settings.WEB_DATABASE_POOL:
@@ -43,6 +44,6 @@ application = ProtocolTypeRouter(
                 + settings.LIMITS.json_body_bytes
             },
         ),
-        "websocket": SameOrigin(sockets, settings.BROWSER_ORIGINS),
+        "websocket": SameOrigin(SocketMetrics(sockets), settings.BROWSER_ORIGINS),
     }
 )

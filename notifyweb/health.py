@@ -27,6 +27,7 @@ from psycopg import sql
 
 from common import clock, heartbeat
 from common.connections import shared_redis
+from notifyweb import metrics as _system_metrics  # noqa: F401  # registers
 from notifyweb import startup
 from notifyweb.database import probe_arguments
 
@@ -238,8 +239,12 @@ _write_probe = _PostgresProbe(_write, timeout_s=WRITE_TIMEOUT_S, keep_s=KEEP_S)
 _backlog_probe = _PostgresProbe(_find_backlog, timeout_s=WRITE_TIMEOUT_S, keep_s=KEEP_S)
 
 
+def postgres_answers() -> bool:
+    return _postgres_probe.succeeds()
+
+
 def _postgres() -> Component:
-    if _postgres_probe.succeeds():
+    if postgres_answers():
         return Component(ok=True, state="answers")
     return Component(ok=False, state="does not answer")
 

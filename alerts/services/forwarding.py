@@ -20,7 +20,7 @@ from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import Forward, ForwardDelivery
-from common import bidi, clock, outbound
+from common import bidi, clock, counters, outbound
 from common.backoff import Backoff
 from common.drain import drain
 from common.retry_after import retry_after
@@ -278,6 +278,10 @@ def _record(outcomes: list[Outcome]) -> None:
     with transaction.atomic():
         for outcome in outcomes:
             _settle(outcome)
+        accepted = sum(200 <= (each.status or 0) < 300 for each in outcomes)
+        counters.count(
+            "forwards", {"accepted": accepted, "failed": len(outcomes) - accepted}
+        )
 
 
 def _settle(outcome: Outcome) -> None:

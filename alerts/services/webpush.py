@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import PushDelivery, PushSubscription
-from common import bidi, clock, outbound
+from common import bidi, clock, counters, outbound
 from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
@@ -274,6 +274,11 @@ def _record(outcomes: list[Outcome]) -> None:
     with transaction.atomic():
         for outcome in outcomes:
             _settle(outcome)
+        sent = [each for each in outcomes if each.status is not None or each.reason]
+        accepted = sum(200 <= (each.status or 0) < 300 for each in sent)
+        gone = sum(each.status in GONE for each in sent)
+        failed = len(sent) - accepted - gone
+        counters.count("pushes", {"accepted": accepted, "gone": gone, "failed": failed})
 
 
 def _settle(outcome: Outcome) -> None:

@@ -168,6 +168,7 @@ def test_health_is_not_cached_and_is_read_only(program):
     assert refused.json()["detail"] == "This address takes GET, HEAD only."
 
 
+@pytest.mark.django_db
 def test_metrics_are_in_the_prometheus_format(program):
     answer = program.get("/metrics")
     assert answer["Content-Type"].startswith("text/plain")

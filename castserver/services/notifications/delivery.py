@@ -23,7 +23,7 @@ from castserver.models import Delivery, Notification
 from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
 from castserver.services.projects.owners import owner_of
 from castserver.services.publications import publish_all
-from common import clock, entropy
+from common import clock, counters, entropy
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from keychain.services import Holder, signing_key, sym_keys
@@ -159,6 +159,7 @@ def _publish(
             )
             messages[each.pk] = batch.publication(recipient, iv=entropy.iv())
     publish_all(messages.values())
+    counters.count("notifications", {"sent": len(messages)})
     failpoint("notify.before_commit")
     return set(messages)
 

@@ -16,7 +16,7 @@ from django.db import transaction
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
 from castserver.services.errors import Invalid
 from castserver.services.notifications.delivery import Addressee, deliver
-from common import clock, limits
+from common import clock, counters, limits
 from common.links import NotALink, check_link
 from walletconnect.crypto.ethereum import checksum_address
 from walletconnect.errors import RemoteProtocolError
@@ -254,5 +254,10 @@ def send_to(
             for account, reason in reasons
         ],
         ignore_conflicts=True,
+    )
+    counters.count("notifications", {"accepted": len(eligible)})
+    counters.count(
+        "notify_failures",
+        {"not found": len(not_found), "refused": len(outcome.failed)},
     )
     return outcome

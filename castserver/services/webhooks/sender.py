@@ -22,7 +22,7 @@ from accounts.services import audit
 from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
 from castserver.services.projects.owners import owner_of
 from castserver.services.webhooks.webhooks import signing_secrets
-from common import clock, outbound
+from common import clock, counters, outbound
 from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
@@ -177,6 +177,11 @@ def _record(outcomes: list[Outcome]) -> None:
             ignore_conflicts=True,
         )
         _update_health(counted)
+        delivered = sum(each.delivered for each in counted)
+        counters.count(
+            "webhook_attempts",
+            {"delivered": delivered, "failed": len(counted) - delivered},
+        )
 
 
 def _settle(outcome: Outcome) -> bool:

@@ -20,7 +20,7 @@ import orjson
 from django.db import connection
 
 from accounts.services import EventDraft, EventKind, record_events
-from common import clock, entropy
+from common import clock, counters, entropy
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
@@ -246,4 +246,6 @@ def _insert(arrived: Sequence[Arrived]) -> dict[tuple[int, int], int]:
     """  # noqa: S608  # names of columns
     with connection.cursor() as cursor:
         cursor.execute(statement, [orjson.dumps(rows).decode()])
-        return {(owner, rpc_id): pk for pk, owner, rpc_id in cursor.fetchall()}
+        new = {(owner, rpc_id): pk for pk, owner, rpc_id in cursor.fetchall()}
+    counters.count("notifications", {"received": len(new)})
+    return new
