@@ -100,6 +100,8 @@ urlpatterns = [
     path("digest/stop/<str:token>", alerts.digest_stop, name="digest-stop"),
     path("manifest.webmanifest", alerts.manifest, name="manifest"),
     path("sw.js", alerts.service_worker, name="service-worker"),
+    path("subscriptions/<str:topic>/block", subscriptions.block, name="dapp-block"),
+    path("subscriptions/blocked/<int:pk>", subscriptions.unblock, name="dapp-unblock"),
     path("subscriptions/<str:topic>/mute", alerts.mute, name="subscription-mute"),
     path(
         "settings/accounts/<int:pk>/remove",

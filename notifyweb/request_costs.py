@@ -93,6 +93,8 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:subscription-delete": PAGE,
     "dashboard:subscription-keys": PAGE,
     "dashboard:subscription-mute": PAGE,
+    "dashboard:dapp-block": PAGE,
+    "dashboard:dapp-unblock": PAGE,
     "dashboard:discover": PAGE,
     # Also ``domain_check`` and ``subscribe_client``.
     "dashboard:discover-choose": PAGE,

@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 from alerts.services.preferences import active_mutes
 from common import clock
 from subscriptions.models import (
+    BlockedDapp,
     DappDocument,
     NotifyMessageRecord,
     SubscribeAttempt,
@@ -132,6 +133,7 @@ class SubscriptionPage:
     conflict: Conflict | None = None
     recent: list[NotifyMessageRecord] = field(default_factory=list)
     mutes: list[MuteRow] = field(default_factory=list)
+    blocked: BlockedDapp | None = None
 
     @property
     def subscription(self) -> Subscription:
@@ -246,6 +248,9 @@ def subscription_page(
         conflict=conflict,
         recent=list(recent.order_by("-published_at", "-pk")[:5]),
         mutes=_mutes(subscription, types),
+        blocked=BlockedDapp.objects.filter(
+            account=subscription.account_id, dapp_url=subscription.dapp_url
+        ).first(),
     )
 
 

@@ -21,7 +21,7 @@ from dashboard.views.discover import choose_url
 from dashboard.views.responses import done
 from identity.services import NoIdentityKey
 from subscriptions import services
-from subscriptions.models import DappDocument, Subscription
+from subscriptions.models import BlockedDapp, DappDocument, Subscription
 from subscriptions.services.errors import SubscriptionRefused, TypesChanged
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def subscription_list(request: MemberRequest) -> HttpResponse:
         section=SECTION,
         frame=frame,
         rows=rows,
+        blocked=BlockedDapp.objects.filter(account__user_id=request.user.pk)
+        .select_related("account")
+        .order_by("name", "pk"),
         runs=[attempts.attempt_page(attempt) for attempt in waiting],
     )
 
@@ -112,6 +115,33 @@ def delete(request: MemberRequest, topic: str) -> HttpResponse:
         gettext("Subscribe again"),
     )
     return done(request, text, default=reverse("dashboard:subscription-list"))
+
+
+@member
+@require_POST
+def block(request: MemberRequest, topic: str) -> HttpResponse:
+    found = owned_subscription(request, topic)
+    if services.block(found, request.device):
+        text = gettext("%(dapp)s is blocked and is asked to send nothing.")
+    else:
+        text = gettext("%(dapp)s is blocked here. It could not be asked to stop.")
+    there = reverse("dashboard:subscription", args=[topic])
+    return done(request, text % {"dapp": found}, default=there)
+
+
+@member
+@require_POST
+def unblock(request: MemberRequest, pk: int) -> HttpResponse:
+    owned = BlockedDapp.objects.filter(account__user_id=request.user.pk)
+    found = owned.select_related("account").filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    services.unblock(found, request.device)
+    return done(
+        request,
+        gettext("%(dapp)s is no longer blocked.") % {"dapp": found},
+        default=reverse("dashboard:subscription-list"),
+    )
 
 
 @member

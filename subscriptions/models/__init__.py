@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from subscriptions.models.attempts import SubscribeAttempt
+from subscriptions.models.blocks import BlockedDapp
 from subscriptions.models.dapps import REASON_LENGTH, URL_LENGTH, DappDocument
 from subscriptions.models.domain_checks import DomainCheck
 from subscriptions.models.jobs import SubscriptionJob
@@ -20,6 +21,7 @@ __all__ = [
     "REASON_LENGTH",
     "URL_LENGTH",
     "AccountWatch",
+    "BlockedDapp",
     "DappDocument",
     "DomainCheck",
     "NotifyMessageRecord",

@@ -4,6 +4,7 @@ and entry points for handlers and tasks. Refusals are in ``subscriptions.service
 
 from __future__ import annotations
 
+from subscriptions.services.blocks import block, unblock
 from subscriptions.services.dapps.directory import learn_dapps, recheck_documents
 from subscriptions.services.dapps.documents import accept_changed_keys, look_up_dapp
 from subscriptions.services.dapps.domain_checks import run_checks, start_check
@@ -85,6 +86,7 @@ __all__ = [
     "announce_restored",
     "archive",
     "ask_reads",
+    "block",
     "delete",
     "delete_subscription",
     "enrich_subscriptions",
@@ -116,6 +118,7 @@ __all__ = [
     "start_check",
     "subscribe",
     "unarchive",
+    "unblock",
     "unsnooze",
     "unsubscribe_before_removal",
     "update",

@@ -6,6 +6,7 @@ SubscriptionRefused
 ├── UnknownTypes        the dapp does not offer such a type
 ├── AlreadySubscribed   with the subscription
 ├── TypesChanged        another device changed them since the form was opened
+├── DappBlocked         the account has blocked the dapp
 ├── TooMany             a limit is reached; ``retry_after`` seconds, if waiting helps
 └── NotReady            a key is not known yet; trying again will help
 """
@@ -47,6 +48,13 @@ class AlreadySubscribed(SubscriptionRefused):
     def __init__(self, subscription: Subscription) -> None:
         super().__init__("The account is subscribed to this dapp already.")
         self.subscription = subscription
+
+
+class DappBlocked(SubscriptionRefused):
+    def __init__(self) -> None:
+        super().__init__(
+            "You have blocked this dapp. Unblock it under Subscriptions first."
+        )
 
 
 class TooMany(SubscriptionRefused):

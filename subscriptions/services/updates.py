@@ -23,10 +23,16 @@ from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from subscriptions.models import (
     MIRRORED_FIELDS,
     REASON_LENGTH,
+    BlockedDapp,
     DappDocument,
     Subscription,
 )
-from subscriptions.services.errors import NotReady, TypesChanged, UnknownTypes
+from subscriptions.services.errors import (
+    DappBlocked,
+    NotReady,
+    TypesChanged,
+    UnknownTypes,
+)
 from subscriptions.services.wallet import (
     describe,
     notify_keys,
@@ -88,6 +94,8 @@ def update(
     require_own(row.account, device)
     if row.deleted_at is not None:
         raise NotReady("The account is no longer subscribed to this dapp.")
+    if BlockedDapp.objects.covers(row.account_id, row.dapp_url):
+        raise DappBlocked
     if seen is not None and set(seen) != row.effective_types:
         raise TypesChanged
     sym_key = notify_keys([row]).get(Topic(row.topic))

@@ -24,7 +24,12 @@ from common import clock, counters, entropy
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
-from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
+from subscriptions.models import (
+    BlockedDapp,
+    DappDocument,
+    NotifyMessageRecord,
+    Subscription,
+)
 from subscriptions.services.dapps import documents
 from subscriptions.services.wallet import (
     message_event,
@@ -160,7 +165,18 @@ def keep_messages(
     also_publish: Iterable[Publication] = (),
     receipts: bool = True,
 ) -> list[EventDraft]:
-    """Store what is new and publish receipts for it; returns the events to record."""
+    """Store what is new and publish receipts for it; returns the events to record.
+
+    What a blocked dapp sends is dropped here, whichever way it came.
+    """
+    blocked = BlockedDapp.objects.pairs(
+        each.subscription.account_id for each in arrived
+    )
+    arrived = [
+        each
+        for each in arrived
+        if (each.subscription.account_id, each.subscription.dapp_url) not in blocked
+    ]
     pks = _insert(arrived)
     new = {each.place: each for each in arrived if each.place in pks}
     if new:

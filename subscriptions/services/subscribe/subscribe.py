@@ -26,11 +26,17 @@ from messaging import outbox
 from messaging.models import Party
 from runlog import services as runlog
 from runlog.services import StepDraft
-from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
+from subscriptions.models import (
+    BlockedDapp,
+    DappDocument,
+    SubscribeAttempt,
+    Subscription,
+)
 from subscriptions.services.dapps import documents
 from subscriptions.services.dapps.queue import drain_by_dapp
 from subscriptions.services.errors import (
     AlreadySubscribed,
+    DappBlocked,
     DappUnusable,
     SubscriptionRefused,
     TooMany,
@@ -87,6 +93,8 @@ def subscribe(
     """
     require_own(account, device)
     url = documents.normalize_dapp_url(dapp_url)
+    if BlockedDapp.objects.covers(account.pk, url):
+        raise DappBlocked
     running = SubscribeAttempt.objects.filter(
         account=account, dapp_url=url, state__in=SubscribeAttempt.OPEN
     )
