@@ -9,7 +9,7 @@ from subscriptions.models import BlockedDapp, NotifyMessageRecord, Subscription
 from subscriptions.services.errors import DappBlocked
 from tests.dashboard.conftest import text_of
 from tests.subscriptions.world import deliver, sent
-from walletconnect.relay.tags import Tag
+from walletconnect.relay.methods import Tag
 
 
 def types_on(dapp, alice) -> set[str]:
