@@ -67,6 +67,15 @@ COSTS: Final[dict[str, Cost]] = {
     # A password is hashed for each attempt, which takes a large part of a second.
     "admin:login": Cost("page_read", "admin_sign_in", by_address=True),
     "admin:*": PAGE,
+    # For staff. The doctor connects to other servers; a job or a retry calls them.
+    "operations:overview": PAGE,
+    "operations:failed": PAGE,
+    "operations:failed-act": OUTBOUND,
+    "operations:jobs": PAGE,
+    "operations:job-run": OUTBOUND,
+    "operations:storage": PAGE,
+    "operations:audit": PAGE,
+    "operations:doctor": Cost("outbound_request", ""),
     # Start, signing in
     "dashboard:landing": PAGE,
     "dashboard:demo": PAGE,
@@ -140,6 +149,7 @@ COSTS: Final[dict[str, Cost]] = {
     # Also ``notify_project``.
     "dashboard:project-send": PAGE,
     "dashboard:project-sent": PAGE,
+    "dashboard:broadcast-cancel": PAGE,
     "dashboard:project-subscribers": PAGE,
     "dashboard:project-types": PAGE,
     "dashboard:project-keys": PAGE,
