@@ -13,7 +13,12 @@ from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.db import models
 from django.db.models.functions import Length
+from django.urls import NoReverseMatch, reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
 
 from accounts import services
 from accounts.models import (
@@ -30,11 +35,15 @@ from common.problems import ProblemError
 from common.public_api import too_many
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.models import Model, QuerySet
     from django.http import HttpRequest
 
     ReadOnlyBase = admin.ModelAdmin[Model]
+    BasePaginator = Paginator[Any]
 else:
+    BasePaginator = Paginator
     ReadOnlyBase = admin.ModelAdmin
 
 
@@ -63,11 +72,98 @@ class SignInForm(AdminAuthenticationForm):
 admin.site.login_form = SignInForm
 
 
+def _link(name: str) -> Callable[[Any], str]:
+    """A column of a list: the row that ``name`` refers to, as a link to its page."""
+
+    @admin.display(description=name.replace("_", " "), ordering=name)
+    def linked(row: Any) -> str:
+        target = getattr(row, name)
+        if target is None:
+            return "-"
+        meta = target._meta
+        try:
+            url = reverse(
+                f"admin:{meta.app_label}_{meta.model_name}_change", args=[target.pk]
+            )
+        except NoReverseMatch:
+            return str(target)
+        return format_html('<a href="{}">{}</a>', url, target)
+
+    return linked
+
+
+# Pages behind it are reached by searching.
+MAX_COUNTED = 10_000
+
+
+class EstimatedPaginator(BasePaginator):
+    """Counts up to a bound: a list of a large table must not count all of it."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[:MAX_COUNTED].count())
+
+
 class ReadOnlyAdmin(ReadOnlyBase):
-    """Read-only rows. ``hidden`` names columns that are not shown."""
+    """Read-only rows. ``hidden`` names columns that are not shown.
+
+    A list that names no search fields, filters or related rows gets them from its model:
+    keys and short texts are searched, choices and flags are filters, and references in
+    the list are links that open the row of the other table.
+    """
 
     hidden: ClassVar[tuple[str, ...]] = ()
     show_full_result_count = False
+    paginator = EstimatedPaginator
+    list_per_page = 50
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        return super().get_search_fields(request) or self._searched()
+
+    def _searched(self) -> list[str]:
+        fields = [f for f in self.opts.concrete_fields if f.name not in self.hidden]
+        exact = [
+            f"={field.name}"
+            for field in fields
+            if isinstance(field, models.UUIDField | models.CharField)
+            and not field.choices
+        ]
+        addresses = [
+            f"={field.name}__address"
+            for field in fields
+            if field.related_model is Account
+        ]
+        if not exact and not addresses:
+            exact = [f"={self.opts.pk.attname}"]
+        return exact + addresses
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return super().get_list_filter(request) or [
+            field.name
+            for field in self.opts.concrete_fields
+            if field.name not in self.hidden
+            and (field.choices or isinstance(field, models.BooleanField))
+        ]
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        references = {
+            field.name
+            for field in self.opts.concrete_fields
+            if isinstance(field, models.ForeignKey)
+        }
+        return [
+            _link(name) if name in references else name
+            for name in super().get_list_display(request)
+        ]
+
+    def get_list_select_related(self, request: HttpRequest) -> Any:
+        chosen = super().get_list_select_related(request)
+        return chosen or [
+            field.name
+            for field in self.opts.concrete_fields
+            if isinstance(field, models.ForeignKey) and field.name in self.list_display
+        ]
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return self.hidden

@@ -7,7 +7,9 @@ from django.apps import apps
 from django.contrib import admin
 from django.urls import reverse
 
-from accounts.models import AuditEntry, User
+from accounts.admin import ReadOnlyAdmin
+from accounts.models import Account, AuditEntry, User
+from common import clock
 
 OURS = (
     "accounts",
@@ -84,3 +86,62 @@ def test_one_user_name_has_to_wait_after_passwords_from_many_addresses(
         for host in range(31)
     ]
     assert statuses == [200] * 30 + [429]
+
+
+READ_ONLY = [
+    model
+    for model in MODELS
+    if isinstance(admin.site._registry.get(model), ReadOnlyAdmin)
+]
+
+
+@pytest.fixture
+def superuser(rf, db):
+    request = rf.get("/admin/")
+    request.user = User.objects.create_superuser("root", password=None)
+    return request
+
+
+def test_every_list_can_be_searched_and_filtered_by_its_states(superuser):
+    for model in READ_ONLY:
+        page = admin.site._registry[model]
+        assert page.get_search_fields(superuser), model
+        filters = page.get_list_filter(superuser)
+        states = [f.name for f in model._meta.concrete_fields if f.choices]
+        assert page.list_filter or set(states) - set(page.hidden) <= set(filters), model
+        shown = page.get_list_display(superuser)
+        for field in model._meta.concrete_fields:
+            if field.many_to_one and field.name in page.list_display:
+                assert field.name not in shown, f"{model}: {field.name} is no link"
+
+
+def test_every_search_works_and_reveals_nothing_hidden(client, superuser):
+    client.force_login(superuser.user)
+    for model in READ_ONLY:
+        page = admin.site._registry[model]
+        name = f"{model._meta.app_label}_{model._meta.model_name}"
+        found = client.get(reverse(f"admin:{name}_changelist"), {"q": "nothing"})
+        assert found.status_code == 200, name
+        searched = {f.lstrip("=^@") for f in page.get_search_fields(superuser)}
+        assert not searched & set(page.hidden), name
+
+
+def test_a_row_links_to_the_row_that_it_belongs_to(client, superuser):
+    client.force_login(superuser.user)
+    account = Account.objects.create(
+        address="eip155:1:0x" + "1" * 40, user=superuser.user, created_at=clock.now()
+    )
+    listed = client.get(reverse("admin:accounts_account_changelist"))
+    assert (
+        reverse("admin:accounts_user_change", args=[superuser.user.pk]) in listed.text
+    )
+    assert account.address in listed.text
+
+
+def test_lists_count_up_to_a_bound(client, superuser, monkeypatch):
+    monkeypatch.setattr("accounts.admin.MAX_COUNTED", 3)
+    client.force_login(superuser.user)
+    for number in range(5):
+        AuditEntry.objects.create(at=clock.now(), action=f"a{number}")
+    page = client.get(reverse("admin:accounts_auditentry_changelist"))
+    assert page.context["cl"].result_count == 3
