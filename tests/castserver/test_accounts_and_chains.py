@@ -20,9 +20,15 @@ from castserver.services.projects.documents import server_did_document
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock
 from common.limits import Bucket
+from identity.services import keys_server
+from tests.cacaos import identity_payload
 from tests.castserver.test_later_generation import list_in, watch
 from tests.castserver.world import Wallet, claims_of, open_last, sent
+from tests.ethereum_node import ACCEPTING, account_on, running_node
+from walletconnect.crypto.ethereum import personal_digest
 from walletconnect.identity.authorization import ALL_APPS_STATEMENT
+from walletconnect.identity.cacao import EIP1271, Cacao, build_message
+from walletconnect.identity.did import AccountId
 from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import JsonRpcError, parse
 
@@ -43,6 +49,33 @@ def spellings(wallet):
         f"eip155:42161:0x{address[2:].upper()}",
         f"eip155:10:{address.upper()}",
     ]
+
+
+def test_a_contract_wallet_subscribes_and_is_reached(project, api, settings):
+    wallet = Wallet("safe")
+    wallet.account = AccountId.parse(account_on(1, ACCEPTING))
+    wallet.identity = dataclasses.replace(wallet.identity, account=wallet.account)
+    payload = identity_payload(
+        wallet.account,
+        identity_key=wallet.key.did,
+        keys_server_url=settings.KEYS_SERVER_URL,
+        nonce="0" * 32,
+        now=clock.now_s(),
+    )
+    signature = "0x" + personal_digest(build_message(payload)).hex()
+    with running_node() as node:
+        settings.RPC_URLS = {1: node.url}
+        keys_server.register(Cacao.signed(payload, signature, EIP1271).to_value())
+    # The node is gone: messages use the answer that was stored.
+    subscription = wallet.subscribe(project)
+    api.post(
+        "notify",
+        {
+            "notification": {"type": "alerts", "title": "Hello", "body": "World"},
+            "accounts": [str(wallet.account)],
+        },
+    )
+    assert len(sent(subscription.topic, 4002)) == 1
 
 
 def live():
