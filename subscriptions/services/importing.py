@@ -299,7 +299,8 @@ WITH inserted AS (
     JOIN subscriptions_subscription AS owner
       ON owner.account_id = %s AND owner.topic = incoming.topic
     ORDER BY incoming.line
-    ON CONFLICT (subscription_id, rpc_id) DO NOTHING
+    -- Of the JSON-RPC id or of the signed token.
+    ON CONFLICT DO NOTHING
     RETURNING subscription_id
 )
 SELECT subscription_id, count(*) FROM inserted GROUP BY subscription_id

@@ -424,7 +424,15 @@ def many(content: bytes, count: int) -> bytes:
     values = values_of(content)
     note = next(each for each in values if each["kind"] == "notification")
     head = [each for each in values if each["kind"] not in ("notification", "end")]
-    notes = [note | {"rpcId": str(10_000 + number)} for number in range(count)]
+    # A signed token is stored once for each subscription.
+    notes = [
+        note
+        | {
+            "rpcId": str(10_000 + number),
+            "messageAuth": f"{note['messageAuth']}{number}",
+        }
+        for number in range(count)
+    ]
     subscriptions = sum(each["kind"] == "subscription" for each in head)
     mutes = sum(each["kind"] == "mute" for each in head)
     end = {
@@ -476,6 +484,16 @@ def test_memory_of_an_export_does_not_grow_with_the_inbox(rich):
     small = peak_of_export()
     imported(many(content, 10_000), account)
     assert peak_of_export() < small * 1.5
+
+
+def test_a_token_that_is_repeated_in_the_file_is_stored_once(rich):
+    values = values_of(exported(rich.account))
+    repeated = values[-2] | {"rpcId": "12345"}
+    values[-1]["notifications"] += 1
+    account = removed_and_back(rich)
+    report = imported(file_of([*values[:-1], repeated, values[-1]]), account)
+    counts = report.counts["notifications"]
+    assert (counts.new, counts.present) == (3, 1)
 
 
 # --- commands ---------------------------------------------------------------------------
