@@ -36,7 +36,7 @@ fmt: .venv/.development
 
 # Needs gettext (apt-get install gettext). The compiled catalogs are committed.
 MESSAGES := .venv/bin/python manage.py makemessages --all --add-location=file --no-wrap \
-	--ignore=tests --ignore=.venv --ignore=bench --ignore=deploy --ignore=docs \
+	--ignore=tests --ignore=.venv --ignore=staticfiles --ignore=bench --ignore=deploy --ignore=docs \
 	--ignore=static/vendor/*
 messages: .venv/.development
 	$(MESSAGES)
