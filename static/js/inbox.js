@@ -98,7 +98,7 @@ async function show(href) {
   held.restore();
   if (!beside.matches) {
     scrollTo(0, 0);
-    detail.querySelector("h2")?.focus({ preventScroll: true });
+    detail.querySelector(".detail__title")?.focus({ preventScroll: true });
   }
   return true;
 }
