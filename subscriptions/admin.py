@@ -12,6 +12,7 @@ from subscriptions.models import (
     SubscribeAttempt,
     Subscription,
 )
+from subscriptions.models.blocks import BlockedDapp
 from subscriptions.models.jobs import SubscriptionJob
 from subscriptions.models.watches import AccountWatch, WatchedServer
 
@@ -53,6 +54,13 @@ class NotifyMessageRecordAdmin(ReadOnlyAdmin):
     search_fields = ("=rpc_id", "subscription__account__address")
     list_select_related = ("subscription",)
     hidden = ("title", "body", "icon", "url", "message_auth")
+
+
+@admin.register(BlockedDapp)
+class BlockedDappAdmin(ReadOnlyAdmin):
+    list_display = ("dapp_url", "account", "created_at")
+    search_fields = ("dapp_url", "account__address")
+    list_select_related = ("account",)
 
 
 @admin.register(WatchedServer)

@@ -21,6 +21,7 @@ OURS = (
     "syncstore",
     "subscriptions",
     "castserver",
+    "alerts",
 )
 # Django's admin supports no composite primary keys.
 SEVERAL_COLUMNS = {"relay.MailboxCursor", "relay.Acknowledgement"}
