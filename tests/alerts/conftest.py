@@ -17,10 +17,10 @@ from tests.dashboard.conftest import (  # noqa: F401  # fixtures
     alice,
     charlie,
     dapp,
+    notify,
     open_keychain,
     stranger,
     subscription,
-    tell,
 )
 from walletconnect.crypto.base64url import encode_base64url
 

@@ -79,10 +79,10 @@ def next_day():
 
 
 def test_nothing_is_mailed_before_the_address_is_confirmed(
-    alice, mailbox, stranger, tell
+    alice, mailbox, stranger, notify
 ):
     save_digest(alice.user, email="alice@a.example", frequency="daily", hour=8)
-    tell()
+    notify()
     digest.send_due_digests()
     with next_day():
         digest.send_due_digests()
@@ -93,9 +93,9 @@ def test_nothing_is_mailed_before_the_address_is_confirmed(
     assert Digest.objects.get().confirmed_at is None
 
 
-def test_unread_notifications_are_mailed_once(alice, confirmed, mailbox, tell):
-    tell(title="Vote", body="Round 4 ends <today>")
-    read = tell(title="Seen")
+def test_unread_notifications_are_mailed_once(alice, confirmed, mailbox, notify):
+    notify(title="Vote", body="Round 4 ends <today>")
+    read = notify(title="Seen")
     alice.get(f"/inbox/{read.pk}")
     with next_day():
         digest.send_due_digests()
@@ -110,16 +110,16 @@ def test_unread_notifications_are_mailed_once(alice, confirmed, mailbox, tell):
     assert len(mailbox.mails) == 1
 
 
-def test_muted_dapps_are_left_out(alice, confirmed, mailbox, subscription, tell):
+def test_muted_dapps_are_left_out(alice, confirmed, mailbox, subscription, notify):
     mute(alice.account, subscription.dapp_url, "", "on")
-    tell()
+    notify()
     with next_day():
         digest.send_due_digests()
     assert mailbox.mails == []
 
 
-def test_the_mail_can_be_stopped_with_one_click(confirmed, mailbox, client, tell):
-    tell()
+def test_the_mail_can_be_stopped_with_one_click(confirmed, mailbox, client, notify):
+    notify()
     with next_day():
         digest.send_due_digests()
     [mail] = mailbox.mails
@@ -136,8 +136,8 @@ def test_the_mail_can_be_stopped_with_one_click(confirmed, mailbox, client, tell
     assert not Digest.objects.exists()
 
 
-def test_a_mail_server_that_is_away_is_tried_again(confirmed, mailbox, tell):
-    tell()
+def test_a_mail_server_that_is_away_is_tried_again(confirmed, mailbox, notify):
+    notify()
     mailbox.refuses = True
     with next_day():
         digest.send_due_digests()

@@ -16,9 +16,9 @@ from keychain.models import SecretEntry
 pytestmark = pytest.mark.django_db
 
 
-def test_ntfy_receives_json_for_its_topic(alice, receiver, tell, settings):
+def test_ntfy_receives_json_for_its_topic(alice, receiver, notify, settings):
     add_forward(alice.user, "ntfy", f"{receiver.origin}/my-topic", "tk_secret")
-    message = tell(title="Vote", body="Round 4")
+    message = notify(title="Vote", body="Round 4")
     forwarding.send_due_forwards()
     [request] = receiver.received
     assert request.path == "/"
@@ -32,9 +32,9 @@ def test_ntfy_receives_json_for_its_topic(alice, receiver, tell, settings):
     assert ForwardDelivery.objects.count() == 0
 
 
-def test_gotify_receives_a_message(alice, receiver, tell):
+def test_gotify_receives_a_message(alice, receiver, notify):
     add_forward(alice.user, "gotify", f"{receiver.origin}/gotify/", "app-token")
-    tell(title="Vote")
+    notify(title="Vote")
     forwarding.send_due_forwards()
     [request] = receiver.received
     assert request.path == "/gotify/message"
@@ -42,9 +42,9 @@ def test_gotify_receives_a_message(alice, receiver, tell):
     assert json.loads(request.body)["title"] == "Acme DAO: Vote"
 
 
-def test_a_webhook_receives_the_notification(alice, receiver, tell):
+def test_a_webhook_receives_the_notification(alice, receiver, notify):
     add_forward(alice.user, "webhook", f"{receiver.origin}/in?key=1")
-    message = tell(title="Vote", body="Round 4")
+    message = notify(title="Vote", body="Round 4")
     forwarding.send_due_forwards()
     [request] = receiver.received
     value = json.loads(request.body)
@@ -59,10 +59,10 @@ def test_a_webhook_receives_the_notification(alice, receiver, tell):
     )
 
 
-def test_failures_wait_and_a_gone_receiver_ends_it(alice, receiver, tell):
+def test_failures_wait_and_a_gone_receiver_ends_it(alice, receiver, notify):
     forward = add_forward(alice.user, "webhook", receiver.url)
     receiver.answers = [(500, {}), (410, {})]
-    tell()
+    notify()
     forwarding.send_due_forwards()
     assert ForwardDelivery.objects.get().next_attempt_at > clock.now()
     with clock.frozen(clock.now() + timedelta(minutes=1)):
@@ -70,10 +70,10 @@ def test_failures_wait_and_a_gone_receiver_ends_it(alice, receiver, tell):
     forward.refresh_from_db()
     assert forward.disabled_at
     assert ForwardDelivery.objects.get().next_attempt_at is None
-    tell(title="While it is off")
+    notify(title="While it is off")
     assert ForwardDelivery.objects.count() == 1
     forwarding.resume_forward(forward)
-    tell(title="Again")
+    notify(title="Again")
     forwarding.send_due_forwards()
     assert json.loads(receiver.received[-1].body)["title"] == "Again"
 

@@ -24,8 +24,8 @@ def send() -> None:
     webpush.send_due_pushes()
 
 
-def test_a_notification_is_shown_by_the_browser_that_asked(firefox, receiver, tell):
-    message = tell(title="Vote", body="Round 4 ends today")
+def test_a_notification_is_shown_by_the_browser_that_asked(firefox, receiver, notify):
+    message = notify(title="Vote", body="Round 4 ends today")
     send()
     [request] = receiver.received
     assert firefox.read(request.body) == {
@@ -43,8 +43,8 @@ def test_a_notification_is_shown_by_the_browser_that_asked(firefox, receiver, te
     assert request.headers["topic"] == f"m{message.pk}"
 
 
-def test_the_push_service_learns_who_sends_and_nothing_else(firefox, receiver, tell):
-    tell(title="Vote", body="Round 4 ends today")
+def test_the_push_service_learns_who_sends_and_nothing_else(firefox, receiver, notify):
+    notify(title="Vote", body="Round 4 ends today")
     send()
     [request] = receiver.received
     claims, key = claims_of(request.headers["authorization"])
@@ -57,15 +57,15 @@ def test_the_push_service_learns_who_sends_and_nothing_else(firefox, receiver, t
     assert b"Round" not in sent
 
 
-def test_each_notification_is_sent_once(firefox, receiver, tell):
-    tell()
+def test_each_notification_is_sent_once(firefox, receiver, notify):
+    notify()
     send()
     send()
     assert len(receiver.received) == 1
 
 
-def test_one_read_elsewhere_is_withdrawn(firefox, receiver, alice, tell):
-    message = tell()
+def test_one_read_elsewhere_is_withdrawn(firefox, receiver, alice, notify):
+    message = notify()
     send()
     alice.browsers[1].get(f"/inbox/{message.pk}")
     send()
@@ -80,16 +80,16 @@ def test_one_read_elsewhere_is_withdrawn(firefox, receiver, alice, tell):
     assert PushDelivery.objects.count() == 0
 
 
-def test_one_read_before_it_was_sent_is_not_sent(firefox, receiver, alice, tell):
-    message = tell()
+def test_one_read_before_it_was_sent_is_not_sent(firefox, receiver, alice, notify):
+    message = notify()
     alice.browsers[1].get(f"/inbox/{message.pk}")
     send()
     assert receiver.received == []
     assert PushDelivery.objects.count() == 0
 
 
-def test_one_unread_again_stays_shown(firefox, receiver, alice, tell):
-    message = tell()
+def test_one_unread_again_stays_shown(firefox, receiver, alice, notify):
+    message = notify()
     send()
     alice.get("/inbox")
     alice.post("/inbox/act", act=f"read:{message.pk}")
@@ -100,17 +100,17 @@ def test_one_unread_again_stays_shown(firefox, receiver, alice, tell):
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_subscription_that_is_over_is_forgotten(firefox, receiver, tell, status):
+def test_a_subscription_that_is_over_is_forgotten(firefox, receiver, notify, status):
     receiver.answers = [(status, {})]
-    tell()
+    notify()
     send()
     assert not PushSubscription.objects.exists()
     assert not SecretEntry.objects.filter(name__startswith="push ").exists()
 
 
-def test_a_push_service_that_asks_for_a_pause_gets_it(firefox, receiver, tell):
+def test_a_push_service_that_asks_for_a_pause_gets_it(firefox, receiver, notify):
     receiver.answers = [(429, {"Retry-After": "120"})]
-    tell()
+    notify()
     send()
     row = PushDelivery.objects.get()
     assert row.next_attempt_at >= clock.now() + timedelta(seconds=110)
@@ -120,9 +120,9 @@ def test_a_push_service_that_asks_for_a_pause_gets_it(firefox, receiver, tell):
     assert PushDelivery.objects.get().state == PushDelivery.State.SHOWN
 
 
-def test_failures_are_tried_again_and_end(firefox, receiver, tell):
+def test_failures_are_tried_again_and_end(firefox, receiver, notify):
     receiver.answers = [(503, {})] * BACKOFF.max_attempts
-    tell()
+    notify()
     at = clock.now()
     for _ in range(BACKOFF.max_attempts + 2):
         with clock.frozen(at):
@@ -133,23 +133,23 @@ def test_failures_are_tried_again_and_end(firefox, receiver, tell):
     assert "503" in PushSubscription.objects.get().reason
 
 
-def test_a_muted_dapp_does_not_alert(firefox, receiver, alice, subscription, tell):
+def test_a_muted_dapp_does_not_alert(firefox, receiver, alice, subscription, notify):
     mute(alice.account, subscription.dapp_url, "", "1h")
-    assert tell().read_at is None
+    assert notify().read_at is None
     send()
     assert receiver.received == []
 
 
-def test_a_muted_type_leaves_the_others(firefox, receiver, alice, subscription, tell):
+def test_a_muted_type_leaves_the_others(firefox, receiver, alice, subscription, notify):
     mute(alice.account, subscription.dapp_url, "news", "on")
-    tell(type="news")
-    tell(type="alerts", title="Urgent")
+    notify(type="news")
+    notify(type="alerts", title="Urgent")
     send()
     [request] = receiver.received
     assert firefox.read(request.body)["title"] == "Urgent"
 
 
-def test_quiet_hours_put_it_off_and_take_the_sound(firefox, receiver, alice, tell):
+def test_quiet_hours_put_it_off_and_take_the_sound(firefox, receiver, alice, notify):
     AlertSettings.objects.create(
         user=alice.user,
         quiet_from=time(0),
@@ -158,7 +158,7 @@ def test_quiet_hours_put_it_off_and_take_the_sound(firefox, receiver, alice, tel
     )
     now = clock.now().replace(hour=12)
     with clock.frozen(now):
-        tell()
+        notify()
         send()
     assert receiver.received == []
     with clock.frozen(now.replace(hour=23, minute=59, second=59)):
@@ -167,17 +167,17 @@ def test_quiet_hours_put_it_off_and_take_the_sound(firefox, receiver, alice, tel
     assert firefox.read(request.body)["silent"] is True
 
 
-def test_other_people_get_nothing(firefox, receiver, charlie, tell):
+def test_other_people_get_nothing(firefox, receiver, charlie, notify):
     other = PushingBrowser(f"{receiver.origin}/charlie")
     save_subscription(charlie.device, other.subscription)
-    tell()
+    notify()
     send()
     assert [each.path for each in receiver.received] == ["/hook"]
 
 
-def test_a_revoked_device_gets_nothing(firefox, receiver, alice, tell):
+def test_a_revoked_device_gets_nothing(firefox, receiver, alice, notify):
     revoke_device(alice.device, by=None)
-    tell()
+    notify()
     send()
     assert receiver.received == []
     assert not SecretEntry.objects.filter(name__startswith="push ").exists()

@@ -16,7 +16,7 @@ from messaging.models import TopicSubscription
 from syncstore import services
 from syncstore.models import ColdStart, DeviceCursor, Store
 from tests.syncstore.people import Person, add_device
-from walletconnect.crypto.ethereum import _personal_digest
+from walletconnect.crypto.ethereum import personal_digest
 from walletconnect.errors import RemoteProtocolError
 
 VECTORS = json.loads(
@@ -118,7 +118,7 @@ def sign_otherwise(person: Person) -> str:
     """A genuine signature with another nonce, as some hardware wallets make them."""
     from coincurve._libsecp256k1 import ffi
 
-    digest = _personal_digest(services.message_to_sign(person.account))
+    digest = personal_digest(services.message_to_sign(person.account))
     key = coincurve.PrivateKey(person.private_key)
     signature = key.sign_recoverable(
         digest, hasher=None, custom_nonce=(ffi.NULL, ffi.new("char [32]", b"other" * 6))

@@ -26,7 +26,7 @@ from walletconnect.json_values import (
 )
 
 MAX_SIGNATURE_BYTES: Final = 8 * 1024
-MAX_CHAIN_ID: Final = 2**53 - 1
+_MAX_CHAIN_ID: Final = 2**53 - 1
 _WORD: Final = 32
 # Three arguments: address, hash, and the offset of the signature behind them.
 _SIGNATURE_OFFSET: Final = 3 * _WORD
@@ -122,7 +122,7 @@ def read_chain_id(reference: str) -> int:
     if not reference.isascii() or not reference.isdecimal() or len(reference) > 16:
         raise malformed("chain id")
     chain_id = int(reference)
-    if not 0 < chain_id <= MAX_CHAIN_ID:
+    if not 0 < chain_id <= _MAX_CHAIN_ID:
         raise malformed("chain id")
     return chain_id
 
