@@ -139,7 +139,7 @@ class _Bench:
         ]
         began = time.perf_counter()
         batch = MessageBatch.create(
-            _draft().checked(),
+            _draft().check_outgoing(),
             key,
             app=self.project.url,
             now=clock.now_s(),
