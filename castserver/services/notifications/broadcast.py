@@ -31,8 +31,6 @@ from common.wake import enqueue_on_commit
 from common.work_queue import NO_WORK, fresh_work
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from castserver.models import Notification, Project
     from walletconnect.notify.values import NotifyMessage
 
@@ -137,7 +135,3 @@ def cancel_broadcast(notification: Notification) -> bool:
             finished_at=now, is_cancelled=True, **NO_WORK
         )
     )
-
-
-def broadcast_of(notification_id: UUID) -> Broadcast | None:
-    return Broadcast.objects.filter(notification_id=notification_id).first()

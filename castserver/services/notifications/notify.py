@@ -199,16 +199,18 @@ def send_to(
     """Deliver to these accounts and record who was left out, in the caller's transaction."""
     eligible, written = accounts.eligible, accounts.written
     earlier: set[str] = set()
-    subscribers = [each.pk for rows in eligible.values() for each in rows]
-    delivered = set(
-        Delivery.objects.filter(
-            notification=notification, subscriber_id__in=subscribers
-        ).values_list("subscriber_id", flat=True)
-    )
-    for key, rows in list(eligible.items()):
-        if any(each.pk in delivered for each in rows):
-            earlier.add(key)
-            del eligible[key]
+    # Without the dapp's own id no other call shares this notification.
+    if notification.idempotency_key:
+        subscribers = [each.pk for rows in eligible.values() for each in rows]
+        delivered = set(
+            Delivery.objects.filter(
+                notification=notification, subscriber_id__in=subscribers
+            ).values_list("subscriber_id", flat=True)
+        )
+        for key, rows in list(eligible.items()):
+            if any(each.pk in delivered for each in rows):
+                earlier.add(key)
+                del eligible[key]
     keys = list(eligible)
     verdicts = limits.consume_all(
         "notify_subscriber", [f"{project.pk} {key}" for key in keys]
@@ -227,11 +229,9 @@ def send_to(
     ]
     failed += accounts.malformed
     not_found = []
+    reported = {*sent, *accounts.failed}
     for text in (
-        text
-        for key, texts in written.items()
-        if key not in {*sent, *accounts.failed}
-        for text in texts
+        text for key, texts in written.items() if key not in reported for text in texts
     ):
         # Subscribers are found in any letter case. Where there is none, a wrong
         # checksum shows that the address was mistyped.
