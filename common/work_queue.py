@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from django.db import connection, models, transaction
-from django.db.models import F, Q, Value, Window
+from django.db.models import F, Func, Q, TextField, Value, Window
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Least, RowNumber
+from django.db.models.functions import Least, Lower, RowNumber
 
 from common import clock, counters
 
@@ -216,6 +216,17 @@ class WorkQuerySet(LeasedQuerySet[_Row]):
         return self.filter(
             pk=row.pk, leased_until=row.leased_until, attempts=row.attempts
         )
+
+
+def host_of(url: str) -> Lower:
+    """Host and port of the URL in this column, for ``caps`` of rows that call hosts."""
+    return Lower(
+        Func(
+            F(url),
+            template="substring(%(expressions)s from '://([^/?#]*)')",
+            output_field=TextField(),
+        )
+    )
 
 
 # What an UPDATE sets to end the work on rows; ``fresh_work`` starts it anew.

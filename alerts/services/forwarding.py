@@ -14,8 +14,6 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import F, Func, TextField
-from django.db.models.functions import Lower
 from django.utils.translation import gettext
 
 from accounts.services import audit
@@ -25,7 +23,7 @@ from common.backoff import Backoff
 from common.drain import drain
 from common.retry_after import retry_after
 from common.wake import enqueue_on_commit
-from common.work_queue import NO_WORK
+from common.work_queue import NO_WORK, host_of
 from keychain.services import (
     Holder,
     KeychainError,
@@ -160,13 +158,8 @@ def send_due_forwards() -> int:
 
 
 def _queue() -> WorkQuerySet[ForwardDelivery]:
-    host = Func(
-        F("forward__url"),
-        template="substring(%(expressions)s from '://([^/?#]*)')",
-        output_field=TextField(),
-    )
     due = ForwardDelivery.objects.filter(forward__disabled_at=None)
-    return due.annotate(host=Lower(host))  # type: ignore[return-value]
+    return due.annotate(host=host_of("forward__url"))  # type: ignore[return-value]
 
 
 def _claim(limit: int) -> list[Outgoing]:

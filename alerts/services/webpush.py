@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Func, Q, TextField
-from django.db.models.functions import Lower
+from django.db.models import Count, Q
 from django.utils.translation import gettext
 
 from accounts.services import audit
@@ -25,6 +24,7 @@ from common.drain import drain
 from common.failpoints import failpoint
 from common.retry_after import retry_after
 from common.wake import enqueue_on_commit
+from common.work_queue import host_of
 from keychain.services import Holder, KeychainError, forget, put_secret, secret
 from keychain.webpush import read_push_keys, seal_push, vapid_authorization
 from subscriptions.models import NotifyMessageRecord
@@ -153,12 +153,7 @@ def send_due_pushes() -> int:
 
 
 def _queue() -> WorkQuerySet[PushDelivery]:
-    host = Func(
-        F("subscription__endpoint"),
-        template="substring(%(expressions)s from '://([^/?#]*)')",
-        output_field=TextField(),
-    )
-    return PushDelivery.objects.annotate(host=Lower(host))  # type: ignore[return-value]
+    return PushDelivery.objects.annotate(host=host_of("subscription__endpoint"))  # type: ignore[return-value]
 
 
 def _claim(limit: int) -> list[Outgoing]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Func, Q, TextField
-from django.db.models.functions import Lower
+from django.db.models import Q
 from standardwebhooks import Webhook as Signature
 
 from accounts.services import audit
@@ -27,6 +26,7 @@ from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
 from common.retry_after import retry_after
+from common.work_queue import host_of
 from keychain.services import KeychainError
 
 if TYPE_CHECKING:
@@ -71,14 +71,9 @@ def deliver_due_webhooks() -> int:
 
 
 def _queue() -> WorkQuerySet[WebhookDelivery]:
-    host = Func(
-        F("webhook__url"),
-        template="substring(%(expressions)s from '://([^/?#]*)')",
-        output_field=TextField(),
-    )
     due = WebhookDelivery.objects.filter(webhook__disabled_at=None)
     return due.annotate(  # type: ignore[return-value]  # no annotations in it
-        owner=owner_of("webhook__project"), host=Lower(host)
+        owner=owner_of("webhook__project"), host=host_of("webhook__url")
     )
 
 
