@@ -354,6 +354,20 @@ def rows_read(queries) -> int:
     return total
 
 
+def expect_many_subscriptions(one: Subscription) -> None:
+    """Leave statistics that are out of date, as they are after much was deleted: the
+    planner expects thousands of subscriptions where there is one."""
+    names = [f.attname for f in Subscription._meta.concrete_fields if not f.primary_key]
+    values = {name: getattr(one, name) for name in names}
+    many = Subscription.objects.bulk_create(
+        Subscription(**values | {"topic": f"{number:064x}"}) for number in range(3_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE subscriptions_subscription")
+        Subscription.objects.filter(pk__in=[row.pk for row in many]).delete()
+        cursor.execute(f"ANALYZE {TABLE}")
+
+
 @pytest.mark.parametrize("tab", ["unread", "all", "archived", "snoozed"])
 def test_a_page_reads_as_few_rows_of_20000_as_of_the_first_page(
     alice, notify, fill, tab
@@ -364,8 +378,7 @@ def test_a_page_reads_as_few_rows_of_20000_as_of_the_first_page(
     fill(300, snoozed_until=clock.now() + timedelta(days=1))
     fill(300)
     path = f"/inbox?tab={tab}"
-    with connection.cursor() as cursor:
-        cursor.execute(f"ANALYZE {TABLE}")
+    expect_many_subscriptions(Subscription.objects.get())
     middle = NotifyMessageRecord.objects.in_inbox().order_by("-published_at")[250]
     alice.get(path)
     for query in ("", f"before={middle.pk}"):
