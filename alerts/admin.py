@@ -33,7 +33,7 @@ class MuteAdmin(ReadOnlyAdmin):
 class PushSubscriptionAdmin(ReadOnlyAdmin):
     list_display = ("device", "created_at", "delivered_at", "reason")
     list_select_related = ("device",)
-    # Whoever knows it may send to it.
+    # A secret: it is all that is needed to send to it.
     hidden = ("endpoint", "public_key")
 
 

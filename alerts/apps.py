@@ -1,4 +1,4 @@
-"""Tells Django that ``alerts`` is an app, and registers its notification channels."""
+"""App configuration of ``alerts``: registers its notification channels."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class NotSealed(KeychainError):
 def seal_with_passphrase(
     passphrase: str, plaintext: bytes, associated: bytes
 ) -> JsonObject:
-    """``plaintext`` for whoever has the passphrase. Raises ``WeakPassphrase``."""
+    """Encrypts ``plaintext`` under the passphrase. Raises ``WeakPassphrase``."""
     if not MIN_LENGTH <= len(passphrase) <= MAX_LENGTH:
         raise WeakPassphrase
     salt, nonce = entropy.key_bytes()[:SALT_LENGTH], entropy.iv()

@@ -1,4 +1,4 @@
-"""Tells Django that ``portability`` is an app; registers its sealed column."""
+"""App configuration of ``portability``: registers its sealed column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a database holds, so that a test can say that nothing changed."""
+"""What a database holds, so that a test can assert that nothing changed."""
 
 from __future__ import annotations
 

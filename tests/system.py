@@ -98,7 +98,7 @@ class System:
                 self._launcher.wait()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
-    # What it says ---------------------------------------------------------
+    # Its output -----------------------------------------------------------
 
     def get(self, path: str, **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)

@@ -1,6 +1,6 @@
 """When alerts are wanted: quiet hours and mutes. Both hold for every channel.
 
-A muted notification is stored and counted like any other; only nobody is disturbed by it.
+A muted notification is stored and counted like any other, but no alert is sent for it.
 """
 
 from __future__ import annotations

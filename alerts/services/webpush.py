@@ -303,7 +303,7 @@ def _settle(outcome: Outcome) -> None:
 def _finish(delivery: PushDelivery, *, was_sent: bool) -> None:
     """Keep what is shown, to be withdrawn when it is read; forget the rest."""
     was_withdrawn = delivery.state == PushDelivery.State.WITHDRAW
-    # The lock orders this with reading: whoever reads it next finds the row as shown.
+    # The lock orders this with marking as read: the next reader finds the row as shown.
     records = NotifyMessageRecord.objects.select_for_update()
     message = records.filter(pk__in=[delivery.message_id]).first()
     if message is None:

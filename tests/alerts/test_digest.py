@@ -171,7 +171,7 @@ def test_what_is_no_digest_is_refused(alice, mailbox, change):
         save_digest(alice.user, **form | change)
 
 
-def test_without_mail_it_says_so(alice, settings):
+def test_without_mail_the_page_explains_it(alice, settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
     with pytest.raises(DigestError, match="EMAIL_URL"):
         save_digest(alice.user, email="a@b.example", frequency="daily", hour=8)

@@ -112,7 +112,7 @@ def test_the_app_can_be_installed(open_page):
     assert {each["errorId"] for each in errors} <= {"in-incognito"}
 
 
-def test_without_a_push_service_the_page_tells_the_reason(open_page, reader):
+def test_without_a_push_service_the_page_shows_the_reason(open_page, reader):
     page = open_page("/settings")
     page.context.grant_permissions(["notifications"], origin=reader.origin)
     page.get_by_role("button", name="Turn push on").click()

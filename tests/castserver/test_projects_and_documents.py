@@ -298,7 +298,7 @@ def test_the_cast_server_has_a_document_of_its_own(settings):
     assert keychain.key_pairs(keychain.Holder.CAST, [row.watch_topic])
 
 
-def test_the_explorer_knows_the_app_by_its_domain(project):
+def test_the_explorer_finds_the_app_by_its_domain(project):
     path = "/cast/w3i/v1/notify-config"
     value = read(f"{path}?projectId=x&appDomain=dapp.example.org")["data"]
     assert value["id"] == project.pk

@@ -131,7 +131,7 @@ def subscribed(project):
     )
 
 
-def test_its_subscribe_is_answered_in_the_same_words(recorded):
+def test_its_subscribe_response_has_the_same_members(recorded):
     [params] = published(4000)
     assert deliver(params).state == "handled"
     row = Subscriber.objects.get()
@@ -154,7 +154,7 @@ def test_its_subscribe_is_answered_in_the_same_words(recorded):
     assert ours["sub"].startswith("did:key:z6Mk")
 
 
-def test_its_update_is_answered_in_the_same_words(recorded):
+def test_its_update_response_has_the_same_members(recorded):
     key, row = subscribed(recorded)
     [params] = published(4008)
     assert deliver(params).state == "handled"

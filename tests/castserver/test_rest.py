@@ -164,7 +164,7 @@ def test_too_many_calls_get_429(api, settings):
     assert Notification.objects.count() == 2
 
 
-def test_the_rate_that_is_left_is_told(api):
+def test_the_remaining_rate_is_in_the_headers(api):
     body = {"notification": notification(), "accounts": [STRANGER]}
     answer = api.post("notify", body)
     assert (answer["X-RateLimit-Limit"], answer["X-RateLimit-Remaining"]) == (
@@ -212,7 +212,7 @@ CALLS = [
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Basic x"])
-def test_without_the_secret_nothing_is_told(project, method, path, header):
+def test_without_the_secret_nothing_is_revealed(project, method, path, header):
     headers = {} if header is None else {"Authorization": header}
     answer = Client().generic(method, f"/cast/{project.pk}/{path}", headers=headers)
     assert answer.status_code == 401
@@ -719,7 +719,7 @@ def test_a_type_that_is_not_there_is_refused(project, alice, api, version):
     assert not Notification.objects.exists()
 
 
-def test_a_type_that_only_a_subscriber_knows_is_sent(project, alice, api):
+def test_a_type_that_only_a_subscription_contains_is_sent(project, alice, api):
     """A dapp that serves its own documents may offer types that are not listed here."""
     alice.subscribe(project)
     Subscriber.objects.update(scope=["elsewhere"])

@@ -1,4 +1,4 @@
-"""Runs one Node scenario and talks with it, a JSON object a line.
+"""Runs one Node scenario and exchanges JSON objects with it, one a line.
 
 A scenario prints what it has shown to work (``{"did": …, "steps": […]}``) and, where it
 needs the test to act (restart the relay), waits for a word on its standard input.
@@ -58,7 +58,7 @@ class Scenario:
             reader.join()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
-            # A word that the scenario did not live to hear is lost with it.
+            # The scenario ended before it read this line.
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
@@ -71,7 +71,7 @@ class Scenario:
             raise self._end(f"could not hear {word!r}") from None
 
     def wait_for(self, did: str) -> dict[str, Any]:
-        """The fact named ``did``; fails with the scenario's own words if it never comes."""
+        """The fact named ``did``; fails with the scenario's output if it is never reported."""
         for fact in self._until_end():
             if fact.get("did") == did:
                 return fact
@@ -113,7 +113,7 @@ class Scenario:
         self._stderr.extend(self._process.stderr)
 
     def _end(self, what: str) -> AssertionError:
-        """A failure with all that the scenario said, to the end if it ended."""
+        """A failure with the scenario's whole output so far."""
         if self._process.poll() is not None:
             for reader in self._readers:
                 reader.join()

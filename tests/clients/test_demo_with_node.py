@@ -53,7 +53,7 @@ def test_the_twenty_steps_between_strangers(system: System, npm_packages: None) 
 
 
 @pytest.mark.system
-def test_without_node_it_says_what_to_install(
+def test_without_node_it_explains_what_to_install(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(system.environment, "PATH", "/nonexistent")
@@ -63,7 +63,7 @@ def test_without_node_it_says_what_to_install(
     assert "Traceback" not in done.stderr
 
 
-def test_without_the_packages_it_says_how_to_get_them(
+def test_without_the_packages_it_explains_how_to_install_them(
     tmp_path: Path, npm_packages: None
 ) -> None:
     (tmp_path / SCRIPT).parent.mkdir()

@@ -56,22 +56,22 @@ def test_what_any_client_of_an_account_does_is_seen_by_all_others(
             running, browser, "the August wallet subscribed", {"B1", "B2", "B3"}
         )
         assert browser.topics() == {first, second}
-        reading_is_shared(running, browser)
+        read_state_is_shared(running, browser)
         types_change(running, browser, first=first, second=second)
 
         running.wait_for("1.4.1 left the August wallet's")
         wait_for("its end", lambda: second not in browser.topics())
         running.wait_for("the August wallet left that of 1.4.1")
         wait_for("its end", lambda: not browser.topics())
-        comes_and_goes(running, browser, dapp)
+        subscribes_and_unsubscribes(running, browser, dapp)
 
         rest = running.wait_for("everything is at rest")
         assert not browser.topics()
     running.finish()
-    nothing_went_in_circles(rest)
+    no_message_was_repeated(rest)
 
 
-def test_whoever_comes_later_finds_what_was_there_before(
+def test_clients_that_join_later_receive_the_existing_state(
     start: Callable[..., Scenario], system: System
 ) -> None:
     key = secrets.token_bytes(32)
@@ -103,7 +103,7 @@ def joins(
     return topic
 
 
-def reading_is_shared(running: Scenario, browser: BrowserDevice) -> None:
+def read_state_is_shared(running: Scenario, browser: BrowserDevice) -> None:
     """1.4.1 reads one here and all there, the browser reads another."""
     running.wait_for("1.4.1 read A3")
     wait_for("A3 to be read", lambda: "A3" not in browser.unread_titles())
@@ -131,7 +131,9 @@ def types_change(
     running.tell("browser has them")
 
 
-def comes_and_goes(running: Scenario, browser: BrowserDevice, dapp: OwnDapp) -> None:
+def subscribes_and_unsubscribes(
+    running: Scenario, browser: BrowserDevice, dapp: OwnDapp
+) -> None:
     browser.subscribe(dapp.url, sorted(BOTH_TYPES))
     wait_for("its own", browser.topics)
     [topic] = browser.topics()
@@ -142,16 +144,16 @@ def comes_and_goes(running: Scenario, browser: BrowserDevice, dapp: OwnDapp) -> 
     assert running.wait_for("the browser's came and went")["topic"] == topic
 
 
-def nothing_went_in_circles(rest: dict[str, Any]) -> None:
-    """What was said on the relay is what had to be said, and then there was silence."""
+def no_message_was_repeated(rest: dict[str, Any]) -> None:
+    """The relay carried each message that was needed once, and none after them."""
     counts = rest["counts"]
 
     def all_of(what: str) -> list[int]:
         return [each[what] for each in counts]
 
-    # A subscribe, and an update by each of two: whoever knows of it first writes it.
+    # A subscribe, and an update by each of two clients: the first to receive it writes it.
     assert all_of("sets") == [3, 3, 1]
-    # Who hears a farewell on the topic may take the entry away as well.
+    # A client that receives the delete on the topic may remove the entry, too.
     assert all(1 <= number <= 2 for number in all_of("deletes"))
     entries = sum(all_of("sets") + all_of("deletes"))
     assert rest["store"] == entries, "nothing else is in the shared store"
@@ -167,7 +169,7 @@ def nothing_went_in_circles(rest: dict[str, Any]) -> None:
     for each in counts:
         receipts = 3 * each["notifications"]
         requests = sum(each[name] for name in ("updates", "marks", "pages"))
-        # Another wallet may answer a farewell beside the Cast Server.
+        # Another wallet may answer a delete beside the Cast Server.
         assert each["answers"] <= receipts + requests + 2
-    # The watch, and eight times that somebody else changed something.
+    # The watch, and eight changes by other clients.
     assert rest["lists"] <= 9

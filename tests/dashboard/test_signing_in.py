@@ -32,7 +32,7 @@ def test_sync_can_be_skipped_and_the_inbox_shows_that_it_is_off(stranger):
     assert not Store.objects.exists()
 
 
-def test_where_somebody_wanted_to_go_is_kept(stranger):
+def test_the_requested_page_is_kept_through_sign_in(stranger):
     there = stranger.get("/devices").headers["Location"]
     stranger.get(there)
     stranger.follow(

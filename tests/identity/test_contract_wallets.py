@@ -338,7 +338,7 @@ def test_an_answer_is_renewed_daily_and_used_meanwhile(client, node):
     now = clock.now()
     with clock.frozen(now + timedelta(hours=25)):
         assert resolve() == {KEY.did}
-        # The node is asked by the task, not by whoever resolves.
+        # The task calls the node; resolving does not.
         assert node.methods == ["eth_chainId", "eth_call"]
         assert identity.check_contracts() == 1
         assert node.methods[2:] == ["eth_call"]

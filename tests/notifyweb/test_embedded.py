@@ -55,7 +55,7 @@ def places():
 
 @pytest.fixture
 def another_user(places):
-    """Another process that uses the services of ``places`` until told to leave."""
+    """Another process that uses the services of ``places`` until it is asked to stop."""
     started = []
 
     def start():

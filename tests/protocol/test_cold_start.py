@@ -51,7 +51,7 @@ def with_three_messages(alice, project) -> Subscription:
 
 
 def lose_the_disk(person) -> None:
-    """The wallet side forgets everything; nobody is told."""
+    """The wallet side loses all rows; no server is notified."""
     wallet_rows = {"party": Party.WALLET}
     TopicSubscription.objects.filter(**wallet_rows).delete()
     InboxMessage.objects.filter(**wallet_rows).delete()

@@ -50,7 +50,7 @@ def test_it_leaves_no_account_behind(system, sights):
     assert done.stdout.strip().splitlines()[-1] == "0"
 
 
-def test_a_dapp_that_nobody_serves_is_said_and_fails(system):
+def test_an_unreachable_dapp_is_reported_with_exit_code_1(system):
     done = system.manage(
         "demo", "--dapp", "http://localhost:9", "--patience", "5", check=False
     )
@@ -58,7 +58,7 @@ def test_a_dapp_that_nobody_serves_is_said_and_fails(system):
     assert "not seen" in done.stderr or "did.json" in done.stderr
 
 
-def test_without_a_running_system_it_says_how_to_start_one():
+def test_without_a_running_system_it_explains_how_to_start_one():
     stopped = System()
     try:
         done = stopped.manage("demo", check=False)

@@ -47,7 +47,7 @@ def subscribed(person, project) -> Subscription:
     return finish(start(person, project))
 
 
-def test_all_twenty_are_taken_by_whom_the_seed_says(network, project, alice):
+def test_all_twenty_steps_are_taken_by_the_parties_of_the_seed(network, project, alice):
     attempt = start(alice, project)
     finish(attempt)
     found = runlog.of_run(attempt.response_topic)
@@ -116,7 +116,7 @@ def test_leaving_removes_the_subscriber(network, project, alice):
     wallet.delete_subscription(row, alice.device)
     until(
         lambda: alice.account.address in notify(project, alice).not_found,
-        what="the farewell",
+        what="the delete message",
     )
     assert StoreEntry.objects.get(key=row.topic).is_deleted
 
@@ -155,7 +155,7 @@ def test_no_key_is_in_any_row_or_record(network, project, alice):
 # --- order, loss, repetition --------------------------------------------------------------
 
 
-def test_an_answer_that_comes_while_nobody_listens_is_not_lost(
+def test_a_response_without_a_waiting_reader_is_not_lost(
     project, alice, local_relay, start_gateway
 ):
     """Publish (5) comes before subscribe (7): the relay's mailbox makes it safe."""

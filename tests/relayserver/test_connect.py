@@ -148,7 +148,7 @@ async def test_a_missing_or_malformed_project_is_refused(relay, project_id):
     assert await refusal_by_http(relay.url, **query) == 400
 
 
-async def test_frames_of_somebody_refused_are_not_looked_at(relay):
+async def test_frames_of_a_refused_client_are_not_parsed(relay):
     async with connect(address(relay.url, useOnCloseEvent="true")) as socket:
         with contextlib.suppress(ConnectionClosed):
             while True:

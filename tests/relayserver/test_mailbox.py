@@ -356,7 +356,7 @@ async def test_the_bytes_of_a_topic_are_limited_too(db):
                 await alice.publish(on, "y")
 
 
-async def test_a_topic_that_somebody_reads_never_fills(db):
+async def test_a_topic_with_a_reader_never_fills(db):
     async with running_node(relay_queue_messages=20) as node:
         on = topic()
         async with connected(node.url, key()) as bob:
@@ -367,7 +367,7 @@ async def test_a_topic_that_somebody_reads_never_fills(db):
                     await bob.heard(n + 1)
 
 
-async def test_a_node_that_just_started_knows_full_topics(db):
+async def test_a_node_that_just_started_refuses_full_topics(db):
     on = topic()
     async with (
         running_node(relay_queue_messages=20) as node,

@@ -68,7 +68,7 @@ def test_our_rule_is_the_specs(case):
 
 
 @pytest.mark.parametrize("case", cases(VECTORS))
-def test_the_released_clients_rule_differs_where_the_vectors_say(case):
+def test_the_released_clients_rule_differs_as_in_the_vectors(case):
     client = ClientOf2023()
     for update in updates_of(case):
         client.receive(update)

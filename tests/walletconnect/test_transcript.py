@@ -119,7 +119,7 @@ def test_the_servers_keys_follow_from_z_and_y(case):
 
 
 @pytest.mark.parametrize("case", parameters("http"))
-def test_every_http_call_is_one_that_the_servers_know(case):
+def test_every_http_call_has_a_route_of_the_servers(case):
     url = urlsplit(case["url"])
     query = {name: values[0] for name, values in parse_qs(url.query).items()}
     match case["server"], case["method"], url.path:

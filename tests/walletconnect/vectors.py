@@ -1,4 +1,4 @@
-"""The test vectors. Each file says in `source` which released code made it."""
+"""The test vectors. `source` in each file names the released code that made it."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ def receive_pages(messages: list[Inbound]) -> Declined:
         send_read_state(again)
     publish(_requests(_unfinished(pages)))
     record_events(read_events(read))
-    failpoint("reads.told.before_commit")
+    failpoint("reads.reported.before_commit")
     return declined
 
 
