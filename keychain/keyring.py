@@ -12,7 +12,6 @@ copied to another place, or whose key id is changed, does not open.
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
 import re
 from dataclasses import dataclass, field
@@ -80,7 +79,7 @@ class SealingKey:
             )
         try:
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             key = b""
         if len(key) != KEY_LENGTH:
             raise KeyringError(

@@ -7,7 +7,6 @@ one. Commands print it and exit with code 2.
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import os
 import re
@@ -343,9 +342,16 @@ def kept_secret(path: Path, fresh: str) -> str:
             f"{path} can be read by other users of this machine; run chmod 600 {path}."
         )
     try:
-        return path.read_text(encoding="ascii").strip()
+        secret = path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise SettingError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise SettingError(
+            f"{path} contains other characters than ASCII; restore it from a backup."
+        ) from None
+    if not secret:
+        raise SettingError(f"{path} is empty; restore it from a backup.")
+    return secret
 
 
 def _write_once(path: Path, content: str) -> None:
@@ -408,7 +414,7 @@ def keychain_keys(name: str, value: str) -> list[str]:
         key_id, _, encoded = key.partition(":")
         try:
             length = len(base64.b64decode(encoded, validate=True))
-        except binascii.Error:
+        except ValueError:
             length = -1
         if not key_id or length != KEY_LENGTH:
             raise SettingError(

@@ -179,6 +179,25 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path):
         env.kept_secret(path, "fresh")
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"\xff" * 50, "ASCII"), ("ü".encode(), "ASCII"), (b"\n", "empty")],
+)
+def test_a_damaged_secret_file_is_refused(tmp_path, content, problem):
+    path = tmp_path / "secret_key"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(SettingError, match=problem):
+        env.kept_secret(path, "fresh")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("value", ["k1:", "k1:é", f":{KEY}", f"k1{KEY}", "k1:AA=="])
+def test_a_malformed_keychain_key_is_refused(value):
+    with pytest.raises(SettingError, match="key number 1"):
+        env.keychain_keys("KEYCHAIN_KEYS", value)
+
+
 def test_two_first_starts_agree_on_one_secret(tmp_path):
     path = tmp_path / "secret_key"
     assert env.kept_secret(path, "first") == "first"
