@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from django.db import models
 
+from messaging.shards import ALL_SHARDS, SHARD_DIGITS, ShardRange
+
 TOPIC_LENGTH = 64
 DIGEST_LENGTH = 64
 
@@ -24,13 +26,17 @@ class Party(models.TextChoices):
 class PartyClient(models.Model):
     """A relay-client identity of a party; its key is in the keychain.
 
-    A relay limits the topics of one client (the embedded one to 5,000). A party with more
-    has several clients, each with its own connection, numbered by ``lane``; lane 0 always
-    exists.
+    A relay limits the topics of one client (the embedded one to 5,000), and one gateway
+    process serves a client. So a party with more topics or several gateways has several
+    clients, each with its own connection and a range of the shards, numbered by ``lane``;
+    lane 0 always exists. The ranges of a party never overlap and cover all shards.
     """
 
     party = models.CharField(max_length=8, choices=Party.choices)
     lane = models.PositiveSmallIntegerField(default=0)
+    # Changed only by the gateway that holds the lock of the lane.
+    first_shard = models.PositiveSmallIntegerField(default=ALL_SHARDS.first)
+    last_shard = models.PositiveSmallIntegerField(default=ALL_SHARDS.last)
     did = models.CharField(max_length=64)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     connected_since = models.DateTimeField(null=True, blank=True)
@@ -45,6 +51,10 @@ class PartyClient(models.Model):
     def __str__(self) -> str:
         return f"{self.party} {self.lane}"
 
+    @property
+    def shards(self) -> ShardRange:
+        return ShardRange(self.first_shard, self.last_shard)
+
 
 class TopicSubscription(models.Model):
     """A topic that a party wants to be subscribed, or unsubscribed, by the gateway."""
@@ -56,8 +66,6 @@ class TopicSubscription(models.Model):
     party = models.CharField(max_length=8, choices=Party.choices)
     topic = models.CharField(max_length=TOPIC_LENGTH)
     state = models.CharField(max_length=8, choices=State.choices, default=State.WANTED)
-    # Which client of the party subscribes it; assigned by the gateway.
-    lane = models.PositiveSmallIntegerField(null=True, blank=True)
     # [{"callback": name, "context": object}]: called once the relay has confirmed the
     # topic. Several subscribers may wait for one topic. The column has the name of the
     # first release: a gateway of that release finds it, fails on the rows that it does
@@ -75,14 +83,9 @@ class TopicSubscription(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["party", "id"],
-                name="topic_subscription_pending",
+                fields=["party", "topic"],
+                name="topic_pending_of_range",
                 condition=models.Q(confirmed_at=None),
-            ),
-            models.Index(
-                fields=["party", "id"],
-                name="topic_subscription_laneless",
-                condition=models.Q(lane=None),
             ),
         ]
 
@@ -151,6 +154,12 @@ class InboxMessage(models.Model):
         return f"{self.party} {self.tag} on {self.topic}"
 
 
+class ShardOf(models.Func):
+    """The shard of a topic, as ``messaging.shards.shard_of`` computes it."""
+
+    template = f"(('x' || left(%(expressions)s, {SHARD_DIGITS}))::bit({4 * SHARD_DIGITS})::integer::smallint)"
+
+
 class OutboxMessage(models.Model):
     """A message to publish: the exact bytes, sent until the relay acknowledges them."""
 
@@ -161,6 +170,12 @@ class OutboxMessage(models.Model):
 
     party = models.CharField(max_length=8, choices=Party.choices)
     topic = models.CharField(max_length=TOPIC_LENGTH)
+    # Stored by PostgreSQL when the row is inserted, so that no writer can get it wrong.
+    shard = models.GeneratedField(
+        expression=ShardOf("topic"),
+        output_field=models.SmallIntegerField(),
+        db_persist=True,
+    )
     message_id = models.CharField(max_length=DIGEST_LENGTH, help_text="sha256(message)")
     message = models.TextField()
     tag = models.IntegerField()
@@ -176,13 +191,13 @@ class OutboxMessage(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(
-                fields=["party", "id"],
-                name="outbox_message_due",
+                fields=["party", "shard", "id"],
+                name="outbox_message_due_of_shard",
                 condition=models.Q(state="due"),
             ),
             models.Index(
-                fields=["party", "next_attempt_at"],
-                name="outbox_message_backing_off",
+                fields=["party", "topic", "id"],
+                name="outbox_message_held_back",
                 condition=models.Q(state="due", attempts__gt=0),
             ),
             models.Index(

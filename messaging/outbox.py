@@ -51,8 +51,6 @@ SELECT %(party)s, topic, 'wanted', %(callbacks)s, %(now)s, NULL
 FROM unnest(%(topics)s::text[]) AS topic ORDER BY topic
 ON CONFLICT (party, topic) DO UPDATE SET
     state = 'wanted',
-    -- Its lane may have filled up while the topic was unwanted.
-    lane = CASE WHEN kept.state = 'wanted' THEN kept.lane END,
     steps = kept.steps || excluded.steps,
     changed_at = excluded.changed_at,
     confirmed_at = NULL

@@ -125,7 +125,8 @@ def _lines_of_field(table: str, each: Field[Any, Any]) -> Iterable[str]:
         table,
         str(each.column),
         REPORTED_TYPES.get(name, name) + modifier,
-        is_required=not each.null,
+        # Django makes generated columns without NOT NULL.
+        is_required=not each.null and not each.generated,
         is_identity=bool(each.db_type_suffix(connection)),
     )
     column = str(each.column)

@@ -1,4 +1,4 @@
-"""PostgreSQL for the gateway: a small pool, and one lock per party.
+"""PostgreSQL for the gateway: a small pool, and one connection per party for its locks.
 
 The hot path does without the ORM. Rare work (keys, callbacks, starting tasks) runs as
 ordinary Django code in a thread (``DjangoThread``).
@@ -7,7 +7,6 @@ ordinary Django code in a thread (``DjangoThread``).
 from __future__ import annotations
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, LiteralString, ParamSpec, TypeVar
@@ -16,7 +15,7 @@ import psycopg
 from django.db import close_old_connections
 from psycopg_pool import AsyncConnectionPool
 
-from messaging.models import Party
+from messaging.gateway.membership import Membership
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,15 +23,10 @@ if TYPE_CHECKING:
     from psycopg.abc import Params
     from psycopg.rows import TupleRow
 
-logger = logging.getLogger(__name__)
+    from messaging.models import Party
 
 POOL_SIZE: Final = 6
 POOL_WAIT_S: Final = 5.0
-STATEMENT_TIMEOUT_MS: Final = 10_000
-LOCK_POLL_S: Final = 1.0
-# The first number is the kind of lock, the second the party.
-GATEWAY_LOCK: Final = 7_320
-PARTY_NUMBERS: Final = {Party.WALLET: 1, Party.CAST: 2}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,9 +52,21 @@ def connection_arguments(database: Mapping[str, Any]) -> dict[str, Any]:
     } | {name: options[name] for name in options if name.startswith("ssl")}
 
 
+# Not as startup options, which connection poolers refuse or ignore.
+CONFIGURE: Final[tuple[LiteralString, ...]] = (
+    "SET statement_timeout = 10000",
+    # Every statement of the gateway reads by an index and stops at a limit. PostgreSQL
+    # cannot estimate how many rows are due in a range of shards that is a variable: it
+    # expects few, and would read and sort all of them.
+    "SET enable_bitmapscan = off",
+    "SET enable_seqscan = off",
+    "SET jit = off",
+)
+
+
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    # Not as a startup option, which connection poolers refuse or ignore.
-    await connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS:d}")
+    for statement in CONFIGURE:
+        await connection.execute(statement)
 
 
 class Database:
@@ -111,49 +117,16 @@ class Database:
             return cursor.rowcount
 
     @asynccontextmanager
-    async def party_lock(self, party: Party) -> AsyncIterator[PartyLock]:
-        """Wait until no other gateway process has the lock of ``party``.
-
-        An advisory lock on a connection of its own, so that PostgreSQL releases it as
-        soon as the gateway is killed.
-        """
+    async def membership(self, party: Party) -> AsyncIterator[Membership]:
+        """Be one of the gateways of ``party``, on a connection of its own."""
         connection = await psycopg.AsyncConnection.connect(**self._arguments)
         try:
             await _configure(connection)
-            lock = PartyLock(party, connection)
-            await lock.acquire()
-            yield lock
+            member = Membership(party, connection)
+            await member.join()
+            yield member
         finally:
             await connection.close()
-
-
-class PartyLock:
-    """The lock of a party, and the connection that holds it."""
-
-    def __init__(
-        self, party: Party, connection: psycopg.AsyncConnection[TupleRow]
-    ) -> None:
-        self.party = party
-        self._connection = connection
-
-    async def acquire(self) -> None:
-        waited = False
-        while True:
-            cursor = await self._connection.execute(
-                "SELECT pg_try_advisory_lock(%s, %s)",
-                (GATEWAY_LOCK, PARTY_NUMBERS[self.party]),
-            )
-            row = await cursor.fetchone()
-            if row and row[0]:
-                return
-            if not waited:
-                logger.info("another gateway runs for %s; waiting", self.party.value)
-                waited = True
-            await asyncio.sleep(LOCK_POLL_S)
-
-    async def execute(self, statement: LiteralString, parameters: Params) -> None:
-        """Run on the connection of the lock; if that works, the lock is still held."""
-        await self._connection.execute(statement, parameters)
 
 
 class DjangoThread:

@@ -1,13 +1,13 @@
 """A lane: one relay client of a party, its connection, and the work of a session.
 
-A relay limits the topics of one client, so a party with many topics has several lanes,
-each with its own key and connection.
+A lane serves a range of shards of its party, with its own key and connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +19,10 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from common import clock, entropy
 from messaging.gateway.connection import RelayRefused, RelayTimeout, open_connection
 from messaging.gateway.inbox import InboxWriter
-from messaging.gateway.publisher import LaneContext, Publisher
+from messaging.gateway.publisher import Publisher
 from messaging.gateway.running import cancel, until_done
-from messaging.gateway.topics import TopicSubscriber
-from messaging.outbox import outbox_channel, topics_channel
+from messaging.gateway.topics import TooManyTopics, TopicSubscriber
+from messaging.gateway.wakes import WakeEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +30,16 @@ if TYPE_CHECKING:
 
     from messaging.gateway.connection import RelayAddress, RelayConnection
     from messaging.gateway.database import Database, DjangoThread
+    from messaging.gateway.due_rows import DueRows
     from messaging.gateway.inbox import TaskStarter
+    from messaging.gateway.keys import LaneIdentity
     from messaging.gateway.wakes import WakeListener
     from messaging.models import Party
-    from walletconnect.crypto.signing import IdentityKey
 
 logger = logging.getLogger(__name__)
 
-SCAN_S: Final = 2.0
+# Without a wake-up; `_FIND_PENDING` of the party looks more often.
+SCAN_S: Final = 30.0
 # A session that lasted this long resets the back-off.
 STEADY_S: Final = 10.0
 REFUSED: Final = 3000
@@ -85,6 +87,8 @@ class GatewayContext:
     starter: TaskStarter
     wakes: WakeListener
     stopping: asyncio.Event
+    # Lanes that connect and subscribe their topics at the same time.
+    starting: asyncio.Semaphore
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,8 @@ class PartyContext:
     """Shared by the lanes of one party."""
 
     party: Party
-    lanes: Callable[[], int]
-    # Called when the lane has connected or lost its connection.
+    due_rows: DueRows
+    # Called when a lane has connected, lost its connection, or has too many topics.
     changed: Callable[[], None]
 
 
@@ -101,51 +105,55 @@ class Lane:
     """Stays connected to the relay as one client."""
 
     def __init__(
-        self,
-        number: int,
-        key: IdentityKey,
-        *,
-        of: PartyContext,
-        context: GatewayContext,
+        self, identity: LaneIdentity, *, of: PartyContext, context: GatewayContext
     ) -> None:
-        self.number = number
+        self.number = identity.number
+        self.shards = identity.shards
         self.connected_since: datetime | None = None
-        self._name = f"{of.party.value} {number}"
-        self._key = key
+        self.has_too_many_topics = False
+        self._name = f"{of.party.value} {identity.number}"
+        self._key = identity.key
         self._of = of
         self._context = context
-        self._outbox = context.wakes.event(outbox_channel(of.party))
-        self._topics = context.wakes.event(topics_channel(of.party))
+        self._stopping = asyncio.Event()
+        self._topics = WakeEvent()
 
-    def wake(self) -> None:
-        """End the waits of all loops, because of new rows or a stop."""
-        self._outbox.set()
+    def stop(self) -> None:
+        """Finish the work under way and end ``stay_connected``."""
+        self._stopping.set()
+        self._of.due_rows.withdraw(self.number)
+        self._topics.set()
+
+    def settle_topics(self) -> None:
+        """Topics of the lane were changed."""
         self._topics.set()
 
     async def stay_connected(self) -> None:
-        """Connect, work and reconnect until the gateway stops."""
+        """Connect, work and reconnect until the lane is stopped."""
         context = self._context
         back_off, refused = BackOff(0.5, 30.0), BackOff(5.0, 300.0)
-        while not context.stopping.is_set():
+        while not self._stopping.is_set():
             started = clock.monotonic()
             pause = back_off
             try:
-                async with open_connection(
-                    context.address, self._key, largest_frame=context.largest_frame
-                ) as connection:
-                    await self._session(connection)
+                async with AsyncExitStack() as turn:
+                    await turn.enter_async_context(context.starting)
+                    async with open_connection(
+                        context.address, self._key, largest_frame=context.largest_frame
+                    ) as connection:
+                        await self._session(connection, turn)
             except SESSION_ERRORS as error:
                 text = type(error).__name__
                 if isinstance(error, ConnectionClosed) and error.rcvd is not None:
                     text = f"closed with {error.rcvd.code} {error.rcvd.reason[:100]!r}"
-                if not context.stopping.is_set():
+                if not self._stopping.is_set():
                     logger.warning("%s lost the relay: %s", self._name, text)
                 # A relay that rejects our key or project will do so again in a second.
                 pause = refused if _is_refusal(error) else back_off
             finally:
                 self.connected_since = None
                 self._of.changed()
-            if context.stopping.is_set():
+            if self._stopping.is_set():
                 return
             if clock.monotonic() - started > STEADY_S:
                 back_off.reset()
@@ -153,22 +161,17 @@ class Lane:
             await context.database.forget_broken()
             await pause.wait()
 
-    async def _session(self, connection: RelayConnection) -> None:
-        """Work over one connection until it fails or the gateway stops."""
+    async def _session(self, connection: RelayConnection, turn: AsyncExitStack) -> None:
+        """Work over one connection until it fails or the lane is stopped."""
         party, database = self._of.party, self._context.database
         inbox = InboxWriter(
             party, database, connection=connection, starter=self._context.starter
         )
-        publisher = Publisher(
-            party,
-            database,
-            connection=connection,
-            lanes=LaneContext(self.number, self._of.lanes),
-        )
         topics = TopicSubscriber(
             party,
             database,
-            lane=self.number,
+            shards=self.shards,
+            max_topics=self._context.topics_per_lane,
             connection=connection,
             django=self._context.django,
         )
@@ -176,8 +179,8 @@ class Lane:
         self._of.changed()
         logger.info("%s is connected to the relay", self._name)
         writing = [
-            asyncio.create_task(self._publish(publisher)),
-            asyncio.create_task(self._maintain_topics(topics)),
+            asyncio.create_task(self._publish(Publisher(party, database, connection))),
+            asyncio.create_task(self._maintain_topics(topics, turn)),
         ]
         reading = [
             asyncio.create_task(connection.read(inbox.on_request)),
@@ -192,18 +195,28 @@ class Lane:
             await cancel([*writing, *reading])
 
     async def _publish(self, publisher: Publisher) -> None:
-        while not self._context.stopping.is_set():
-            self._outbox.clear()
-            if not await publisher.publish_due():
-                await self._outbox.wait(SCAN_S)
+        while not self._stopping.is_set():
+            await publisher.publish(
+                await self._of.due_rows.take(self.number, self.shards)
+            )
 
-    async def _maintain_topics(self, topics: TopicSubscriber) -> None:
-        count = await topics.subscribe_all()
-        logger.info("%s subscribed %d topics", self._name, count)
-        while not self._context.stopping.is_set():
-            self._topics.clear()
-            if not await topics.settle_pending():
-                await self._topics.wait(SCAN_S)
+    async def _maintain_topics(
+        self, topics: TopicSubscriber, turn: AsyncExitStack
+    ) -> None:
+        try:
+            count = await topics.subscribe_all(self._stopping.is_set)
+            logger.info("%s subscribed %d topics", self._name, count)
+            # The next lane may start.
+            await turn.aclose()
+            while not self._stopping.is_set():
+                self._topics.clear()
+                if not await topics.settle_pending():
+                    await self._topics.wait(SCAN_S)
+        except TooManyTopics:
+            await turn.aclose()
+            self.has_too_many_topics = True
+            self._of.changed()
+            await self._stopping.wait()
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -1,7 +1,6 @@
 """Publishes due rows of the outbox as stored, in order per topic.
 
-A round reads due rows in the order of their ids, splits them into chunks and sends the
-chunks pipelined. All messages of a topic are in one chunk, so that a topic never has
+A round splits due rows into chunks and sends the chunks pipelined. All messages of a topic are in one chunk, so that a topic never has
 two concurrent requests; what does not fit waits for the next round. A message that the
 relay rejects for now delays its own topic only.
 """
@@ -11,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from common import clock
@@ -20,15 +19,15 @@ from common.failpoints import failpoint
 from messaging.gateway.connection import RelayRefused
 from messaging.gateway.running import all_of
 from messaging.models import OutboxMessage
-from walletconnect.crypto.keys import Topic
 from walletconnect.relay.frames import BatchPublish, RelayErrorCode, RelayMethod
-from walletconnect.relay.messages import Publication
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from messaging.gateway.connection import RelayConnection
     from messaging.gateway.database import Database
+    from messaging.gateway.due_rows import Row
     from messaging.models import Party
     from walletconnect.json_values import JsonObject
 
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 State = OutboxMessage.State
 
-ROUND_ROWS: Final = 1_000
 CHUNK_MESSAGES: Final = 200
 CHUNK_CHARACTERS: Final = 256 * 1024
 BACKOFF: Final = Backoff(first_s=1.0, max_s=300.0)
@@ -57,27 +55,6 @@ NOT_NOW: Final = frozenset(
     }
 )
 
-_DUE = """
-WITH held AS MATERIALIZED (
-    SELECT topic, min(id) AS first FROM messaging_outboxmessage
-    WHERE party = %(party)s AND state = 'due' AND attempts > 0
-        AND next_attempt_at > %(now)s
-    GROUP BY topic
-)
-SELECT id, topic, message, tag, ttl, prompt, attempts, created_at
-FROM messaging_outboxmessage AS due
-WHERE party = %(party)s AND state = 'due'
-    AND (attempts = 0 OR next_attempt_at <= %(now)s)
-    AND NOT EXISTS (
-        SELECT 1 FROM held WHERE held.topic = due.topic AND held.first < due.id
-    )
-    AND (NOT %(several)s OR %(lane)s = coalesce((
-        SELECT lane FROM messaging_topicsubscription AS subscribed
-        WHERE subscribed.party = %(party)s AND subscribed.topic = due.topic
-    ), 0))
-ORDER BY id LIMIT %(limit)s
-"""
-
 _SENT = """
 UPDATE messaging_outboxmessage
 SET state = 'sent', reason = '', sent_at = %(now)s
@@ -94,33 +71,6 @@ FROM unnest(
 ) AS fresh (id, state, reason, attempts, next_attempt_at)
 WHERE kept.id = fresh.id AND kept.state = 'due'
 """
-
-
-@dataclass(frozen=True, slots=True)
-class LaneContext:
-    """The number of a lane, and how many lanes its party has."""
-
-    number: int
-    count: Callable[[], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A due row of the outbox."""
-
-    pk: int
-    topic: str
-    message: str
-    tag: int
-    ttl: int
-    prompt: bool
-    attempts: int
-    created_at: datetime
-
-    def to_publication(self) -> Publication:
-        return Publication(
-            Topic(self.topic), self.message, self.tag, self.ttl, self.prompt
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,44 +124,26 @@ def plan(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 class Publisher:
-    """Publishes the outbox of one party over the connection of one lane.
+    """Publishes rows of one party over the connection of one lane.
 
     A relay delivers a message to every client except its publisher. So the lane that has
-    subscribed a topic also publishes on it; lane 0 publishes on all other topics.
+    subscribed a topic, because the topic is in its shards, also publishes on it.
     """
 
     def __init__(
-        self,
-        party: Party,
-        database: Database,
-        *,
-        connection: RelayConnection,
-        lanes: LaneContext,
+        self, party: Party, database: Database, connection: RelayConnection
     ) -> None:
         self._party = party
-        self._lanes = lanes
         self._database = database
         self._connection = connection
         # Until the relay answers that it has no such method.
         self._in_batches = True
 
-    async def publish_due(self) -> bool:
-        """Publish one round; returns whether there were due rows."""
-        found = await self._database.fetch(
-            _DUE,
-            {
-                "party": self._party.value,
-                "now": clock.now(),
-                "limit": ROUND_ROWS,
-                "lane": self._lanes.number,
-                "several": self._lanes.count() > 1,
-            },
-        )
-        if not found:
-            return False
-        chunks = plan(Row(*each) for each in found)
-        failpoint("gateway.outbox.before_publish")
+    async def publish(self, rows: Sequence[Row]) -> None:
+        """Publish one round, and mark what the relay accepted."""
+        chunks = plan(rows)
         round_ = Round([], [])
+        failpoint("gateway.outbox.before_publish")
         try:
             await all_of(self._publish(chunk, round_) for chunk in chunks)
         finally:
@@ -219,7 +151,6 @@ class Publisher:
             failpoint("gateway.outbox.before_mark")
             await self._mark(round_)
         failpoint("gateway.outbox.after_mark")
-        return True
 
     async def _publish(self, chunk: Sequence[Row], round_: Round) -> None:
         if not self._in_batches or len(chunk) == 1:

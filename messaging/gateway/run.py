@@ -14,7 +14,7 @@ from messaging.gateway.connection import RelayAddress
 from messaging.gateway.database import Database, DjangoThread
 from messaging.gateway.inbox import TaskStarter
 from messaging.gateway.lane import GatewayContext
-from messaging.gateway.party import HEARTBEAT_S, PartyGateway
+from messaging.gateway.party import DRAIN_S, HEARTBEAT_S, PartyGateway
 from messaging.gateway.running import cancel
 from messaging.gateway.wakes import WakeListener
 from messaging.outbox import outbox_channel, topics_channel
@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_NAME: Final = "gateway"
 # The embedded relay takes any project; a foreign one needs PROJECT_ID.
 PROJECT_NAME: Final = "notifyweb"
-DRAIN_S: Final = 8.0
+# Each reads its topics in batches, so that a start takes bounded memory and leaves the
+# relay time for others.
+MAX_STARTING_LANES: Final = 4
 # Frames of a relay may be larger than those it accepts: a delivery adds to the message.
 FRAME_ALLOWANCE: Final = 2
 
@@ -56,6 +58,7 @@ class Gateway:
             starter=TaskStarter(self._django),
             wakes=self._wakes,
             stopping=self._stopping,
+            starting=asyncio.Semaphore(MAX_STARTING_LANES),
         )
         self._starter = context.starter
         self._parties = [PartyGateway(party, context) for party in parties]
@@ -64,7 +67,7 @@ class Gateway:
         """Finish the current work and end ``run``."""
         self._stopping.set()
         for party in self._parties:
-            party.wake()
+            party.stop()
 
     async def run(self) -> None:
         """Run until ``stop`` is called."""

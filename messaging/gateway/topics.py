@@ -26,12 +26,13 @@ from walletconnect.relay.frames import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from messaging.gateway.connection import RelayConnection
     from messaging.gateway.database import Database, DjangoThread
     from messaging.models import Party
+    from messaging.shards import ShardRange
     from walletconnect.crypto.keys import Topic
     from walletconnect.json_values import JsonObject
 
@@ -42,14 +43,21 @@ WINDOW: Final = 50
 
 _WANTED = """
 SELECT topic, state, steps, changed_at, confirmed_at FROM messaging_topicsubscription
-WHERE party = %(party)s AND lane = %(lane)s AND state = 'wanted' AND topic > %(after)s
+WHERE party = %(party)s AND topic > %(after)s AND topic < %(end)s AND state = 'wanted'
 ORDER BY topic LIMIT %(limit)s
 """
 
+# Unwanted ones first: a relay counts the topics of a client.
 _PENDING = """
 SELECT topic, state, steps, changed_at, confirmed_at FROM messaging_topicsubscription
-WHERE party = %(party)s AND lane = %(lane)s AND confirmed_at IS NULL
-ORDER BY state = 'unwanted' DESC, id LIMIT %(limit)s
+WHERE party = %(party)s AND topic >= %(after)s AND topic < %(end)s
+    AND confirmed_at IS NULL
+ORDER BY state = 'unwanted' DESC, topic LIMIT %(limit)s
+"""
+
+COUNT: Final = """
+SELECT count(*) FROM messaging_topicsubscription
+WHERE party = %(party)s AND topic >= %(first)s AND topic < %(end)s AND state = 'wanted'
 """
 
 _MARK_STALE = """
@@ -83,6 +91,10 @@ class Row:
 Single: TypeAlias = "tuple[Row, RelayMethod, JsonObject]"
 
 
+class TooManyTopics(Exception):
+    """The shards of a lane have more topics than a client may subscribe."""
+
+
 class TopicSubscriber:
     """Subscribes and unsubscribes the topics of one lane on its connection."""
 
@@ -91,45 +103,71 @@ class TopicSubscriber:
         party: Party,
         database: Database,
         *,
-        lane: int,
+        shards: ShardRange,
+        max_topics: int,
         connection: RelayConnection,
         django: DjangoThread,
     ) -> None:
         self._party = party
-        self._lane = lane
+        self._shards = shards
+        self._max_topics = max_topics
+        # At most so many topics can be new before they have to be counted.
+        self._room = 0
         self._database = database
         self._connection = connection
         self._django = django
         self._in_batches = True
 
-    async def subscribe_all(self) -> int:
-        """After a connect: subscribe every wanted topic, confirmed before or not."""
-        after, count = "", 0
-        while True:
+    async def subscribe_all(self, is_stopping: Callable[[], bool]) -> int:
+        """After a connect: subscribe every wanted topic, confirmed before or not.
+
+        Raises ``TooManyTopics``, as ``settle_pending`` does.
+        """
+        await self._count_topics()
+        # A text below every topic of the shards and above those of the shards before.
+        after, count = self._shards.first_topic, 0
+        while not is_stopping():
             rows = await self._rows(_WANTED, after)
             if not rows:
-                return count
+                break
             await self._subscribe(rows)
             after, count = rows[-1].topic, count + len(rows)
+        return count
 
     async def settle_pending(self) -> bool:
         """Send one batch of pending changes; returns whether there may be more."""
-        rows = await self._rows(_PENDING, "")
+        rows = await self._rows(_PENDING, self._shards.first_topic)
         wanted = [row for row in rows if row.is_wanted]
         unwanted = [row for row in rows if not row.is_wanted]
         if wanted:
+            self._room -= len(wanted)
+            if self._room < 0:
+                await self._count_topics()
             await self._subscribe(wanted)
         if unwanted:
             await self._unsubscribe(unwanted)
         return len(rows) == MAX_BATCH
+
+    async def _count_topics(self) -> None:
+        [(count,)] = await self._database.fetch(
+            COUNT,
+            {
+                "party": self._party.value,
+                "first": self._shards.first_topic,
+                "end": self._shards.end_topic,
+            },
+        )
+        if count > self._max_topics and len(self._shards) > 1:
+            raise TooManyTopics
+        self._room = self._max_topics - count
 
     async def _rows(self, statement: LiteralString, after: str) -> list[Row]:
         found = await self._database.fetch(
             statement,
             {
                 "party": self._party.value,
-                "lane": self._lane,
                 "after": after,
+                "end": self._shards.end_topic,
                 "limit": MAX_BATCH,
             },
         )

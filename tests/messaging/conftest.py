@@ -290,6 +290,12 @@ class Program:
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait(10)
 
+    def freeze(self) -> None:
+        os.killpg(self._popen.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self._popen.pid, signal.SIGCONT)
+
     def terminate(self) -> int:
         self._popen.terminate()
         return self._popen.wait(20)

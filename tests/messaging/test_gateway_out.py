@@ -12,7 +12,8 @@ from django.db import connection
 
 from common import clock
 from messaging import outbox, services
-from messaging.gateway.publisher import CHUNK_CHARACTERS, CHUNK_MESSAGES, Row, plan
+from messaging.gateway.due_rows import Row
+from messaging.gateway.publisher import CHUNK_CHARACTERS, CHUNK_MESSAGES, plan
 from messaging.models import OutboxMessage, Party, PartyClient
 from tests.messaging.conftest import (
     free_port,
