@@ -11,17 +11,20 @@ import multiprocessing
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.environment import services
+from bench.environment import free_port, running, services
 from bench.report import micro, milli, per_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.environment import Services
+    from django.db.models import QuerySet
+
+    from bench.environment import Measured, Services
     from bench.report import Report
     from castserver.models import Project
+    from walletconnect.notify.message import Recipient
     from walletconnect.notify.values import NotifyMessage
 
 ACCOUNTS = 10_000
@@ -35,14 +38,31 @@ GOAL_S = 1.0
 
 def run(report: Report, seconds: float) -> None:
     # Without limits: the same accounts are notified again and again.
-    with services(NOTIFYWEB_LIMITS="notify_subscriber=1000000+1000000/s") as around:
+    relay_port = free_port()
+    with services(
+        NOTIFYWEB_LIMITS="notify_subscriber=1000000+1000000/s,"
+        "relay_queue_messages=100000000,relay_queue_bytes=100000000000,"
+        "relay_frames=100000000+100000000/s",
+        NOTIFYWEB_RELAY_PORT=str(relay_port),
+    ) as around:
         import django
 
         django.setup()
         from keychain.services import ensure_canary
 
         ensure_canary()
-        _Bench(report, around).run(seconds)
+        bench = _Bench(report, around)
+        bench.run(seconds)
+        # The rows of the measurements before.
+        _empty_outbox()
+        relay = ("manage.py", "relay", "--port", str(relay_port))
+        with (
+            running(*relay, port=relay_port) as the_relay,
+            # It has no port; the relay's answers already.
+            running("manage.py", "gateway", port=relay_port) as the_gateway,
+        ):
+            bench.whole(the_relay, the_gateway)
+        report.note("CPU: this process and PostgreSQL's, per account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +83,11 @@ class _Bench:
         self.around = around
         self.project = _project()
         self.accounts = _subscribe(self.project, ACCOUNTS)
+        self.recipients = _recipients(self.accounts)
 
     def run(self, seconds: float) -> None:
         rounds = ROUNDS if seconds >= 10 else 1
-        bare = self._measure(self._bare, rounds)
+        bare = self.bare = self._measure(self._bare, rounds)
         each = bare.took / ACCOUNTS
         self.report.add(
             "one message: claims, signature, envelope",
@@ -103,7 +124,41 @@ class _Bench:
             ratio=f"{naive.took / NAIVE / (large.took / ACCOUNTS):.0f}x ours",
             cpu=naive.cpu_each(NAIVE),
         )
-        self.report.note("CPU: this process and PostgreSQL's, per account")
+
+    def whole(self, relay: Measured, gateway: Measured) -> None:
+        """Until the relay has acknowledged every message, with all processes counted."""
+        from messaging.models import OutboxMessage
+
+        due = OutboxMessage.objects.filter(state="due")
+        # The first round warms the processes up.
+        for is_counted in (False, True):
+            cpu = relay.cpu(), gateway.cpu()
+            spent = self._measure(lambda: self._acknowledged(due), 1)
+            parts = (
+                spent.own,
+                spent.postgres,
+                gateway.cpu() - cpu[1],
+                relay.cpu() - cpu[0],
+            )
+            if not is_counted:
+                continue
+            each = [part / ACCOUNTS for part in parts]
+            ratio = sum(parts) / self.bare.own
+            self.report.add(
+                f"{ACCOUNTS:,} accounts, until the relay has acknowledged",
+                f"{milli(spent.took)}, {per_second(ACCOUNTS / spent.took)}",
+                ratio=f"CPU {ratio:.1f}x the messages alone",
+                cpu="CPU {} worker + {} PostgreSQL + {} gateway + {} relay".format(
+                    *map(micro, each)
+                ),
+            )
+
+    def _acknowledged(self, due: QuerySet[Any]) -> float:
+        took = self._everyone()
+        began = time.perf_counter()
+        while due.exists():
+            time.sleep(0.05)
+        return took + time.perf_counter() - began
 
     def _measure(self, work: Callable[[], float], rounds: int) -> _Cost:
         costs = []
@@ -123,20 +178,9 @@ class _Bench:
         """The cryptography of all messages, without storing them."""
         from common import clock, entropy
         from keychain.services import Holder, signing_key
-        from walletconnect.crypto.keys import SymKey
-        from walletconnect.identity.did import AccountId
-        from walletconnect.notify.message import MessageBatch, Recipient
+        from walletconnect.notify.message import MessageBatch
 
         key = signing_key(Holder.CAST, self.project.authentication_did)
-        recipients = [
-            Recipient(
-                account=AccountId.parse(account),
-                sym_key=SymKey(entropy.key_bytes()),
-                request_id=number + 1,
-                subscription_hash="0" * 64,
-            )
-            for number, account in enumerate(self.accounts)
-        ]
         began = time.perf_counter()
         batch = MessageBatch.create(
             _draft().check_outgoing(),
@@ -145,7 +189,7 @@ class _Bench:
             now=clock.now_s(),
             sent_at=clock.now_ms(),
         )
-        for recipient in recipients:
+        for recipient in self.recipients:
             batch.publication(recipient, iv=entropy.iv())
         return time.perf_counter() - began
 
@@ -198,6 +242,12 @@ class _Bench:
         return time.perf_counter() - began
 
 
+def _empty_outbox() -> None:
+    from messaging.models import OutboxMessage
+
+    OutboxMessage.objects.all().delete()
+
+
 def _send_chunks() -> None:
     from castserver.models import Broadcast
     from castserver.services.notifications.broadcast import send_due_broadcasts
@@ -209,6 +259,23 @@ def _send_chunks() -> None:
     while Broadcast.objects.filter(finished_at=None).exists():
         if not (send_due_chunk() or send_due_broadcasts()):
             time.sleep(0.02)
+
+
+def _recipients(accounts: list[str]) -> list[Recipient]:
+    from common import entropy
+    from walletconnect.crypto.keys import SymKey
+    from walletconnect.identity.did import AccountId
+    from walletconnect.notify.message import Recipient
+
+    return [
+        Recipient(
+            account=AccountId.parse(account),
+            sym_key=SymKey(entropy.key_bytes()),
+            request_id=number + 1,
+            subscription_hash="0" * 64,
+        )
+        for number, account in enumerate(accounts)
+    ]
 
 
 def _draft() -> NotifyMessage:
