@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from django.db import connection, transaction
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
 from common import clock
 from common.wake import enqueue_on_commit, wake
@@ -18,8 +18,6 @@ from messaging.outbox import outbox_channel, topics_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from django.db.models import QuerySet
 
 __all__ = ["Received", "receive"]
 
@@ -211,15 +209,24 @@ class Backlog:
 
 
 def inbox_backlog(party: Party) -> Backlog:
-    return _backlog(InboxMessage.objects.filter(party=party), "received_at")
+    return Backlog(
+        **InboxMessage.objects.filter(party=party)
+        .exclude(state=InboxMessage.State.HANDLED)
+        .aggregate(
+            due=Count("id", filter=Q(state=InboxMessage.State.DUE)),
+            failed=Count("id", filter=Q(state=InboxMessage.State.FAILED)),
+            oldest_due=Min("received_at", filter=Q(state=InboxMessage.State.DUE)),
+        )
+    )
 
 
 def outbox_backlog(party: Party) -> Backlog:
-    return _backlog(OutboxMessage.objects.filter(party=party), "created_at")
-
-
-def _backlog(rows: QuerySet[Any], since: str) -> Backlog:
-    """A query per state: each has an index of its own, which leaves out finished rows."""
-    due = rows.filter(state="due").aggregate(count=Count("id"), oldest=Min(since))
-    failed = rows.filter(state="failed").count()
-    return Backlog(due=due["count"], failed=failed, oldest_due=due["oldest"])
+    return Backlog(
+        **OutboxMessage.objects.filter(party=party)
+        .exclude(state=OutboxMessage.State.SENT)
+        .aggregate(
+            due=Count("id", filter=Q(state=OutboxMessage.State.DUE)),
+            failed=Count("id", filter=Q(state=OutboxMessage.State.FAILED)),
+            oldest_due=Min("created_at", filter=Q(state=OutboxMessage.State.DUE)),
+        )
+    )
