@@ -69,6 +69,10 @@ class Ack(TypedDict):
     sequence: int
 
 
+# All that a browser may send.
+Frame = Resume | Ack
+
+
 class DeviceConsumer(AsyncWebsocketConsumer):
     """One browser tab."""
 
@@ -266,8 +270,8 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=json.dumps(value, separators=(",", ":")))
 
 
-def _parse_frame(text: str | None) -> Any:
-    """A ``Resume`` or ``Ack``, or None if the text is neither."""
+def _parse_frame(text: str | None) -> Frame | None:
+    """The frame, or None if the text is none."""
     if text is None or len(text) > MAX_FRAME_LENGTH:
         return None
     try:

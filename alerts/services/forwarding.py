@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext
 
+from accounts.models import User
 from accounts.services import audit
 from alerts.models import Forward, ForwardDelivery
 from common import bidi, clock, counters, outbound
@@ -34,7 +35,6 @@ from keychain.services import (
 )
 
 if TYPE_CHECKING:
-    from accounts.models import User
     from common.work_queue import WorkQuerySet
     from subscriptions.models import NotifyMessageRecord
 
@@ -78,7 +78,7 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
         raise ForwardError(str(error)) from None
     with transaction.atomic():
         # Orders additions of one person, so that the limit holds.
-        type(user).objects.select_for_update().get(pk=user.pk)
+        User.objects.select_for_update().get(pk=user.pk)
         if user.forwards.count() >= settings.LIMITS.forwards_per_user:
             raise ForwardError(
                 gettext("there can be at most %(count)s forwards")
@@ -89,9 +89,9 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
         )
         if token:
             put_secret(Holder.ALERTS, _secret_name(forward), token.encode())
-        audit(
-            "forward.added", actor=user, subject=str(forward.pk), detail=f"{kind} {url}"
-        )
+        # Whoever knows an ntfy topic or a webhook's path may use it, so the host only.
+        detail = f"{kind} {urlsplit(url).hostname}"
+        audit("forward.added", actor=user, subject=str(forward.pk), detail=detail)
     return forward
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from django.http import HttpRequest, HttpResponse
+    from django.urls import URLPattern
     from ninja.openapi.schema import OpenAPISchema
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -78,6 +79,12 @@ class CastAPI(PublicAPI):
     """Problems that also carry the members of the earlier servers."""
 
     access_rule = "project secret"
+
+    def patterns(self) -> list[URLPattern]:
+        # Paths without the project first: `/v1/notify` is no project called v1.
+        return sorted(
+            super().patterns(), key=lambda each: "<project_id>" in str(each.pattern)
+        )
 
     def send_problem(
         self,
@@ -189,8 +196,7 @@ def served(
             for version in versions
             for project in ("/{project_id}", "")
         ]
-        # Without the project first: `/v0/notify` is no project called v0.
-        for path in sorted(paths, key=_names_project):
+        for path in paths:
             is_documented = path == paths[0]
             api.api_operation(
                 [method],

@@ -31,7 +31,6 @@ NotifyList = Annotated[list[schemas.NotifyV1In], Field(max_length=100)]
 NOTIFY_ANSWERS = {200: schemas.NotifyOut, 409: schemas.Problem}
 
 
-# First: otherwise `notification` would be taken for the id of a project.
 @api.get(
     "/v1/notification/{delivery_id}",
     auth=None,

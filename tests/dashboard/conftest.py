@@ -58,7 +58,7 @@ class Browser:
         return response
 
     def _read(self, response):
-        if found := TOKEN.search(response.text):
+        if not response.streaming and (found := TOKEN.search(response.text)):
             self.token = found.group(1)
         return response
 

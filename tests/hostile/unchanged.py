@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django.conf import settings
 from django.db import connection
 
 from messaging.models import OutboxMessage
@@ -17,18 +18,6 @@ from messaging.models import OutboxMessage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-APPS = (
-    "accounts",
-    "castserver",
-    "history",
-    "identity",
-    "keychain",
-    "relay",
-    "messaging",
-    "runlog",
-    "subscriptions",
-    "syncstore",
-)
 KEPT_OF_EVERYTHING = (
     "accounts_auditentry",
     "identity_knownidentity",
@@ -46,8 +35,9 @@ def contents() -> dict[str, tuple[int, str]]:
     """Number of rows and digest of each table."""
     tables = sorted(
         model._meta.db_table
-        for label in APPS
-        for model in apps.get_app_config(label).get_models()
+        for config in apps.get_app_configs()
+        if config.name in settings.OUR_APPS
+        for model in config.get_models()
         if model._meta.db_table not in KEPT_OF_EVERYTHING
     )
     with connection.cursor() as cursor:

@@ -1,0 +1,1 @@
+"""Separation of tenants: every route, REST call and socket frame, as three identities."""
