@@ -393,6 +393,11 @@ CELERY_BEAT_SCHEDULE = beat_schedule()
 CELERY_BEAT_MAX_LOOP_INTERVAL = 3
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
+# Debug pages ----------------------------------------------------------------
+
+DEFAULT_EXCEPTION_REPORTER = "notifyweb.debug_pages.RedactedReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "notifyweb.debug_pages.RedactedReports"
+
 # Logs -----------------------------------------------------------------------
 
 LOGGING = configuration(

@@ -6,6 +6,7 @@ Run it with ``manage.py shell`` of the system under test, which has the sealing 
 from __future__ import annotations
 
 import json
+import sys
 
 from django.apps import apps
 
@@ -29,4 +30,4 @@ def print_secrets() -> None:
             if sealed:
                 secret = open_sealed(column.context(row), sealed)
                 found.setdefault(str(column), []).append(secret.hex())
-    print("SECRETS", json.dumps(found))
+    sys.stdout.write(f"SECRETS {json.dumps(found)}\n")
