@@ -13,6 +13,7 @@ from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from notifyweb.logs import MASK, redact
 
 if TYPE_CHECKING:
+    from collections.abc import ItemsView
     from types import FrameType
 
     from django.http import HttpRequest
@@ -29,8 +30,8 @@ class RedactedReports(SafeExceptionReporterFilter):
 
     def get_traceback_frame_variables(
         self, request: HttpRequest, tb_frame: FrameType
-    ) -> list[tuple[str, Any]]:
-        return []
+    ) -> ItemsView[str, Any]:
+        return {}.items()
 
     def cleanse_setting(self, key: Any, value: Any) -> Any:
         cleansed = super().cleanse_setting(key, value)
