@@ -28,7 +28,16 @@ class ProjectAdmin(ReadOnlyAdmin):
 @admin.register(models.ProjectSecret)
 class ProjectSecretAdmin(ReadOnlyAdmin):
     hidden = ("digest",)
-    list_display = ("prefix", "project", "created_at", "last_used_at", "revoked_at")
+    list_display = (
+        "prefix",
+        "name",
+        "project",
+        "scopes",
+        "created_at",
+        "last_used_at",
+        "expires_at",
+        "revoked_at",
+    )
     list_select_related = ("project",)
 
 

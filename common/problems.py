@@ -9,18 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.text import slugify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONTENT_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:notifyweb:problem:"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``type`` is a short word such as ``not-found``, or a whole URI.
+    """``type`` is a name in ``common.problem_types``, or a whole URI.
 
     ``field`` is a JSON pointer or a parameter's name, when one value is to blame.
     """
@@ -33,7 +34,7 @@ class Problem:
 
     def to_value(self) -> dict[str, object]:
         value: dict[str, object] = {
-            "type": self.type if ":" in self.type else TYPE_PREFIX + self.type,
+            "type": self.type if ":" in self.type else problem_url(self.type),
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
@@ -41,6 +42,11 @@ class Problem:
         if self.field is not None:
             value["field"] = self.field
         return value
+
+
+def problem_url(name: str) -> str:
+    """The page that explains a problem type."""
+    return f"{settings.PUBLIC_URL}/problems/{slugify(name)}"
 
 
 class ProblemError(Exception):

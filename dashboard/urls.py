@@ -26,6 +26,8 @@ urlpatterns = [
     path("", landing.landing, name="landing"),
     path("demo", landing.demo, name="demo"),
     path("join", landing.join, name="join"),
+    path("problems", landing.problems, name="problems"),
+    path("problems/<slug:slug>", landing.problem, name="problem"),
     # Signing in
     path("signin", sign_in.sign_in, name="sign-in"),
     path("signin/again", sign_in.sign_in_again, name="sign-in-again"),
@@ -140,6 +142,11 @@ urlpatterns = [
         "console/<slug:slug>/keys/secrets",
         console.secret_add,
         name="project-secret-add",
+    ),
+    path(
+        "console/<slug:slug>/keys/secrets/<int:pk>/replace",
+        console.secret_replace,
+        name="project-secret-replace",
     ),
     path(
         "console/<slug:slug>/keys/secrets/<int:pk>/revoke",

@@ -78,6 +78,8 @@ COSTS: Final[dict[str, Cost]] = {
     "operations:doctor": Cost("outbound_request", ""),
     # Start, signing in
     "dashboard:landing": PAGE,
+    "dashboard:problem": PAGE,
+    "dashboard:problems": PAGE,
     "dashboard:demo": PAGE,
     "dashboard:join": PAGE,
     "dashboard:dapp": PAGE,
@@ -154,6 +156,7 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:project-types": PAGE,
     "dashboard:project-keys": PAGE,
     "dashboard:project-secret-add": PAGE,
+    "dashboard:project-secret-replace": PAGE,
     "dashboard:project-secret-revoke": PAGE,
     "dashboard:project-webhooks": PAGE,
     "dashboard:project-webhook": OUTBOUND,

@@ -17,6 +17,7 @@ from castserver.models.projects import (
     NotificationType,
     Project,
     ProjectSecret,
+    SecretScope,
     ServerKeys,
     WelcomeNotification,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "NotificationType",
     "Project",
     "ProjectSecret",
+    "SecretScope",
     "ServerKeys",
     "Subscriber",
     "Undelivered",

@@ -6,7 +6,9 @@ from typing import ClassVar
 
 from django.db import models
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
+from common import clock
 from common.work_queue import Leased
 from walletconnect.notify.values import NotifyMessage
 
@@ -71,6 +73,25 @@ class Project(models.Model):
         return reverse("castserver:did-document", args=[self.slug])
 
 
+class SecretScope(models.TextChoices):
+    """What a bearer secret may do. Every secret reads the project's public keys and types."""
+
+    SEND = "notify:send", _("Send notifications")
+    SUBSCRIBERS = "subscribers:read", _("Read subscribers")
+    WEBHOOKS = "webhooks:write", _("Read and change webhooks")
+    PROJECT = "project:write", _("Change types and address")
+
+
+def every_scope() -> list[str]:
+    return list(SecretScope.values)
+
+
+class ProjectSecretQuerySet(models.QuerySet["ProjectSecret"]):
+    def active(self) -> ProjectSecretQuerySet:
+        not_expired = models.Q(expires_at=None) | models.Q(expires_at__gt=clock.now())
+        return self.filter(not_expired, revoked_at=None)
+
+
 class ProjectSecret(models.Model):
     """A bearer secret of a project, stored as a keyed digest; shown once, when made."""
 
@@ -79,12 +100,30 @@ class ProjectSecret(models.Model):
     )
     digest = models.CharField(max_length=DIGEST_LENGTH, unique=True)
     prefix = models.CharField(max_length=8)
+    name = models.CharField(max_length=64, blank=True)
+    scopes = models.JSONField(default=every_scope)
     created_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    # Set when another secret replaces this one: until then both are valid.
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ProjectSecretQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"{self.prefix}…"
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= clock.now()
+
+    @property
+    def is_active(self) -> bool:
+        return self.revoked_at is None and not self.is_expired
+
+    @property
+    def scope_labels(self) -> list[str]:
+        return [str(each.label) for each in SecretScope if each.value in self.scopes]
 
 
 class NotificationType(models.Model):

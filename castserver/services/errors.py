@@ -20,6 +20,14 @@ class Taken(CastError):
     """A value that another project has already."""
 
 
+class Forbidden(CastError):
+    """The secret lacks ``scope``."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"this secret does not have the scope {scope}")
+        self.scope = scope
+
+
 class Missing(CastError):
     """It does not exist, or is not the caller's: the two are not distinguished."""
 

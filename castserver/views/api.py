@@ -12,15 +12,18 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from django.urls import register_converter
+from django.urls.converters import StringConverter
 from ninja import Path
 from ninja.errors import AuthenticationError
 from ninja.openapi.docs import Swagger
 from ninja.security.base import SecuritySchema
 from pydantic import Field
 
-from castserver.models import Project
+from castserver.models import Project, ProjectSecret, SecretScope
 from castserver.services.errors import (
     CastError,
+    Forbidden,
     Invalid,
     Missing,
     NotNow,
@@ -28,7 +31,7 @@ from castserver.services.errors import (
     Taken,
     TooMany,
 )
-from castserver.services.projects.projects import project_of_secret
+from castserver.services.projects.projects import find_secret
 from castserver.views import schemas
 from common.clients import rate_key
 from common.problems import Problem, ProblemError
@@ -54,7 +57,7 @@ take an `Idempotency-Key`: a repeat within 24 hours gets the first response.
 
 # Any call may get these; 404 and 409 are declared by the calls that use them.
 ERRORS: Final[dict[int, Any]] = dict.fromkeys(
-    (400, 401, 413, 422, 429, 503), schemas.Problem
+    (400, 401, 403, 413, 422, 429, 503), schemas.Problem
 )
 ProjectId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 IDEMPOTENCY_KEY: Final = {
@@ -69,6 +72,7 @@ IDEMPOTENCY_KEY: Final = {
 STATUS_OF: Final[dict[type[CastError], tuple[int, str]]] = {
     Invalid: (422, "invalid"),
     Taken: (409, "taken"),
+    Forbidden: (403, "insufficient-scope"),
     Missing: (404, "not-found"),
     StillRunning: (409, "still-running"),
     TooMany: (429, "too-many-requests"),
@@ -106,6 +110,11 @@ class CastAPI(PublicAPI):
         headers = {}
         if isinstance(error, NotNow):
             headers["Retry-After"] = str(max(1, error.retry_after))
+        if isinstance(error, Forbidden):
+            # RFC 6750, section 3.1.
+            headers["WWW-Authenticate"] = (
+                f'Bearer error="insufficient_scope", scope="{error.scope}"'
+            )
         title = HTTPStatus(status).phrase
         problem = Problem(name, title, status, error.reason, error.field)
         return ProblemError(problem, headers=headers)
@@ -135,14 +144,14 @@ class ProjectAuth:
 
     openapi_security_schema = SecuritySchema(type="http", scheme="bearer")
 
-    def __call__(self, request: HttpRequest) -> Project:
+    def __call__(self, request: HttpRequest) -> ProjectSecret:
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         match = request.resolver_match
         project_id = match.kwargs.get("project_id") if match else None
         if scheme.lower() != "bearer" or not secret:
             raise AuthenticationError(message="a bearer secret is needed")
         try:
-            return project_of_secret(secret.strip(), project_id=project_id)
+            return find_secret(secret.strip(), project_id=project_id)
         except Missing as error:
             enforce_rate(
                 "failed_sign_in", f"cast {rate_key(request)}", "too many wrong secrets"
@@ -152,10 +161,19 @@ class ProjectAuth:
 
 def project_of(request: HttpRequest) -> Project:
     """The project of the bearer secret."""
-    project = getattr(request, "auth", None)
-    if not isinstance(project, Project):
+    return _secret_of(request).project
+
+
+def require_scope(request: HttpRequest, scope: SecretScope) -> None:
+    if scope not in _secret_of(request).scopes:
+        raise Forbidden(scope)
+
+
+def _secret_of(request: HttpRequest) -> ProjectSecret:
+    secret = getattr(request, "auth", None)
+    if not isinstance(secret, ProjectSecret):
         raise AuthenticationError(message="a bearer secret is needed")
-    return project
+    return secret
 
 
 api = CastAPI(
@@ -173,6 +191,15 @@ api = CastAPI(
 # --- registration ---------------------------------------------------------------------
 
 
+class ProjectIdConverter(StringConverter):
+    """Any path segment except a version: `/v1/notify` names no project called v1."""
+
+    regex = r"(?!v\d+/)[^/]+"
+
+
+register_converter(ProjectIdConverter, "project")
+
+
 def served(
     method: str,
     tail: str,
@@ -181,20 +208,22 @@ def served(
     versions: tuple[str, ...] = ("", "v0"),
     idempotent: bool = False,
     limit: str | None = "cast_call",
+    scope: SecretScope | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Serve a function at ``tail`` with and without the project id in the path.
 
     The first version with the project id is the one in the description. ``limit`` names
-    the rate of calls per project; None if the function sees to it.
+    the rate of calls per project; None if the function sees to it. The secret needs
+    ``scope``.
     """
 
     def register(plain: Callable[..., Any]) -> Callable[..., Any]:
-        function = plain if limit is None else _limited(plain, limit)
+        function = _guarded(plain, limit, scope)
         paths = [
             f"/{version}{project}/{tail}".replace("//", "/")
             for version in versions
-            for project in ("/{project_id}", "")
+            for project in ("/{project:project_id}", "")
         ]
         for path in paths:
             is_documented = path == paths[0]
@@ -213,10 +242,16 @@ def served(
     return register
 
 
-def _limited(function: Callable[..., Any], limit: str) -> Callable[..., Any]:
+def _guarded(
+    function: Callable[..., Any], limit: str | None, scope: SecretScope | None
+) -> Callable[..., Any]:
     @functools.wraps(function)
     def view(request: HttpRequest, **values: Any) -> Any:
-        enforce_rate(limit, project_of(request).pk)
+        secret = _secret_of(request)
+        if limit is not None:
+            enforce_rate(limit, secret.project_id)
+        if scope is not None:
+            require_scope(request, scope)
         return function(request, **values)
 
     view.__signature__ = inspect.signature(  # type: ignore[attr-defined]
@@ -232,7 +267,7 @@ def _url_name(tail: str, version: str) -> str:
 
 
 def _names_project(path: str) -> bool:
-    return "{project_id}" in path
+    return "{project:project_id}" in path
 
 
 def _with_project_id(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,10 +10,10 @@ from typing import Any
 
 from django.http import HttpRequest  # noqa: TC002  # read at run time
 
-from castserver.models import Project  # noqa: TC001
+from castserver.models import Project, SecretScope
 from castserver.services.projects import projects
 from castserver.views import schemas
-from castserver.views.api import project_of, served
+from castserver.views.api import project_of, require_scope, served
 from walletconnect.identity.did import public_key_of
 
 
@@ -52,6 +52,8 @@ def post_subscribe_topic(
 ) -> Any:
     """With `dappUrl` or `appDomain` the dapp's address is set or changed."""
     project = project_of(request)
+    if address is not None and (address.dappUrl or address.appDomain):
+        require_scope(request, SecretScope.PROJECT)
     if address is not None and address.dappUrl:
         project = projects.set_url(project, address.dappUrl)
     elif address is not None and address.appDomain:

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Body, Path  # noqa: TC002  # read at run time
 from pydantic import Field
 
+from castserver.models import SecretScope
 from castserver.services.errors import Invalid, Missing
 from castserver.services.idempotency import Outcome
 from castserver.services.notifications import read_state, welcome
@@ -54,6 +55,7 @@ def follow_link(request: HttpRequest, delivery_id: Path[str]) -> Any:
     response=NOTIFY_ANSWERS,
     idempotent=True,
     limit=None,
+    scope=SecretScope.SEND,
     summary="Send a notification",
     tags=["Notifications"],
 )
@@ -70,6 +72,7 @@ def post_notify(request: HttpRequest, call: schemas.NotifyIn) -> Any:
     response=NOTIFY_ANSWERS,
     idempotent=True,
     limit=None,
+    scope=SecretScope.SEND,
     summary="Send several notifications",
     tags=["Notifications"],
 )
@@ -128,6 +131,7 @@ def _response_value(outcomes: list[NotifyOutcome]) -> dict[str, object]:
     "GET",
     "subscribers",
     response={200: list[str]},
+    scope=SecretScope.SUBSCRIBERS,
     summary="All subscribed accounts",
     tags=["Subscribers"],
 )
@@ -140,6 +144,7 @@ def get_subscribers(request: HttpRequest) -> Any:
     "subscribers",
     versions=("v1",),
     response={200: dict[str, schemas.SubscriberOut]},
+    scope=SecretScope.SUBSCRIBERS,
     summary="The types that accounts allow",
     tags=["Subscribers"],
 )
@@ -156,6 +161,7 @@ def post_subscribers(request: HttpRequest, asked: schemas.SubscribersIn) -> Any:
     "GET",
     "welcome-notification",
     response={200: schemas.WelcomeValue | None},
+    scope=SecretScope.SEND,
     summary="What new subscribers are sent",
     tags=["Notifications"],
 )
@@ -176,6 +182,7 @@ def get_welcome_notification(request: HttpRequest) -> Any:
     "POST",
     "welcome-notification",
     response={204: None},
+    scope=SecretScope.SEND,
     summary="Set what new subscribers are sent",
     tags=["Notifications"],
 )
@@ -189,6 +196,7 @@ def post_welcome_notification(request: HttpRequest, value: schemas.WelcomeValue)
     "mark-all-as-read",
     versions=("v1",),
     response={204: None},
+    scope=SecretScope.SEND,
     summary="Mark all notifications as read",
     tags=["Notifications"],
 )

@@ -12,7 +12,7 @@ from django.http import HttpRequest  # noqa: TC002  # read at run time
 from ninja import Body  # noqa: TC002
 from pydantic import Field
 
-from castserver.models import NotificationType  # noqa: TC001
+from castserver.models import NotificationType, SecretScope
 from castserver.services.errors import Taken
 from castserver.services.projects import projects
 from castserver.views import schemas
@@ -39,6 +39,7 @@ def get_notification_types(request: HttpRequest) -> Any:
     "PUT",
     "notification-types",
     response={200: list[schemas.TypeOut], 409: schemas.Problem},
+    scope=SecretScope.PROJECT,
     summary="Replace the types",
     tags=["Types"],
 )

@@ -10,6 +10,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from ninja import Path  # noqa: TC002  # read at run time
 
+from castserver.models import SecretScope
 from castserver.services.idempotency import Outcome
 from castserver.services.webhooks import webhooks
 from castserver.views import schemas
@@ -22,6 +23,7 @@ from castserver.views.idempotency import answer_once
     "register-webhook",
     response={201: schemas.RegisteredOut, 409: schemas.Problem},
     idempotent=True,
+    scope=SecretScope.WEBHOOKS,
     summary="Register a webhook",
     tags=["Webhooks"],
 )
@@ -41,6 +43,7 @@ def register_webhook(request: HttpRequest, webhook: schemas.WebhookIn) -> Any:
     "GET",
     "webhooks",
     response={200: dict[str, schemas.WebhookOut]},
+    scope=SecretScope.WEBHOOKS,
     summary="All webhooks by id",
     tags=["Webhooks"],
 )
@@ -55,6 +58,7 @@ def list_webhooks(request: HttpRequest) -> Any:
     "PUT",
     "webhooks/{webhook_id}",
     response={204: None, 404: schemas.Problem},
+    scope=SecretScope.WEBHOOKS,
     summary="Change a webhook",
     tags=["Webhooks"],
 )
@@ -71,6 +75,7 @@ def update_webhook(
     "DELETE",
     "webhooks/{webhook_id}",
     response={204: None},
+    scope=SecretScope.WEBHOOKS,
     summary="Delete a webhook",
     tags=["Webhooks"],
 )

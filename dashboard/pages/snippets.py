@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def snippets_for(project: Project, secret: str = "") -> list[Snippet]:
         f"curl -X POST {url} \\\n"
         f'  -H "Authorization: Bearer {bearer}" \\\n'
         '  -H "Content-Type: application/json" \\\n'
-        f"  -d '{text}'"
+        f"  -d {shlex.quote(text)}"
     )
     python = (
         "import httpx\n\n"

@@ -18,6 +18,7 @@ from django.views.decorators.http import (
     require_safe,
 )
 
+from castserver.models import SecretScope
 from castserver.services.errors import CastError
 from castserver.services.projects import projects
 from castserver.services.projects.closing import close_project
@@ -173,6 +174,7 @@ def project_keys(request: MemberRequest, project: Project) -> HttpResponse:
         is_new=result is not None and result.submission.form == NEW_PROJECT,
         once=form_token(request.device, form),
         secrets=list(project.secrets.order_by("-created_at")),
+        scopes=SecretScope.choices,
         snippets=snippets_for(project, secret),
     )
 
@@ -187,14 +189,35 @@ def _secret_form(project: Project) -> str:
 @require_recent_signature(_("Making an API secret"), back="project-keys")
 def secret_add(request: MemberRequest, project: Project) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
+    is_limited = request.POST.get("access") == "some"
+    scopes = request.POST.getlist("scope") if is_limited else list(SecretScope)
+    name = request.POST.get("name", "")
+    return _show_secret_once(
+        request,
+        project,
+        lambda: Created(keys, projects.add_secret(project, name=name, scopes=scopes)),
+    )
+
+
+@member
+@require_POST
+@of_project()
+@require_recent_signature(_("Replacing an API secret"), back="project-keys")
+def secret_replace(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+    keys = reverse("dashboard:project-keys", args=[project.slug])
+    return _show_secret_once(
+        request, project, lambda: Created(keys, projects.replace_secret(project, pk))
+    )
+
+
+def _show_secret_once(
+    request: MemberRequest, project: Project, create: Callable[[], Created]
+) -> HttpResponse:
     try:
-        sent = submit_once(
-            request,
-            _secret_form(project),
-            lambda: Created(keys, projects.add_secret(project)),
-        )
+        sent = submit_once(request, _secret_form(project), create)
     except CastError as error:
         messages.error(request, sentence(error.reason))
+        keys = reverse("dashboard:project-keys", args=[project.slug])
         return HttpResponseRedirect(keys)
     return HttpResponseRedirect(sent.location)
 
@@ -204,7 +227,7 @@ def secret_add(request: MemberRequest, project: Project) -> HttpResponse:
 @of_project()
 def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
-    found = project.secrets.filter(pk=pk, revoked_at=None).first()
+    found = project.secrets.active().filter(pk=pk).first()
     if found is None:
         raise Http404
     if request.method != "POST":
@@ -223,8 +246,8 @@ def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResp
                     if found.last_used_at
                     else gettext("It was never used."),
                     gettext(
-                        "This cannot be undone. To rotate without downtime, make "
-                        "another secret and move your server to it first."
+                        "This cannot be undone. To rotate without downtime, replace "
+                        "the secret instead: the old one then stays valid for a day."
                     ),
                 ),
             ),

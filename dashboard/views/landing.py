@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from castserver.models import Project
+from common.problem_types import PROBLEM_TYPES
 from dashboard.access import demo_only, member, public
 from dashboard.frame import frame_of, page
 from dashboard.pages.demo import demo_script
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
 @require_safe
 def landing(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/landing.html", {"demo": settings.DEMO})
+
+
+@public
+@require_safe
+def problems(request: HttpRequest) -> HttpResponse:
+    return render(request, "dashboard/problems.html", {"problems": PROBLEM_TYPES})
+
+
+@public
+@require_safe
+def problem(request: HttpRequest, slug: str) -> HttpResponse:
+    """The page at the address in ``type`` of an error answer."""
+    if slug not in PROBLEM_TYPES:
+        raise Http404
+    context = {"name": slug, "problem": PROBLEM_TYPES[slug]}
+    return render(request, "dashboard/problem.html", context)
 
 
 @public

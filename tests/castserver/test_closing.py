@@ -10,7 +10,7 @@ from castserver.services.errors import Missing
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.projects import (
     create_project,
-    project_of_secret,
+    find_secret,
 )
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock
@@ -38,7 +38,7 @@ def test_closing_notifies_the_wallets_and_deletes_everything(
     assert keychain.sym_keys(holder, topics) == keychain.key_pairs(holder, topics) == {}
     assert keychain.signing_keys(holder, [did]) == {}
     with pytest.raises(Missing):
-        project_of_secret(secret)
+        find_secret(secret)
     assert AuditEntry.objects.filter(action="project.closed").exists()
 
 
@@ -61,5 +61,5 @@ def test_closing_leaves_other_dapps_alone(project, alice):
 def test_a_secret_at_a_foreign_project_is_audited(project, secret):
     other, _ = create_project("Other", url="https://other.example.org")
     with pytest.raises(Missing):
-        project_of_secret(secret, project_id=other.pk)
+        find_secret(secret, project_id=other.pk)
     assert AuditEntry.objects.filter(action="project.refused").count() == 1

@@ -18,8 +18,8 @@ from castserver.services import (
     TypeDraft,
     create_project,
     describe,
+    find_secret,
     notify,
-    project_of_secret,
     seed_demo,
     set_types,
     set_url,
@@ -47,13 +47,13 @@ def test_a_project_has_keys_and_a_topic_subscription(project):
 def test_a_secret_is_kept_as_a_digest_only(project, secret):
     row = ProjectSecret.objects.get()
     assert secret not in {row.digest, row.prefix}
-    assert project_of_secret(secret) == project
-    assert project_of_secret(secret, project_id=project.pk) == project
+    assert find_secret(secret).project == project
+    assert find_secret(secret, project_id=project.pk).project == project
     for wrong in ("", secret[:-1], secret.upper(), "x" * 1000):
         with pytest.raises(Missing):
-            project_of_secret(wrong)
+            find_secret(wrong)
     with pytest.raises(Missing):
-        project_of_secret(secret, project_id="0" * 32)
+        find_secret(secret, project_id="0" * 32)
 
 
 def test_without_an_address_the_dapp_is_hosted_here(settings):
@@ -352,7 +352,7 @@ def test_create_project_prints_what_a_script_needs():
         "--json",
     )
     project = Project.objects.get(pk=printed["project_id"])
-    assert project_of_secret(printed["project_secret"]) == project
+    assert find_secret(printed["project_secret"]).project == project
     assert printed["subscribe_key"] == project.public_key_x
     assert (
         printed["authentication_key"] == public_key_of(project.authentication_did).hex()

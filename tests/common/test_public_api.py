@@ -8,6 +8,7 @@ import json
 import pytest
 
 from common.limits import Bucket
+from common.problems import problem_url
 from identity.views import KeysAPI
 
 pytestmark = pytest.mark.django_db
@@ -83,7 +84,7 @@ def test_errors_have_the_form_of_their_server(client):
     keys = client.patch("/identity").json()
     assert (keys["status"], keys["error"]["name"]) == ("FAILURE", "validation")
     history = client.patch("/history/register").json()
-    assert history["type"] == "urn:notifyweb:problem:method"
+    assert history["type"] == problem_url("method")
     cast = client.patch("/cast/notify").json()
     assert cast["detail"] == cast["reason"] == cast["error"]
 

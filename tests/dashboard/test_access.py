@@ -52,6 +52,8 @@ def test_only_signing_in_and_the_first_page_are_public():
     assert public == {
         "catalog",
         "landing",
+        "problem",
+        "problems",
         "dapp",
         "digest-confirm",
         "digest-stop",

@@ -11,7 +11,7 @@ from castserver.models import Notification, Project, Webhook
 from castserver.services.projects.demo import seed_demo
 from castserver.services.projects.projects import (
     TypeDraft,
-    project_of_secret,
+    find_secret,
     set_types,
     set_url,
 )
@@ -45,7 +45,7 @@ def send(person, slug, **fields):
 
 def test_the_secret_is_shown_once_and_works(alice, made, lumen):
     (secret,) = SECRET.findall(made.text)
-    assert project_of_secret(secret) == lumen
+    assert find_secret(secret).project == lumen
     assert secret in text_of(made)
     assert secret not in alice.get("/console/lumen/keys").text
     assert f"{secret[:8]}…" in alice.get("/console/lumen/keys").text
@@ -64,9 +64,9 @@ def test_secrets_are_added_and_revoked(alice, made, lumen):
     (second,) = SECRET.findall(page.text)
     row = lumen.secrets.order_by("pk").first()
     alice.post(f"/console/lumen/keys/secrets/{row.pk}/revoke")
-    assert project_of_secret(second) == lumen
+    assert find_secret(second).project == lumen
     with pytest.raises(Exception, match="do not match"):
-        project_of_secret(first)
+        find_secret(first)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ STATIC = Path(settings.BASE_DIR) / "static"
 PAGES = [
     "/",
     "/signin",
+    "/problems",
+    "/problems/insufficient-scope",
     "/inbox",
     "/inbox?tab=all",
     "/subscriptions",

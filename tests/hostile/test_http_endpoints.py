@@ -14,6 +14,7 @@ import pytest
 
 from castserver.services.projects.projects import add_secret
 from common.limits import Bucket
+from common.problems import problem_url
 from tests.castserver.conftest import notification
 from tests.history.conftest import bearer
 from tests.hostile.unchanged import nothing_changes
@@ -41,7 +42,7 @@ class Refusal:
 
 def problem(name, title, detail, **more):
     return {
-        "type": f"urn:notifyweb:problem:{name}",
+        "type": problem_url(name),
         "title": title,
         "detail": detail,
     } | (more)
@@ -271,7 +272,7 @@ def test_exceeding_the_rate_limit_gets_retry_after(
     answer = check(client, Refusal("POST", path, sent(), 429, {}, authorized))
     assert 0 < int(answer["Retry-After"]) <= 10
     assert (answer["X-RateLimit-Limit"], answer["X-RateLimit-Remaining"]) == ("1", "0")
-    assert answer.json()["type"] == "urn:notifyweb:problem:too-many-requests"
+    assert answer.json()["type"] == problem_url("too-many-requests")
 
 
 # --- the Keys Server --------------------------------------------------------------------

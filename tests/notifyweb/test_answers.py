@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import path
 
-from common.problems import Problem, ProblemError
+from common.problems import Problem, ProblemError, problem_url
 from notifyweb import urls
 
 
@@ -105,7 +105,7 @@ def test_an_unavailable_database_is_503_with_retry_after(program, browser, addre
         assert answer.status_code == 503
         assert answer["Retry-After"] == "2"
         assert b"connection" not in answer.content
-    assert program.get(address).json()["type"] == "urn:notifyweb:problem:database-away"
+    assert program.get(address).json()["type"] == problem_url("database-away")
     assert browser.get(address)["Content-Type"].startswith("text/html")
 
 
@@ -146,7 +146,7 @@ def test_a_form_without_a_csrf_token_is_refused():
     careful = Client(enforce_csrf_checks=True)
     answer = careful.post("/test/posted")
     assert answer.status_code == 403
-    assert json.loads(answer.content)["type"] == "urn:notifyweb:problem:csrf"
+    assert json.loads(answer.content)["type"] == problem_url("csrf")
 
 
 def test_an_unknown_host_is_refused(program, caplog):

@@ -9,6 +9,7 @@ from asgiref.testing import ApplicationCommunicator
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
 
+from common.problems import problem_url
 from notifyweb.asgi import application
 from notifyweb.asgi_middleware import SameOrigin
 
@@ -48,7 +49,7 @@ async def test_a_declared_body_beyond_the_limit_is_not_read():
     start, body = await post([], headers=[(b"content-length", str(LIMIT + 1).encode())])
     assert start["status"] == 413
     assert (b"content-type", b"application/problem+json") in start["headers"]
-    assert json.loads(body)["type"] == "urn:notifyweb:problem:too-large"
+    assert json.loads(body)["type"] == problem_url("too-large")
 
 
 async def test_the_refusal_has_the_security_headers_and_an_id():

@@ -17,7 +17,7 @@ from django.db.models import Q
 from django.utils.text import slugify
 
 from accounts.services import audit
-from castserver.models import NotificationType, Project, ProjectSecret
+from castserver.models import NotificationType, Project, ProjectSecret, SecretScope
 from castserver.services.errors import Invalid, Missing, Taken, TooMany
 from common import clock, entropy
 from common.dapp_urls import NotAnAddress, parse_dapp_url
@@ -40,6 +40,8 @@ PREFIX_LENGTH: Final = 8
 MAX_SECRET_LENGTH: Final = 256
 # Otherwise every call would write a row.
 LAST_USED_STEP: Final = timedelta(minutes=5)
+# How long a replaced secret remains valid.
+ROTATION_OVERLAP: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +288,19 @@ def _check_types(types: Sequence[TypeDraft]) -> None:
 # --- secrets --------------------------------------------------------------------------
 
 
-def add_secret(project: Project) -> str:
-    """Add a secret. To rotate: add one, configure the dapp with it, revoke the old one."""
-    active = project.secrets.filter(revoked_at=None)
+@transaction.atomic
+def add_secret(
+    project: Project, *, name: str = "", scopes: Iterable[str] = tuple(SecretScope)
+) -> str:
+    """Add a secret with these scopes; it cannot be shown again."""
+    name = _checked_text("name", name, least=0, most=64)
+    wanted = [each.value for each in SecretScope if each.value in set(scopes)]
+    if not wanted:
+        raise Invalid("a secret has at least one scope", field="scopes")
+    # The lock keeps calls at the same time within the limit.
+    Project.objects.select_for_update().get(pk=project.pk)
+    # A secret that is being replaced will expire: it takes no place.
+    active = project.secrets.filter(revoked_at=None, expires_at=None)
     if active.count() >= settings.LIMITS.secrets_per_project:
         raise TooMany(
             f"a project has at most {settings.LIMITS.secrets_per_project} secrets"
@@ -298,6 +310,8 @@ def add_secret(project: Project) -> str:
         project=project,
         digest=token_digest(secret),
         prefix=secret[:PREFIX_LENGTH],
+        name=name,
+        scopes=wanted,
         created_at=clock.now(),
     )
     audit(
@@ -306,24 +320,41 @@ def add_secret(project: Project) -> str:
     return secret
 
 
+@transaction.atomic
+def replace_secret(project: Project, secret_pk: int) -> str:
+    """Add a secret that replaces another one, which stays valid for ``ROTATION_OVERLAP``."""
+    old = project.secrets.select_for_update().active().filter(pk=secret_pk).first()
+    if old is None:
+        raise Missing("no active secret has this id")
+    if old.expires_at is not None:
+        raise Taken("this secret is being replaced already")
+    old.expires_at = clock.now() + ROTATION_OVERLAP
+    old.save(update_fields=["expires_at"])
+    audit("project.secret-rotated", subject=project.id, detail=str(old))
+    return add_secret(project, name=old.name, scopes=old.scopes)
+
+
 def revoke_secret(project: Project, secret_pk: int) -> None:
-    now = clock.now()
-    changed = project.secrets.filter(pk=secret_pk, revoked_at=None).update(
-        revoked_at=now
+    changed = (
+        project.secrets.active().filter(pk=secret_pk).update(revoked_at=clock.now())
     )
     if not changed:
         raise Missing("no active secret has this id")
     audit("project.secret-revoked", subject=project.id, detail=str(secret_pk))
 
 
-def project_of_secret(secret: str, *, project_id: str | None = None) -> Project:
-    """The project of a bearer secret. A wrong secret and a wrong id are not distinguished."""
+def find_secret(secret: str, *, project_id: str | None = None) -> ProjectSecret:
+    """The row of a bearer secret, with its project.
+
+    A wrong secret and a wrong project id are not distinguished.
+    """
     unknown = Missing("the project id and the secret do not match")
     if not secret or len(secret) > MAX_SECRET_LENGTH:
         raise unknown
     found = (
-        ProjectSecret.objects.select_related("project")
-        .filter(digest=token_digest(secret), revoked_at=None)
+        ProjectSecret.objects.active()
+        .select_related("project")
+        .filter(digest=token_digest(secret))
         .first()
     )
     if found is None:
@@ -334,7 +365,7 @@ def project_of_secret(secret: str, *, project_id: str | None = None) -> Project:
     now = clock.now()
     if found.last_used_at is None or now - found.last_used_at > LAST_USED_STEP:
         ProjectSecret.objects.filter(pk=found.pk).update(last_used_at=now)
-    return found.project
+    return found
 
 
 def _checked_text(name: str, text: str, *, least: int, most: int) -> str:
