@@ -90,6 +90,7 @@ def group(messages: Iterable[Inbound]) -> list[Run]:
 
 def handle(batch: Batch) -> None:
     """Handle a claimed batch; runs that the lease leaves no time for are released."""
+    failpoint("inbox.after_claim", (row.tag for row in batch.rows))
     rows = {row.pk: row for row in batch.rows}
     dead = {
         row.pk: Crashed(f"the worker died {row.attempts} times")
@@ -116,7 +117,7 @@ def handle(batch: Batch) -> None:
             route.handler, ready, rows, lease=batch.lease
         ):
             _one_by_one(route.handler, ready, rows, lease=batch.lease)
-        failpoint("inbox.after_commit")
+        failpoint("inbox.after_commit", [run.tag])
     refusals.flush()
 
 
@@ -151,7 +152,7 @@ def _all_at_once(
             taken = [message for message in messages if message.pk in ours]
             declined = dict(handler(taken) or {}) if taken else {}
             _finish(taken, declined, rows, lease=lease)
-            failpoint("inbox.before_commit")
+            failpoint("inbox.before_commit", (message.tag for message in taken))
     except Exception as error:
         _raise_if_fatal(error)
         logger.info(
@@ -181,7 +182,7 @@ def _one_by_one(
             except Exception as error:
                 declined[message.pk] = _reason_of(error, message)
         _finish(taken, declined, rows, lease=lease)
-        failpoint("inbox.before_commit")
+        failpoint("inbox.before_commit", (message.tag for message in taken))
 
 
 def _finish(

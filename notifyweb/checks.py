@@ -41,9 +41,10 @@ def check_production(
             and set(settings.OUTBOUND_ALLOW) != set(env.names(OUTBOUND_AGAIN)),
         ),
         *_production(
-            "NOTIFYWEB_FAILPOINTS ends processes; it is for tests only.",
+            "NOTIFYWEB_FAILPOINTS and NOTIFYWEB_FAILPOINT_FOLDER end processes; they are "
+            "for tests only.",
             "E003",
-            wrong=bool(settings.FAILPOINTS),
+            wrong=bool(settings.FAILPOINTS or settings.FAILPOINT_FOLDER),
         ),
         *_production(
             "ALLOWED_HOSTS is *; name the hosts of NOTIFYWEB_PUBLIC_URL instead.",

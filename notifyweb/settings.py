@@ -85,6 +85,7 @@ DEMO = env.flag("NOTIFYWEB_DEMO", default=_embedded and EMBEDDED_RELAY)
 PRODUCTION = not EMBEDDED_POSTGRES and not DEMO
 ADMIN = env.flag("NOTIFYWEB_ADMIN", default=not PRODUCTION)
 FAILPOINTS = env.names("NOTIFYWEB_FAILPOINTS")
+FAILPOINT_FOLDER = env.text("NOTIFYWEB_FAILPOINT_FOLDER")
 
 # Secrets --------------------------------------------------------------------
 

@@ -110,10 +110,12 @@ class InboxWriter:
             storable = [received for _, received in delivered if received is not None]
             fresh = []
             if storable:
-                failpoint("gateway.inbox.before_commit")
+                failpoint(
+                    "gateway.inbox.before_commit", (each.tag for each in storable)
+                )
                 parameters = insert_parameters(self._party, storable, now=clock.now())
                 fresh = await self._database.fetch(INSERT, parameters)
-            failpoint("gateway.inbox.after_commit")
+            failpoint("gateway.inbox.after_commit", (each.tag for each in storable))
             await self._connection.acknowledge([id_ for id_, _ in delivered])
             if fresh:
                 self._starter.start()

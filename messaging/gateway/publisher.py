@@ -143,14 +143,15 @@ class Publisher:
         """Publish one round, and mark what the relay accepted."""
         chunks = plan(rows)
         round_ = Round([], [])
-        failpoint("gateway.outbox.before_publish")
+        tags = {row.tag for row in rows}
+        failpoint("gateway.outbox.before_publish", tags)
         try:
             await all_of(self._publish(chunk, round_) for chunk in chunks)
         finally:
             # Also when the connection was lost, so that accepted rows are not sent again.
-            failpoint("gateway.outbox.before_mark")
+            failpoint("gateway.outbox.before_mark", tags)
             await self._mark(round_)
-        failpoint("gateway.outbox.after_mark")
+        failpoint("gateway.outbox.after_mark", tags)
 
     async def _publish(self, chunk: Sequence[Row], round_: Round) -> None:
         if not self._in_batches or len(chunk) == 1:

@@ -246,10 +246,11 @@ class TopicSubscriber:
         return row
 
     async def _confirm(self, rows: Sequence[Row]) -> None:
-        failpoint("gateway.topics.before_confirm")
         fresh = [row for row in rows if row.confirmed_at is None]
         if not fresh:
             return
+        steps = {each["context"].get("step") for row in fresh for each in row.callbacks}
+        failpoint("gateway.topics.before_confirm", steps)
         now = clock.now()
         waiting = [
             (each["callback"], Confirmed(row.topic, each["context"], now))
@@ -269,3 +270,4 @@ class TopicSubscriber:
                 "changed": [row.changed_at for row in fresh],
             },
         )
+        failpoint("gateway.topics.after_confirm", steps)

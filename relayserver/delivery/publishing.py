@@ -145,7 +145,7 @@ class Publishing:
         """Repeating is safe: what an earlier attempt wrote counts as a repeated message."""
         give_up_at = clock.monotonic() + RETRY_FOR_S
         while True:
-            failpoint("relay.tick.before_commit")
+            failpoint("relay.tick.before_commit", (draft.tag for draft in drafts))
             try:
                 return await self._store.append(drafts)
             except StoreUnavailable:
@@ -156,7 +156,7 @@ class Publishing:
     def _hand_on(
         self, accepted: list[Submission], drafts: list[Draft], appended: Appended
     ) -> None:
-        failpoint("relay.tick.after_commit")
+        failpoint("relay.tick.after_commit", (draft.tag for draft in drafts))
         _done(accepted)
         first = appended.base + 1
         messages = [

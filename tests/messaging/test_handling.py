@@ -441,7 +441,7 @@ def test_the_effect_and_the_mark_are_one_transaction(handler, monkeypatch):
     class PowerCut(BaseException):
         pass
 
-    def cut(name):
+    def cut(name, _=()):
         if name == "inbox.before_commit":
             raise PowerCut
 

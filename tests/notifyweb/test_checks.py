@@ -13,6 +13,7 @@ def production(settings):
     settings.DEBUG = False
     settings.OUTBOUND_ALLOW = []
     settings.FAILPOINTS = []
+    settings.FAILPOINT_FOLDER = ""
     settings.ALLOWED_HOSTS = ["notify.example"]
     settings.PUBLIC_HTTPS = True
     return settings
@@ -33,6 +34,7 @@ def test_a_safe_production_configuration_passes(production):
         ("DEBUG", True, "notifyweb.E001"),
         ("OUTBOUND_ALLOW", ["10.0.0.1"], "notifyweb.E002"),
         ("FAILPOINTS", ["subscribe.05"], "notifyweb.E003"),
+        ("FAILPOINT_FOLDER", "armed", "notifyweb.E003"),
         ("ALLOWED_HOSTS", ["*"], "notifyweb.E004"),
     ],
 )

@@ -10,6 +10,7 @@ answer until their token expires.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -131,12 +132,13 @@ def subscribe(
             enqueue_on_commit(RESOLVE_TASK)
             record_events([attempt_event(attempt)])
             failpoint("subscribe.start.before_commit")
-            return attempt
     except IntegrityError:
         # Pressed twice at the same moment: the other request has created the row.
         if (found := running.first()) is None:
             raise
         return found
+    failpoint("subscribe.start.after_commit")
+    return attempt
 
 
 def _scope(document: DappDocument, types: Collection[str] | None) -> ScopeMap:
@@ -167,7 +169,7 @@ def resolve_due() -> int:
 
 
 def _claim(limit: int) -> list[SubscribeAttempt]:
-    return (
+    claimed = (
         SubscribeAttempt.objects.filter(
             state=State.RESOLVING, expires_at__gt=clock.now()
         )
@@ -182,6 +184,9 @@ def _claim(limit: int) -> list[SubscribeAttempt]:
             },
         )
     )
+    if claimed:
+        failpoint("subscribe.01.after_claim")
+    return claimed
 
 
 def _continue_attempts(
@@ -271,6 +276,8 @@ def _request(
     put_sym_keys(Holder.WALLET, [request.sym_key_s], account_id=attempt.account_id)
     publish([request.publish])
     failpoint("subscribe.05.before_commit")
+    # Before the wake-ups.
+    transaction.on_commit(partial(failpoint, "subscribe.05.after_commit"))
     outbox.subscribe(
         Party.WALLET,
         [request.response_topic],
