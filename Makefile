@@ -1,7 +1,7 @@
 # make run    everything: installs, migrates, starts, prints one URL
 # make test   the whole test suite, on PostgreSQL and Redis of its own;
 #             TESTS="tests/identity tests/test_x.py" chooses from it
-.PHONY: run test test-fast check fmt bench demo messages
+.PHONY: run test test-fast faults check fmt bench demo messages
 .SILENT:
 
 WORKERS := 2
@@ -22,6 +22,12 @@ test: .venv/.development
 test-fast: .venv/.development
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not system and not browser" \
 	  --ignore=tests/browser --ignore=tests/clients $(TESTS)
+
+# Every fault of docs/reliability.md against one running system; about half an hour.
+# FAULTS="--sample 20 --seed 7" or FAULTS="--only postgres" chooses from them.
+FAULTS ?=
+faults: .venv/.development
+	.venv/bin/python -m tests.faults --json faults.json $(FAULTS)
 
 check: .venv/.development
 	.venv/bin/ruff format --check

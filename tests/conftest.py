@@ -32,6 +32,16 @@ hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "here")
 TransactionTestCase._fixture_teardown = lambda _: empty_tables()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests recorded as ``summary``, such as the seed of a random choice."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "summary":
+                    terminalreporter.section(report.nodeid)
+                    terminalreporter.write_line(value)
+
+
 @pytest.fixture(scope="session")
 def embedded_services() -> Iterator[None]:
     from django.conf import settings

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from accounts.models import AccountEvent
+from accounts.models import AccountEvent, AuditEntry
 from common import clock
 from keychain.services import Holder, open_sealed, sym_keys
 from messaging.models import TopicSubscription
@@ -19,7 +19,7 @@ from syncstore.models import ColdStart, Store, StoreEntry, StoreUpdate
 from syncstore.services import cold_start, enable_sync
 from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, listed, v1_notification
-from tests.subscriptions.conftest import subscribed
+from tests.subscriptions.conftest import requested, subscribed
 from tests.subscriptions.test_adoption import OtherWallet
 from tests.subscriptions.world import Dapp, deliver, sent
 from tests.syncstore.archive import Archive
@@ -286,6 +286,20 @@ def test_our_own_subscription_is_v1_once_the_server_lists_it(watched, dapp, serv
     assert (only().added_by, only().expiry) == ("subscribe", before.expiry)
     announce(server)
     assert only().deleted_at is not None
+
+
+def test_a_list_that_overtakes_the_answer_adds_the_subscription_once(
+    watched, dapp, server
+):
+    attempt = requested(watched, dapp)
+    answer = dapp.answer()
+    announce(server, listed(watched, dapp, sym_key=dapp.key_of(watched.account)))
+    assert only().added_by == "server"
+    deliver(answer)
+    attempt.refresh_from_db()
+    assert attempt.subscription == only()
+    assert (only().added_by, only().device) == ("subscribe", watched.device)
+    assert AuditEntry.objects.filter(action="subscription.added").count() == 1
 
 
 def test_a_list_from_before_our_delete_revives_nothing(watched, dapp, server):

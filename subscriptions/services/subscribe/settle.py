@@ -168,10 +168,13 @@ def _keep_subscription(
     attempt: SubscribeAttempt, settlement: Settlement
 ) -> Subscription:
     """Steps 15 to 17: the row, key P, and the wanted notify topic."""
-    # P is fresh, so a row for its topic exists only if the dapp repeats a key.
-    row = Subscription.objects.filter(
+    # P is fresh, so a row for its topic exists only if the dapp repeats a key, or if the
+    # Cast Server's list came before its answer. The list has added the subscription then.
+    found = Subscription.objects.filter(
         account=attempt.account, topic=settlement.notify_topic
-    ).first() or Subscription(account=attempt.account, created_at=clock.now())
+    ).first()
+    is_added = found is None or found.deleted_at is not None
+    row = found or Subscription(account=attempt.account, created_at=clock.now())
     row.mirror(settlement.subscription)
     row.dapp_authentication_did = attempt.dapp_authentication_did
     row.added_by = Subscription.AddedBy.SUBSCRIBE
@@ -190,12 +193,13 @@ def _keep_subscription(
             account_id=attempt.account_id,
         ),
     )
-    audit(
-        "subscription.added",
-        device=attempt.device,
-        account=attempt.account,
-        subject=row.dapp_url,
-    )
+    if is_added:
+        audit(
+            "subscription.added",
+            device=attempt.device,
+            account=attempt.account,
+            subject=row.dapp_url,
+        )
     return row
 
 
