@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.faults.steps import STEP_FAULTS
 
 def main() -> int:
     options = _options()
+    # The finally clause below ends the system.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     rng = random.Random(options.seed)  # noqa: S311  # a choice of tests
     faults = [each for each in STEP_FAULTS if options.only in each.name]
     if options.sample:
@@ -27,6 +30,7 @@ def main() -> int:
         system.start()
         system.adopt()
         from tests.faults.running import run_step_fault
+        from tests.faults.storm import Size, run_storm
         from tests.faults.world import World
 
         with World(system) as world:
@@ -37,6 +41,9 @@ def main() -> int:
                     outcomes.append(late)
                     continue
                 outcomes.append(run_step_fault(world, fault))
+                print(_line(outcomes[-1]), flush=True)
+            if options.storm is not None:
+                outcomes.append(run_storm(world, Size.parse(options.storm), rng))
                 print(_line(outcomes[-1]), flush=True)
     finally:
         if options.log is not None and system.log.exists():
@@ -61,6 +68,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))  # noqa: S311
     parser.add_argument("--only", default="", help="faults with this in their name")
     parser.add_argument("--minutes", type=float, default=45.0, help="time in all")
+    parser.add_argument(
+        "--storm", help="NOTIFICATIONS,SUBSCRIBERS,SECONDS: a storm behind the faults"
+    )
     parser.add_argument("--json", type=Path, help="write the outcomes to this file")
     parser.add_argument("--log", type=Path, help="keep the log of the system here")
     return parser.parse_args()
