@@ -80,6 +80,12 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_select_related = ("notification", "subscriber")
 
 
+@admin.register(models.DueDeliveries)
+class DueDeliveriesAdmin(ReadOnlyAdmin):
+    list_display = ("notification", "created_at")
+    list_select_related = ("notification",)
+
+
 @admin.register(models.Undelivered)
 class UndeliveredAdmin(ReadOnlyAdmin):
     list_display = ("account", "notification", "reason")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from castserver.models.notifications import (
     Broadcast,
     Delivery,
+    DueDeliveries,
     Notification,
     Undelivered,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Broadcast",
     "ChangedSubscriptions",
     "Delivery",
+    "DueDeliveries",
     "IdempotentCall",
     "Notification",
     "NotificationType",

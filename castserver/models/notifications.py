@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from castserver.models.projects import Project
@@ -88,8 +89,28 @@ class Broadcast(WorkItem):
         return f"{self.sent} of {self.expected or '?'}"
 
 
+class DueDeliveries(models.Model):
+    """Subscribers of a large call whose deliveries are to be built, a chunk to a row.
+
+    Deliveries are written once, with their message, so that nothing is written for one
+    that is only due.
+    """
+
+    notification = models.ForeignKey(
+        Notification, on_delete=models.CASCADE, related_name="due"
+    )
+    subscribers = ArrayField(models.BigIntegerField(), help_text="primary keys")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "due deliveries"
+
+    def __str__(self) -> str:
+        return f"{len(self.subscribers)} of {self.notification_id}"
+
+
 class Delivery(models.Model):
-    """One notification for one subscriber.
+    """One notification for one subscriber. Its message is in the outbox.
 
     Ids are ordered by time: pages of ``wc_notifyGetNotifications`` are newest first.
     A call may insert ten thousand rows, so the foreign keys have no index of their own
@@ -108,7 +129,7 @@ class Delivery(models.Model):
     )
     rpc_id = models.BigIntegerField("JSON-RPC id")
     created_at = models.DateTimeField()
-    # Null until the message is in the outbox.
+    # When the message was put in the outbox, which is one transaction with this row.
     sent_at = models.DateTimeField(null=True, blank=True)
     receipt_at = models.DateTimeField(null=True, blank=True)
     read_at = models.DateTimeField(null=True, blank=True)
@@ -126,11 +147,6 @@ class Delivery(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["subscriber", "-id"], name="delivery_newest_first"),
-            models.Index(
-                fields=["created_at"],
-                name="delivery_due",
-                condition=models.Q(sent_at=None),
-            ),
         ]
         verbose_name_plural = "deliveries"
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Count, Func, Q, Sum
 from django.db.models.functions import TruncDay
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -199,6 +199,10 @@ def sent_page(project: Project, notification_id: UUID) -> SentPage | None:
         read=Count("pk", filter=Q(read_at__isnull=False)),
         opened=Count("pk", filter=Q(opened_at__isnull=False)),
     )
+    due = notification.due.aggregate(
+        number=Sum(Func("subscribers", function="cardinality"))
+    )
+    numbers["deliveries"] += due["number"] or 0
     return SentPage(
         notification=notification,
         funnel=Funnel(**numbers),

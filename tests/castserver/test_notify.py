@@ -282,6 +282,18 @@ def test_due_chunks_are_found_without_their_task(project):
     assert OutboxMessage.objects.filter(tag=4002).count() == CHUNK + 1
 
 
+def test_a_repeat_reaches_nobody_whose_delivery_is_due(project):
+    many(project, CHUNK + 5)
+    first = notify(project, DRAFT, accounts_of(CHUNK + 1), notification_id="once")
+    assert send_deliveries(str(first.notification_id)) == CHUNK
+    again = notify(project, DRAFT, accounts_of(CHUNK + 5), notification_id="once")
+    assert len(again.sent) == CHUNK + 5
+    while send_due_chunk():
+        pass
+    assert Delivery.objects.count() == CHUNK + 5
+    assert OutboxMessage.objects.filter(tag=4002).count() == CHUNK + 5
+
+
 def test_a_subscriber_that_left_before_its_chunk_gets_nothing(project):
     many(project, CHUNK + 1)
     outcome = notify(project, DRAFT, accounts_of(CHUNK + 1))

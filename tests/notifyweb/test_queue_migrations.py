@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from castserver.services import create_project
 from common import clock
 from tests.subscriptions.world import sign_in
 
@@ -87,3 +89,42 @@ def test_finished_webhooks_are_not_sent_again(migrate):
     rows = new.get_model("castserver", "WebhookDelivery").objects
     waiting = rows.exclude(next_attempt_at=None).values_list("state", flat=True)
     assert list(waiting) == ["due"]
+
+
+def test_due_deliveries_become_chunks(migrate):
+    project, _ = create_project("Dapp", url="https://dapp.example.org", types=[])
+    old = migrate(("castserver", "0010_broadcasts"))
+    now = clock.now()
+    subscribers = [
+        old.get_model("castserver", "Subscriber").objects.create(
+            project_id=project.pk,
+            account=f"eip155:1:0x{number:040x}",
+            account_key=f"eip155:0x{number:040x}",
+            topic=f"{number:064x}",
+            scope=[],
+            app=project.url,
+            expires_at=now,
+            last_iat=0,
+            last_word_at=now,
+            created_at=now,
+        )
+        for number in range(5)
+    ]
+    notification = old.get_model("castserver", "Notification").objects.create(
+        project_id=project.pk, title="t", body="b", type="news", created_at=now
+    )
+    delivery = old.get_model("castserver", "Delivery")
+    for number, subscriber in enumerate(subscribers):
+        delivery.objects.create(
+            id=uuid.uuid4(),
+            notification=notification,
+            subscriber=subscriber,
+            rpc_id=number,
+            created_at=now,
+            sent_at=None if number else now,
+        )
+    new = migrate(("castserver", "0011_due_deliveries_in_chunks"))
+    [chunk] = new.get_model("castserver", "DueDeliveries").objects.all()
+    assert chunk.notification_id == notification.pk
+    assert sorted(chunk.subscribers) == [each.pk for each in subscribers[1:]]
+    assert new.get_model("castserver", "Delivery").objects.count() == 1

@@ -69,7 +69,7 @@ def send_due_broadcasts() -> int:
     due = Broadcast.objects.annotate(owner=owner_of("notification__project"))
     claimed = due.select_related("notification__project").claim(1, owner="owner")
     for broadcast in claimed:
-        if broadcast.notification.deliveries.filter(sent_at=None).exists():
+        if broadcast.notification.due.exists():
             broadcast.put_off(clock.now() + timedelta(seconds=PAUSE_S), "", attempts=0)
             enqueue_on_commit(SEND_TASK, delay_s=PAUSE_S)
             continue

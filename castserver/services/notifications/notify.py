@@ -15,7 +15,11 @@ from django.db import transaction
 
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
 from castserver.services.errors import Invalid
-from castserver.services.notifications.delivery import Addressee, deliver
+from castserver.services.notifications.delivery import (
+    Addressee,
+    deliver,
+    due_subscribers,
+)
 from common import clock, counters, limits
 from common.links import NotALink, check_link
 from walletconnect.crypto.ethereum import checksum_address
@@ -202,7 +206,9 @@ def send_to(
     # Without the dapp's own id no other call shares this notification.
     if notification.idempotency_key:
         subscribers = [each.pk for rows in eligible.values() for each in rows]
-        delivered = set(
+        # In this order: a worker may turn what is due into deliveries meanwhile.
+        delivered = due_subscribers(notification)
+        delivered.update(
             Delivery.objects.filter(
                 notification=notification, subscriber_id__in=subscribers
             ).values_list("subscriber_id", flat=True)
