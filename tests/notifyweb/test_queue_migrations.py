@@ -93,7 +93,7 @@ def test_finished_webhooks_are_not_sent_again(migrate):
 
 def test_due_deliveries_become_chunks(migrate):
     project, _ = create_project("Dapp", url="https://dapp.example.org", types=[])
-    old = migrate(("castserver", "0010_broadcasts"))
+    old = migrate(("castserver", "0011_secrets_have_names_and_scopes"))
     now = clock.now()
     subscribers = [
         old.get_model("castserver", "Subscriber").objects.create(
@@ -123,7 +123,7 @@ def test_due_deliveries_become_chunks(migrate):
             created_at=now,
             sent_at=None if number else now,
         )
-    new = migrate(("castserver", "0011_due_deliveries_in_chunks"))
+    new = migrate(("castserver", "0012_due_deliveries_in_chunks"))
     [chunk] = new.get_model("castserver", "DueDeliveries").objects.all()
     assert chunk.notification_id == notification.pk
     assert sorted(chunk.subscribers) == [each.pk for each in subscribers[1:]]

@@ -21,7 +21,7 @@ GROUP BY notification_id, chunk
 
 
 class Migration(migrations.Migration):
-    dependencies = [("castserver", "0010_broadcasts")]
+    dependencies = [("castserver", "0011_secrets_have_names_and_scopes")]
 
     operations = [
         migrations.CreateModel(
