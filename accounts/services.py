@@ -8,11 +8,10 @@ authorization of the device's identity key.
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.contrib.sessions.models import Session
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils.crypto import salted_hmac
 
 from accounts.audit import audit, one_line
@@ -43,7 +42,6 @@ from accounts.events import (
 from accounts.groups import device_group, send_to_groups, user_group
 from accounts.models import (
     Account,
-    AccountEvent,
     AccountTombstone,
     Device,
     EventKind,
@@ -52,7 +50,7 @@ from accounts.models import (
 )
 from accounts.sessions import session_digest
 from accounts.signals import account_closing, account_removing
-from common import clock
+from common import clock, retention
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,8 +95,6 @@ __all__ = [
     "user_group",
 ]
 
-KEEP_EVENTS = timedelta(days=30)
-KEEP_USED_REQUESTS = timedelta(days=1)
 LABEL_LENGTH = 64
 
 
@@ -243,10 +239,28 @@ def start_generation() -> int:
 # --- the sweep ------------------------------------------------------------------------
 
 
+_PRUNE_AUDIT: Final = """
+DELETE FROM accounts_auditentry WHERE id IN (
+    SELECT id FROM (
+        SELECT id, at FROM accounts_auditentry ORDER BY id LIMIT %s
+    ) AS oldest WHERE at <= %s
+)
+"""
+
+
 def prune() -> int:
-    """Delete old events and used sign-in requests."""
-    now = clock.now()
-    events, _ = AccountEvent.objects.filter(created_at__lt=now - KEEP_EVENTS).delete()
-    used = SignInRequest.objects.exclude(used_at=None)
-    requests, _ = used.filter(expires_at__lt=now - KEEP_USED_REQUESTS).delete()
-    return events + requests
+    """Delete old events, used sign-in requests, expired sessions and old audit entries."""
+    return retention.prune_tables("accounts.prune", _prune_audit)
+
+
+@transaction.atomic
+def _prune_audit() -> int:
+    before = retention.cutoff("keep_audit_days")
+    if before is None:
+        return 0
+    with connection.cursor() as cursor:
+        # The trigger lets through the deletion of entries older than a month, and only in
+        # a transaction that declares it.
+        cursor.execute("SET LOCAL notifyweb.prunes_audit = 'on'")
+        cursor.execute(_PRUNE_AUDIT, [retention.BATCH_SIZE, before])
+        return int(cursor.rowcount)

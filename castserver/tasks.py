@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from castserver.services import idempotency, upkeep
+from castserver.services import upkeep
 from castserver.services.notifications import broadcast, delivery
 from castserver.services.notifications.delivery import SEND_TASK
 from castserver.services.projects.address_proof import PROVE_TASK, prove_addresses
@@ -15,6 +15,7 @@ from common.drain import DRAIN_TIME_LIMIT_S, single_run
 
 # Below every lease of the rows that a task claims.
 TIME_LIMIT_S = 50
+PRUNE_TIME_LIMIT_S = 600
 
 
 @shared_task(
@@ -55,6 +56,6 @@ def expire_subscribers() -> int:
     return upkeep.expire_subscribers()
 
 
-@shared_task(name="castserver.prune", time_limit=TIME_LIMIT_S)
+@shared_task(name="castserver.prune", time_limit=PRUNE_TIME_LIMIT_S)
 def prune() -> int:
-    return upkeep.prune() + idempotency.forget_old()
+    return upkeep.prune()

@@ -160,6 +160,25 @@ class Limits:
     saved_filters_per_user: int = 30
     # About 40,000 notifications.
     import_bytes: int = 64 * MIB
+    # How long rows are kept (``common.retention``), in days unless it is hours; 0: for good.
+    keep_sent_messages_h: int = 1
+    keep_handled_messages_days: int = 31
+    keep_answers_days: int = 31
+    keep_account_events_days: int = 30
+    keep_audit_days: int = 0
+    keep_protocol_runs_days: int = 90
+    keep_archived_notifications_days: int = 365
+    keep_archived_sync_days: int = 0
+    keep_archive_clients_days: int = 365
+    keep_sync_updates_days: int = 90
+    keep_notifications_days: int = 0
+    keep_ended_subscriptions_days: int = 365
+    keep_subscribe_attempts_days: int = 90
+    keep_unused_documents_days: int = 365
+    keep_sent_notifications_days: int = 180
+    keep_ended_subscribers_days: int = 365
+    keep_webhook_log_days: int = 30
+    keep_pushes_days: int = 7
 
 
 def parse_changes(text: str) -> dict[str, int | Bucket]:
@@ -188,7 +207,39 @@ def configured_limits(text: str, *, demo: bool, strict_spam_rule: bool) -> Limit
         # Spec: one message an hour from one dapp to one subscriber.
         changes["notify_subscriber"] = Bucket(1, 1 / HOUR)
     changes |= parse_changes(text)
-    return dataclasses.replace(Limits(), **changes)  # type: ignore[arg-type]
+    limits = dataclasses.replace(Limits(), **changes)  # type: ignore[arg-type]
+    check_retention(limits)
+    return limits
+
+
+# A message lives 30 days on a relay at most and may arrive again until then. Its mark, the
+# answer to it and its notification must still be there, or it would count twice.
+MIN_KEEP_DAYS = {
+    "keep_handled_messages_days": 31,
+    "keep_answers_days": 31,
+    "keep_notifications_days": 31,
+    "keep_ended_subscriptions_days": 31,
+    "keep_sent_notifications_days": 31,
+    "keep_ended_subscribers_days": 31,
+    "keep_audit_days": 31,
+}
+
+
+def check_retention(limits: Limits) -> None:
+    """Raise ``ValueError`` for times after which a message would count as new."""
+    for name, least in MIN_KEEP_DAYS.items():
+        if 0 < getattr(limits, name) < least:
+            raise ValueError(f"{name} must be 0 (for good) or at least {least}")
+    kept, archived = (
+        getattr(limits, f"keep_{what}_days") or math.inf
+        for what in ("notifications", "archived_notifications")
+    )
+    if kept < archived:
+        raise ValueError(
+            "keep_notifications_days must not be less than "
+            "keep_archived_notifications_days: a replay of the archive would return"
+            " the deleted notifications"
+        )
 
 
 @dataclass(frozen=True, slots=True)

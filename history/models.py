@@ -14,7 +14,7 @@ class HistoryRegistration(models.Model):
     client_id = models.CharField(max_length=64, unique=True, help_text="did:key")
     tags = models.JSONField(default=list)
     relay_url = models.CharField(max_length=255)
-    registered_at = models.DateTimeField()
+    registered_at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
         return self.client_id

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from django.db import connection, transaction
 from django.db.models.functions import Length
 
-from common import clock
+from common import clock, retention
 from history.models import HistoryRegistration
 from relayserver.models import ArchivedTag, PublishedMessage
 from walletconnect.relay.methods import Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
 Direction: TypeAlias = Literal["forward", "backward"]
 
-# Tags that a registration can have archived for ever: the messages that a new device needs.
+# Tags that a registration can have archived: the messages that a new device needs.
 # Any client may register, so clients cannot extend the list.
 ARCHIVABLE: Final = frozenset({Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE})
 
@@ -33,8 +33,6 @@ ARCHIVABLE: Final = frozenset({Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE
 PAGE_BYTES: Final = 16 * 1024 * 1024
 # Small transactions: row locks are held for milliseconds, beside running publishers.
 PRUNE_BATCH_SIZE: Final = 5_000
-# Per run of the task; the next run continues.
-MAX_PRUNED: Final = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,25 +175,53 @@ def messages(
     )
 
 
-_PRUNE = """
+_PRUNE_OTHERS: Final = """
 DELETE FROM relay_publishedmessage WHERE id IN (
     SELECT id FROM relay_publishedmessage
-    WHERE expires_at <= %s AND tag NOT IN (SELECT tag FROM relay_archivedtag)
-    ORDER BY expires_at LIMIT %s
+    WHERE expires_at <= %(before)s AND NOT tag IN (4002, 5000, 5002)
+    ORDER BY expires_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
 """
+_PRUNE_TAG: Final = """
+DELETE FROM relay_publishedmessage WHERE id IN (
+    SELECT id FROM relay_publishedmessage
+    WHERE tag = %(tag)s AND tag IN (4002, 5000, 5002) AND expires_at <= %(before)s
+    ORDER BY expires_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+"""
+_KEEP: Final = {
+    Tag.NOTIFY_MESSAGE: "keep_archived_notifications_days",
+    Tag.SYNC_SET: "keep_archived_sync_days",
+    Tag.SYNC_DELETE: "keep_archived_sync_days",
+}
 
 
 def prune_messages() -> int:
-    """Delete expired messages that are not archived, in batches, each committed."""
+    """Delete expired messages, archived ones after their time, in committed batches."""
     now = clock.now_ms()
-    pruned = 0
-    while pruned < MAX_PRUNED:
+    archived = set(ArchivedTag.objects.values_list("tag", flat=True))
+    batches = [_prune_batches(_PRUNE_OTHERS, before=now, tag=0)]
+    for tag, keep in _KEEP.items():
+        before = now
+        if tag in archived:
+            oldest = retention.cutoff(keep)
+            if oldest is None:
+                continue
+            # The time counts from the end of a message's TTL.
+            before = int(oldest.timestamp() * 1000)
+        batches.append(_prune_batches(_PRUNE_TAG, before=before, tag=int(tag)))
+    return retention.in_turns(batches)
+
+
+def _prune_batches(statement: str, *, before: int, tag: int) -> Iterator[int]:
+    while True:
         with connection.cursor() as cursor:
-            cursor.execute(_PRUNE, [now, PRUNE_BATCH_SIZE])
-            batch = cursor.rowcount
-        pruned += batch
+            cursor.execute(
+                statement, {"before": before, "tag": tag, "limit": PRUNE_BATCH_SIZE}
+            )
+            batch = int(cursor.rowcount)
+        yield batch
         if batch < PRUNE_BATCH_SIZE:
-            break
-    return pruned
+            return

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from common import retention
 from history import services
 from relayserver.storage.pruning import prune_mailboxes
 
 
-@shared_task(name="history.prune_messages")
+@shared_task(name="history.prune_messages", time_limit=1_200)
 def prune_messages() -> int:
-    pruned = services.prune_messages()
+    pruned = services.prune_messages() + retention.prune_tables(
+        "history.prune_messages"
+    )
     prune_mailboxes()
     return pruned

@@ -56,7 +56,7 @@ FROM unnest(
     %(tags)b::int[], %(published)b::bigint[]
 ) WITH ORDINALITY AS received (topic, message_id, message, tag, published_at, place)
 ORDER BY place
-ON CONFLICT (party, topic, message_id) DO NOTHING
+ON CONFLICT (party, (md5(topic || message_id)::uuid)) DO NOTHING
 RETURNING id
 """
 

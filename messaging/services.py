@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Count, Min, Q
+from django.db.models import Min
 
-from common import clock
+from common import clock, retention
 from common.wake import enqueue_on_commit, wake
 from messaging import handling, inbox
 from messaging.inbox import HANDLE_TASK, Received
@@ -17,16 +17,16 @@ from messaging.models import InboxMessage, OutboxMessage, Party, TopicSubscripti
 from messaging.outbox import outbox_channel, topics_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from django.db.models import QuerySet
 
 __all__ = ["Received", "receive"]
 
-MAX_TTL: Final = timedelta(days=30)
-# Rows of handled messages outlive every copy that a relay may still deliver.
-KEEP_FOR: Final = MAX_TTL + timedelta(days=1)
 # Refused envelopes can be replayed for this long, for example after an upgrade.
 KEEP_REFUSED_TEXT_FOR: Final = timedelta(days=1)
 PRUNE_BATCH: Final = 1_000
+MAX_COUNTED: Final = 100_000
 REPLAYABLE: Final = (InboxMessage.State.FAILED, InboxMessage.State.REFUSED)
 
 
@@ -95,31 +95,42 @@ def sweep() -> Swept:
 
 # --- pruning --------------------------------------------------------------------------
 
-_PRUNE: Final = (
-    # Statement, and how old a row must be.
+_PRUNE: Final[tuple[tuple[str, str | timedelta], ...]] = (
+    # Statement, and how old a row must be. Marks of handled messages outlive every copy
+    # that a relay may still deliver (``common.limits.MIN_KEEP_DAYS``).
     (
         """DELETE FROM messaging_inboxmessage WHERE id IN (
             SELECT id FROM messaging_inboxmessage
-            WHERE received_at < %s AND state <> 'due' LIMIT %s)""",
-        KEEP_FOR,
+            WHERE received_at < %s AND state <> 'due'
+            ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)""",
+        "keep_handled_messages_days",
     ),
     (
         """UPDATE messaging_inboxmessage SET message = '' WHERE id IN (
             SELECT id FROM messaging_inboxmessage
             WHERE received_at < %s AND state = 'refused' AND message <> ''
-            LIMIT %s)""",
+            ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)""",
         KEEP_REFUSED_TEXT_FOR,
     ),
     (
         """DELETE FROM messaging_outboxmessage WHERE id IN (
             SELECT id FROM messaging_outboxmessage
-            WHERE created_at < %s AND state <> 'due' LIMIT %s)""",
-        KEEP_FOR,
+            WHERE created_at < %s AND state = 'sent'
+            ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED)""",
+        "keep_sent_messages_h",
+    ),
+    (
+        """DELETE FROM messaging_outboxmessage WHERE id IN (
+            SELECT id FROM messaging_outboxmessage
+            WHERE created_at < %s AND state = 'failed'
+            ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)""",
+        "keep_handled_messages_days",
     ),
     (
         """DELETE FROM messaging_topicsubscription WHERE id IN (
             SELECT id FROM messaging_topicsubscription
-            WHERE confirmed_at < %s AND state = 'unwanted' LIMIT %s)""",
+            WHERE confirmed_at < %s AND state = 'unwanted'
+            ORDER BY confirmed_at LIMIT %s FOR UPDATE SKIP LOCKED)""",
         timedelta(days=1),
     ),
 )
@@ -127,16 +138,21 @@ _PRUNE: Final = (
 
 def prune() -> int:
     """Delete old rows in batches; returns their number."""
-    pruned = 0
-    for statement, age in _PRUNE:
-        before = clock.now() - age
-        while True:
-            with connection.cursor() as cursor:
-                cursor.execute(statement, [before, PRUNE_BATCH])
-                pruned += cursor.rowcount
-                if cursor.rowcount < PRUNE_BATCH:
-                    break
-    return pruned
+    return retention.in_turns(
+        _prune_batches(statement, before)
+        for statement, keep in _PRUNE
+        if (before := retention.cutoff(keep)) is not None
+    )
+
+
+def _prune_batches(statement: str, before: datetime) -> Iterator[int]:
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [before, PRUNE_BATCH])
+            count = int(cursor.rowcount)
+        yield count
+        if count < PRUNE_BATCH:
+            return
 
 
 # --- actions of operators ---------------------------------------------------------------
@@ -201,7 +217,7 @@ def cancel(pks: Iterable[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Counts of waiting and failed rows, and the age of the oldest due one."""
+    """Waiting and failed rows, counted up to ``MAX_COUNTED``, and the oldest due one."""
 
     due: int
     failed: int
@@ -209,24 +225,18 @@ class Backlog:
 
 
 def inbox_backlog(party: Party) -> Backlog:
-    return Backlog(
-        **InboxMessage.objects.filter(party=party)
-        .exclude(state=InboxMessage.State.HANDLED)
-        .aggregate(
-            due=Count("id", filter=Q(state=InboxMessage.State.DUE)),
-            failed=Count("id", filter=Q(state=InboxMessage.State.FAILED)),
-            oldest_due=Min("received_at", filter=Q(state=InboxMessage.State.DUE)),
-        )
-    )
+    return _backlog(InboxMessage.objects.filter(party=party), "received_at")
 
 
 def outbox_backlog(party: Party) -> Backlog:
+    return _backlog(OutboxMessage.objects.filter(party=party), "created_at")
+
+
+def _backlog(rows: QuerySet[Any], since: str) -> Backlog:
+    """Each condition alone, so that PostgreSQL reads its partial index, not the table."""
+    due = rows.filter(state="due")
     return Backlog(
-        **OutboxMessage.objects.filter(party=party)
-        .exclude(state=OutboxMessage.State.SENT)
-        .aggregate(
-            due=Count("id", filter=Q(state=OutboxMessage.State.DUE)),
-            failed=Count("id", filter=Q(state=OutboxMessage.State.FAILED)),
-            oldest_due=Min("created_at", filter=Q(state=OutboxMessage.State.DUE)),
-        )
+        due=due[:MAX_COUNTED].count(),
+        failed=rows.filter(state="failed")[:MAX_COUNTED].count(),
+        oldest_due=due.aggregate(oldest=Min(since))["oldest"],
     )

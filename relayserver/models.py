@@ -12,6 +12,9 @@ from django.db import models
 
 TOPIC_LENGTH = 64
 DIGEST_LENGTH = 64
+# wc_notifyMessage, wc_syncSet, wc_syncDelete: what a client may have archived
+# (``history.services.ARCHIVABLE``). Conditions of indexes must be constants.
+ARCHIVABLE_TAGS = (4002, 5000, 5002)
 
 
 class RelayLog(models.Model):
@@ -61,7 +64,18 @@ class PublishedMessage(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["topic", "id"], name="published_by_topic"),
-            models.Index(fields=["expires_at", "tag"], name="published_by_expiry"),
+            # Messages that can be archived have an index of their own: a year of them
+            # would have to be skipped each time that expired ones are looked for.
+            models.Index(
+                fields=["expires_at"],
+                name="published_by_expiry",
+                condition=~models.Q(tag__in=ARCHIVABLE_TAGS),
+            ),
+            models.Index(
+                fields=["tag", "expires_at"],
+                name="archivable_by_expiry",
+                condition=models.Q(tag__in=ARCHIVABLE_TAGS),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ class StepRecord(models.Model):
     actor = models.CharField(max_length=64, help_text="W1, Cast Server, Dapp, Wx")
     # Several devices may carry out steps 19 and 20.
     actor_key = models.CharField(max_length=64, blank=True)
+    # Ids ascend with it, so old records are found without an index (``common.retention``).
     at = models.DateTimeField()
     wire = models.JSONField(default=dict)
 

@@ -19,12 +19,12 @@ from django.utils.translation import gettext
 from accounts.models import User
 from accounts.services import audit
 from alerts.models import Forward, ForwardDelivery
-from common import bidi, clock, counters, outbound
+from common import bidi, clock, counters, outbound, retention
 from common.backoff import Backoff
 from common.drain import drain
 from common.retry_after import retry_after
 from common.wake import enqueue_on_commit
-from common.work_queue import NO_WORK, host_of
+from common.work_queue import NO_WORK, host_of, repeat
 from keychain.services import (
     Holder,
     KeychainError,
@@ -301,5 +301,10 @@ def _settle(outcome: Outcome) -> None:
 
 def prune() -> int:
     """Delete what a disabled forward left behind."""
-    count, _ = ForwardDelivery.objects.filter(next_attempt_at=None).delete()
-    return count
+    return repeat(_prune_batch)
+
+
+def _prune_batch() -> int:
+    over = ForwardDelivery.objects.filter(next_attempt_at=None)
+    pks = over.values_list("pk", flat=True)[: retention.BATCH_SIZE]
+    return ForwardDelivery.objects.filter(pk__in=list(pks)).delete()[0]

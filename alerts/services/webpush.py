@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import PushDelivery, PushSubscription
-from common import bidi, clock, counters, outbound
+from common import bidi, clock, counters, outbound, retention
 from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
@@ -40,7 +40,6 @@ SEND_TASK: Final = "alerts.send_pushes"
 BACKOFF: Final = Backoff(first_s=10, max_s=3_600, max_attempts=8)
 LEASE: Final = timedelta(seconds=60)
 TTL_S: Final = 24 * 3600
-KEPT_FOR: Final = timedelta(days=7)
 # A record of 4096 bytes, less its header and tag: what every push service takes.
 MAX_PAYLOAD_BYTES: Final = 3_800
 # The subscription is over (RFC 8030, section 7.3) or belongs to another VAPID key.
@@ -318,6 +317,4 @@ def _finish(delivery: PushDelivery, *, was_sent: bool) -> None:
 
 def prune() -> int:
     """Forget what was shown long ago; browsers have dropped it."""
-    old = PushDelivery.objects.filter(created_at__lte=clock.now() - KEPT_FOR)
-    count, _ = old.filter(~Q(state=PushDelivery.State.DUE)).delete()
-    return count
+    return retention.prune_tables("alerts.prune")

@@ -20,7 +20,7 @@ class Notification(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(
-        Project, on_delete=models.CASCADE, related_name="notifications"
+        Project, on_delete=models.CASCADE, related_name="notifications", db_index=False
     )
     # The dapp's own `notification_id`. Calls that repeat it add receivers and do not
     # change the content: a notification that was received cannot be edited.
@@ -43,7 +43,8 @@ class Notification(models.Model):
         indexes: ClassVar = [
             models.Index(
                 fields=["project", "-created_at"], name="notification_newest_first"
-            )
+            ),
+            models.Index(fields=["created_at"], name="notification_by_age"),
         ]
 
     def __str__(self) -> str:

@@ -39,7 +39,7 @@ class Subscriber(models.Model):
     """
 
     project = models.ForeignKey(
-        Project, on_delete=models.CASCADE, related_name="subscribers"
+        Project, on_delete=models.CASCADE, related_name="subscribers", db_index=False
     )
     account = models.CharField(
         "CAIP-10", max_length=ACCOUNT_LENGTH, help_text="as the wallet spells it"
@@ -98,6 +98,11 @@ class Subscriber(models.Model):
                 fields=["expires_at"],
                 name="subscriber_by_expiry",
                 condition=models.Q(deleted_at=None),
+            ),
+            models.Index(
+                fields=["deleted_at"],
+                name="subscriber_ended",
+                condition=models.Q(deleted_at__isnull=False),
             ),
         ]
 

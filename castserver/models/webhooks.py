@@ -51,7 +51,7 @@ class WebhookDelivery(WorkItem):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     webhook = models.ForeignKey(
-        Webhook, on_delete=models.CASCADE, related_name="deliveries"
+        Webhook, on_delete=models.CASCADE, related_name="deliveries", db_index=False
     )
     event = models.CharField(max_length=16)
     body = models.TextField(help_text="the exact text that is sent")
@@ -66,6 +66,7 @@ class WebhookDelivery(WorkItem):
             models.Index(
                 fields=["webhook", "-created_at"], name="webhook_delivery_newest"
             ),
+            models.Index(fields=["created_at"], name="webhook_delivery_by_age"),
         ]
         verbose_name_plural = "webhook deliveries"
 
@@ -77,7 +78,7 @@ class WebhookAttempt(models.Model):
     """One attempt of a delivery, for the log that the dapp's owner sees."""
 
     delivery = models.ForeignKey(
-        WebhookDelivery, on_delete=models.CASCADE, related_name="tries"
+        WebhookDelivery, on_delete=models.CASCADE, related_name="tries", db_index=False
     )
     number = models.PositiveSmallIntegerField()
     at = models.DateTimeField()

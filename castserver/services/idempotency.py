@@ -25,6 +25,7 @@ from django.db import connection, transaction
 from castserver.models import IdempotentCall, Project
 from castserver.services.errors import Invalid, StillRunning
 from common import clock
+from common.retention import BATCH_SIZE
 from common.work_queue import FREE_SQL
 from keychain.services import open_sealed, seal
 
@@ -163,11 +164,10 @@ def _earlier(project: Project, key: str, *, digest: str) -> Outcome:
 
 
 def forget_old() -> int:
-    """Delete calls after 24 hours."""
-    deleted, _ = IdempotentCall.objects.filter(
-        created_at__lte=clock.now() - RETENTION
-    ).delete()
-    return deleted
+    """Delete one batch of calls that are older than 24 hours."""
+    old = IdempotentCall.objects.filter(created_at__lte=clock.now() - RETENTION)
+    batch = old.order_by("created_at").values_list("pk", flat=True)[:BATCH_SIZE]
+    return IdempotentCall.objects.filter(pk__in=list(batch)).delete()[0]
 
 
 def answer_context(project_id: str, pk: int) -> tuple[str, str, str, str]:

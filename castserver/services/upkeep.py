@@ -7,18 +7,13 @@ from typing import Final
 
 from django.db import transaction
 
-from castserver.models import (
-    Answer,
-    ChangedSubscriptions,
-    Subscriber,
-    Watcher,
-    WebhookDelivery,
-)
+from castserver.models import Subscriber, Watcher
+from castserver.services import idempotency
 from castserver.services.webhooks.webhooks import (
     SubscriberEvent,
     queue_events,
 )
-from common import clock
+from common import clock, retention
 from common.work_queue import repeat
 from keychain.services import Holder, forget
 from messaging import outbox
@@ -27,9 +22,8 @@ from walletconnect.notify.parties import WebhookEvent
 
 BATCH_SIZE: Final = 500
 EXPIRED: Final = "expired"
-# A request lives 30 days on the relay at most, and may arrive again until then.
-KEEP_ANSWERS: Final = timedelta(days=31)
-KEEP_WEBHOOK_LOG: Final = timedelta(days=30)
+# A message lives 30 days on the relay at most.
+KEEP_KEYS: Final = timedelta(days=31)
 
 
 def expire_subscribers() -> int:
@@ -88,18 +82,13 @@ def drop_topics(topics: list[str]) -> None:
 
 
 def prune() -> int:
-    """Delete rows past their retention; returns how many."""
-    now = clock.now()
-    counts = [
-        Answer.objects.filter(created_at__lte=now - KEEP_ANSWERS).delete()[0],
-        WebhookDelivery.objects.filter(created_at__lte=now - KEEP_WEBHOOK_LOG)
-        .exclude(state=WebhookDelivery.State.DUE)
-        .delete()[0],
-        ChangedSubscriptions.objects.filter(due_at__lte=now - KEEP_ANSWERS).delete()[0],
-        repeat(_prune_watchers),
-        repeat(_forget_keys_of_deleted),
-    ]
-    return sum(counts)
+    """Delete rows and keys past their retention; returns how many."""
+    return retention.prune_tables(
+        "castserver.prune",
+        _prune_watchers,
+        _forget_keys_of_deleted,
+        idempotency.forget_old,
+    )
 
 
 def _prune_watchers() -> int:
@@ -118,7 +107,7 @@ def _prune_watchers() -> int:
 
 def _forget_keys_of_deleted() -> int:
     """Delete the keys P of topics that ended 31 days ago; the rows stay as tombstones."""
-    before = clock.now() - KEEP_ANSWERS
+    before = clock.now() - KEEP_KEYS
     topics = list(
         Subscriber.objects.filter(deleted_at__lte=before, keys_forgotten=False)
         .order_by("deleted_at")

@@ -57,7 +57,7 @@ NOT_NOW: Final = frozenset(
 
 _SENT = """
 UPDATE messaging_outboxmessage
-SET state = 'sent', reason = '', sent_at = %(now)s
+SET state = 'sent', message = '', reason = '', sent_at = %(now)s
 WHERE id = ANY(%(ids)b) AND state = 'due'
 """
 

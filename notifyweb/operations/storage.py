@@ -11,36 +11,12 @@ from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.db import connection
-from django.db.models import Q
 
-from accounts.models import AccountEvent
-from accounts.services import KEEP_EVENTS
-from alerts.models import PushDelivery
-from alerts.services.webpush import KEPT_FOR as KEEP_PUSHES
-from castserver.models import Answer, WebhookDelivery
-from castserver.services.upkeep import KEEP_ANSWERS, KEEP_WEBHOOK_LOG
-from common import clock
-from messaging.models import InboxMessage, OutboxMessage
-from messaging.services import KEEP_FOR as KEEP_MESSAGES
+from common.retention import Pruned, expired, rule_of
 from notifyweb.operations.queues import MAX_COUNTED
-from syncstore.models import StoreUpdate
-from syncstore.services.upkeep import KEEP_FOR as KEEP_UPDATES
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-    from django.db.models import Model
-
-# Tables that grow with time: the column of a row's age, and how long rows are kept.
-RETENTION: dict[type[Model], tuple[str, timedelta]] = {
-    AccountEvent: ("created_at", KEEP_EVENTS),
-    Answer: ("created_at", KEEP_ANSWERS),
-    InboxMessage: ("received_at", KEEP_MESSAGES),
-    OutboxMessage: ("created_at", KEEP_MESSAGES),
-    PushDelivery: ("created_at", KEEP_PUSHES),
-    StoreUpdate: ("at", KEEP_UPDATES),
-    WebhookDelivery: ("created_at", KEEP_WEBHOOK_LOG),
-}
 
 SIZES = """
     SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid),
@@ -64,7 +40,17 @@ class TableSize:
     index_size: int
     dead_rows: int
     kept_for: timedelta | None
+    bounded_by: str
+    is_for_good: bool
     expired: int | None
+
+    @property
+    def kept_hours(self) -> int | None:
+        return (
+            None
+            if self.kept_for is None
+            else int(self.kept_for.total_seconds() // 3600)
+        )
 
     @property
     def freed(self) -> int:
@@ -72,15 +58,6 @@ class TableSize:
         if not self.expired:
             return 0
         return int(self.size * min(1.0, self.expired / max(self.rows, self.expired)))
-
-
-def has_index_on(model: type[Model], column: str) -> bool:
-    """Whether rows can be found by ``column`` without reading the table."""
-    field = model._meta.get_field(column)
-    return bool(getattr(field, "db_index", False)) or any(
-        index.fields[:1] == [column] and index.condition is None
-        for index in model._meta.indexes
-    )
 
 
 def table_sizes() -> list[TableSize]:
@@ -91,15 +68,27 @@ def table_sizes() -> list[TableSize]:
     found = []
     for name, count, size, index_size, dead in rows:
         model = models.get(name)
-        kept_for, expired = None, None
-        if model in RETENTION:
-            column, kept_for = RETENTION[model]
-            if has_index_on(model, column):
-                condition = Q(**{f"{column}__lte": clock.now() - kept_for})
-                old = model._default_manager.filter(condition).order_by()
-                expired = old[:MAX_COUNTED].count()
+        kept_for, bounded_by, is_for_good, old = None, "", False, None
+        rule = rule_of(model) if model else None
+        if model and isinstance(rule, Pruned):
+            kept_for = rule.age
+            is_for_good = kept_for is None
+            old = expired(model, rule, limit=MAX_COUNTED)
+        elif rule:
+            bounded_by = rule.by
         label = str(model._meta.verbose_name_plural) if model else name
         found.append(
-            TableSize(name, label, count, size, index_size, dead, kept_for, expired)
+            TableSize(
+                name=name,
+                label=label,
+                rows=count,
+                size=size,
+                index_size=index_size,
+                dead_rows=dead,
+                kept_for=kept_for,
+                bounded_by=bounded_by,
+                is_for_good=is_for_good,
+                expired=old,
+            )
         )
     return found

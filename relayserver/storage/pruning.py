@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from typing import Any
+
+import redis
 from django.db import connection
 
 from common import clock
+from common.connections import shared_redis
 
 BATCH = 5_000
+# Rows of one run, about three seconds.
+MAX_WALKED = 200_000
 
 _PRUNE_CURSORS = """
 WITH part AS (
@@ -26,29 +34,52 @@ SELECT topic, client FROM part ORDER BY topic DESC, client DESC LIMIT 1
 """
 
 _PRUNE_ACKNOWLEDGEMENTS = """
-DELETE FROM relay_acknowledgement acknowledged WHERE NOT EXISTS (
-    SELECT FROM relay_publishedmessage message
-    WHERE message.id = acknowledged.published_id AND message.expires_at > %(now)s
+WITH part AS (
+    SELECT topic, client, published_id FROM relay_acknowledgement
+    WHERE (topic, client, published_id) > (%(topic)s, %(client)s, %(published_id)s)
+    ORDER BY topic, client, published_id LIMIT %(batch)s
+), gone AS (
+    DELETE FROM relay_acknowledgement kept USING part
+    WHERE kept.topic = part.topic AND kept.client = part.client
+      AND kept.published_id = part.published_id
+      AND NOT EXISTS (
+          SELECT FROM relay_publishedmessage message
+          WHERE message.id = part.published_id AND message.expires_at > %(now)s
+      )
 )
+SELECT topic, client, published_id FROM part
+ORDER BY topic DESC, client DESC, published_id DESC LIMIT 1
 """
 
 
 def prune_mailboxes() -> None:
-    """Walk over all cursors once, in committed batches."""
-    now = clock.now_ms()
-    place = ("", "")
-    while True:
-        arguments: dict[str, str | int] = {
-            "topic": place[0],
-            "client": place[1],
-            "batch": BATCH,
-            "now": now,
-        }
+    """Walk over cursors and acknowledgements, in committed batches.
+
+    All of them, up to ``MAX_WALKED``: what a million clients acknowledged takes some runs.
+    """
+    _walk(_PRUNE_CURSORS, {"topic": "", "client": ""})
+    _walk(_PRUNE_ACKNOWLEDGEMENTS, {"topic": "", "client": "", "published_id": 0})
+
+
+def _walk(statement: str, start: dict[str, Any]) -> None:
+    # Where the run before ended. Redis may lose it; then the walk begins anew.
+    key = f"relay:pruned:{len(start)}"
+    kept = None
+    with contextlib.suppress(redis.RedisError, ValueError):
+        kept = json.loads(shared_redis().get(key) or "null")
+    place = kept or start
+    walked = 0
+    while place is not None and walked < MAX_WALKED:
         with connection.cursor() as cursor:
-            cursor.execute(_PRUNE_CURSORS, arguments)
+            cursor.execute(statement, {**place, "batch": BATCH, "now": clock.now_ms()})
             last = cursor.fetchone()
-        if last is None:
-            break
-        place = (last[0], last[1])
-    with connection.cursor() as cursor:
-        cursor.execute(_PRUNE_ACKNOWLEDGEMENTS, {"now": now})
+        walked += BATCH
+        place = dict(zip(start, last, strict=True)) if last else None
+        if place is None and kept is not None:
+            # The part before the place where this run began.
+            place, kept = start, None
+    with contextlib.suppress(redis.RedisError):
+        if place is None:
+            shared_redis().delete(key)
+        else:
+            shared_redis().set(key, json.dumps(place))

@@ -78,6 +78,7 @@ class SubscribeAttempt(WorkItem):
         ]
         indexes: ClassVar = [
             *WorkItem.Meta.indexes,
+            models.Index(fields=["created_at"], name="subscribe_attempt_by_age"),
             models.Index(
                 fields=["expires_at"],
                 name="subscribe_attempt_open",

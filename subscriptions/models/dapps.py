@@ -35,7 +35,7 @@ class DappDocument(models.Model):
     # When both documents were last read successfully, when they were last requested,
     # and until when that result is valid.
     fetched_at = models.DateTimeField(null=True, blank=True)
-    checked_at = models.DateTimeField(null=True, blank=True)
+    checked_at = models.DateTimeField(null=True, blank=True, db_index=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(
         "why the last check failed", max_length=REASON_LENGTH, blank=True

@@ -135,6 +135,11 @@ class Subscription(models.Model):
                 condition=models.Q(dapp_authentication_did="", deleted_at=None),
             ),
             models.Index(
+                fields=["deleted_at"],
+                name="subscription_ended",
+                condition=models.Q(deleted_at__isnull=False),
+            ),
+            models.Index(
                 fields=["changed_by"],
                 name="subscription_by_changer",
                 condition=models.Q(changed_by__isnull=False),
@@ -245,7 +250,7 @@ class NotifyMessageRecord(models.Model):
     """A notification that arrived. Its read state is shared by all devices."""
 
     subscription = models.ForeignKey(
-        Subscription, on_delete=models.CASCADE, related_name="messages"
+        Subscription, on_delete=models.CASCADE, related_name="messages", db_index=False
     )
     rpc_id = models.BigIntegerField(help_text="JSON-RPC id")
     # The id in protocol v1; empty from a v0 server.
@@ -260,7 +265,7 @@ class NotifyMessageRecord(models.Model):
     received_at = models.DateTimeField()
     read_at = models.DateTimeField(null=True, blank=True)
     read_by = models.ForeignKey(
-        Device, null=True, on_delete=models.SET_NULL, related_name="+"
+        Device, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False
     )
     # When we sent to the server, or received from it, that this was read. The protocol
     # cannot mark it as unread again, so that stays local.
@@ -331,6 +336,18 @@ class NotifyMessageRecord(models.Model):
                 fields=["deleted_at"],
                 name="notify_message_deleted",
                 condition=models.Q(deleted_at__isnull=False),
+            ),
+            # Deleted within the last hour, and not emptied yet.
+            models.Index(
+                fields=["deleted_at"],
+                name="notify_message_to_empty",
+                condition=models.Q(deleted_at__isnull=False)
+                & ~models.Q(message_auth=""),
+            ),
+            models.Index(
+                fields=["read_by"],
+                name="notify_message_by_reader",
+                condition=models.Q(read_by__isnull=False),
             ),
         ]
 

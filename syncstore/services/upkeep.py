@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django.db import connection
 
-from common import clock
+from common import retention
 
-KEEP_FOR: Final = timedelta(days=90)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PRUNE_BATCH_SIZE: Final = 1_000
 
+# The oldest lines in the order of their ids. What is read in vain are the current lines of
+# old keys, so a run costs as much as there are keys, not as there were updates.
 _PRUNE: Final = """
-DELETE FROM syncstore_storeupdate WHERE id IN (
-    SELECT line.id FROM syncstore_storeupdate AS line
-    WHERE line.at < %s AND NOT EXISTS (
-        SELECT 1 FROM syncstore_storeentry AS entry
-        WHERE entry.store_id = line.store_id AND entry.key = line.key
-            AND entry.last_id = line.rpc_id AND line.outcome = 'applied'
+WITH oldest AS MATERIALIZED (
+    SELECT id, store_id, key, rpc_id, outcome, at FROM syncstore_storeupdate
+    WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+), pruned AS (
+    DELETE FROM syncstore_storeupdate WHERE id IN (
+        SELECT line.id FROM oldest AS line
+        WHERE line.at < %(before)s AND NOT EXISTS (
+            SELECT 1 FROM syncstore_storeentry AS entry
+            WHERE entry.store_id = line.store_id AND entry.key = line.key
+                AND entry.last_id = line.rpc_id AND line.outcome = 'applied'
+        )
     )
-    LIMIT %s
+    RETURNING id
 )
+SELECT max(id), count(*) FILTER (WHERE at < %(before)s),
+    (SELECT count(*) FROM pruned)
+FROM oldest
 """
 
 
 def prune_updates() -> int:
     """Delete old lines in batches; returns how many."""
-    before = clock.now() - KEEP_FOR
-    pruned = 0
+    return retention.in_turns([_batches()])
+
+
+def _batches() -> Iterator[int]:
+    before = retention.cutoff("keep_sync_updates_days")
+    if before is None:
+        return
+    after = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(_PRUNE, [before, PRUNE_BATCH_SIZE])
-            pruned += int(cursor.rowcount)
-            if cursor.rowcount < PRUNE_BATCH_SIZE:
-                return pruned
+            cursor.execute(
+                _PRUNE, {"after": after, "limit": PRUNE_BATCH_SIZE, "before": before}
+            )
+            after, old, pruned = cursor.fetchone()
+        if not old:
+            return
+        yield int(pruned)

@@ -15,12 +15,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from accounts.services import EventDraft, EventKind, record_events
-from common import clock, entropy
+from common import clock, entropy, retention
 from common.work_queue import repeat
-from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from subscriptions.services.wallet import (
     message_event,
     notify_keys,
@@ -203,8 +203,14 @@ def read_events(found: Sequence[tuple[int, int, int]]) -> list[EventDraft]:
 
 
 def prune_deleted() -> int:
-    """Empty what was deleted before the time to restore it; drop old tombstones."""
-    return repeat(_empty_batch) + repeat(_drop_batch)
+    """Empty what was deleted before the time to restore it, and drop what is old."""
+    return retention.prune_tables(
+        "subscriptions.prune_deleted",
+        _empty_batch,
+        _drop_batch,
+        _drop_batch_of_ended,
+        _drop_unused_documents,
+    )
 
 
 def _empty_batch() -> int:
@@ -224,6 +230,36 @@ def _drop_batch() -> int:
         pk__in=list(over.values_list("pk", flat=True)[:PRUNE_BATCH_SIZE])
     ).delete()
     return count
+
+
+def _drop_batch_of_ended() -> int:
+    """Notifications of subscriptions that are about to be deleted."""
+    before = retention.cutoff("keep_ended_subscriptions_days")
+    if before is None:
+        return 0
+    ended = (
+        Subscription.objects.filter(deleted_at__lte=before)
+        .exclude(messages=None)
+        .order_by("deleted_at")
+        .values_list("pk", flat=True)
+    )
+    found = NotifyMessageRecord.objects.filter(subscription__in=list(ended[:1]))
+    pks = list(found.values_list("pk", flat=True)[:PRUNE_BATCH_SIZE])
+    return NotifyMessageRecord.objects.filter(pk__in=pks).delete()[0]
+
+
+def _drop_unused_documents() -> int:
+    """Documents of dapps without a subscription; those of others are read again daily."""
+    before = retention.cutoff("keep_unused_documents_days")
+    if before is None:
+        return 0
+    used = Subscription.objects.filter(dapp_url=OuterRef("url"))
+    old = (
+        DappDocument.objects.filter(~Exists(used), checked_at__lte=before)
+        .order_by("checked_at")
+        .values_list("pk", flat=True)
+    )
+    return DappDocument.objects.filter(pk__in=list(old[:PRUNE_BATCH_SIZE])).delete()[0]
 
 
 # --- servers of protocol v1 -----------------------------------------------------------
