@@ -19,6 +19,7 @@ MODULES = {
     "topics": "bench.topics",
     "pipeline": "bench.pipeline",
     "notify": "bench.notify",
+    "price": "bench.price",
 }
 DEFAULT_SECONDS = 60
 

@@ -297,7 +297,7 @@ def expired(model: type[Model], rule: Pruned, *, limit: int) -> int | None:
     )
     if rule.where is not None:
         old = old.filter(rule.where)
-    return old[:limit].count()
+    return int(old[:limit].count())
 
 
 def is_indexed(model: type[Model], column: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.db import connection
 
-from common.retention import Pruned, expired, rule_of
+from common.retention import Bounded, Pruned, expired, rule_of
 from notifyweb.operations.queues import MAX_COUNTED
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def table_sizes() -> list[TableSize]:
             kept_for = rule.age
             is_for_good = kept_for is None
             old = expired(model, rule, limit=MAX_COUNTED)
-        elif rule:
+        elif isinstance(rule, Bounded):
             bounded_by = rule.by
         label = str(model._meta.verbose_name_plural) if model else name
         found.append(
