@@ -99,7 +99,9 @@ class _Price:
         )
         for table, size in sorted(stored.items(), key=lambda each: -each[1]):
             if size >= 20:
-                self._report.add(f"  {table}", f"{size:,.0f}", ratio=f"{kept[table]:,.0f}")
+                self._report.add(
+                    f"  {table}", f"{size:,.0f}", ratio=f"{kept[table]:,.0f}"
+                )
         self._report.add(
             "CPU for each, out, relayed, in, and the receipt back",
             micro((sum(spent) + own + postgres) / count),
@@ -240,7 +242,9 @@ def _subscribe(project: Project, number: int) -> None:
     session = SessionStore()
     session.create()
     address = f"eip155:1:{address_of(private_key)}"
-    request = identity.begin_sign_in(session.session_key, account=address, origin=ORIGIN)
+    request = identity.begin_sign_in(
+        session.session_key, account=address, origin=ORIGIN
+    )
     identity.complete_sign_in(
         session.session_key,
         nonce=request.nonce,
