@@ -286,7 +286,7 @@ def expired(model: type[Model], rule: Pruned, *, limit: int) -> int | None:
     rows: QuerySet[Any] = model._default_manager.order_by()
     if rule.by_id:
         oldest = rows.order_by("pk").values_list(rule.column, flat=True)[:limit]
-        return sum(at <= before for at in oldest)
+        return len([at for at in oldest if at <= before])
     if not is_indexed(model, rule.column):
         return None
     column = model._meta.get_field(rule.column)
