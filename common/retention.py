@@ -244,6 +244,7 @@ RULES: Final[dict[str, Rule]] = {
         where=Q(deliveries=None, undelivered=None),
     ),
     "castserver.Broadcast": _WITH_ITS_OWNER,
+    "castserver.DueDeliveries": Bounded("what is being sent; deleted once it is"),
     "castserver.Webhook": Bounded("the limit webhooks_per_project"),
     "castserver.WebhookDelivery": Pruned(
         "castserver.prune",

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('castserver', '0010_broadcasts'),
+        ('castserver', '0012_due_deliveries_in_chunks'),
     ]
 
     operations = [
