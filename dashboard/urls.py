@@ -14,6 +14,7 @@ from dashboard.views import (
     inbox,
     landing,
     live,
+    phone,
     sending,
     settings,
     sign_in,
@@ -35,6 +36,9 @@ urlpatterns = [
     path("signin/prove", sign_in.prove, name="sign-in-prove"),
     path("signin/share", sign_in.share, name="sign-in-share"),
     path("signin/text/<int:number>", sign_in.text_file, name="sign-text"),
+    path("signin/phone", phone.pair, name="sign-in-phone"),
+    path("signin/phone/code", phone.code, name="sign-in-phone-code"),
+    path("signin/phone/end", phone.end, name="sign-in-phone-end"),
     path("signout", devices.sign_out, name="sign-out"),
     # The inbox
     path("inbox", inbox.inbox, name="inbox"),

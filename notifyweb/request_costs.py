@@ -89,6 +89,9 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:sign-in-prove": Cost("page_read", "signature_check", by_address=True),
     "dashboard:sign-in-share": SIGNATURE,
     "dashboard:sign-text": PAGE,
+    "dashboard:sign-in-phone": PAGE,
+    "dashboard:sign-in-phone-code": Cost("", "sign_in_begin", by_address=True),
+    "dashboard:sign-in-phone-end": PAGE,
     "dashboard:sign-out": PAGE,
     # Inbox and subscriptions
     "dashboard:inbox": PAGE,

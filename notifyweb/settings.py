@@ -48,6 +48,11 @@ EMBEDDED_RELAY = not _other_relay
 _relay_host = env.bind("NOTIFYWEB_RELAY_HOST", env.local_host(BIND))
 RELAY_URL = _other_relay or f"ws://{env.url_host(_relay_host)}:{RELAY_PORT}"
 PROJECT_ID = env.text("PROJECT_ID")
+# Where browsers meet phone wallets. Wallets from the stores only use the public relay, which
+# asks for a project id.
+PHONE_RELAY_URL = _other_relay or (
+    "wss://relay.walletconnect.org" if PROJECT_ID else RELAY_PUBLIC_URL
+)
 _other_keys_server = env.address("KEYS_SERVER_URL", schemes=("http", "https"))
 KEYS_SERVER_URL = _other_keys_server or PUBLIC_URL
 KEYS_SERVER_IS_OURS = not _other_keys_server

@@ -1,6 +1,6 @@
 """Sign-in: choose a signer, sign the login, sign the text that turns Sync on.
 
-Browser wallets, the demo wallet and pasted signatures use the same pages and forms; scripts
+Browser wallets, phone wallets, the demo wallet and pasted signatures use the same pages and forms; scripts
 only fill them in. So sign-in works without JavaScript.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -35,6 +36,7 @@ from dashboard.access import (
     safe_next,
 )
 from dashboard.keys import parse_pk
+from dashboard.pages.phone import allow_relay, relay_context
 from dashboard.pages.signing import (
     JOIN,
     PROVE,
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from accounts.models import Device
     from dashboard.access import MemberRequest
 
-SIGNERS: Final = ("wallet", "demo", "elsewhere")
+SIGNERS: Final = ("wallet", "phone", "demo", "elsewhere")
 SESSION_ENTRY: Final = "signing"
 BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 INBOX: Final = "/inbox"
@@ -247,12 +249,18 @@ def _sign_page(
 ) -> HttpResponse:
     entry: dict[str, Any] = request.session.get(SESSION_ENTRY, {})
     signer = entry.get("signer", "elsewhere")
+    again = bool(entry.get("again")) and step.number == 1
     # The wallet's prompt opens by itself for the first text only: a second prompt right
     # after the first confuses users. The demo wallet has no prompt.
     auto = problem is None and (
-        signer == "demo" or (signer == "wallet" and step.number == 1)
+        signer == "demo" or (signer in ("wallet", "phone") and step.number == 1)
     )
-    return render(
+    onward = safe_next(request, entry.get("next", ""), INBOX)
+    other_way = reverse("dashboard:sign-in")
+    if again:
+        query = urlencode({"next": onward})
+        other_way = f"{reverse('dashboard:sign-in-again')}?{query}"
+    response = render(
         request,
         "dashboard/sign.html",
         {
@@ -263,13 +271,24 @@ def _sign_page(
             "wallet": entry.get("wallet", ""),
             "auto": auto,
             "problem": problem,
-            "next": safe_next(request, entry.get("next", ""), INBOX),
-            "again": bool(entry.get("again")) and step.number == 1,
+            "next": onward,
+            "skip": _after_signing(onward, signer),
+            "other_way": _after_signing(other_way, signer),
+            "again": again,
             "python_command": PYTHON_COMMAND,
+            **(relay_context() if signer == "phone" else {}),
             **context,
         },
         status=422 if problem else 200,
     )
+    return allow_relay(response) if signer == "phone" else response
+
+
+def _after_signing(onward: str, signer: str) -> str:
+    """Where the last signature leads: a session with a phone wallet ends on the way."""
+    if signer != "phone":
+        return onward
+    return f"{reverse('dashboard:sign-in-phone-end')}?{urlencode({'next': onward})}"
 
 
 def _signed_in(
@@ -280,9 +299,10 @@ def _signed_in(
         login(request, device.user, backend=BACKEND)
         accounts.bind_session(device, str(request.session.session_key))
     request.session[SESSION_ENTRY] = {**entry, "nonce": ""}
+    onward = safe_next(request, entry.get("next", ""), INBOX)
     if entry.get("again"):
         messages.success(request, gettext("Signed. You can go on for ten minutes."))
-        return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
+        return HttpResponseRedirect(_after_signing(onward, entry.get("signer", "")))
     account = Account.objects.at(wanted.address)[0]
     if identity.is_contract_wallet(account):
         # The sync key is derived from a signature that only a key can repeat.
@@ -293,7 +313,7 @@ def _signed_in(
                 "with a key of its own."
             ),
         )
-        return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
+        return HttpResponseRedirect(_after_signing(onward, entry.get("signer", "")))
     return HttpResponseRedirect(
         f"{reverse('dashboard:sign-in-share')}?account={account.pk}"
     )
@@ -344,7 +364,8 @@ def share(request: MemberRequest) -> HttpResponse:
     messages.success(
         request, gettext("Sync is on for %(account)s.") % {"account": account.short}
     )
-    return HttpResponseRedirect(safe_next(request, entry.get("next", ""), INBOX))
+    onward = safe_next(request, entry.get("next", ""), INBOX)
+    return HttpResponseRedirect(_after_signing(onward, entry.get("signer", "")))
 
 
 def _mismatch(

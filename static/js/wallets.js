@@ -39,12 +39,21 @@ export function walletNamed(rdns) {
   });
 }
 
-const hexOf = (text) =>
+export const hexOf = (text) =>
   `0x${[...new TextEncoder().encode(text)].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 
 export async function askAddress(wallet) {
   const addresses = await wallet.provider.request({ method: "eth_requestAccounts" });
   return addresses[0];
+}
+
+const watched = new WeakSet();
+
+/** Call `changed(address)` whenever the wallet switches to another account (EIP-1193). */
+export function watchAccount({ provider }, changed) {
+  if (typeof provider.on !== "function" || watched.has(provider)) return;
+  watched.add(provider);
+  provider.on("accountsChanged", (accounts) => accounts?.[0] && changed(String(accounts[0])));
 }
 
 export function askSignature(wallet, text, address) {

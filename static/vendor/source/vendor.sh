@@ -15,4 +15,6 @@ cat "$modules/@noble/curves/LICENSE" > ../noble.LICENSE
   --bundle --format=esm --minify --target=es2022 --legal-comments=none \
   --metafile="$modules/walletconnect.json" --outfile=../walletconnect.min.js
 node licences.mjs "$modules/walletconnect.json" > ../walletconnect.LICENSE
+# Below static/, it would be served.
+rm -r "$modules"
 cd .. && sha256sum htmx.min.js noble.min.js walletconnect.min.js > SHA256SUMS
