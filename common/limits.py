@@ -91,6 +91,8 @@ class Limits:
     digest_confirmation_client: Bucket = Bucket(20, 10 / HOUR)
     digest_confirmation_mailbox: Bucket = Bucket(3, 2 / DAY)
     sync_topic: Bucket = Bucket(500, 20)
+    device_link_begin: Bucket = Bucket(10, 1 / 60)
+    device_link_try: Bucket = Bucket(10, 1 / 60)
     title_chars: int = 64
     body_chars: int = 255
     icon_chars: int = 255

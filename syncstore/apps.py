@@ -1,4 +1,4 @@
-"""The Sync API app; registers its sealed column."""
+"""The Sync API app; registers its sealed columns."""
 
 from __future__ import annotations
 
@@ -19,5 +19,12 @@ class SyncstoreConfig(AppConfig):
                 column="sealed_value",
                 context_of=lambda entry: entry.context,
                 related=("store",),
+            )
+        )
+        register_sealed_column(
+            SealedColumn(
+                model="syncstore.DeviceLink",
+                column="sealed_code",
+                context_of=lambda link: link.context,
             )
         )

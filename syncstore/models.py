@@ -7,13 +7,16 @@ keys and are sealed.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.db import models
 
 from accounts.models import Account, Device
 from common.work_queue import WorkItem
 from walletconnect.sync.store import MAX_KEY_LENGTH
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 KEY_LENGTH = MAX_KEY_LENGTH
 REASON_LENGTH = 200
@@ -185,3 +188,35 @@ class ColdStart(WorkItem):
 
     def __str__(self) -> str:
         return f"cold start of {self.account_id}: {self.state}"
+
+
+class DeviceLink(models.Model):
+    """A one-time code: ``device`` is to join the account's store once another confirms."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="+")
+    code_digest = models.CharField(max_length=64, unique=True, editable=False)
+    # For the page of the new device, which a reload must not change.
+    sealed_code = models.BinaryField(default=b"", editable=False)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+    confirmed_by = models.ForeignKey(
+        Device, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    def __str__(self) -> str:
+        return f"link of {self.device_id}"
+
+    @property
+    def context(self) -> tuple[str, str, str, str]:
+        """Binds the sealed code to this device and code."""
+        return (
+            DeviceLink._meta.db_table,
+            "sealed_code",
+            self.code_digest,
+            str(self.device_id),
+        )
+
+    def is_open(self, now: datetime) -> bool:
+        return self.used_at is None and now < self.expires_at

@@ -91,7 +91,7 @@ async function signWithPhone() {
     );
     send(await signature);
   } catch (error) {
-    again.hidden = phone !== undefined && wallet.sessionWith(phone, address) !== null;
+    again.hidden = false;
     showNote({ tone: "danger", text: wallet.describe(error, relay) });
   } finally {
     clearTimeout(late);

@@ -15,7 +15,7 @@ from accounts.models import Account
 from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock
 from common.wake import enqueue_on_commit
-from keychain.services import Holder, put_sym_keys, token_digest
+from keychain.services import Holder, forget, put_sym_keys, token_digest
 from messaging import outbox
 from messaging.models import Party
 from syncstore.models import ColdStart, Store, StoreUpdate
@@ -81,8 +81,7 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
     """
     if device.user_id != account.user_id or not device.is_active():
         raise NotYourAccount
-    check_sync_signature(AccountId.parse(account.address), signature)
-    fingerprint = token_digest(f"sync signature {signature}")
+    fingerprint = fingerprint_of(account, signature)
     with transaction.atomic():
         # Two devices that enable Sync at the same moment must get the same stores.
         Account.objects.select_for_update().get(pk=account.pk)
@@ -96,12 +95,50 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
             keys = derive_store_keys(signature, [store.name for store in stores])
             is_same = all(keys[store.name].topic == store.topic for store in stores)
         if is_same:
-            _join(stores)
+            join(stores)
     if not is_same:
         # Outside the transaction, so that raising does not undo it.
         audit("sync.signature-differs", device=device, account=account)
         raise SignatureDiffers
     return stores
+
+
+def fingerprint_of(account: Account, signature: str) -> str:
+    """A keyed digest of the account's Sync signature, to compare two signatures by.
+
+    A signature in another form or of another account raises ``RemoteProtocolError``.
+    """
+    check_sync_signature(AccountId.parse(account.address), signature)
+    return token_digest(f"sync signature {signature}")
+
+
+def start_new_group(account: Account, signature: str, device: Device) -> list[Store]:
+    """Replace the account's stores by those that this signature leads to.
+
+    For a wallet whose signature does not lead to the stores of before. All devices on this
+    server move along, and the subscriptions are written into the new store after the replay.
+    Wallets elsewhere stay with the old store, which is not read here any more.
+    """
+    if device.user_id != account.user_id or not device.is_active():
+        raise NotYourAccount
+    fingerprint = fingerprint_of(account, signature)
+    keys = derive_store_keys(signature, STORE_NAMES)
+    with transaction.atomic():
+        Account.objects.select_for_update().get(pk=account.pk)
+        # In the order of all writers: the rows of the stores, then what refers to them.
+        stores = list(
+            Store.objects.select_for_update().filter(account=account).order_by("pk")
+        )
+        if any(keys[name].topic == each.topic for each in stores for name in keys):
+            join(stores)
+            return stores
+        former = [store.topic for store in stores]
+        outbox.unsubscribe(Party.WALLET, former)
+        forget(Holder.WALLET, former)
+        Store.objects.filter(pk__in=[store.pk for store in stores]).delete()
+        made = _create(account, keys, fingerprint=fingerprint, device=device)
+    audit("sync.new-group", device=device, account=account)
+    return made
 
 
 def restore_store(account: Account, key: SymKey, *, device: Device | None) -> bool:
@@ -151,7 +188,7 @@ def _create(
         },
     )
     enqueue_on_commit(COLD_START_TASK)
-    _join(stores)
+    join(stores)
     audit("sync.enabled", device=device, account=account)
     record_events(
         [
@@ -162,7 +199,7 @@ def _create(
     return stores
 
 
-def _join(stores: list[Store]) -> None:
+def join(stores: list[Store]) -> None:
     """Give every active device of the account a cursor at the head of the log."""
     heads = dict.fromkeys((store.pk for store in stores), 0)
     rows = (
