@@ -88,6 +88,11 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:sign-in-begin": Cost("page_read", "sign_in_begin", by_address=True),
     "dashboard:sign-in-prove": Cost("page_read", "signature_check", by_address=True),
     "dashboard:sign-in-share": SIGNATURE,
+    "dashboard:new-group": SIGNATURE,
+    # Also ``device_link_begin``, and ``device_link_try`` for each code that is entered.
+    "dashboard:link-show": PAGE,
+    "dashboard:link-state": PAGE,
+    "dashboard:link-confirm": PAGE,
     "dashboard:sign-text": PAGE,
     "dashboard:sign-in-phone": PAGE,
     "dashboard:sign-in-phone-code": Cost("", "sign_in_begin", by_address=True),

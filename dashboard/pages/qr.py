@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlencode
 
 import segno
+from django.conf import settings
+from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
 # Version 40 with error correction M holds 2,331 bytes; a code that large is not scanned.
@@ -29,3 +32,9 @@ def qr_svg(text: str, label: str) -> SafeString:
     )
     # For screen readers the picture is one image with the title as its name.
     return mark_safe(drawn.replace("<svg ", '<svg role="img" ', 1))  # noqa: S308
+
+
+def subscribe_link(dapp_url: str) -> str:
+    """The address on this server at which anybody signed in may subscribe to the dapp."""
+    query = urlencode({"url": dapp_url})
+    return f"{settings.PUBLIC_URL}{reverse('dashboard:discover-choose')}?{query}"

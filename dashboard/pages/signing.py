@@ -38,6 +38,10 @@ class SignInProblem:
     again: bool = False
     # A signature to check once more, where that was not possible.
     retry: str = ""
+    # The signature leads to another store than the account has: offer the other ways.
+    differs: bool = False
+    # Two signatures of one text differ: this one can be used nevertheless.
+    anyway: str = ""
 
 
 PROVE: Final = Step(
@@ -61,6 +65,39 @@ SHARE: Final = Step(
         "store. The signature itself is not stored."
     ),
 )
+CHECK: Final = Step(
+    2,
+    _("Sign once more"),
+    _(
+        "Sign the same text a second time. If both signatures are equal, your other "
+        "devices can join by signing it, too."
+    ),
+    SHARE.details,
+)
+NEW_GROUP: Final = Step(
+    2,
+    _("Start a new group"),
+    _(
+        "This replaces the shared store of the account by a new one, made from the "
+        "signature that you give now."
+    ),
+    SHARE.details,
+)
+# What a new group means, for the page that explains it.
+NEW_GROUP_EFFECTS: Final = (
+    _(
+        "Your subscriptions and notifications stay. All devices that are signed in on this "
+        "server move to the new group and need no signature."
+    ),
+    _(
+        "Wallets and servers elsewhere stay in the former group: they get no changes from "
+        "here any more, and theirs do not arrive here."
+    ),
+    _(
+        "The log of the former store is removed, and its key is forgotten here. This cannot "
+        "be undone with a wallet that signs differently each time."
+    ),
+)
 JOIN: Final = Step(
     2,
     _("Join your other devices"),
@@ -70,3 +107,27 @@ JOIN: Final = Step(
     ),
     SHARE.details,
 )
+
+# Why a code links nothing, by ``LinkRefused.kind``.
+LINK_PROBLEMS: Final = {
+    "unknown": _(
+        "No device of this inbox shows that code. Compare it with the other screen; both "
+        "devices must be signed in to the same inbox."
+    ),
+    "expired": _(
+        "That code is older than two minutes, or its device was signed out. Make a new one "
+        "on the other device."
+    ),
+    "used": _("That code was used already. Each code links one device, once."),
+    "own-device": _(
+        "This is the device that shows the code. Enter it on a device that syncs already."
+    ),
+    "not-syncing": _(
+        "This device does not sync that account itself, so it cannot let another one in. "
+        "Use a device that does."
+    ),
+    "too-many": _(
+        "Too many codes were tried. Wait a few minutes, then make a new one."
+    ),
+    "no-store": _("Sync is not on for this account, so there is nothing to join."),
+}

@@ -23,6 +23,7 @@ from dashboard import appearance
 from dashboard.formatting import format_time
 from dashboard.frame import format_count
 from dashboard.pages import inbox as pages
+from dashboard.pages.qr import MAX_TEXT_LENGTH, qr_svg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,12 @@ def icon(name: str, size: int = 18) -> SafeString:
     """A lucide icon. Hidden from screen readers: there is always a label beside it."""
     drawn = lucide._render_icon(name, size, aria_hidden="true", focusable="false")
     return mark_safe(drawn)  # noqa: S308  (markup from the package)
+
+
+@register.simple_tag
+def qr(text: str, label: str) -> SafeString:
+    """A QR code; nothing for a text that is too long for one."""
+    return qr_svg(text, label) if len(text) <= MAX_TEXT_LENGTH else SafeString("")
 
 
 @register.filter

@@ -28,6 +28,7 @@ from dashboard.formatting import format_time
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
 from dashboard.frame import page
 from dashboard.pages import console as pages
+from dashboard.pages.qr import subscribe_link
 from dashboard.pages.snippets import readable, snippets_for
 from dashboard.submissions import (
     Created,
@@ -150,7 +151,12 @@ def project_new(request: MemberRequest) -> HttpResponse:
 @of_project(owner_only=False)
 def project(request: MemberRequest, project: Project) -> HttpResponse:
     return project_page(
-        request, "project", project, tab="overview", overview=pages.overview(project)
+        request,
+        "project",
+        project,
+        tab="overview",
+        overview=pages.overview(project),
+        subscribe_link=subscribe_link(project.url),
     )
 
 

@@ -52,6 +52,7 @@ def device_list(request: MemberRequest) -> HttpResponse:
         cards=pages.device_cards(request.user.pk, request.device.pk),
         demo_account=demo_account,
         public_url=settings.PUBLIC_URL,
+        sign_in_url=f"{settings.PUBLIC_URL}{reverse('dashboard:sign-in')}",
     )
 
 

@@ -14,6 +14,7 @@ from common.problem_types import PROBLEM_TYPES
 from dashboard.access import demo_only, member, public
 from dashboard.frame import frame_of, page
 from dashboard.pages.demo import demo_script
+from dashboard.pages.qr import subscribe_link
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -56,7 +57,11 @@ def dapp(request: HttpRequest, slug: str) -> HttpResponse:
     return render(
         request,
         "dashboard/dapp.html",
-        {"project": project, "types": project.types.all()},
+        {
+            "project": project,
+            "types": project.types.all(),
+            "subscribe_link": subscribe_link(project.url),
+        },
     )
 
 

@@ -25,6 +25,7 @@ from django.views.decorators.http import (
 
 from accounts import services as accounts
 from accounts.models import Account, SignInRequest
+from accounts.services import audit
 from common import limits
 from common.clients import rate_key
 from common.pasting import bare_text
@@ -38,7 +39,10 @@ from dashboard.access import (
 from dashboard.keys import parse_pk
 from dashboard.pages.phone import allow_relay, relay_context
 from dashboard.pages.signing import (
+    CHECK,
     JOIN,
+    NEW_GROUP,
+    NEW_GROUP_EFFECTS,
     PROVE,
     PYTHON_COMMAND,
     SHARE,
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
 
 SIGNERS: Final = ("wallet", "phone", "demo", "elsewhere")
 SESSION_ENTRY: Final = "signing"
+CHECK_ENTRY: Final = "sync-check"
 BACKEND: Final = "django.contrib.auth.backends.ModelBackend"
 INBOX: Final = "/inbox"
 MAX_ADDRESS_LENGTH: Final = 168
@@ -272,8 +277,8 @@ def _sign_page(
             "auto": auto,
             "problem": problem,
             "next": onward,
-            "skip": _after_signing(onward, signer),
-            "other_way": _after_signing(other_way, signer),
+            "skip": after_signing(onward, signer),
+            "other_way": after_signing(other_way, signer),
             "again": again,
             "python_command": PYTHON_COMMAND,
             **(relay_context() if signer == "phone" else {}),
@@ -284,7 +289,7 @@ def _sign_page(
     return allow_relay(response) if signer == "phone" else response
 
 
-def _after_signing(onward: str, signer: str) -> str:
+def after_signing(onward: str, signer: str) -> str:
     """Where the last signature leads: a session with a phone wallet ends on the way."""
     if signer != "phone":
         return onward
@@ -302,7 +307,7 @@ def _signed_in(
     onward = safe_next(request, entry.get("next", ""), INBOX)
     if entry.get("again"):
         messages.success(request, gettext("Signed. You can go on for ten minutes."))
-        return HttpResponseRedirect(_after_signing(onward, entry.get("signer", "")))
+        return HttpResponseRedirect(after_signing(onward, entry.get("signer", "")))
     account = Account.objects.at(wanted.address)[0]
     if identity.is_contract_wallet(account):
         # The sync key is derived from a signature that only a key can repeat.
@@ -313,7 +318,7 @@ def _signed_in(
                 "with a key of its own."
             ),
         )
-        return HttpResponseRedirect(_after_signing(onward, entry.get("signer", "")))
+        return HttpResponseRedirect(after_signing(onward, entry.get("signer", "")))
     return HttpResponseRedirect(
         f"{reverse('dashboard:sign-in-share')}?account={account.pk}"
     )
@@ -345,27 +350,96 @@ def _problem_of(error: SignInError) -> SignInProblem:
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
 def share(request: MemberRequest) -> HttpResponse:
-    account = _own_account(request)
+    account = own_account(request)
     if request.method != "POST":
         return _share_page(request, account)
     try:
         signature = identity.canonical_signature(request.POST.get("signature", ""))
+        if not syncstore.is_enabled(account):
+            answer = _compared(request, account, signature)
+            if answer is not None:
+                return answer
         syncstore.enable_sync(account, signature, request.device)
     except syncstore.SignatureDiffers as error:
         title = gettext("This wallet signs differently each time")
-        problem = SignInProblem(title, str(error), tone="warn")
+        problem = SignInProblem(title, str(error), tone="warn", differs=True)
         return _share_page(request, account, problem=problem)
     except syncstore.SyncRefused as error:
         problem = SignInProblem(gettext("Sync is not on"), str(error))
         return _share_page(request, account, problem=problem)
     except (MalformedSignature, RemoteProtocolError) as error:
         return _share_page(request, account, problem=_mismatch(request, account, error))
+    return sync_is_on(request, account)
+
+
+def sync_is_on(request: MemberRequest, account: Account) -> HttpResponse:
+    """The end of the sign-in: this device is in the account's store."""
     entry = request.session.pop(SESSION_ENTRY, {})
+    request.session.pop(CHECK_ENTRY, None)
     messages.success(
         request, gettext("Sync is on for %(account)s.") % {"account": account.short}
     )
     onward = safe_next(request, entry.get("next", ""), INBOX)
-    return HttpResponseRedirect(_after_signing(onward, entry.get("signer", "")))
+    return HttpResponseRedirect(after_signing(onward, entry.get("signer", "")))
+
+
+def _compared(
+    request: MemberRequest, account: Account, signature: str
+) -> HttpResponse | None:
+    """On the first device: whether the wallet signs the same text equally twice.
+
+    None once it does, or where nobody asked. Otherwise a second device could never join by
+    a signature, which is better known before the store exists.
+    """
+    fingerprint = syncstore.fingerprint_of(account, signature)
+    if request.POST.get("check") == "yes":
+        first = {"account": account.pk, "fingerprint": fingerprint}
+        request.session[CHECK_ENTRY] = first
+        return HttpResponseRedirect(request.get_full_path())
+    first = request.session.get(CHECK_ENTRY, {})
+    is_second = request.POST.get("compare") == "yes"
+    if not is_second or first.get("account") != account.pk:
+        return None
+    if first["fingerprint"] == fingerprint:
+        return None
+    del request.session[CHECK_ENTRY]
+    audit("sync.signature-differs", device=request.device, account=account)
+    problem = SignInProblem(
+        gettext("This wallet signs differently each time"),
+        gettext(
+            "Both signatures are good, but not equal. You can turn Sync on nevertheless: "
+            "other devices on this server then join with a one-time code instead of a "
+            "signature. Wallets elsewhere cannot join."
+        ),
+        tone="warn",
+        anyway=signature,
+    )
+    return _share_page(request, account, problem=problem)
+
+
+# --- a new group ----------------------------------------------------------------------
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+def new_group(request: MemberRequest) -> HttpResponse:
+    """Explain what a new group of devices means, and start it with one signature."""
+    account = own_account(request)
+    if not syncstore.is_enabled(account):
+        share_url = f"{reverse('dashboard:sign-in-share')}?account={account.pk}"
+        return HttpResponseRedirect(share_url)
+    if request.method != "POST":
+        return _share_page(request, account, step=NEW_GROUP)
+    try:
+        signature = identity.canonical_signature(request.POST.get("signature", ""))
+        syncstore.start_new_group(account, signature, request.device)
+    except syncstore.SyncRefused as error:
+        problem = SignInProblem(gettext("There is no new group"), str(error))
+        return _share_page(request, account, step=NEW_GROUP, problem=problem)
+    except (MalformedSignature, RemoteProtocolError) as error:
+        problem = _mismatch(request, account, error)
+        return _share_page(request, account, step=NEW_GROUP, problem=problem)
+    return sync_is_on(request, account)
 
 
 def _mismatch(
@@ -392,7 +466,7 @@ def _mismatch(
     return SignInProblem(gettext("This signature does not fit"), f"{text} ({error})")
 
 
-def _own_account(request: MemberRequest) -> Account:
+def own_account(request: MemberRequest) -> Account:
     wanted = parse_pk(request.GET.get("account", ""))
     owned = Account.objects.of_user(request.user.pk)
     found = owned.filter(pk=wanted).first() if wanted is not None else None
@@ -402,15 +476,30 @@ def _own_account(request: MemberRequest) -> Account:
 
 
 def _share_page(
-    request: MemberRequest, account: Account, *, problem: SignInProblem | None = None
+    request: MemberRequest,
+    account: Account,
+    *,
+    step: Step | None = None,
+    problem: SignInProblem | None = None,
 ) -> HttpResponse:
+    entry = request.session.get(SESSION_ENTRY, {})
+    is_first = not syncstore.is_enabled(account)
+    checks = request.session.get(CHECK_ENTRY, {}).get("account") == account.pk
+    if step is None and is_first:
+        step = CHECK if checks else SHARE
     return _sign_page(
         request,
-        JOIN if syncstore.is_enabled(account) else SHARE,
+        step or JOIN,
         account=account.chain_address,
         message=syncstore.message_to_sign(account),
         problem=problem,
         account_pk=account.pk,
+        # Signing twice is worth it where signers are least known.
+        offers_check=step is SHARE and entry.get("signer") != "demo",
+        checked=entry.get("signer", "elsewhere") == "elsewhere",
+        compares=step is CHECK,
+        joins=step is None,
+        effects=NEW_GROUP_EFFECTS if step is NEW_GROUP else (),
     )
 
 

@@ -33,7 +33,7 @@ CODE_LENGTH: Final = 8
 
 
 class LinkRefused(SyncRefused):
-    """The code links nothing. ``str`` is a sentence for the user."""
+    """The code links nothing; ``kind`` says why, to pages and the audit log."""
 
     kind = "refused"
 
@@ -44,57 +44,42 @@ class LinkUnknown(LinkRefused):
     kind = "unknown"
 
     def __init__(self) -> None:
-        super().__init__(
-            "No device of this inbox shows that code. Compare it with the other screen; "
-            "both devices must be signed in to the same inbox."
-        )
+        super().__init__("no device of this user shows that code")
 
 
 class LinkExpired(LinkRefused):
     kind = "expired"
 
     def __init__(self) -> None:
-        super().__init__(
-            "That code is older than two minutes. Make a new one on the other device."
-        )
+        super().__init__("the code is older than two minutes")
 
 
 class LinkUsed(LinkRefused):
     kind = "used"
 
     def __init__(self) -> None:
-        super().__init__(
-            "That code was used already. Each code links one device, once."
-        )
+        super().__init__("the code was used already")
 
 
 class LinkOwnDevice(LinkRefused):
     kind = "own-device"
 
     def __init__(self) -> None:
-        super().__init__(
-            "This is the device that shows the code. Enter it on a device that syncs "
-            "already."
-        )
+        super().__init__("a device cannot confirm its own code")
 
 
 class LinkNotSyncing(LinkRefused):
     kind = "not-syncing"
 
     def __init__(self) -> None:
-        super().__init__(
-            "This device does not sync that account itself, so it cannot let another "
-            "one in. Use a device that does."
-        )
+        super().__init__("the confirming device does not sync that account")
 
 
 class LinkTooMany(LinkRefused):
     kind = "too-many"
 
     def __init__(self, retry_after: float) -> None:
-        super().__init__(
-            "Too many codes were tried. Wait a few minutes, then make a new one."
-        )
+        super().__init__("too many codes")
         self.retry_after = retry_after
 
 
@@ -102,9 +87,7 @@ class NothingToLink(LinkRefused):
     kind = "no-store"
 
     def __init__(self) -> None:
-        super().__init__(
-            "Sync is not on for this account, so there is nothing to join."
-        )
+        super().__init__("Sync is not on for this account")
 
 
 def spelled(code: str) -> str:

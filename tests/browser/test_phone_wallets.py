@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.clients.conftest import npm_packages, scenario
+from tests.clients.conftest import npm_packages
+from tests.clients.node import Scenario, iter_now
 from tests.people import Wallet
 
 if TYPE_CHECKING:
-    from tests.clients.node import Scenario
+    from collections.abc import Iterator
 
-# Fixtures of the clients' tests.
-__all__ = ["npm_packages", "scenario"]
+    from tests.system import System
+
+# A fixture of the clients' tests.
+__all__ = ["npm_packages"]
 
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
@@ -28,18 +31,33 @@ class Phone:
 
     def __init__(self, running: Scenario) -> None:
         self._running = running
-        running.wait_for("ready")
 
     def do(self, **orders: object) -> None:
+        if "scan" in orders:
+            orders = {"accounts": None, "methods": None} | orders
         self._running.tell(json.dumps(orders))
 
     def asked(self, what: str) -> dict:
         return self._running.wait_for(what)
 
 
+@pytest.fixture(scope="module")
+def running_wallet(system: System, npm_packages: None) -> Iterator[Scenario]:
+    """One for all tests: Node takes seconds to load the packages."""
+    environment = {
+        "TARGET_RELAY_URL": system.relay_url,
+        "WALLET_KEY": f"0x{ME.private_key.hex()}",
+    }
+    with Scenario("phone-wallet", (), environment) as running:
+        running.wait_for("ready")
+        yield running
+
+
 @pytest.fixture
-def phone(scenario):
-    return Phone(scenario("phone-wallet", WALLET_KEY=f"0x{ME.private_key.hex()}"))
+def phone(running_wallet: Scenario) -> Phone:
+    # What it still said in the test before.
+    list(iter_now(running_wallet._lines))
+    return Phone(running_wallet)
 
 
 @pytest.fixture
@@ -140,9 +158,7 @@ def test_a_wallet_that_cannot_sign_texts_is_refused_in_words(page, phone, answer
 
 def test_an_account_on_another_chain_signs_the_same_text(page, phone):
     account = f"eip155:10:{ME.address}"
-    phone.do(
-        scan=scan(page), proposal="approve", requests="sign", accounts=[account]
-    )
+    phone.do(scan=scan(page), proposal="approve", requests="sign", accounts=[account])
     page.wait_for_url("**/signin/share*")
     assert phone.asked("request")["chain"] == "eip155:10"
 
@@ -156,17 +172,16 @@ def test_of_several_accounts_the_person_chooses(page, phone):
 
 def test_a_key_that_signs_for_another_account_is_refused(page, phone):
     account = f"eip155:1:{OTHER.address}"
-    phone.do(
-        scan=scan(page), proposal="approve", requests="sign", accounts=[account]
-    )
+    phone.do(scan=scan(page), proposal="approve", requests="sign", accounts=[account])
     expect(page.get_by_role("alert")).to_contain_text("Another account signed")
 
 
-def test_a_relay_that_is_away_is_named(page, system, phone):
+def test_a_relay_that_is_away_is_named(page, system):
     page.route_web_socket(system.relay_url + "/**", lambda socket: socket.close())
     page.goto("/signin/phone")
     problem = page.locator("#phone-problem")
-    expect(problem).to_contain_text(f"The relay {system.relay_url} does not respond")
+    told = f"The relay {system.relay_url} does not respond"
+    expect(problem).to_contain_text(told, timeout=30_000)
     page.get_by_role("button", name="Make a new code").click()
     expect(page.locator("#phone-note")).to_contain_text("Connecting to the relay")
 
@@ -179,11 +194,9 @@ def test_a_wallet_that_switches_accounts_is_noticed(page, phone):
     expect(page.locator("#sign-switched")).to_contain_text("Your wallet switched to")
 
 
-def test_without_javascript_the_page_says_what_needs_it(system, chromium):
-    context = chromium.new_context(base_url=system.base_url, java_script_enabled=False)
-    page = context.new_page()
+def test_without_javascript_the_page_says_what_needs_it(system, window):
+    page = window(base_url=system.base_url, java_script_enabled=False)
     page.goto("/signin/phone")
     expect(page.locator("main")).to_contain_text(
         "A phone wallet needs JavaScript in this browser"
     )
-    context.close()

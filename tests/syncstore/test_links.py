@@ -169,9 +169,7 @@ def test_of_two_confirmations_at_once_one_counts(alice, code):
         finally:
             connection.close()
 
-    threads = [
-        threading.Thread(target=confirm, args=(each,)) for each in alice.devices
-    ]
+    threads = [threading.Thread(target=confirm, args=(each,)) for each in alice.devices]
     for thread in threads:
         thread.start()
     for thread in threads:
