@@ -18,6 +18,7 @@ from dashboard.views import (
     phone,
     sending,
     settings,
+    sharing,
     sign_in,
     subscriptions,
 )
@@ -35,8 +36,8 @@ urlpatterns = [
     path("signin/again", sign_in.sign_in_again, name="sign-in-again"),
     path("signin/begin", sign_in.begin, name="sign-in-begin"),
     path("signin/prove", sign_in.prove, name="sign-in-prove"),
-    path("signin/share", sign_in.share, name="sign-in-share"),
-    path("signin/share/new", sign_in.new_group, name="new-group"),
+    path("signin/share", sharing.share, name="sign-in-share"),
+    path("signin/share/new", sharing.new_group, name="new-group"),
     path("signin/link", linking.show, name="link-show"),
     path("signin/link/state", linking.state, name="link-state"),
     path("signin/text/<int:number>", sign_in.text_file, name="sign-text"),

@@ -17,13 +17,8 @@ from common import clock
 from dashboard.access import member, safe_next
 from dashboard.frame import page
 from dashboard.pages.signing import LINK_PROBLEMS
-from dashboard.views.sign_in import (
-    INBOX,
-    SESSION_ENTRY,
-    after_signing,
-    own_account,
-    sync_is_on,
-)
+from dashboard.views.sharing import own_account, sync_is_on
+from dashboard.views.sign_in import INBOX, SESSION_ENTRY, after_signing
 from syncstore import services as syncstore
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ import { listenForForms } from "./forms.js";
 import { listenForInbox } from "./inbox.js";
 import { listenForKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { listenForSwitchedWallet } from "./switched-wallet.js";
 import { listenForOffline } from "./offline.js";
 import { listenForRows } from "./rows.js";
 
@@ -19,4 +20,5 @@ listenForForms();
 listenForRows();
 listenForInbox();
 listenForKeys();
+listenForSwitchedWallet();
 startLive(document.body);

@@ -1,6 +1,6 @@
 // Requests the signature of the text on the page from the chosen signer and submits it. Without
 // JavaScript the signature is pasted into the form.
-import { askSignature, hexOf, watchAccount, walletNamed, within, describeError } from "./wallets.js";
+import { askSignature, describeError, hexOf, rememberWallet, short, walletNamed, watchAccount, within } from "./wallets.js";
 
 const form = document.querySelector("form[data-signer]");
 const text = document.getElementById("text-to-sign").textContent;
@@ -32,7 +32,9 @@ async function signWithWallet() {
   showNote({ tone: "plain", text: interpolate(gettext("Waiting for %s…"), [wallet.name]) });
   watchAccount(wallet, offerSwitch);
   try {
-    send(await within(askSignature(wallet, text, address)));
+    const signature = await within(askSignature(wallet, text, address));
+    rememberWallet(rdns);
+    send(signature);
   } catch (error) {
     showNote(describeError(error));
   }
@@ -50,8 +52,6 @@ function offerSwitch(switchedTo) {
   );
   bar.querySelector("[name=address]").value = switchedTo;
 }
-
-const short = (text) => `${text.slice(0, 6)}…${text.slice(-4)}`;
 
 let phone;
 

@@ -47,6 +47,14 @@ export async function askAddress(wallet) {
   return addresses[0];
 }
 
+export const short = (text) => `${text.slice(0, 6)}…${text.slice(-4)}`;
+
+const REMEMBERED = "notifyweb-wallet";
+
+/** The browser wallet that signed in here last, by its reverse domain name. */
+export const rememberedWallet = () => localStorage.getItem(REMEMBERED);
+export const rememberWallet = (rdns) => localStorage.setItem(REMEMBERED, rdns);
+
 const watched = new WeakSet();
 
 /** Call `changed(address)` whenever the wallet switches to another account (EIP-1193). */

@@ -12,7 +12,12 @@ pytestmark = [pytest.mark.system, pytest.mark.browser]
 # What an extension puts into every page; it signs outside, as extensions do.
 EXTENSION = """
 const info = {uuid: "7d1c", rdns: "example.lantern", name: "Lantern", icon: "data:image/svg+xml,<svg/>"};
-const provider = {request: (call) => window.lantern(call.method, call.params ?? [])};
+const listeners = [];
+const provider = {
+  request: (call) => window.lantern(call.method, call.params ?? []),
+  on: (name, listener) => name === "accountsChanged" && listeners.push(listener),
+};
+window.switchAccount = (address) => listeners.forEach((listener) => listener([address]));
 const announce = () => window.dispatchEvent(
   new CustomEvent("eip6963:announceProvider", {detail: Object.freeze({info, provider})}));
 window.addEventListener("eip6963:requestProvider", announce);
@@ -74,6 +79,35 @@ def test_declining_is_no_error_and_can_be_tried_again(page):
     page.wait_for_url("**/signin/share*")
 
 
+def test_a_wallet_that_switches_accounts_is_noticed(page):
+    me, other = Wallet(b"\x14" * 32), Wallet(b"\x15" * 32)
+    lantern = Lantern(page, me)
+    page.goto("/signin")
+    page.get_by_role("button", name="Lantern").click()
+    page.wait_for_url("**/signin/share*")
+    # While a signature is asked for…
+    lantern.refuses = True
+    page.get_by_role("button", name="Sign in your wallet").click()
+    expect(page.locator("#sign-note")).to_contain_text("User rejected")
+    page.evaluate("address => window.switchAccount(address)", other.address)
+    told = f"Your wallet switched to {other.address[:6]}…{other.address[-4:]}."
+    expect(page.locator("#sign-switched")).to_contain_text(told)
+    page.evaluate("address => window.switchAccount(address)", me.address)
+    expect(page.locator("#sign-switched")).to_be_hidden()
+    # … and on every page afterwards.
+    lantern.refuses = False
+    page.get_by_role("link", name="Skip for now").first.click()
+    page.wait_for_url("**/inbox")
+    bar = page.locator("#wallet-switched")
+    expect(bar).to_have_attribute("data-watches", "Lantern")
+    page.evaluate("address => window.switchAccount(address)", other.address)
+    expect(bar).to_contain_text(told)
+    lantern.wallet = other
+    bar.get_by_role("button", name="Sign in with this account").click()
+    page.wait_for_url("**/signin/share*")
+    assert other.address in lantern.signed[-1]
+
+
 def test_without_an_extension_the_page_explains_that_none_is_needed(page):
     page.goto("/signin")
     expect(page.locator("#no-wallets")).to_have_text(
@@ -86,7 +120,8 @@ def test_a_signature_from_elsewhere_is_pasted(page):
     page.goto("/signin")
     page.get_by_label("Address").fill(wallet.address)
     page.get_by_role("button", name="Continue").click()
-    for _ in range(2):
+    # The login, and the text of Sync twice: pasted signatures are compared.
+    for _ in range(3):
         text = page.locator("#text-to-sign").text_content()
         page.get_by_label("Signature", exact=True).fill(wallet.sign(text))
         page.get_by_role("button", name="Check the signature").click()

@@ -46,7 +46,11 @@ scenario(async () => {
     orders = { ...orders, ...order };
     if (order.scan) wallet.pair(order.scan).catch((error) => did("not paired", { error: String(error.message) }));
     if (order.switch)
-      for (const session of wallet.client.session.getAll())
-        await wallet.emit(session.topic, { name: "accountsChanged", data: [order.switch] });
+      // Sessions of earlier tests may have lost their browser.
+      await Promise.allSettled(
+        wallet.client.session
+          .getAll()
+          .map(({ topic }) => wallet.emit(topic, { name: "accountsChanged", data: [order.switch] })),
+      );
   }
 });
