@@ -74,6 +74,30 @@ class BroadcastAdmin(ReadOnlyAdmin):
     list_select_related = ("notification",)
 
 
+@admin.register(models.RecipientList)
+class RecipientListAdmin(ReadOnlyAdmin):
+    list_display = ("name", "project", "size", "left_out", "created_at")
+    list_select_related = ("project",)
+
+
+@admin.register(models.Recipient)
+class RecipientAdmin(ReadOnlyAdmin):
+    list_display = ("account", "recipients")
+    list_select_related = ("recipients",)
+
+
+@admin.register(models.MessageTemplate)
+class MessageTemplateAdmin(ReadOnlyAdmin):
+    list_display = ("name", "project", "type", "title", "changed_at")
+    list_select_related = ("project",)
+
+
+@admin.register(models.AddressCheck)
+class AddressCheckAdmin(ReadOnlyAdmin):
+    list_display = ("url", "project", "read_at", "matched_at", "differs_since")
+    list_select_related = ("project",)
+
+
 @admin.register(models.Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ("rpc_id", "notification", "subscriber", "sent_at", "receipt_at")

@@ -101,6 +101,15 @@ class Limits:
     subscriptions_per_account: int = 500
     watchers_per_account: int = 25
     webhooks_per_project: int = 64
+    templates_per_project: int = 50
+    scheduled_per_project: int = 100
+    schedule_ahead_days: int = 366
+    # A million accounts take 250 MB of the database.
+    recipient_lists_per_project: int = 20
+    recipients_per_list: int = 1_000_000
+    recipient_file_bytes: int = 128 * MIB
+    recipient_upload: Bucket = Bucket(10, 10 / HOUR)
+    dry_run_accounts: int = 50_000
     document_bytes: int = 64 * KIB
     document_deadline_s: int = 5
     document_good_min_s: int = HOUR

@@ -241,9 +241,17 @@ RULES: Final[dict[str, Rule]] = {
         "castserver.prune",
         "created_at",
         _SENT,
-        where=Q(deliveries=None, undelivered=None),
+        where=Q(deliveries=None, undelivered=None)
+        # It may be scheduled further ahead than sent ones are kept.
+        & (Q(broadcast=None) | Q(broadcast__finished_at__isnull=False)),
     ),
     "castserver.Broadcast": _WITH_ITS_OWNER,
+    "castserver.RecipientList": Pruned(
+        "castserver.prune", "created_at", timedelta(days=30), is_own=True
+    ),
+    "castserver.Recipient": _WITH_ITS_OWNER,
+    "castserver.MessageTemplate": Bounded("the limit templates_per_project"),
+    "castserver.AddressCheck": Bounded("dapps, one each"),
     "castserver.DueDeliveries": Bounded("what is being sent; deleted once it is"),
     "castserver.Webhook": Bounded("the limit webhooks_per_project"),
     "castserver.WebhookDelivery": Pruned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from django import forms
@@ -10,9 +11,17 @@ from django.conf import settings
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from castserver.services.errors import Invalid
+from castserver.services.notifications.templates import (
+    check_variables,
+    variables_of,
+)
+from castserver.services.notifications.templates import render as render_template
 from castserver.services.projects.projects import TypeDraft
+from common.links import NotALink, check_link
 from common.pasting import bare_text
 from walletconnect.identity.did import with_chain
+from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 
 MAX_ACCOUNTS_TEXT = 120_000
 # Fifteen types with all parts at their maximum length.
@@ -20,8 +29,11 @@ MAX_TYPES_TEXT = 10_000
 AUDIENCES = (
     ("me", _("My own accounts")),
     ("everyone", _("Everyone who allows this type")),
+    ("type", _("Of these, those who allow another type, too")),
     ("list", _("These accounts")),
+    ("file", _("The accounts of a CSV file")),
 )
+MAX_VARIABLES = 20
 MAX_TYPE_ROWS = 15
 
 
@@ -121,7 +133,9 @@ def parsed_types(text: str) -> list[TypeDraft]:
     return drafts
 
 
-class SendForm(StyledForm):
+class ContentForm(StyledForm):
+    """A notification's content, which may have variables."""
+
     type = forms.ChoiceField(label=_("Type"))
     title = forms.CharField(label=_("Title"), max_length=64)
     body = forms.CharField(
@@ -136,13 +150,90 @@ class SendForm(StyledForm):
         help_text=_("Opens when users press the notification. https only."),
         widget=forms.TextInput(attrs={"inputmode": "url"}),
     )
-    icon = forms.CharField(label=_("Icon address"), max_length=255, required=False)
+    icon = forms.CharField(
+        label=_("Icon address"),
+        max_length=255,
+        required=False,
+        help_text=_("https; other wallets show it."),
+    )
+
+    def __init__(self, *args: Any, types: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["type"].choices = types  # type: ignore[attr-defined]
+
+    def content(self) -> NotifyMessage:
+        return NotifyMessage(
+            **{name: self.cleaned_data.get(name, "") for name in CONTENT_FIELDS}
+        )
+
+    def check_rendered(self, message: NotifyMessage) -> None:
+        """Report at its field what no dapp may send."""
+        for name in ("title", "body"):
+            most = self.fields[name].max_length  # type: ignore[attr-defined]
+            if len(getattr(message, name)) > most:
+                self.add_error(
+                    name,
+                    gettext("With its variables it has more than %(most)d characters.")
+                    % {"most": most},
+                )
+        for name in ("url", "icon"):
+            try:
+                if link := getattr(message, name):
+                    check_link(link)
+            except NotALink as error:
+                self.add_error(name, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+
+
+class TemplateForm(ContentForm):
+    name = forms.CharField(
+        label=_("Name of the template"),
+        max_length=64,
+        help_text=_("For you and your colleagues; subscribers do not see it."),
+    )
+    field_order = ("name",)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        message = self.content()
+        try:
+            check_variables(message)
+        except Invalid as error:
+            self.add_error(
+                error.field, f"{error.reason[:1].upper()}{error.reason[1:]}."
+            )
+        else:
+            # A link with a variable is checked when the variable has a value.
+            for name in ("url", "icon"):
+                if "{{" in getattr(message, name):
+                    cleared: dict[str, Any] = {name: ""}
+                    message = replace(message, **cleared)
+            self.check_rendered(message)
+        return cleaned
+
+
+class WelcomeForm(ContentForm):
+    enabled = forms.BooleanField(
+        label=_("Send it to every new subscriber"), required=False
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.fields["icon"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        self.check_rendered(self.content())
+        return cleaned
+
+
+class SendForm(ContentForm):
     audience = forms.ChoiceField(
         choices=AUDIENCES,
         widget=forms.RadioSelect,
         initial="me",
         label=_("Who gets it"),
     )
+    also_type = forms.ChoiceField(label=_("Type that they allow, too"), required=False)
     accounts = forms.CharField(
         label=_("Accounts"),
         required=False,
@@ -153,19 +244,55 @@ class SendForm(StyledForm):
             "separated by commas."
         ),
     )
+    recipients = forms.ChoiceField(label=_("Uploaded list"), required=False)
+    at = forms.CharField(
+        label=_("Date and time"),
+        max_length=32,
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+    time_zone = forms.CharField(
+        label=_("Time zone"),
+        max_length=64,
+        required=False,
+        widget=forms.TextInput(attrs={"list": "zones"}),
+    )
 
     def __init__(
         self,
         *args: Any,
         types: list[tuple[str, str]],
+        lists: list[tuple[str, str]],
         may_choose: bool,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["type"].choices = types  # type: ignore[attr-defined]
+        super().__init__(*args, types=types, **kwargs)
+        fields: dict[str, Any] = self.fields
+        fields["also_type"].choices = types
+        fields["recipients"].choices = [("", "—"), *lists]
         if not may_choose:
-            self.fields["audience"].choices = AUDIENCES[:1]  # type: ignore[attr-defined]
-            del self.fields["accounts"]
+            fields["audience"].choices = AUDIENCES[:1]
+            for name in ("also_type", "accounts", "recipients", "at", "time_zone"):
+                del fields[name]
+        # One field for each variable of the texts as they were entered.
+        entered: dict[str, Any] = {
+            name: str(self.data.get(name) or self.initial.get(name) or "")
+            for name in CONTENT_FIELDS
+        }
+        self.variables = variables_of(NotifyMessage(**entered))[:MAX_VARIABLES]
+        for name in self.variables:
+            self.fields[f"var_{name}"] = forms.CharField(
+                label=name,
+                max_length=255,
+                error_messages={
+                    "required": gettext("Enter a value for %(name)s.") % {"name": name}
+                },
+                widget=forms.TextInput(attrs={"class": "input", "data-variable": name}),
+            )
+        self.message: NotifyMessage | None = None
+
+    def variable_fields(self) -> list[forms.BoundField]:
+        return [self[f"var_{name}"] for name in self.variables]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -180,6 +307,21 @@ class SendForm(StyledForm):
                     gettext("At most %(limit)d accounts at once.") % {"limit": limit},
                 )
             cleaned["accounts"] = accounts
+        if cleaned.get("audience") == "file" and not cleaned.get("recipients"):
+            self.add_error("recipients", gettext("Upload a file, or choose a list."))
+        if cleaned.get("audience") == "type" and not cleaned.get("also_type"):
+            self.add_error("also_type", gettext("Choose a type."))
+        values = {name: cleaned.get(f"var_{name}", "") for name in self.variables}
+        message = self.content()
+        try:
+            check_variables(message)
+            if all(values.values()):
+                self.message = render_template(message, values)
+                self.check_rendered(self.message)
+        except Invalid as error:
+            self.add_error(
+                error.field, f"{error.reason[:1].upper()}{error.reason[1:]}."
+            )
         return cleaned
 
 

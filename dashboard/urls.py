@@ -7,6 +7,7 @@ from django.urls import path
 from dashboard.views import (
     alerts,
     catalog,
+    composing,
     console,
     data,
     devices,
@@ -21,6 +22,7 @@ from dashboard.views import (
     sharing,
     sign_in,
     subscriptions,
+    templates,
 )
 
 app_name = "dashboard"
@@ -128,18 +130,56 @@ urlpatterns = [
         console.secret_stored,
         name="secret-stored",
     ),
+    # One path for all projects: the limit of a body is by path.
+    path("console/upload/accounts", composing.accounts_upload, name="accounts-upload"),
     path("console/<slug:slug>", console.project, name="project"),
     path("console/<slug:slug>/close", console.project_close, name="project-close"),
-    path("console/<slug:slug>/send", sending.project_send, name="project-send"),
+    path("console/<slug:slug>/send", composing.project_send, name="project-send"),
+    path("console/<slug:slug>/lists", composing.project_lists, name="project-lists"),
+    path(
+        "console/<slug:slug>/lists/<uuid:list_id>/delete",
+        composing.list_delete,
+        name="list-delete",
+    ),
+    path(
+        "console/<slug:slug>/sent",
+        composing.project_scheduled,
+        name="project-scheduled",
+    ),
     path(
         "console/<slug:slug>/sent/<uuid:notification_id>",
-        sending.project_sent,
+        composing.project_sent,
         name="project-sent",
     ),
     path(
         "console/<slug:slug>/sent/<uuid:notification_id>/cancel",
-        sending.broadcast_cancel,
+        composing.broadcast_cancel,
         name="broadcast-cancel",
+    ),
+    path(
+        "console/<slug:slug>/sent/<uuid:notification_id>/retry",
+        composing.broadcast_retry,
+        name="broadcast-retry",
+    ),
+    path(
+        "console/<slug:slug>/templates",
+        templates.project_templates,
+        name="project-templates",
+    ),
+    path(
+        "console/<slug:slug>/templates/new",
+        templates.template_new,
+        name="template-new",
+    ),
+    path(
+        "console/<slug:slug>/templates/<uuid:template_id>",
+        templates.template_edit,
+        name="template-edit",
+    ),
+    path(
+        "console/<slug:slug>/welcome",
+        templates.project_welcome,
+        name="project-welcome",
     ),
     path(
         "console/<slug:slug>/subscribers",

@@ -40,8 +40,11 @@ application = ProtocolTypeRouter(
             settings.LIMITS.json_body_bytes,
             # The file, and the other fields of its form.
             {
-                reverse("dashboard:data-import"): settings.LIMITS.import_bytes
-                + settings.LIMITS.json_body_bytes
+                reverse(f"dashboard:{name}"): bound + settings.LIMITS.json_body_bytes
+                for name, bound in (
+                    ("data-import", settings.LIMITS.import_bytes),
+                    ("accounts-upload", settings.LIMITS.recipient_file_bytes),
+                )
             },
         ),
         "websocket": SameOrigin(SocketMetrics(sockets), settings.BROWSER_ORIGINS),

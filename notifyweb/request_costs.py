@@ -156,6 +156,16 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:secret-stored": PAGE,
     "dashboard:project": PAGE,
     "dashboard:project-close": PAGE,
+    # Also ``recipient_upload``, for each project.
+    "dashboard:accounts-upload": Cost("", "import_write"),
+    "dashboard:project-lists": PAGE,
+    "dashboard:list-delete": PAGE,
+    "dashboard:project-scheduled": PAGE,
+    "dashboard:broadcast-retry": PAGE,
+    "dashboard:project-templates": PAGE,
+    "dashboard:template-new": PAGE,
+    "dashboard:template-edit": PAGE,
+    "dashboard:project-welcome": PAGE,
     # Also ``notify_project``.
     "dashboard:project-send": PAGE,
     "dashboard:project-sent": PAGE,

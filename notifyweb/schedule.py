@@ -94,7 +94,7 @@ PERIODIC = (
         MINUTE,
         "check that dapps' domains serve their keys",
     ),
-    Periodic("castserver.send_broadcasts", 30, "continue sending to everyone"),
+    Periodic("castserver.send_broadcasts", 15, "send what is scheduled or unfinished"),
     Periodic("castserver.send_deliveries", 30, "build messages of large notifications"),
     Periodic(
         "castserver.announce_changes",

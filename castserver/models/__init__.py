@@ -14,6 +14,7 @@ from castserver.models.notifications import (
     Undelivered,
 )
 from castserver.models.projects import (
+    AddressCheck,
     IdempotentCall,
     NotificationType,
     Project,
@@ -22,6 +23,7 @@ from castserver.models.projects import (
     ServerKeys,
     WelcomeNotification,
 )
+from castserver.models.sending import MessageTemplate, Recipient, RecipientList
 from castserver.models.subscribers import (
     Answer,
     ChangedSubscriptions,
@@ -31,16 +33,20 @@ from castserver.models.subscribers import (
 from castserver.models.webhooks import Webhook, WebhookAttempt, WebhookDelivery
 
 __all__ = [
+    "AddressCheck",
     "Answer",
     "Broadcast",
     "ChangedSubscriptions",
     "Delivery",
     "DueDeliveries",
     "IdempotentCall",
+    "MessageTemplate",
     "Notification",
     "NotificationType",
     "Project",
     "ProjectSecret",
+    "Recipient",
+    "RecipientList",
     "SecretScope",
     "ServerKeys",
     "Subscriber",

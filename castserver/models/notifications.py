@@ -9,6 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from castserver.models.projects import Project
+from castserver.models.sending import RecipientList
 from castserver.models.subscribers import ACCOUNT_LENGTH, Subscriber
 from common import clock
 from common.work_queue import WorkItem
@@ -68,7 +69,12 @@ class Notification(models.Model):
 
 
 class Broadcast(WorkItem):
-    """A notification on its way to every subscriber, chunk by chunk."""
+    """A notification on its way to many accounts, chunk by chunk, at once or later."""
+
+    class Audience(models.TextChoices):
+        EVERYONE = "everyone", "every subscriber that allows the type"
+        RECIPIENTS = "recipients", "the accounts of a list"
+        RETRY = "retry", "the accounts that it did not reach"
 
     notification = models.OneToOneField(
         Notification,
@@ -76,6 +82,22 @@ class Broadcast(WorkItem):
         primary_key=True,
         related_name="broadcast",
     )
+    audience = models.CharField(
+        max_length=10, choices=Audience.choices, default=Audience.EVERYONE
+    )
+    # Of an audience EVERYONE: only those who also allow this type.
+    also_type = models.CharField(max_length=64, blank=True)
+    # RESTRICT: a list that is still to be sent to must not go away.
+    recipients = models.ForeignKey(
+        RecipientList,
+        null=True,
+        blank=True,
+        on_delete=models.RESTRICT,
+        related_name="broadcasts",
+    )
+    scheduled_for = models.DateTimeField(null=True, blank=True)
+    # The zone that the time was entered in, for showing it.
+    time_zone = models.CharField(max_length=64, blank=True)
     # Accounts up to this key have been sent to.
     cursor = models.CharField(max_length=ACCOUNT_LENGTH, blank=True)
     expected = models.PositiveIntegerField(
@@ -83,11 +105,25 @@ class Broadcast(WorkItem):
     )
     sent = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField(null=True, blank=True)
     is_cancelled = models.BooleanField(default=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"{self.sent} of {self.expected or '?'}"
+
+    @property
+    def is_waiting(self) -> bool:
+        """Scheduled, and not begun."""
+        return (
+            self.scheduled_for is not None
+            and self.started_at is None
+            and self.finished_at is None
+        )
+
+    @property
+    def processed(self) -> int:
+        return self.sent + self.failed
 
 
 class DueDeliveries(models.Model):

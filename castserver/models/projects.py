@@ -33,6 +33,8 @@ class Project(models.Model):
     url_proven_at = models.DateTimeField(null=True, blank=True)
     url_checked_at = models.DateTimeField(null=True, blank=True)
     is_hosted = models.BooleanField(default=False)
+    # The step of the console's wizard that comes next; empty when it is done.
+    setup_step = models.CharField(max_length=8, blank=True)
     is_demo = models.BooleanField(default=False)
     # Links in notifications go through /cast/v1/notification/<id>, which counts them.
     counts_clicks = models.BooleanField(default=False)
@@ -71,6 +73,50 @@ class Project(models.Model):
     def get_absolute_url(self) -> str:
         """Path of the dapp's did.json below our own public URL."""
         return reverse("castserver:did-document", args=[self.slug])
+
+
+class AddressCheck(models.Model):
+    """What the domain of a project served when it was last read, for its owner.
+
+    ``Project.url_checked_at`` and ``url_proven_at`` decide who has an address; this is
+    the report behind them.
+    """
+
+    project = models.OneToOneField(
+        Project,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="address_check",
+    )
+    url = models.CharField("address that was read", max_length=512)
+    read_at = models.DateTimeField(null=True, blank=True)
+    lines = models.JSONField(
+        default=list, blank=True, help_text="[{label, state, text, remedy}]"
+    )
+    differences = models.JSONField(
+        default=list, blank=True, help_text="[{label, expected, found}]"
+    )
+    # When the owner last asked for a check or changed the address: it is read more often
+    # for an hour.
+    asked_at = models.DateTimeField(null=True, blank=True)
+    # Both documents were last as expected.
+    matched_at = models.DateTimeField(null=True, blank=True)
+    # Since then they are not, although they were before.
+    differs_since = models.DateTimeField(null=True, blank=True)
+    # The ``differs_since`` that the owner was mailed about.
+    mailed_for = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["differs_since"],
+                name="address_check_differs",
+                condition=models.Q(differs_since__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.url
 
 
 class SecretScope(models.TextChoices):

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from castserver.models import Subscriber, Watcher
 from castserver.services import idempotency
+from castserver.services.notifications.recipients import prune_lists
 from castserver.services.webhooks.webhooks import (
     SubscriberEvent,
     queue_events,
@@ -88,6 +89,7 @@ def prune() -> int:
         _prune_watchers,
         _forget_keys_of_deleted,
         idempotency.forget_old,
+        prune_lists,
     )
 
 

@@ -7,14 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
-from django.db.models import Count, Func, Q, Sum
+from django.db.models import Count, Q
 from django.db.models.functions import TruncDay
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
 from castserver.models import (
-    Broadcast,
     Delivery,
     Notification,
     Project,
@@ -25,8 +24,6 @@ from common import clock
 from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from django_stubs_ext import StrPromise
 
     from accounts.models import User
@@ -62,28 +59,6 @@ class Overview:
     @property
     def is_set_up(self) -> bool:
         return all(item.done for item in self.checklist)
-
-
-@dataclass(frozen=True, slots=True)
-class Funnel:
-    """Delivery counts. ``read`` counts protocol version 1 clients only: version 0 does not
-    report reads."""
-
-    deliveries: int
-    sent: int
-    received: int
-    read: int
-    opened: int
-
-
-@dataclass(frozen=True, slots=True)
-class SentPage:
-    notification: Notification
-    funnel: Funnel
-    deliveries: list[Delivery]
-    undelivered: list[tuple[str, str]]
-    # Only of a notification to everyone.
-    broadcast: Broadcast | None
 
 
 def project_cards(user: User) -> list[ProjectCard]:
@@ -176,44 +151,6 @@ def _per_day(project: Project) -> list[int]:
         if 0 <= place < DAYS:
             per_day[place] = number
     return per_day
-
-
-def send_token(user: User, project: Project) -> str:
-    """The token of the send form; it changes with each notification the user sends."""
-    own = project.notifications.filter(
-        idempotency_key__startswith=f"console-{user.pk}-"
-    )
-    newest = own.order_by("-created_at").values_list("pk", flat=True).first()
-    return str(newest) if newest else "first"
-
-
-def sent_page(project: Project, notification_id: UUID) -> SentPage | None:
-    notification = project.notifications.filter(pk=notification_id).first()
-    if notification is None:
-        return None
-    found = notification.deliveries
-    numbers = found.aggregate(
-        deliveries=Count("pk"),
-        sent=Count("pk", filter=Q(sent_at__isnull=False)),
-        received=Count("pk", filter=Q(receipt_at__isnull=False)),
-        read=Count("pk", filter=Q(read_at__isnull=False)),
-        opened=Count("pk", filter=Q(opened_at__isnull=False)),
-    )
-    due = notification.due.aggregate(
-        number=Sum(Func("subscribers", function="cardinality"))
-    )
-    numbers["deliveries"] += due["number"] or 0
-    return SentPage(
-        notification=notification,
-        funnel=Funnel(**numbers),
-        deliveries=list(found.select_related("subscriber").order_by("-pk")[:PAGE]),
-        undelivered=list(
-            notification.undelivered.order_by("pk").values_list("account", "reason")[
-                :PAGE
-            ]
-        ),
-        broadcast=Broadcast.objects.filter(notification=notification).first(),
-    )
 
 
 def subscriber_count(project: Project) -> int:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import lucide
 from django import template
@@ -175,6 +176,21 @@ def when(value: datetime | int | None, form: TimeForm = "ago") -> SafeString:
         format_time(local, "long"),
         form,
         format_time(local, form),
+    )
+
+
+@register.simple_tag
+def local_time(value: datetime, zone: str) -> SafeString:
+    """A ``<time>`` in the zone in which it was entered, with its offset."""
+    local = value.astimezone(ZoneInfo(zone or "UTC"))
+    offset = f"{local:%z}"
+    return format_html(
+        '<time datetime="{}">{} {} (UTC{}:{})</time>',
+        value.astimezone(UTC).isoformat(timespec="seconds"),
+        format_time(local, "full"),
+        zone or "UTC",
+        offset[:3],
+        offset[3:],
     )
 
 

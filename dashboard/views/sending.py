@@ -12,31 +12,19 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import (
     require_http_methods,
     require_POST,
-    require_safe,
 )
 
 from accounts import services as accounts
-from accounts.models import account_key
 from castserver.models import WebhookDelivery
-from castserver.services.errors import CastError, TooMany
-from castserver.services.notifications.broadcast import (
-    cancel_broadcast,
-    notify_everyone,
-)
-from castserver.services.notifications.notify import (
-    audience,
-    notify,
-)
+from castserver.services.errors import CastError
 from castserver.services.webhooks import webhooks
-from common import limits
 from dashboard.access import MemberRequest, member, redirect_to_sign_again
-from dashboard.forms import SendForm, WebhookForm
+from dashboard.forms import WebhookForm
 from dashboard.pages import console as pages
 from dashboard.submissions import (
     Created,
     form_token,
     result_of,
-    submission_key,
     submit_once,
 )
 from dashboard.views.console import (
@@ -47,112 +35,11 @@ from dashboard.views.console import (
     sentence,
 )
 from dashboard.views.responses import Confirmation, confirmation
-from walletconnect.identity.did import AccountId
-from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from castserver.models import Project
-    from castserver.services.notifications.notify import NotifyOutcome
-
-
-@member
-@require_http_methods(["GET", "HEAD", "POST"])
-@of_project(owner_only=False)
-def project_send(request: MemberRequest, project: Project) -> HttpResponse:
-    types = [(each.type_id, each.name) for each in project.types.all()]
-    may_choose = pages.is_owner(request.user, project)
-    form = SendForm(
-        request.POST or None,
-        types=types,
-        may_choose=may_choose,
-        initial={"type": request.GET.get("type", ""), "url": project.url},
-    )
-    if request.method == "POST" and form.is_valid():
-        try:
-            outcome = _send(request, project, form)
-        except CastError as error:
-            add_service_error(form, error)
-        else:
-            return HttpResponseRedirect(
-                reverse(
-                    "dashboard:project-sent",
-                    args=[project.slug, outcome.notification_id],
-                )
-            )
-    return project_page(
-        request,
-        "project_send",
-        project,
-        tab="send",
-        form=form,
-        once=pages.send_token(request.user, project),
-        reach=[(name, audience(project, type_id)) for type_id, name in types]
-        if may_choose
-        else [],
-        status=422 if form.is_bound else 200,
-    )
-
-
-def _send(request: MemberRequest, project: Project, form: SendForm) -> NotifyOutcome:
-    """Send once, even if the form is submitted twice.
-
-    The notification id is derived from the form's token and content: other content under
-    the same token must be sent as another notification.
-    """
-    verdict = limits.consume("notify_project", project.pk)
-    if not verdict.allowed:
-        raise TooMany(
-            f"this project sends too often; try again in {verdict.retry_after} seconds",
-            retry_after=verdict.retry_after,
-        )
-    entered = form.cleaned_data
-    message = NotifyMessage(**{name: entered[name] for name in CONTENT_FIELDS})
-    key = submission_key(request, "send")[:40]
-    notification_id = f"console-{request.user.pk}-{key}"
-    if entered["audience"] == "everyone":
-        return notify_everyone(project, message, notification_id=notification_id)
-    if entered["audience"] == "list":
-        accounts = entered["accounts"]
-    else:
-        accounts = pages.own_accounts(request.user)
-    return notify(project, message, accounts, notification_id=notification_id)
-
-
-@member
-@require_safe
-@of_project(owner_only=False)
-def project_sent(
-    request: MemberRequest, project: Project, notification_id: UUID
-) -> HttpResponse:
-    sent = pages.sent_page(project, notification_id)
-    if sent is None:
-        raise Http404
-    if not pages.is_owner(request.user, project):
-        addresses = pages.own_accounts(request.user)
-        own = {AccountId.parse(text).key for text in addresses}
-        mine = [each for each in sent.deliveries if each.subscriber.account_key in own]
-        others = [each for each in sent.undelivered if account_key(each[0]) in own]
-        if not mine and not others:
-            raise Http404
-    return project_page(request, "project_sent", project, tab="send", sent=sent)
-
-
-@member
-@require_POST
-@of_project()
-def broadcast_cancel(
-    request: MemberRequest, project: Project, notification_id: UUID
-) -> HttpResponse:
-    """Send to no further subscriber; what was sent stays sent."""
-    notification = project.notifications.filter(pk=notification_id).first()
-    if notification is None:
-        raise Http404
-    if cancel_broadcast(notification):
-        messages.success(request, gettext("Sending was stopped."))
-    there = reverse("dashboard:project-sent", args=[project.slug, notification_id])
-    return HttpResponseRedirect(there)
 
 
 # --- webhooks -------------------------------------------------------------------------

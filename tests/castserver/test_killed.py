@@ -22,6 +22,12 @@ from castserver.models import (
     WebhookAttempt,
     WebhookDelivery,
 )
+from castserver.services.notifications.broadcast import (
+    EVERYONE,
+    Schedule,
+    broadcast_to,
+    send_due_broadcasts,
+)
 from castserver.services.webhooks.sender import deliver_due_webhooks
 from castserver.services.webhooks.webhooks import queue_events, register_webhook
 from common import clock
@@ -31,6 +37,7 @@ from tests.castserver.receiver import Receiver
 from tests.castserver.test_webhooks import event
 from tests.castserver.world import counts, deliver, open_last, sent
 from walletconnect.notify.subscribe import settle_subscription
+from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import parse
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,6 +47,10 @@ HANDLE = SETUP + "from messaging.services import handle_due; handle_due(20.0)"
 DELIVER = (
     SETUP + "from castserver.services.webhooks.sender import deliver_due_webhooks; "
     "deliver_due_webhooks()"
+)
+BROADCAST = (
+    SETUP + "from castserver.services.notifications.broadcast import "
+    "send_due_broadcasts; send_due_broadcasts()"
 )
 
 
@@ -135,3 +146,18 @@ def test_an_event_is_sent_again_under_its_own_id(
         assert ids == {str(delivery.pk)}
     delivery.refresh_from_db()
     assert delivery.state == "delivered"
+
+
+def test_a_scheduled_notification_survives_its_sender(project, alice, settings):
+    """Killed after the messages are built, before the commit: the next run sends it once."""
+    alice.subscribe(project)
+    message = NotifyMessage(type="alerts", title="t", body="b")
+    due = Schedule(clock.now() + timedelta(milliseconds=1))
+    broadcast_to(project, message, EVERYONE, schedule=due)
+    killed_at(settings, "broadcast.before_commit", "-c", BROADCAST)
+    assert Delivery.objects.count() == 0
+    assert sent(tag=4002) == []
+    while send_due_broadcasts():
+        pass
+    assert send_due_broadcasts() == 0
+    assert Delivery.objects.count() == len(sent(tag=4002)) == 1

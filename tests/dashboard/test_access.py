@@ -28,6 +28,8 @@ SOME = {
     "submission_id": uuid.UUID(int=1),
     "forward_id": uuid.UUID(int=1),
     "import_id": uuid.UUID(int=1),
+    "list_id": uuid.UUID(int=1),
+    "template_id": uuid.UUID(int=1),
     "token": "no-such-token",
     "language": "xx",
 }

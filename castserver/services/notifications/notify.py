@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import transaction
 
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
+from castserver.models.subscribers import ACCOUNT_LENGTH
 from castserver.services.errors import Invalid
 from castserver.services.notifications.delivery import (
     Addressee,
@@ -93,6 +94,31 @@ class Accounts:
             self.eligible.pop(key, None)
             self.failed[key] = reason
 
+    def left_out(self, reached: Iterable[str]) -> tuple[list[Failure], list[str]]:
+        """Failures and accounts that are no subscribers, as the caller wrote them."""
+        failed = [
+            Failure(text, reason)
+            for key, reason in self.failed.items()
+            for text in self.written[key]
+        ]
+        failed += self.malformed
+        not_found = []
+        reported = {*reached, *self.failed}
+        for text in (
+            text
+            for key, texts in self.written.items()
+            if key not in reported
+            for text in texts
+        ):
+            # Subscribers are found in any letter case. Where there is none, a wrong
+            # checksum shows that the address was mistyped.
+            fault = address_fault(AccountId.parse(text))
+            if fault:
+                failed.append(Failure(text, fault))
+            else:
+                not_found.append(text)
+        return failed, not_found
+
 
 def check_content(message: NotifyMessage) -> None:
     """Raise ``Invalid`` unless a dapp may send this: limits, and https for links."""
@@ -136,6 +162,16 @@ def notify(
     if has_control_characters(notification_id):
         raise Invalid("notification_id must be one line", field="notification_id")
     require_known_type(project, message.type)
+    found = find_accounts(project, message.type, accounts)
+    with transaction.atomic():
+        notification = store_notification(
+            project, message, notification_id=notification_id
+        )
+        return send_to(project, notification, found)
+
+
+def find_accounts(project: Project, type_id: str, accounts: Iterable[str]) -> Accounts:
+    """Which of these accounts are subscribers and allow the type, in one query."""
     found = Accounts()
     for text in dict.fromkeys(accounts):
         try:
@@ -149,12 +185,8 @@ def notify(
             found.written.setdefault(account.key, []).append(text)
     rows = Subscriber.objects.of(project.pk).live(clock.now())
     for row in rows.of_accounts(found.written).values_list(*Addressee._fields, "scope"):
-        found.add_subscriber(Addressee._make(row[:-1]), allows=message.type in row[-1])
-    with transaction.atomic():
-        notification = store_notification(
-            project, message, notification_id=notification_id
-        )
-        return send_to(project, notification, found)
+        found.add_subscriber(Addressee._make(row[:-1]), allows=type_id in row[-1])
+    return found
 
 
 def require_known_type(project: Project, type_id: str) -> None:
@@ -169,10 +201,14 @@ def require_known_type(project: Project, type_id: str) -> None:
         raise Invalid(f"the project offers no type {type_id}", field="type")
 
 
-def audience(project: Project, type_name: str) -> Audience:
-    """How many a notification to everyone would reach."""
+def audience(project: Project, type_name: str, *, also_type: str = "") -> Audience:
+    """How many a notification to everyone would reach.
+
+    With ``also_type``, those who allow this other type, too.
+    """
     live = Subscriber.objects.of(project.pk).live(clock.now())
-    allowing = live.filter(scope__contains=[type_name])
+    types = [type_name, also_type] if also_type else [type_name]
+    allowing = live.filter(scope__contains=types)
     return Audience(
         subscribers=live.values("account_key").distinct().count(),
         allowing=allowing.values("account_key").distinct().count(),
@@ -198,13 +234,20 @@ def store_notification(
 
 
 def send_to(
-    project: Project, notification: Notification, accounts: Accounts
+    project: Project,
+    notification: Notification,
+    accounts: Accounts,
+    *,
+    is_repeat: bool = False,
 ) -> NotifyOutcome:
-    """Deliver to these accounts and record who was left out, in the caller's transaction."""
+    """Deliver to these accounts and record who was left out, in the caller's transaction.
+
+    ``is_repeat``: some of them may have a delivery of this notification already.
+    """
     eligible, written = accounts.eligible, accounts.written
     earlier: set[str] = set()
     # Without the dapp's own id no other call shares this notification.
-    if notification.idempotency_key:
+    if notification.idempotency_key or is_repeat:
         subscribers = [each.pk for rows in eligible.values() for each in rows]
         # In this order: a worker may turn what is due into deliveries meanwhile.
         delivered = due_subscribers(notification)
@@ -228,35 +271,25 @@ def send_to(
     )
     accounts.fail(set(eligible) - readable, UNREADABLE)
     sent = [*eligible, *earlier]
-    failed = [
-        Failure(text, reason)
-        for key, reason in accounts.failed.items()
-        for text in written[key]
-    ]
-    failed += accounts.malformed
-    not_found = []
-    reported = {*sent, *accounts.failed}
-    for text in (
-        text for key, texts in written.items() if key not in reported for text in texts
-    ):
-        # Subscribers are found in any letter case. Where there is none, a wrong
-        # checksum shows that the address was mistyped.
-        fault = address_fault(AccountId.parse(text))
-        if fault:
-            failed.append(Failure(text, fault))
-        else:
-            not_found.append(text)
+    failed, not_found = accounts.left_out(sent)
     outcome = NotifyOutcome(
         notification_id=notification.pk,
         sent=tuple(text for key in sent for text in written[key]),
         failed=tuple(failed),
         not_found=tuple(not_found),
     )
+    if notification.idempotency_key:
+        # A repeat may reach accounts that an earlier call did not.
+        notification.undelivered.filter(account__in=outcome.sent).delete()
     reasons = [(each.account, each.reason) for each in outcome.failed]
     reasons += [(account, NOT_FOUND) for account in outcome.not_found]
     Undelivered.objects.bulk_create(
         [
-            Undelivered(notification=notification, account=account, reason=reason)
+            Undelivered(
+                notification=notification,
+                account=account[:ACCOUNT_LENGTH],
+                reason=reason,
+            )
             for account, reason in reasons
         ],
         ignore_conflicts=True,
