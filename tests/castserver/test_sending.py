@@ -52,6 +52,7 @@ from castserver.services.notifications.templates import (
     variables_of,
 )
 from castserver.services.projects.closing import close_project
+from castserver.services.upkeep import prune
 from common import clock
 from messaging.models import OutboxMessage
 from tests.castserver.test_notify import DRAFT, accounts_of, many
@@ -232,6 +233,19 @@ def test_a_scheduled_notification_can_be_cancelled(project):
         work()
     assert Delivery.objects.count() == 0
     assert not cancel_broadcast(notification)
+
+
+def test_a_scheduled_notification_is_kept_until_its_time(project):
+    """However long it waits, retention takes neither it nor its accounts."""
+    many(project, 1)
+    later = Schedule(clock.now() + timedelta(days=360))
+    broadcast_to(project, DRAFT, Target(accounts=accounts_of(1)), schedule=later)
+    Subscriber.objects.update(expires_at=later.at + timedelta(days=1))
+    with clock.frozen(later.at - timedelta(days=1)):
+        prune()
+    with clock.frozen(later.at + timedelta(seconds=1)):
+        work()
+    assert Delivery.objects.count() == 1
 
 
 def test_named_accounts_can_be_scheduled(project):
