@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
-from bench.report import Report
+from bench.report import Goal, Report, print_goals
 
 # Each module has ``run(report, seconds)``, which adds its rows to the report in about that
 # time and starts the services that it needs (``bench.environment``).
@@ -20,6 +23,7 @@ MODULES = {
     "pipeline": "bench.pipeline",
     "notify": "bench.notify",
     "price": "bench.price",
+    "gateways": "bench.gateways",
 }
 DEFAULT_SECONDS = 60
 
@@ -28,25 +32,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(MODULES))
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS)
+    # Of the run that this one is a part of, which prints the goals of all at its end.
+    parser.add_argument("--goals", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(MODULES)
     if unknown:
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
     chosen = arguments.names or list(MODULES)
     if len(chosen) == 1:
-        _measure(chosen[0], arguments.seconds)
+        _measure(chosen[0], arguments.seconds, arguments.goals)
         return
-    for name in chosen:
-        # A process each: settings are read once, and each has its own services.
-        seconds = str(arguments.seconds / len(chosen))
-        command = [sys.executable, "-m", "bench", name, "--seconds", seconds]
-        subprocess.run(command, check=True)  # noqa: S603 - this program
+    with tempfile.TemporaryDirectory(prefix="notifyweb-bench-") as folder:
+        goals = Path(folder) / "goals"
+        goals.touch()
+        for name in chosen:
+            # A process each: settings are read once, and each has its own services.
+            seconds = str(arguments.seconds / len(chosen))
+            command = [sys.executable, "-m", "bench", name, "--seconds", seconds]
+            command += ["--goals", str(goals)]
+            subprocess.run(command, check=True)  # noqa: S603 - this program
+        print_goals([Goal(**json.loads(line)) for line in goals.open()])
 
 
-def _measure(name: str, seconds: float) -> None:
+def _measure(name: str, seconds: float, goals: Path | None) -> None:
     report = Report(name)
     importlib.import_module(MODULES[name]).run(report, seconds)
     report.print()
+    if goals is not None:
+        report.append_goals(goals)
+    elif report.goals:
+        print_goals(report.goals)
 
 
 if __name__ == "__main__":

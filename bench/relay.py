@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import orjson
+import psycopg
 import redis.asyncio
 import uvloop
 
 from bench.environment import Measured, Services, free_port, running, services
 from bench.report import median, micro, milli, per_second, quantile
 from bench.wire import Wire, open_wire
+from relayserver.storage.store import connection_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,7 @@ KEPT_MESSAGES = 10_000
 KEPT_TOPICS = 20
 BATCH = 500
 PATIENCE_S = 30
+COMMITS = 200
 POLL_S = 0.001
 # One load generator opens many connections.
 NO_LIMITS = (
@@ -139,6 +142,9 @@ class RelayBench:
         self._echo_port = echo_port
         self._texts = itertools.count()
 
+        # CPU seconds of the relay for one message of 0.5 KB, delivered live.
+        self._live = 0.0
+
     async def run(self, report: Report, seconds: float) -> None:
         for name, size in SIZES.items():
             each = seconds / 2 / len(SIZES) / ROUNDS / 3
@@ -163,6 +169,13 @@ class RelayBench:
         cpu = median([load.cpu / load.messages for load in relayed])
         store = median([load.postgres_cpu / load.messages for load in relayed])
         echo_cpu = median([load.cpu / load.messages for load in echoes])
+        self._live = self._live or cpu
+        report.compare(
+            f"relay, {name}: CPU of the relay for a message, stored before the answer",
+            cpu / (2 * echo_cpu),
+            "an echo of the same four frames",
+            goal="<= 1.6",
+        )
         report.add(f"{name}: WebSocket echo", per_second(bare), cpu=micro(echo_cpu))
         report.add(f"{name}: Redis PUBLISH", per_second(piped))
         report.add(
@@ -284,6 +297,22 @@ class RelayBench:
                 await asyncio.sleep(0.05)
         await _until(lambda: len(relayed) == len(sent))
         p50, p99 = median(relayed), quantile(relayed, 0.99)
+        commits = await asyncio.to_thread(self._commits)
+        report.compare(
+            f"relay latency at {LATENCY_RATE}/s, p50",
+            p50 / (2 * median(bounced) + median(commits)),
+            "two echo round trips and a commit",
+            goal="<= 1",
+        )
+        tail = 2 * quantile(bounced, 0.99) + quantile(commits, 0.99)
+        report.compare(
+            f"relay latency at {LATENCY_RATE}/s, p99",
+            p99 / tail,
+            "the same, p99 each",
+            goal="<= 1",
+        )
+        await self._behind_subscribe(report, publisher, subscriber)
+        report.add("a commit of one row, p50", milli(median(commits)))
         report.add("latency: WebSocket echo, p50", milli(median(bounced)))
         report.add(
             f"latency: relay at {LATENCY_RATE}/s, p50",
@@ -293,6 +322,41 @@ class RelayBench:
         report.add("latency: relay, p99", milli(p99))
         for wire in (echo, publisher.wire, subscriber.wire):
             wire.close()
+
+    def _commits(self) -> list[float]:
+        """Seconds to write and commit one row, again and again."""
+        from django.conf import settings
+
+        taken = []
+        arguments = connection_arguments(settings.DATABASES["default"])
+        with psycopg.connect(**arguments) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS bench_commit (number int)")
+            for number in range(COMMITS):
+                began = time.monotonic()
+                connection.execute("INSERT INTO bench_commit VALUES (%s)", [number])
+                taken.append(time.monotonic() - began)
+        return taken
+
+    async def _behind_subscribe(
+        self, report: Report, publisher: Client, subscriber: Client
+    ) -> None:
+        """A message published right behind a subscribe of an empty mailbox."""
+        frame = self._frames(500)
+        taken = []
+        for _ in range(COMMITS):
+            topic = os.urandom(32).hex()
+            seen = asyncio.Event()
+            subscriber.delivered = lambda _, seen=seen: seen.set()
+            await subscriber.call("irn_subscribe", topic=topic)
+            began = time.monotonic()
+            publisher.wire.send(frame(topic))
+            async with asyncio.timeout(PATIENCE_S):
+                await seen.wait()
+            taken.append(time.monotonic() - began)
+        report.add(
+            "a message right behind a subscribe, p50, p99",
+            f"{milli(median(taken))}, {milli(quantile(taken, 0.99))}",
+        )
 
     # Mailbox
 
@@ -315,10 +379,10 @@ class RelayBench:
             per_second(KEPT_MESSAGES / took),
             cpu=f"{micro(cpu)} relay",
         )
-        for method, catch_up in (
-            ("irn_subscribe", _by_subscribe),
-            ("irn_batchSubscribe", _by_batch_subscribe),
-            ("irn_batchFetchMessages", _by_batch_fetch),
+        for method, catch_up, goal in (
+            ("irn_subscribe", _by_subscribe, "<= 0.3"),
+            ("irn_batchSubscribe", _by_batch_subscribe, "<= 0.3"),
+            ("irn_batchFetchMessages", _by_batch_fetch, "<= 0.1"),
         ):
             client = await connect(self._relay_port)
             cpu, begin = self._relay.cpu(), time.monotonic()
@@ -329,6 +393,12 @@ class RelayBench:
                 f"mailbox of {KEPT_MESSAGES:,} by {method}",
                 per_second(KEPT_MESSAGES / took),
                 cpu=f"{micro(cpu)} relay",
+            )
+            report.compare(
+                f"mailbox of {KEPT_MESSAGES:,} by {method}: CPU per message",
+                cpu / self._live,
+                "a live delivery",
+                goal=goal,
             )
             client.wire.close()
         publisher.wire.close()

@@ -1,8 +1,14 @@
-"""Rows of a table: name, value, ratio to the bare loopback."""
+"""Rows of a table: name, value, ratio to the bare loopback; and what is compared to a goal."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import operator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +19,37 @@ class Row:
     cpu: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure as a multiple of ``limit``, which was measured in the same run."""
+
+    what: str
+    measured: float
+    limit: str
+    # ``<=`` or ``>=``, and the number.
+    goal: str
+
+    @property
+    def is_met(self) -> bool:
+        sign, number = self.goal.split()
+        compare = operator.le if sign == "<=" else operator.ge
+        return bool(compare(self.measured, float(number)))
+
+
 @dataclass
 class Report:
     name: str
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
+
+    def compare(self, what: str, measured: float, limit: str, *, goal: str) -> None:
+        self.goals.append(Goal(what, measured, limit, goal))
+
+    def append_goals(self, path: Path) -> None:
+        with path.open("a") as file:
+            for each in self.goals:
+                file.write(json.dumps(asdict(each)) + "\n")
 
     def add(self, what: str, value: str, *, ratio: str = "", cpu: str = "") -> None:
         self.rows.append(Row(what, value, ratio, cpu))
@@ -39,6 +71,27 @@ class Report:
             print(f"  {line}  {row.cpu}".rstrip())
         for text in self.notes:
             print(f"  {text}")
+
+
+def print_goals(goals: list[Goal]) -> None:
+    heads = ("what", "measured", "limit", "goal", "met")
+    table = [
+        (
+            each.what,
+            f"{each.measured:.2f}",
+            each.limit,
+            each.goal,
+            "yes" if each.is_met else "no",
+        )
+        for each in goals
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *table, strict=True)]
+    print("\ngoals: measured is a multiple of the limit, both of this run")
+    for cells in (heads, *table):
+        line = "  ".join(
+            f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)
+        )
+        print(f"  {line}".rstrip())
 
 
 def per_second(count: float) -> str:

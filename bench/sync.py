@@ -71,6 +71,12 @@ class _Bench:
                 f"{micro(large)} each",
                 ratio=f"{large / distinct:.1f}x of {UPDATES:,}",
             )
+            self.report.compare(
+                f"sync: each of {MANY:,} updates",
+                large / distinct,
+                f"each of {UPDATES:,}",
+                goal="<= 1.5",
+            )
 
     def _measure(self, what: str, count: int, keys: int) -> float:
         ours, bare = [], []
@@ -87,6 +93,12 @@ class _Bench:
             ratio=f"{each / least:.1f}x opened in memory ({micro(least)})",
             cpu=f"cpu {micro(self.cpu / ROUNDS / count)}, "
             f"database {micro(database / ROUNDS / count)}",
+        )
+        self.report.compare(
+            f"sync: {what}: CPU, logged and committed, with PostgreSQL",
+            (self.cpu + database) / ROUNDS / count / least,
+            "opening and folding them",
+            goal="<= 3",
         )
         return each
 
