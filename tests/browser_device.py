@@ -52,7 +52,10 @@ class OwnDapp:
 class BrowserDevice:
     """One signed-in session. ``private_key`` is the wallet's, 32 bytes."""
 
-    def __init__(self, base_url: str, account: str, private_key: bytes) -> None:
+    def __init__(
+        self, base_url: str, account: str, private_key: bytes, *, host: str = ""
+    ) -> None:
+        """``host`` is the public one, where ``base_url`` is behind a proxy."""
         self.account = account
         self._private_key = private_key
         self._client = httpx.Client(
@@ -60,6 +63,7 @@ class BrowserDevice:
             follow_redirects=True,
             timeout=30,
             trust_env=False,
+            headers={"Host": host} if host else {},
             # A kept connection would end with a web process that a test kills.
             limits=httpx.Limits(max_keepalive_connections=0),
         )
@@ -69,6 +73,13 @@ class BrowserDevice:
 
     def __exit__(self, *exception: object) -> None:
         self._client.close()
+
+    @property
+    def cookies(self) -> str:
+        """The header that a browser would send with its socket."""
+        return "; ".join(
+            f"{name}={text}" for name, text in self._client.cookies.items()
+        )
 
     # Signing in -----------------------------------------------------------
 

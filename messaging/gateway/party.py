@@ -200,11 +200,33 @@ class PartyGateway:
         elif len(shards) > sharing.members:
             await self._merge_small_lanes(list(shards), member)
 
+    @property
+    def _max_topics(self) -> int:
+        return self._context.topics_per_lane
+
+    async def _count_topics(self, shards: ShardRange) -> int:
+        parameters = {
+            "party": self.party.value,
+            "first": shards.first_topic,
+            "end": shards.end_topic,
+        }
+        [(count,)] = await self._context.database.fetch(COUNT, parameters)
+        return int(count)
+
     async def _start_lane(self, number: int, member: Membership) -> None:
         if not await member.claim(number):
             return
         # Read after the lock was taken: from now on only this gateway changes it.
         identity = await self._context.django.run(lane_identity, self.party, number)
+        while (
+            identity is not None
+            and len(identity.shards) > 1
+            and await self._count_topics(identity.shards) > self._max_topics
+        ):
+            await self._context.django.run(split_lane, self.party, number)
+            # There is a new lane to be claimed.
+            self._changed.set()
+            identity = await self._context.django.run(lane_identity, self.party, number)
         if identity is None:
             await member.release(number)
             return
@@ -255,15 +277,9 @@ class PartyGateway:
         for low, high in pairwise(lanes):
             if low not in self._lanes or high not in self._lanes:
                 continue
-            [(count,)] = await self._context.database.fetch(
-                COUNT,
-                {
-                    "party": self.party.value,
-                    "first": self._lanes[low].shards.first_topic,
-                    "end": self._lanes[high].shards.end_topic,
-                },
-            )
-            if count > self._context.topics_per_lane // 2:
+            first, last = self._lanes[low].shards, self._lanes[high].shards
+            count = await self._count_topics(ShardRange(first.first, last.last))
+            if count > self._max_topics // 2:
                 continue
             kept, removed = sorted((low, high))
             logger.info("%s %d joins lane %d", self.party.value, removed, kept)
