@@ -168,6 +168,7 @@ class Limits:
     # What one person may store.
     forwards_per_user: int = 5
     mutes_per_account: int = 2_000
+    preferences_per_account: int = 2_000
     saved_filters_per_user: int = 30
     # About 40,000 notifications.
     import_bytes: int = 64 * MIB

@@ -142,7 +142,7 @@ class Demonstration:
         account = self._known_account
         signature = sign_eip191(message_to_sign(account), self.private_key)
         for device in self.devices:
-            (store,) = enable_sync(account, signature, device)
+            store, *_ = enable_sync(account, signature, device)
         for _ in self._wait_for("History to be replayed"):
             state = ColdStart.objects.get(account=account).state
             if state == ColdStart.State.DONE:

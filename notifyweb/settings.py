@@ -195,6 +195,7 @@ OUR_APPS = [
     "identity",
     "history",
     "syncstore",
+    "preferences",
     "subscriptions",
     "castserver",
     "alerts",

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from messaging.confirmations import Confirmed, on_confirmed
 from messaging.dispatch import Declined, Inbound, Refused, handles
 from messaging.models import Party
+from preferences.registry import puts_into_force
 from subscriptions import services
 from syncstore.registry import on_applied, on_rebuilt
 from walletconnect.relay.methods import Tag
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from accounts.models import Account
     from accounts.services import EventDraft
     from syncstore.models import Store
     from syncstore.registry import AppliedUpdate, Consequences
+    from walletconnect.json_values import JsonValue
 
 
 @handles(Party.WALLET, Tag.NOTIFY_SUBSCRIBE_RESPONSE)
@@ -77,3 +80,10 @@ def on_store_applied(store: Store, applied: list[AppliedUpdate]) -> Consequences
 @on_rebuilt(NOTIFY_SUBSCRIPTION_STORE)
 def on_store_rebuilt(store: Store) -> Sequence[EventDraft]:
     return services.announce_missing(store)
+
+
+@puts_into_force("block")
+def on_blocks_changed(
+    account: Account, values: Mapping[str, JsonValue]
+) -> Sequence[EventDraft]:
+    return services.apply_blocks(account, values)

@@ -129,6 +129,12 @@ class StoreUpdate(models.Model):
     reason = models.CharField("why refused", max_length=REASON_LENGTH, blank=True)
     # A description by the app that owns the store.
     note = models.CharField(max_length=REASON_LENGTH, blank=True)
+    # Who made it, if the value states that; stated by the peer, not proven.
+    author = models.CharField(max_length=REASON_LENGTH, blank=True)
+    # What it changes in the value, with secrets masked (``syncstore.diff``).
+    changes = models.JSONField(default=list)
+    # The message of a local write: when the relay had it is in ``OutboxMessage.sent_at``.
+    outbox_id = models.BigIntegerField(null=True)
 
     class Meta:
         indexes: ClassVar = [

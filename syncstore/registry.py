@@ -45,10 +45,17 @@ class AppliedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """What a hook returns. ``notes`` are texts for the log by key, without secrets."""
+    """What a hook returns. ``notes`` are texts for the log by key, without secrets.
+
+    ``authors`` are who made the updates, by key. ``then`` runs after the log is written, in
+    the same transaction: an owner that writes into the store does so there, so that the log
+    has its update after the one that caused it.
+    """
 
     notes: Mapping[str, str] = field(default_factory=dict)
     events: Sequence[EventDraft] = ()
+    authors: Mapping[str, str] = field(default_factory=dict)
+    then: Callable[[], Sequence[EventDraft]] | None = None
 
 
 AppliedHook: TypeAlias = "Callable[[Store, list[AppliedUpdate]], Consequences | None]"

@@ -28,6 +28,7 @@ LAYERS = (
     ("portability",),
     ("alerts",),
     ("subscriptions", "castserver"),
+    ("preferences",),
     ("syncstore",),
     ("history", "identity"),
     ("messaging", "relayserver"),

@@ -1,26 +1,36 @@
 """When alerts are wanted: quiet hours and mutes. Both hold for every channel.
 
-A muted notification is stored and counted like any other, but no alert is sent for it.
+A muted notification is stored and counted like any other, but causes no alert. Quiet hours
+belong to the person on this server; mutes are shared by all devices of the account, through
+``preferences``.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext
 
-from accounts.services import audit
+from accounts.services import audit, record_events
 from alerts.models import AlertSettings, Mute
 from common import clock
+from preferences.document import OFF
+from preferences.services import Change, TooManyPreferences, change, time_of
+from subscriptions.services import preference_events
+from walletconnect.json_values import require_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from accounts.models import Account, User
+    from accounts.models import Account, Device, User
+    from accounts.services import EventDraft
+    from walletconnect.json_values import JsonObject, JsonValue
 
 SATURDAY: Final = 5
 # What the pages offer; None is "until I turn it off".
@@ -104,70 +114,156 @@ def _quiet_until(preferences: AlertSettings, local: datetime) -> datetime | None
 # --- mutes ------------------------------------------------------------------------------
 
 
-def mute(account: Account, dapp_url: str, type_: str, duration: str) -> Mute:
-    """Silence a dapp (``type_`` empty) or one of its types for ``1h``, ``8h``, ``7d`` or ``on``."""
+@transaction.atomic
+def mute(
+    account: Account,
+    dapp_url: str,
+    type_: str,
+    duration: str,
+    *,
+    device: Device | None = None,
+) -> None:
+    """Silence a dapp (``type_`` empty) or one of its types for ``1h``, ``8h``, ``7d`` or ``on``.
+
+    Raises ``PreferenceError``.
+    """
     if duration not in MUTE_FOR:
         raise PreferenceError(
             gettext("mute for one of %(names)s") % {"names": ", ".join(MUTE_FOR)}
         )
-    existing = Mute.objects.filter(account=account)
-    if existing.count() >= settings.LIMITS.mutes_per_account:
-        raise PreferenceError(
-            gettext("an account has at most %(count)s mutes")
-            % {"count": settings.LIMITS.mutes_per_account}
-        )
-    now, length = clock.now(), MUTE_FOR[duration]
-    row, _ = Mute.objects.update_or_create(
+    most = settings.LIMITS.mutes_per_account
+    others = Mute.objects.filter(account=account)
+    if others.exclude(dapp_url=dapp_url, type=type_).count() >= most:
+        raise _too_many(most)
+    length = MUTE_FOR[duration]
+    until = None if length is None else clock.now() + length
+    events = _set(account, {dapp_url: {type_: until}}, device=device)
+    audit(
+        "mute.set",
         account=account,
-        dapp_url=dapp_url,
-        type=type_,
-        defaults={"until": None if length is None else now + length, "created_at": now},
+        device=device,
+        subject=dapp_url,
+        detail=f"{type_} {duration}",
     )
-    audit("mute.set", account=account, subject=dapp_url, detail=f"{type_} {duration}")
-    return row
+    record_events(events)
 
 
-def unmute(account: Account, dapp_url: str, type_: str) -> bool:
+@transaction.atomic
+def unmute(
+    account: Account, dapp_url: str, type_: str, *, device: Device | None = None
+) -> bool:
     """End a mute; False if there was none."""
     rows = Mute.objects.filter(account=account, dapp_url=dapp_url, type=type_)
-    count, _ = rows.delete()
-    if count:
-        audit("mute.ended", account=account, subject=dapp_url, detail=type_)
-    return bool(count)
+    if not rows.exists():
+        return False
+    over: JsonObject = {"until": OFF}
+    wanted = Change(mutes={type_: over}, note=f"{_label(dapp_url, type_)}: not muted")
+    events = change(account, {dapp_url: wanted}, device=device)
+    audit("mute.ended", account=account, device=device, subject=dapp_url, detail=type_)
+    record_events(events)
+    return True
 
 
 def restore_mutes(
     account: Account, wanted: Iterable[tuple[str, str, datetime | None]]
-) -> list[bool | None]:
+) -> tuple[list[bool | None], list[EventDraft]]:
     """Set mutes (dapp URL, type, end) that are missing; existing ones stay as they are.
 
     Returns for each: True if it was set, False if it was there or is over, None if the
-    account has too many.
+    account has too many. And the events to record.
     """
     now = clock.now()
     present = set(Mute.objects.filter(account=account).values_list("dapp_url", "type"))
     room = settings.LIMITS.mutes_per_account - len(present)
     results: list[bool | None] = []
-    new: list[Mute] = []
+    new: dict[str, dict[str, datetime | None]] = {}
     for dapp_url, type_, until in wanted:
         if (dapp_url, type_) in present or (until is not None and until <= now):
             results.append(False)
-        elif len(new) >= room:
+        elif room <= 0:
             results.append(None)
         else:
             present.add((dapp_url, type_))
-            new.append(
-                Mute(
-                    account=account,
-                    dapp_url=dapp_url,
-                    type=type_,
-                    until=until,
-                    created_at=now,
-                )
-            )
+            new.setdefault(dapp_url, {})[type_] = until
+            room -= 1
             results.append(True)
-    Mute.objects.bulk_create(new, ignore_conflicts=True)
-    return results
+    try:
+        return results, _set(account, new, device=None) if new else []
+    except PreferenceError:
+        return [None if each else each for each in results], []
+
+
+def _set(
+    account: Account,
+    ends: Mapping[str, Mapping[str, datetime | None]],
+    *,
+    device: Device | None,
+) -> list[EventDraft]:
+    """Set mutes by dapp URL and type."""
+    changes: dict[str, Change] = {}
+    for dapp_url, by_type in ends.items():
+        labels = ", ".join(_label(dapp_url, type_) for type_ in by_type)
+        mutes: dict[str, JsonObject] = {
+            type_: {"until": None if until is None else int(until.timestamp() * 1000)}
+            for type_, until in by_type.items()
+        }
+        changes[dapp_url] = Change(mutes=mutes, note=f"{labels}: muted")
+    try:
+        return change(account, changes, device=device)
+    except TooManyPreferences:
+        raise _too_many(settings.LIMITS.preferences_per_account) from None
+
+
+def _too_many(most: int) -> PreferenceError:
+    return PreferenceError(
+        gettext("an account has at most %(count)s mutes") % {"count": most}
+    )
+
+
+def _label(dapp_url: str, type_: str) -> str:
+    host = urlsplit(dapp_url).netloc
+    return f"{host}, {type_}" if type_ else host
+
+
+def apply_mutes(account: Account, values: Mapping[str, JsonValue]) -> list[EventDraft]:
+    """Make the rows equal to merged preferences, by dapp URL, whoever changed them.
+
+    Beyond ``mutes_per_account`` nothing is muted.
+    """
+    now = clock.now()
+    kept = Mute.objects.filter(account=account)
+    room = settings.LIMITS.mutes_per_account - kept.count()
+    wanted: list[Mute] = []
+    over: list[int] = []
+    rows = {
+        (row.dapp_url, row.type): row for row in kept.filter(dapp_url__in=list(values))
+    }
+    for dapp_url, mutes in values.items():
+        for type_, value in require_object(mutes, "mutes").items():
+            mute_value = require_object(value, "mute")
+            until = time_of(mute_value["until"])
+            row = rows.get((dapp_url, type_))
+            if until is not None and until <= now:
+                over += [row.pk] if row is not None else []
+            elif row is not None or room > 0:
+                room -= row is None
+                wanted.append(
+                    Mute(
+                        account=account,
+                        dapp_url=dapp_url,
+                        type=type_,
+                        until=until,
+                        created_at=time_of(mute_value["at"]) or now,
+                    )
+                )
+    kept.filter(pk__in=over).delete()
+    Mute.objects.bulk_create(
+        wanted,
+        update_conflicts=True,
+        unique_fields=["account", "dapp_url", "type"],
+        update_fields=["until", "created_at"],
+    )
+    return preference_events(account, values)
 
 
 def active_mutes(account_ids: Iterable[int]) -> dict[tuple[int, str, str], Mute]:

@@ -72,7 +72,12 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
     found = owned_subscription(request, topic)
     there = reverse("dashboard:subscription", args=[topic])
     if "unmute" in request.POST:
-        preferences.unmute(found.account, found.dapp_url, request.POST["unmute"])
+        preferences.unmute(
+            found.account,
+            found.dapp_url,
+            request.POST["unmute"],
+            device=request.device,
+        )
         return done(
             request, _("%(dapp)s alerts you again.") % {"dapp": found}, default=there
         )
@@ -81,7 +86,11 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
         raise Http404
     try:
         preferences.mute(
-            found.account, found.dapp_url, type_, request.POST.get("for", "")
+            found.account,
+            found.dapp_url,
+            type_,
+            request.POST.get("for", ""),
+            device=request.device,
         )
     except preferences.PreferenceError as error:
         messages.error(request, _("Not muted: %(reason)s.") % {"reason": error})

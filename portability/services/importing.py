@@ -31,6 +31,7 @@ from portability.schemas import (
     associated_data,
     read_lines,
 )
+from preferences.services import lock as lock_preferences
 from subscriptions.models import normalize_url
 from subscriptions.services import (
     NotificationCopy,
@@ -40,7 +41,7 @@ from subscriptions.services import (
     restore_subscriptions,
 )
 from syncstore.models import ColdStart
-from syncstore.services import SignatureDiffers, lock_stores, restore_store
+from syncstore.services import SignatureDiffers, lock_stores, restore_stores
 from walletconnect.crypto.keys import SymKey
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import parse_object, take_object
@@ -224,6 +225,7 @@ def _apply(
     device: Device | None,
 ) -> None:
     """In this order because of the locks: stores, subscriptions, users."""
+    lock_preferences(account)
     stores = lock_stores(account_id=account.pk, name=NOTIFY_SUBSCRIPTION_STORE)
     if keys is not None:
         _restore_keys(account, keys, report, device=device)
@@ -233,7 +235,7 @@ def _apply(
         if kind is SettingsLine:
             settings_lines += cast("Iterator[SettingsLine]", group)
         elif kind is MuteLine:
-            _restore_mutes(account, cast("Iterator[MuteLine]", group), report)
+            events += _restore_mutes(account, cast("Iterator[MuteLine]", group), report)
         elif kind is SubscriptionLine:
             copies = cast("Iterator[SubscriptionLine]", group)
             while batch := list(islice(copies, BATCH_SIZE)):
@@ -270,11 +272,10 @@ def _apply(
 def _restore_keys(
     account: Account, keys: Keys, report: ImportReport, *, device: Device | None
 ) -> None:
-    key = keys.stores.get(NOTIFY_SUBSCRIPTION_STORE)
-    if key is None:
+    if not keys.stores:
         return
     try:
-        joined = restore_store(account, key, device=device)
+        joined = restore_stores(account, keys.stores, device=device)
     except SignatureDiffers:
         report.refuse(
             "keys", keys.line, gettext("Sync is on here with another shared store")
@@ -285,17 +286,20 @@ def _restore_keys(
 
 def _restore_mutes(
     account: Account, lines: Iterator[MuteLine], report: ImportReport
-) -> None:
+) -> list[EventDraft]:
+    events: list[EventDraft] = []
     while batch := list(islice(lines, BATCH_SIZE)):
-        results = restore_mutes(
+        results, restored = restore_mutes(
             account,
             [(normalize_url(each.dapp_url), each.type, each.until) for each in batch],
         )
+        events += restored
         for line, is_new in zip(batch, results, strict=True):
             if is_new is None:
                 report.refuse("mutes", line.line, gettext("there are too many mutes"))
             else:
                 report.note("mutes", Outcome.NEW if is_new else Outcome.PRESENT)
+    return events
 
 
 def _restore_notifications(

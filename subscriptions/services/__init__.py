@@ -4,7 +4,12 @@ and entry points for handlers and tasks. Refusals are in ``subscriptions.service
 
 from __future__ import annotations
 
-from subscriptions.services.blocks import block, unblock
+from subscriptions.services.blocks import (
+    apply_blocks,
+    block,
+    preference_events,
+    unblock,
+)
 from subscriptions.services.dapps.directory import learn_dapps, recheck_documents
 from subscriptions.services.dapps.documents import accept_changed_keys, look_up_dapp
 from subscriptions.services.dapps.domain_checks import run_checks, start_check
@@ -84,6 +89,7 @@ __all__ = [
     "adopt",
     "announce_missing",
     "announce_restored",
+    "apply_blocks",
     "archive",
     "ask_reads",
     "block",
@@ -97,6 +103,7 @@ __all__ = [
     "look_up_dapp",
     "mark_read",
     "mark_unread",
+    "preference_events",
     "prune_deleted",
     "receive_deletes",
     "receive_lists",

@@ -16,7 +16,7 @@ from syncstore.services.enable import (
     fingerprint_of,
     is_enabled,
     message_to_sign,
-    restore_store,
+    restore_stores,
     start_new_group,
 )
 from syncstore.services.links import (
@@ -77,7 +77,7 @@ __all__ = [
     "prune_updates",
     "receive_updates",
     "restart_cold_start",
-    "restore_store",
+    "restore_stores",
     "spelled",
     "start_new_group",
     "store_delete",

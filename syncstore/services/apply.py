@@ -2,8 +2,8 @@
 
 Spec: WalletConnect specs, clients/core/sync/sync-protocol.md. The rule is
 ``walletconnect.sync.store.outcome_of``. A batch for many stores is one statement per table:
-lock the stores, read the last ids, decide, write the winners and the log, move the devices'
-cursors.
+lock the stores, read the present entries, decide, write the winners and the log, move the
+devices' cursors.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from django.db import transaction
 from accounts.services import EventDraft, EventKind
 from common import clock
 from common.failpoints import failpoint
-from keychain.services import seal
+from keychain.services import DecryptionFailed, open_sealed, seal
 from syncstore import registry
+from syncstore.diff import changes_between
 from syncstore.models import (
     KEY_LENGTH,
     REASON_LENGTH,
@@ -28,6 +29,7 @@ from syncstore.models import (
 from syncstore.registry import Consequences
 from syncstore.services import statements
 from syncstore.services.statements import EntryRow, LogRow
+from walletconnect.json_values import dump_json
 from walletconnect.sync.store import Outcome, StoreDelete, outcome_of
 from walletconnect.sync.store import StoreUpdate as Update
 
@@ -49,6 +51,7 @@ class Arrival:
     update: Update
     size: int = 0
     published_at: int | None = None
+    outbox_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,8 @@ def apply_updates(
             {pk: updates[-1].id for pk, updates in winners.items() if updates}
         )
         events: list[EventDraft] = []
-        notes_of: dict[tuple[int, str, int], str] = {}
+        notes_of: dict[tuple[int, str, int], tuple[str, str]] = {}
+        follow_ups = []
         for store in stores:
             updates = winners[store.pk]
             if updates:
@@ -126,21 +130,27 @@ def apply_updates(
                 else Consequences(notes)
             )
             events += consequences.events
+            if consequences.then is not None:
+                follow_ups.append(consequences.then)
             for each in updates:
                 note = consequences.notes.get(each.key, "")
-                notes_of[store.pk, each.key, each.id] = note[:REASON_LENGTH]
-        heads = statements.write_log(
-            [
-                replace(
-                    line, note=notes_of.get((line.store_id, line.key, line.rpc_id), "")
+                by = consequences.authors.get(each.key, "")
+                notes_of[store.pk, each.key, each.id] = (
+                    note[:REASON_LENGTH],
+                    by[:REASON_LENGTH],
                 )
-                for line in lines
-            ],
+        for place, line in enumerate(lines):
+            note, by = notes_of.get((line.store_id, line.key, line.rpc_id), ("", ""))
+            lines[place] = replace(line, note=note, author=by)
+        heads = statements.write_log(
+            lines,
             source=source,
             device_id=device_id,
             now=now,
         )
         statements.move_cursors(heads, now=now)
+        for follow_up in follow_ups:
+            events += follow_up()
         failpoint("sync.apply.before_commit")
     return Applied({pk: len(updates) for pk, updates in winners.items()}, events)
 
@@ -152,7 +162,7 @@ def _decide(
     log_repeats: bool,
 ) -> tuple[dict[int, list[Update]], list[LogRow]]:
     """The last update of every changed key, lowest id first, and the lines of the log."""
-    last_ids = statements.last_ids(
+    current = statements.current_entries(
         {
             (store.pk, arrival.update.key)
             for store in stores
@@ -165,6 +175,10 @@ def _decide(
     lines: list[LogRow] = []
     for store in stores:
         by_key: dict[str, Update] = {}
+        last_ids = {
+            key: entry.last_id for (pk, key), entry in current.items() if pk == store.pk
+        }
+        values = _Values(store, current)
         for arrival in arrivals[store.pk]:
             if isinstance(arrival, RefusedArrival):
                 lines.append(
@@ -182,7 +196,7 @@ def _decide(
                 )
                 continue
             update = arrival.update
-            previous = last_ids.get((store.pk, update.key))
+            previous = last_ids.get(update.key)
             outcome = outcome_of(update.id, previous)
             if outcome is not Outcome.DUPLICATE or log_repeats:
                 lines.append(
@@ -194,15 +208,54 @@ def _decide(
                         previous_id=previous,
                         outcome=outcome,
                         reason=FAR_AHEAD if update.id > far_ahead else "",
+                        changes="[]"
+                        if outcome is Outcome.DUPLICATE
+                        else dump_json(
+                            changes_between(values.of(update.key), value_of(update))
+                        ),
                         size=arrival.size,
                         published_at=arrival.published_at,
+                        outbox_id=arrival.outbox_id,
                     )
                 )
             if outcome is Outcome.APPLIED:
-                last_ids[store.pk, update.key] = update.id
+                last_ids[update.key] = update.id
                 by_key[update.key] = update
+                values.put(update)
         winners[store.pk] = sorted(by_key.values(), key=lambda each: each.id)
     return winners, lines
+
+
+class _Values:
+    """The values of one store's keys, opened when they are compared."""
+
+    def __init__(
+        self,
+        store: Store,
+        current: Mapping[tuple[int, str], statements.CurrentEntry],
+    ) -> None:
+        self._store = store
+        self._current = current
+        self._opened: dict[str, str | None] = {}
+
+    def of(self, key: str) -> str | None:
+        if key in self._opened:
+            return self._opened[key]
+        entry = self._current.get((self._store.pk, key))
+        if entry is None or entry.sealed_value is None:
+            return None
+        try:
+            context = value_context(self._store, key)
+            return open_sealed(context, entry.sealed_value).decode()
+        except DecryptionFailed:
+            return None
+
+    def put(self, update: Update) -> None:
+        self._opened[update.key] = value_of(update)
+
+
+def value_of(update: Update) -> str | None:
+    return None if isinstance(update, StoreDelete) else update.value
 
 
 def action_of(update: Update) -> StoreUpdate.Action:

@@ -19,10 +19,10 @@ from keychain.services import Holder, forget, put_sym_keys, token_digest
 from messaging import outbox
 from messaging.models import Party
 from syncstore.models import ColdStart, Store, StoreUpdate
+from syncstore.names import STORE_NAMES
 from syncstore.services import statements
 from walletconnect.identity.did import AccountId
 from walletconnect.sync.derivation import (
-    NOTIFY_SUBSCRIPTION_STORE,
     check_sync_signature,
     derive_store_keys,
     sync_message,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from accounts.models import Device
     from walletconnect.crypto.keys import SymKey
 
-STORE_NAMES: Final = (NOTIFY_SUBSCRIPTION_STORE,)
 COLD_START_TASK: Final = "syncstore.cold_start"
 
 
@@ -75,7 +74,8 @@ def is_enabled(account: Account) -> bool:
 def enable_sync(account: Account, signature: str, device: Device) -> list[Store]:
     """Check the signature, derive the stores' keys, subscribe, and start the replay.
 
-    Repeating it with the same signature changes nothing. A signature in another form
+    Repeating it with the same signature changes nothing, except that it creates stores that
+    the account does not have yet. A signature in another form
     or of another account raises ``RemoteProtocolError``; one that leads to other stores
     than the account already has raises ``SignatureDiffers``.
     """
@@ -96,6 +96,15 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
             is_same = all(keys[store.name].topic == store.topic for store in stores)
         if is_same:
             join(stores)
+            present = {store.name for store in stores}
+            missing = [name for name in STORE_NAMES if name not in present]
+            if missing:
+                stores += _create(
+                    account,
+                    derive_store_keys(signature, missing),
+                    fingerprint=fingerprint,
+                    device=device,
+                )
     if not is_same:
         # Outside the transaction, so that raising does not undo it.
         audit("sync.signature-differs", device=device, account=account)
@@ -141,21 +150,29 @@ def start_new_group(account: Account, signature: str, device: Device) -> list[St
     return made
 
 
-def restore_store(account: Account, key: SymKey, *, device: Device | None) -> bool:
-    """Join the store that ``key`` belongs to, without a signature; False if it is joined.
+def restore_stores(
+    account: Account, keys: Mapping[str, SymKey], *, device: Device | None
+) -> bool:
+    """Join the stores that ``keys`` belong to, by name; whether any is new here.
 
-    For keys of the account's own export. Raises ``SignatureDiffers`` if the account has
-    another store here. In the caller's transaction.
+    Without a signature: for keys of the account's own export. Unknown names are left out.
+    Raises ``SignatureDiffers`` if the account has other stores here; nothing is changed
+    then. In the caller's transaction.
     """
     Account.objects.select_for_update().get(pk=account.pk)
-    topics = set(Store.objects.filter(account=account).values_list("topic", flat=True))
-    if key.topic in topics:
-        return False
-    if topics or Store.objects.filter(topic=key.topic).exists():
+    present = dict(Store.objects.filter(account=account).values_list("name", "topic"))
+    known = {name: keys[name] for name in STORE_NAMES if name in keys}
+    missing = {name: key for name, key in known.items() if name not in present}
+    differs = any(
+        present[name] != key.topic for name, key in known.items() if name in present
+    )
+    topics = [key.topic for key in missing.values()]
+    if differs or Store.objects.filter(topic__in=topics).exists():
         raise SignatureDiffers
-    # Without a fingerprint the topics decide whether a later signature is the same.
-    _create(account, {NOTIFY_SUBSCRIPTION_STORE: key}, fingerprint="", device=device)
-    return True
+    if missing:
+        # Without a fingerprint the topics decide whether a later signature is the same.
+        _create(account, missing, fingerprint="", device=device)
+    return bool(missing)
 
 
 def _create(
@@ -184,7 +201,11 @@ def _create(
             "state": ColdStart.State.RUNNING,
             "next_attempt_at": now,
             "attempts": 0,
+            "found": 0,
+            "replayed": 0,
+            "reason": "",
             "started_at": now,
+            "finished_at": None,
         },
     )
     enqueue_on_commit(COLD_START_TASK)

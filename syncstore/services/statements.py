@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-_LAST_IDS: Final = """
-SELECT entry.store_id, entry.key, entry.last_id
+_CURRENT: Final = """
+SELECT entry.store_id, entry.key, entry.last_id, entry.is_deleted, entry.sealed_value
 FROM unnest(%b::bigint[], %b::text[]) AS wanted (store_id, key)
 JOIN syncstore_storeentry AS entry
   ON entry.store_id = wanted.store_id AND entry.key = wanted.key
@@ -46,14 +46,17 @@ WHERE excluded.last_id > kept.last_id
 _LOG: Final = """
 WITH written AS (
     INSERT INTO syncstore_storeupdate
-        (store_id, key, action, rpc_id, previous_id, outcome, reason, note, size,
-         published_at, source, device_id, at)
-    SELECT store_id, key, action, rpc_id, previous_id, outcome, reason, note, size,
-           published_at, %b::text, %b::uuid, %b::timestamptz
+        (store_id, key, action, rpc_id, previous_id, outcome, reason, note, author,
+         changes, size, published_at, outbox_id, source, device_id, at)
+    SELECT store_id, key, action, rpc_id, previous_id, outcome, reason, note, author,
+           changes::jsonb, size, published_at, outbox_id,
+           %b::text, %b::uuid, %b::timestamptz
     FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::bigint[], %b::bigint[],
-                %b::text[], %b::text[], %b::text[], %b::int[], %b::bigint[])
+                %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::int[],
+                %b::bigint[], %b::bigint[])
       WITH ORDINALITY AS new (store_id, key, action, rpc_id, previous_id, outcome,
-                              reason, note, size, published_at, place)
+                              reason, note, author, changes, size, published_at,
+                              outbox_id, place)
     ORDER BY place
     RETURNING id, store_id
 )
@@ -105,18 +108,35 @@ class LogRow:
     outcome: str
     reason: str = ""
     note: str = ""
+    author: str = ""
+    # JSON text.
+    changes: str = "[]"
     size: int = 0
     published_at: int | None = None
+    outbox_id: int | None = None
 
 
-def last_ids(keys: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:
-    """The id of the last update of each (store, key), tombstones included."""
+@dataclass(frozen=True, slots=True)
+class CurrentEntry:
+    """The last update of a key; a tombstone has no value."""
+
+    last_id: int
+    sealed_value: bytes | None = field(repr=False)
+
+
+def current_entries(
+    keys: Collection[tuple[int, str]],
+) -> dict[tuple[int, str], CurrentEntry]:
+    """The entry of each (store, key), tombstones included."""
     if not keys:
         return {}
     stores, names = zip(*keys, strict=True)
     with column_cursor() as cursor:
-        cursor.execute(_LAST_IDS, [list(stores), list(names)])
-        return {(store_id, key): last_id for store_id, key, last_id in cursor}
+        cursor.execute(_CURRENT, [list(stores), list(names)])
+        return {
+            (store_id, key): CurrentEntry(last_id, None if is_deleted else sealed)
+            for store_id, key, last_id, is_deleted, sealed in cursor
+        }
 
 
 def upsert_entries(rows: Sequence[EntryRow], *, now: datetime) -> None:
@@ -157,8 +177,11 @@ def write_log(
                 [str(row.outcome) for row in rows],
                 [row.reason for row in rows],
                 [row.note for row in rows],
+                [row.author for row in rows],
+                [row.changes for row in rows],
                 [row.size for row in rows],
                 [row.published_at for row in rows],
+                [row.outbox_id for row in rows],
             ],
         )
         return dict(cursor.fetchall())

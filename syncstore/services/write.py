@@ -142,10 +142,15 @@ def _write(
     published = [
         publish_update(update, store_key, iv=entropy.iv()) for update in updates
     ]
-    outbox.publish_all(Party.WALLET, published)
+    sent = outbox.publish_all(Party.WALLET, published)
     arrivals = [
-        Arrival(update, size=len(each.message), published_at=clock.now_ms())
-        for update, each in zip(updates, published, strict=True)
+        Arrival(
+            update,
+            size=len(each.message),
+            published_at=clock.now_ms(),
+            outbox_id=outbox_id,
+        )
+        for update, each, outbox_id in zip(updates, published, sent, strict=True)
     ]
     applied = apply_updates(
         {store.pk: arrivals},

@@ -27,6 +27,7 @@ BASE = Path(settings.BASE_DIR)
 LOCALE = BASE / "locale" / "de" / "LC_MESSAGES"
 PACKAGES = (
     "alerts",
+    "preferences",
     "portability",
     "dashboard",
     "subscriptions",

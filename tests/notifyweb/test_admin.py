@@ -19,6 +19,7 @@ OURS = (
     "runlog",
     "history",
     "syncstore",
+    "preferences",
     "subscriptions",
     "castserver",
     "alerts",

@@ -75,7 +75,7 @@ class Peer:
 
 @pytest.fixture
 def store(alice: Person) -> Store:
-    (made,) = services.enable_sync(alice.account, alice.sync_signature, alice.device)
+    made, *_ = services.enable_sync(alice.account, alice.sync_signature, alice.device)
     return made
 
 

@@ -36,7 +36,7 @@ def test_the_signature_leads_to_the_store_of_the_shipped_client(case, alice):
     account = Account.objects.create(
         user=alice.user, address=case["account"], created_at=clock.now()
     )
-    (store,) = services.enable_sync(account, case["signature"], alice.device)
+    store, *_ = services.enable_sync(account, case["signature"], alice.device)
     expected = case["stores"][0]
     assert store.name == expected["store_name"]
     assert store.topic == expected["client_topic"]
@@ -45,7 +45,7 @@ def test_the_signature_leads_to_the_store_of_the_shipped_client(case, alice):
 
 
 def test_it_listens_to_the_store_and_rebuilds_it_from_history(alice):
-    (store,) = services.enable_sync(alice.account, alice.sync_signature, alice.device)
+    store, *_ = services.enable_sync(alice.account, alice.sync_signature, alice.device)
     wanted = TopicSubscription.objects.get()
     assert (wanted.party, wanted.topic, wanted.state) == (
         "wallet",
@@ -127,7 +127,7 @@ def sign_otherwise(person: Person) -> str:
 
 
 def test_a_wallet_that_signs_differently_never_replaces_the_store(alice):
-    (store,) = services.enable_sync(alice.account, alice.sync_signature, alice.device)
+    store, *_ = services.enable_sync(alice.account, alice.sync_signature, alice.device)
     before = counts()
     other = sign_otherwise(alice)
     assert other != alice.sync_signature

@@ -1,0 +1,11 @@
+"""Tells Django that ``preferences`` is an app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class PreferencesConfig(AppConfig):
+    default_auto_field = "django.db.models.BigAutoField"
+    name = "preferences"
+    verbose_name = "Preferences shared by devices"
