@@ -15,6 +15,7 @@ from tests.dashboard.conftest import Browser, text_of
 from tests.ethereum_node import ACCEPTING, account_on, running_node
 from tests.people import ALICE, ALICE_SECOND, BOB
 from walletconnect.crypto.ethereum import personal_digest
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 
 def test_both_texts_are_signed_and_the_inbox_opens(stranger):
@@ -22,7 +23,7 @@ def test_both_texts_are_signed_and_the_inbox_opens(stranger):
     page = stranger.get("/inbox")
     assert page.status_code == 200
     assert f"Sync is on for {ALICE.row().short}." in text_of(page)
-    assert Store.objects.filter(account=ALICE.row()).count() == 1
+    assert Store.objects.filter(account=ALICE.row()).count() == 2
     assert stranger.device.name == "Firefox · Mac"
 
 
@@ -220,7 +221,7 @@ def test_an_account_of_another_user_is_not_taken_over(alice, bob):
 
 
 def test_a_wallet_that_signs_differently_changes_nothing(alice):
-    store = Store.objects.get()
+    store = Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE)
     path = f"/signin/share?account={alice.account.pk}"
     alice.get(path)
     page = alice.post(
@@ -231,7 +232,7 @@ def test_a_wallet_that_signs_differently_changes_nothing(alice):
     )
     assert page.status_code == 422
     store.refresh_from_db()
-    assert Store.objects.get() == store
+    assert Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE) == store
 
 
 def test_a_signature_of_another_text_does_not_turn_sync_on(stranger):
@@ -254,7 +255,7 @@ def test_upper_case_and_short_signatures_lead_to_the_same_store(alice, stranger)
     )
     pasted = signature[2:].upper()
     assert stranger.post(path, signature=pasted).status_code == 302
-    assert Store.objects.count() == 1
+    assert Store.objects.count() == 2
 
 
 def test_too_many_wrong_signatures_have_to_wait(stranger):

@@ -82,6 +82,6 @@ def test_a_foreign_or_revoked_device_creates_no_store(newcomer, person):
 
 def test_a_valid_signature_creates_a_store_once(newcomer):
     enable_sync(newcomer.account, newcomer.sync_signature, newcomer.device)
-    assert Store.objects.count() == 1
+    assert Store.objects.count() == 2
     with nothing_changes():
         enable_sync(newcomer.account, newcomer.sync_signature, newcomer.device)

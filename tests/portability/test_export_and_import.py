@@ -36,6 +36,7 @@ from tests.portability.conftest import (
 )
 from tests.subscriptions.world import deliver
 from walletconnect.crypto.keys import SymKey
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,11 +205,11 @@ def test_without_keys_old_notifications_are_shown_and_keys_may_follow(rich):
 
 def test_a_wallet_without_sync_joins_the_store_of_the_file(rich):
     content = exported(rich.account)
-    topic = rich.account.stores.get().topic
+    topic = rich.account.stores.get(name=NOTIFY_SUBSCRIPTION_STORE).topic
     account = removed_and_back(rich)
     assert not account.stores.exists()
     imported(content, account)
-    assert account.stores.get().topic == topic
+    assert account.stores.get(name=NOTIFY_SUBSCRIPTION_STORE).topic == topic
     assert ColdStart.objects.get(account=account).state == "running"
     # The same wallet's signature leads to the same store.
     from syncstore.services import enable_sync, message_to_sign
@@ -219,12 +220,12 @@ def test_a_wallet_without_sync_joins_the_store_of_the_file(rich):
 
 def test_another_shared_store_is_not_replaced(rich):
     content = exported(rich.account)
-    store = rich.account.stores.get()
+    store = rich.account.stores.get(name=NOTIFY_SUBSCRIPTION_STORE)
     Store.objects.filter(pk=store.pk).update(topic=SymKey(b"o" * 32).topic)
     report = imported(content, rich.account)
     assert report.counts["keys"].refused == 1
     assert "another shared store" in report.refused[0][1]
-    assert rich.account.stores.count() == 1
+    assert rich.account.stores.count() == 2
 
 
 def test_a_subscription_that_another_wallet_ended_is_not_revived(rich, subscription):

@@ -19,6 +19,7 @@ from subscriptions.models import NotifyMessageRecord, SubscribeAttempt, Subscrip
 from syncstore.models import ColdStart, DeviceCursor, StoreEntry, StoreUpdate
 from tests.protocol.conftest import BOTH, notify, until, work
 from walletconnect.notify.steps import Actor, Step
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 State = SubscribeAttempt.State
 
@@ -76,7 +77,9 @@ def test_the_other_device_stores_the_subscription(network, project, alice):
     row = subscribed(alice, project)
     entry = StoreEntry.objects.get(key=row.topic)
     newest = StoreUpdate.objects.filter(key=row.topic).latest("pk").pk
-    cursor = DeviceCursor.objects.get(device=alice.devices[1])
+    cursor = DeviceCursor.objects.get(
+        device=alice.devices[1], store__name=NOTIFY_SUBSCRIPTION_STORE
+    )
     assert cursor.update_pk >= newest
     assert entry.is_deleted is False
     wx = StepRecord.objects.filter(actor=Actor.WX.value)

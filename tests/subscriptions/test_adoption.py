@@ -30,6 +30,7 @@ from walletconnect.crypto.keys import SymKey
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.scope import ScopeMap, ScopeSetting
 from walletconnect.notify.values import Metadata, NotifySubscription
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 from walletconnect.sync.store import StoreDelete, StoreSet, publish_update
 
 DAY = 24 * 60 * 60
@@ -41,7 +42,9 @@ class OtherWallet:
     def __init__(self, person, dapp: Dapp) -> None:
         self.person = person
         self.dapp = dapp
-        store = Store.objects.get(account=person.account)
+        store = Store.objects.get(
+            account=person.account, name=NOTIFY_SUBSCRIPTION_STORE
+        )
         self.key = sym_keys(Holder.WALLET, [store.topic])[store.topic]
         self.last_id = clock.payload_id()
 

@@ -31,6 +31,7 @@ from walletconnect.notify.scope import ScopeMap, ScopeSetting
 from walletconnect.notify.values import NotifySubscription
 from walletconnect.notify.watch_claims import MarkReadAuth
 from walletconnect.relay.rpc import parse
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 DAY = 24 * 60 * 60
 APPS = ("subscriptions", "syncstore", "keychain", "messaging", "runlog", "accounts")
@@ -352,7 +353,7 @@ def test_the_shared_store_gets_one_entry_field_by_field(bridged, dapp, server):
     assert not store_messages(), "another wallet may still write it"
     complete()
     [message] = store_messages()
-    store = Store.objects.get()
+    store = Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE)
     key = sym_keys(Holder.WALLET, [store.topic])[store.topic]
     params = parse(open_envelope(message.message, key)).params
     value = json.loads(params["value"])

@@ -25,6 +25,7 @@ from walletconnect.identity.did import did_key
 from walletconnect.notify.claims import SubscriptionResponseAuth
 from walletconnect.notify.values import NotifySubscription
 from walletconnect.relay.rpc import parse
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 State = SubscribeAttempt.State
 
@@ -217,7 +218,7 @@ def test_the_subscription_goes_into_the_shared_store(synced_alice, dapp):
     row = subscribed(synced_alice, dapp)
     attempt = row.attempts.get()
     assert attempt.state == State.SYNCED
-    store = Store.objects.get()
+    store = Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE)
     key = sym_keys(Holder.WALLET, [store.topic])[store.topic]
     (published,) = sent(5000)
     request = parse(open_envelope(published.message, key))
@@ -247,7 +248,9 @@ def test_every_other_device_of_the_account_has_it_in_the_same_transaction(
     row = subscribed(synced_alice, dapp)
     run = row.attempts.get().response_topic
     other = synced_alice.devices[1]
-    cursor = DeviceCursor.objects.get(device=other)
+    cursor = DeviceCursor.objects.get(
+        device=other, store__name=NOTIFY_SUBSCRIPTION_STORE
+    )
     assert cursor.update_pk == StoreUpdate.objects.latest("pk").pk
     stored = StepRecord.objects.get(run=run, step=19)
     assert (stored.actor, stored.actor_key) == ("Wx", str(other.pk))

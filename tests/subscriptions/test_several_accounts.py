@@ -14,6 +14,7 @@ from syncstore.services import enable_sync
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.world import Person, deliver
 from walletconnect.crypto.ethereum import address_of, sign_eip191
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 SECOND_KEY = b"\x02" * 32
 
@@ -53,9 +54,12 @@ def test_both_subscribe_to_one_dapp_and_read_one_inbox(alice, second, dapp):
 def test_each_account_has_a_store_of_its_own(alice, second, dapp):
     for person in (alice, second):
         enable_sync(person.account, person.sync_signature, alice.device)
-    assert Store.objects.values("topic").distinct().count() == 2
+    assert Store.objects.values("topic").distinct().count() == 4
     row = subscribed(second, dapp)
-    entries = {store.account: store.entries.count() for store in Store.objects.all()}
+    entries = {
+        store.account: store.entries.count()
+        for store in Store.objects.filter(name=NOTIFY_SUBSCRIPTION_STORE)
+    }
     assert entries == {alice.account: 0, second.account: 1}
     assert row.account == second.account
 

@@ -15,6 +15,7 @@ from walletconnect.crypto.envelope import open_envelope
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.notify.values import NotifySubscription
 from walletconnect.relay.rpc import parse
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 DAY = 24 * 60 * 60
 
@@ -169,7 +170,7 @@ def test_the_other_devices_receive_the_new_types_from_the_store(synced_alice, da
     row = subscribed(synced_alice, dapp)
     services.update(row, {"news"}, synced_alice.device)
     deliver(dapp.answer_update(synced_alice.account))
-    store = Store.objects.get()
+    store = Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE)
     key = sym_keys(Holder.WALLET, [store.topic])[store.topic]
     first, second = (
         parse(open_envelope(message.message, key)) for message in sent(5000)

@@ -18,6 +18,7 @@ from syncstore.models import ColdStart, DeviceCursor, Store
 from tests.syncstore.people import Person, add_device
 from walletconnect.crypto.ethereum import personal_digest
 from walletconnect.errors import RemoteProtocolError
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 VECTORS = json.loads(
     (Path(__file__).parent.parent / "vectors" / "sync.json").read_text()
@@ -134,7 +135,7 @@ def test_a_wallet_that_signs_differently_never_replaces_the_store(alice):
     with pytest.raises(services.SignatureDiffers):
         services.enable_sync(alice.account, other, alice.devices[1])
     assert counts() == before
-    assert Store.objects.get().topic == store.topic
+    assert Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE).topic == store.topic
     assert AuditEntry.objects.filter(action="sync.signature-differs").count() == 1
 
 

@@ -13,6 +13,7 @@ from syncstore.models import DeviceCursor, Store, StoreEntry, StoreUpdate
 from syncstore.services import store_delete, store_set
 from tests.syncstore.conftest import log_of, published_on, state_of
 from walletconnect.errors import LocalProtocolError
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 from walletconnect.sync.store import StoreDelete, StoreSet
 
 NEVER = 2**53 - 1
@@ -101,7 +102,7 @@ def test_a_write_is_undone_with_its_callers_transaction(set_, store):
         transaction.set_rollback(True)
     assert state_of(store) == {}
     assert OutboxMessage.objects.count() == 0
-    assert Store.objects.get().last_id == 0
+    assert Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE).last_id == 0
 
 
 def test_every_device_of_the_account_moves(alice, set_, store, charlie):
