@@ -87,7 +87,8 @@ urlpatterns = [
     path("devices/<uuid:device_id>/rename", devices.rename, name="device-rename"),
     path("devices/<uuid:device_id>/revoke", devices.revoke, name="device-revoke"),
     path("sync", devices.sync, name="sync"),
-    path("sync/log.json", devices.sync_export, name="sync-export"),
+    path("sync/log.jsonl", devices.sync_export, name="sync-export"),
+    path("sync/verify", devices.sync_verify, name="sync-verify"),
     # Settings
     path("settings", settings.settings, name="settings"),
     path("settings/look", settings.theme, name="theme"),

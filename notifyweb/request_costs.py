@@ -126,6 +126,7 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:device-revoke": PAGE,
     "dashboard:sync": PAGE,
     "dashboard:sync-export": Cost("export_read", ""),
+    "dashboard:sync-verify": Cost("export_read", ""),
     "dashboard:settings": PAGE,
     "dashboard:theme": PAGE,
     "dashboard:account-label": PAGE,

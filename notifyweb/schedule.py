@@ -87,6 +87,11 @@ PERIODIC = (
         "subscriptions.wake_snoozed", 15, "return snoozed notifications to the inbox"
     ),
     Periodic("syncstore.cold_start", MINUTE, "continue to rebuild stores from History"),
+    Periodic(
+        "syncstore.check_stores",
+        MINUTE,
+        "compare sync stores with the archive on request",
+    ),
     Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
     Periodic(

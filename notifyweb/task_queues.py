@@ -74,6 +74,7 @@ TASKS_OF: Final = {
         "subscriptions.replay_history",
         "subscriptions.resolve_dapp",
         "subscriptions.watch_accounts",
+        "syncstore.check_stores",
         "syncstore.cold_start",
     ),
 }

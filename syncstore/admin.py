@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 
 from accounts.admin import ReadOnlyAdmin
-from syncstore.models import ColdStart, DeviceCursor, Store, StoreEntry, StoreUpdate
+from syncstore.models import (
+    ColdStart,
+    DeviceCursor,
+    Store,
+    StoreCheck,
+    StoreEntry,
+    StoreUpdate,
+)
 
 
 @admin.register(Store)
@@ -41,6 +48,14 @@ class DeviceCursorAdmin(ReadOnlyAdmin):
 @admin.register(ColdStart)
 class ColdStartAdmin(ReadOnlyAdmin):
     list_display = ("account", "state", "found", "replayed", "attempts", "reason")
+    list_filter = ("state",)
+    search_fields = ("account__address",)
+    list_select_related = ("account",)
+
+
+@admin.register(StoreCheck)
+class StoreCheckAdmin(ReadOnlyAdmin):
+    list_display = ("account", "state", "requested_at", "finished_at", "reason")
     list_filter = ("state",)
     search_fields = ("account__address",)
     list_select_related = ("account",)

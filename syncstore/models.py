@@ -226,3 +226,26 @@ class DeviceLink(models.Model):
 
     def is_open(self, now: datetime) -> bool:
         return self.used_at is None and now < self.expires_at
+
+
+class StoreCheck(WorkItem):
+    """The last comparison of an account's stores with the archive, and its result."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    retry_changes: ClassVar = {"state": "running", "finished_at": None}
+
+    account = models.OneToOneField(
+        Account, on_delete=models.CASCADE, related_name="store_check"
+    )
+    state = models.CharField(max_length=8, choices=State.choices, default=State.RUNNING)
+    requested_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    # One report per store, as ``syncstore.services.verify`` writes it; ids and keys only.
+    reports = models.JSONField(default=list)
+
+    def __str__(self) -> str:
+        return f"check of {self.account_id}: {self.state}"

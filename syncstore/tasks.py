@@ -23,6 +23,19 @@ def cold_start() -> None:
     services.cold_start()
 
 
+@shared_task(
+    name="syncstore.check_stores",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    ignore_result=True,
+)
+def check_stores() -> None:
+    """Compare the due accounts' stores with the archive."""
+    while services.check_due():
+        pass
+
+
 @shared_task(name="syncstore.prune_updates", ignore_result=True, time_limit=600)
 def prune_updates() -> None:
     """Shorten the log of updates."""

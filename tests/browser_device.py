@@ -106,6 +106,14 @@ class BrowserDevice:
     def page(self, path: str) -> str:
         return self._get(path).text
 
+    def post(self, path: str, **fields: object) -> None:
+        """Submit a form of the page that was read last."""
+        self._post(path, **fields)
+
+    def found(self, pattern: str, path: str) -> str:
+        """What ``pattern`` captures in a page."""
+        return _found(pattern, self.page(path))
+
     def subscribe(self, dapp_url: str, types: list[str]) -> str:
         """Press Subscribe; the path of the attempt's page."""
         page = self._post(

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from alerts.services.preferences import active_mutes
 from dashboard.pages.snippets import readable
 from walletconnect.errors import ProtocolError
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.identity.web_host import normalize_host
 
 if TYPE_CHECKING:
+    from alerts.models import Mute
     from subscriptions.models import NotifyMessageRecord
 
 MAX_LINK_LENGTH = 2048
@@ -29,6 +31,9 @@ class MessagePage:
     is_dapp_key: bool
     claims: str
     latency_ms: float
+    # The mute of its type or of its dapp, if one is in force.
+    mute: Mute | None
+    can_mute: bool
 
     @classmethod
     def of(cls, record: NotifyMessageRecord) -> MessagePage:
@@ -44,6 +49,8 @@ class MessagePage:
         dapp = urlsplit(subscription.dapp_url).hostname or ""
         is_own_host = bool(dapp) and (host == dapp or host.endswith(f".{dapp}"))
         received, published = record.received_at, record.published_at
+        mutes = active_mutes([subscription.account_id])
+        place = subscription.account_id, subscription.dapp_url
         return cls(
             record=record,
             link=link,
@@ -53,6 +60,8 @@ class MessagePage:
             is_dapp_key=bool(issuer) and issuer == subscription.dapp_authentication_did,
             claims=readable(dict(token.claims)) if token else "",
             latency_ms=max(0.0, (received - published).total_seconds() * 1000),
+            mute=mutes.get((*place, record.type)) or mutes.get((*place, "")),
+            can_mute=record.type in subscription.scope,
         )
 
 

@@ -1,28 +1,40 @@
-"""The sync log: all updates of the shared stores with their outcome and its reason."""
+"""The sync log: all updates of the shared stores with their outcome and its reason.
+
+Also the last comparison of the stores with the archive, and the export of the log.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from django.db.models import Count, Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import Account, Device
 from dashboard.keys import parse_pk
+from dashboard.pages.attempts import is_uuid
+from messaging.models import OutboxMessage
 from subscriptions.models import Subscription
-from syncstore.models import ColdStart, DeviceCursor, Store, StoreUpdate
+from syncstore.models import ColdStart, DeviceCursor, Store, StoreCheck, StoreUpdate
+from syncstore.names import PREFERENCES_STORE, STORE_NAMES
+from syncstore.services import verify
+from walletconnect.json_values import dump_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from django.db.models import QuerySet
     from django.http import QueryDict
     from django_stubs_ext import StrPromise
 
-    from accounts.models import Device
 
 PAGE = 50
+MAX_TEXT_LENGTH: Final = 200
+MAX_EXPORT_PAGE: Final = 500
 NOTIFY_STORE: Final = "com.walletconnect.notify.notifySubscription"
 
 # Label, icon, tone.
@@ -31,6 +43,21 @@ OUTCOMES: Final = {
     "stale": (_("older, ignored"), "history", "warn"),
     "duplicate": (_("duplicate"), "copy-check", ""),
     "refused": (_("refused"), "circle-x", "danger"),
+}
+
+
+DIFFERENCES: Final = {
+    verify.MISSING_HERE: _("missing here"),
+    verify.OLDER_HERE: _("older here"),
+    verify.NOT_ARCHIVED: _("not in the archive"),
+    verify.VALUE_DIFFERS: _("the value differs"),
+    verify.UNREADABLE: _("not readable here"),
+}
+# Source and label of updates that no device of this server made.
+WHO: Final = {
+    "elsewhere": ("relay", _("another wallet or server")),
+    "history": ("history", _("History")),
+    "server": ("device", _("this server, by itself")),
 }
 
 
@@ -45,8 +72,7 @@ class StoreCard:
 
     @property
     def name(self) -> str:
-        is_notify = self.store.name == NOTIFY_STORE
-        return gettext("Notify subscriptions") if is_notify else self.store.name
+        return store_title(self.store.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +84,8 @@ class UpdateRow:
     tone: str
     # Devices that have applied it, without the one that made it.
     holders: tuple[Device, ...] = ()
+    # When the relay had accepted a local write.
+    sent_at: datetime | None = None
 
     @property
     def rule(self) -> str:
@@ -76,15 +104,30 @@ class UpdateRow:
 
     @property
     def latency_ms(self) -> float | None:
-        """From the publication on the relay to the outcome here."""
+        """Of a foreign write, from its publication on the relay to the outcome here; of an
+        own one, from the outcome here to its acceptance by the relay."""
+        at = self.update.at.timestamp() * 1000
+        if self.sent_at is not None:
+            return max(0.0, self.sent_at.timestamp() * 1000 - at)
         if self.update.published_at is None or self.update.source != "relay":
             return None
-        return max(0.0, self.update.at.timestamp() * 1000 - self.update.published_at)
+        return max(0.0, at - self.update.published_at)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a local write has not reached the relay yet."""
+        return self.update.outbox_id is not None and self.sent_at is None
+
+    @property
+    def store_title(self) -> str:
+        return store_title(self.update.store.name)
 
     @property
     def who(self) -> str:
         if self.update.device:
             return self.update.device.known_as
+        if self.update.author and self.update.source != "device":
+            return self.update.author
         return {
             "relay": gettext("another wallet"),
             "history": gettext("history"),
@@ -101,15 +144,62 @@ class UpdateRow:
 class SyncFilter:
     account_pk: int | None
     outcome: str = ""
+    store: str = ""
+    # "elsewhere", "history", "server", or the primary key of a device.
+    who: str = ""
+    text: str = ""
     before: int | None = None
+    # The newest update shown while the page is paused.
+    until: int | None = None
 
     @classmethod
     def of(cls, query: QueryDict, account_pk: int | None) -> SyncFilter:
-        outcome = query.get("outcome", "")
+        outcome, who = query.get("outcome", ""), query.get("who", "")
+        store = query.get("store", "")
         return cls(
             account_pk=account_pk,
             outcome=outcome if outcome in OUTCOMES else "",
+            store=store if store in STORE_NAMES else "",
+            who=who if who in WHO or is_uuid(who) else "",
+            text=query.get("q", "").replace("\x00", "").strip()[:MAX_TEXT_LENGTH],
             before=parse_pk(query.get("before", "")),
+            until=parse_pk(query.get("until", "")),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.outcome or self.store or self.who or self.text)
+
+    def apply(self, found: QuerySet[StoreUpdate]) -> QuerySet[StoreUpdate]:
+        if self.account_pk is not None:
+            found = found.filter(store__account_id=self.account_pk)
+        if self.outcome:
+            found = found.filter(outcome=self.outcome)
+        if self.store:
+            found = found.filter(store__name=self.store)
+        if self.who in WHO:
+            found = found.filter(source=WHO[self.who][0], device=None)
+        elif self.who:
+            found = found.filter(device=UUID(self.who))
+        if self.text:
+            matching = Q()
+            for column in ("note", "key", "author", "reason", "device__name"):
+                matching |= Q(**{f"{column}__icontains": self.text})
+            if (number := parse_pk(self.text)) is not None:
+                matching |= Q(rpc_id=number) | Q(previous_id=number)
+            matching |= Q(key__in=self._topics(found))
+            found = found.filter(matching)
+        return found
+
+    def _topics(self, found: QuerySet[StoreUpdate]) -> QuerySet[Subscription, str]:
+        """Topics of the dapps whose name or address matches; the log has only topics."""
+        return (
+            Subscription.objects.filter(account__in=found.values("store__account"))
+            .filter(
+                Q(dapp_url__icontains=self.text)
+                | Q(metadata__name__icontains=self.text)
+            )
+            .values_list("topic", flat=True)
         )
 
 
@@ -119,6 +209,13 @@ class SyncPage:
     stores: list[StoreCard]
     rows: list[UpdateRow]
     older: int | None
+    newest: int
+    # Updates that a paused page does not show.
+    newer: int
+    devices: list[Device]
+    checks: list[StoreCheck]
+    # Accounts whose preferences are not shared yet.
+    without_preferences: list[Account]
 
 
 def updates_of(user_id: int) -> QuerySet[StoreUpdate]:
@@ -127,11 +224,11 @@ def updates_of(user_id: int) -> QuerySet[StoreUpdate]:
 
 
 def sync_page(user_id: int, wanted: SyncFilter) -> SyncPage:
-    found = updates_of(user_id)
-    if wanted.account_pk is not None:
-        found = found.filter(store__account_id=wanted.account_pk)
-    if wanted.outcome:
-        found = found.filter(outcome=wanted.outcome)
+    matching = wanted.apply(updates_of(user_id))
+    found, newer = matching, 0
+    if wanted.until is not None:
+        found = matching.filter(pk__lte=wanted.until)
+        newer = matching.filter(pk__gt=wanted.until).count()
     if wanted.before is not None:
         found = found.filter(pk__lt=wanted.before)
     updates = list(found.order_by("-pk")[: PAGE + 1])
@@ -141,7 +238,29 @@ def sync_page(user_id: int, wanted: SyncFilter) -> SyncPage:
         stores=store_cards(user_id, wanted.account_pk),
         rows=update_rows(updates),
         older=updates[-1].pk if more else None,
+        newest=updates[0].pk if updates else 0,
+        newer=newer,
+        devices=list(Device.objects.active().filter(user_id=user_id).order_by("name")),
+        checks=list(
+            StoreCheck.objects.filter(account__user_id=user_id)
+            .select_related("account")
+            .order_by("pk")
+        ),
+        without_preferences=list(
+            Account.objects.of_user(user_id)
+            .filter(stores__name=NOTIFY_STORE)
+            .exclude(
+                pk__in=Store.objects.filter(name=PREFERENCES_STORE).values("account")
+            )
+        ),
     )
+
+
+def store_title(name: str) -> str:
+    return {
+        NOTIFY_STORE: gettext("Notify subscriptions"),
+        PREFERENCES_STORE: gettext("Mutes and blocks"),
+    }.get(name, name)
 
 
 def store_cards(user_id: int, account_pk: int | None) -> list[StoreCard]:
@@ -191,12 +310,18 @@ def update_rows(updates: Iterable[StoreUpdate]) -> list[UpdateRow]:
         ).values_list("account", "topic", "metadata", "dapp_url")
     }
     cursors = _cursors({update.store_id for update in updates})
+    sent = dict(
+        OutboxMessage.objects.filter(
+            pk__in=[update.outbox_id for update in updates if update.outbox_id]
+        ).values_list("pk", "sent_at")
+    )
     return [
         UpdateRow(
             update,
             _item(update, names.get((update.store.account_id, update.key))),
             *OUTCOMES[update.outcome],
             holders=_holders(update, cursors.get(update.store_id, [])),
+            sent_at=sent.get(update.outbox_id) if update.outbox_id else None,
         )
         for update in updates
     ]
@@ -233,24 +358,37 @@ def _item(update: StoreUpdate, name: str | None) -> str:
     return text % {"item": what}
 
 
-def exported(user_id: int) -> list[dict[str, Any]]:
-    """The complete log, oldest first. Keys are topics; it contains no secrets."""
-    return [
-        {
-            "account": update.store.account.address,
-            "store": update.store.name,
-            "key": update.key,
-            "action": update.action,
-            "rpcId": update.rpc_id,
-            "previousId": update.previous_id,
-            "outcome": update.outcome,
-            "source": update.source,
-            "device": update.device.known_as if update.device else None,
-            "bytes": update.size,
-            "publishedAt": update.published_at,
-            "at": update.at.isoformat(),
-            "reason": update.reason,
-            "note": update.note,
-        }
-        for update in updates_of(user_id).order_by("pk").iterator()
-    ]
+def exported(user_id: int, wanted: SyncFilter) -> Iterator[bytes]:
+    """The filtered log as JSON Lines, oldest first; it contains no secrets."""
+    found = wanted.apply(updates_of(user_id)).order_by("pk")
+    after = 0
+    while page := list(found.filter(pk__gt=after)[:MAX_EXPORT_PAGE]):
+        after = page[-1].pk
+        yield "".join(
+            f"{dump_json(_line(row))}\n" for row in update_rows(page)
+        ).encode()
+
+
+def _line(row: UpdateRow) -> dict[str, Any]:
+    update = row.update
+    return {
+        "account": update.store.account.address,
+        "store": update.store.name,
+        "key": update.key,
+        "action": update.action,
+        # Texts: JavaScript's numbers do not hold all of them.
+        "rpcId": str(update.rpc_id),
+        "previousId": None if update.previous_id is None else str(update.previous_id),
+        "outcome": update.outcome,
+        "rule": row.rule,
+        "source": update.source,
+        "author": row.who,
+        "device": update.device.known_as if update.device else None,
+        "bytes": update.size,
+        "publishedAt": update.published_at,
+        "at": update.at.isoformat(),
+        "latencyMs": None if row.latency_ms is None else round(row.latency_ms),
+        "changes": update.changes,
+        "reason": update.reason,
+        "note": update.note,
+    }

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib import messages
-from django.core.handlers.asgi import ASGIRequest
 from django.http import (
     Http404,
     HttpResponse,
     HttpResponseRedirect,
-    StreamingHttpResponse,
 )
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
@@ -27,7 +24,7 @@ from accounts.services import is_fresh
 from common import clock
 from dashboard.access import member, require_recent_signature
 from dashboard.frame import accounts_of, page
-from dashboard.views.responses import done
+from dashboard.views.responses import done, download
 from keychain.passphrase import MAX_LENGTH, MIN_LENGTH, WeakPassphrase
 from portability.schemas import ExportFileError
 from portability.services import export as exporting
@@ -35,7 +32,7 @@ from portability.services import uploads
 from portability.services.importing import KINDS, ImportReport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from typing import BinaryIO
     from uuid import UUID
 
@@ -109,23 +106,7 @@ def _download(
     content_type: str,
 ) -> HttpResponse:
     name = f"notifyweb-{account.chain_address}-{clock.now():%Y-%m-%d}.{extension}"
-    is_asynchronous = isinstance(request, ASGIRequest)
-    response = StreamingHttpResponse(
-        # Django would collect a synchronous iterator in memory before it sends anything.
-        _asynchronously(chunks) if is_asynchronous else chunks,
-        content_type=content_type,
-        headers={
-            "Content-Disposition": f'attachment; filename="{name}"',
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
-    return cast("HttpResponse", response)
-
-
-async def _asynchronously(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    following = sync_to_async(lambda: next(chunks, None))
-    while (chunk := await following()) is not None:
-        yield chunk
+    return download(request, chunks, name=name, content_type=content_type)
 
 
 # --- import -----------------------------------------------------------------------------

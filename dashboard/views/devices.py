@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib.auth import logout
-from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import (
+    Http404,
+    HttpResponse,
+    HttpResponseRedirect,
+)
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -21,7 +25,9 @@ from dashboard.access import member, require_recent_signature
 from dashboard.frame import frame_of, page
 from dashboard.pages import devices as pages
 from dashboard.pages import sync as sync_pages
-from dashboard.views.responses import Confirmation, confirmation, done
+from dashboard.views.responses import Confirmation, confirmation, done, download
+from syncstore.names import STORE_NAMES
+from syncstore.services import request_check
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -172,6 +178,9 @@ def sync(request: MemberRequest) -> HttpResponse:
         frame=frame,
         sync=sync_pages.sync_page(request.user.pk, wanted),
         outcomes=sync_pages.OUTCOMES,
+        sources=sync_pages.WHO,
+        differences=sync_pages.DIFFERENCES,
+        store_names={name: sync_pages.store_title(name) for name in STORE_NAMES},
     )
 
 
@@ -179,10 +188,27 @@ def sync(request: MemberRequest) -> HttpResponse:
 @require_safe
 @require_recent_signature(_("Exporting the sync log"), back="sync")
 def sync_export(request: MemberRequest) -> HttpResponse:
-    """The complete log as a file; it contains no secrets."""
-    rows = sync_pages.exported(request.user.pk)
-    return JsonResponse(
-        {"updates": rows},
-        json_dumps_params={"indent": 2, "ensure_ascii": False},
-        headers={"Content-Disposition": 'attachment; filename="sync-log.json"'},
+    """The log, as filtered on the page, as a file; it contains no secrets."""
+    frame = frame_of(request, SECTION)
+    wanted = sync_pages.SyncFilter.of(request.GET, frame.account_pk)
+    return download(
+        request,
+        sync_pages.exported(request.user.pk, wanted),
+        name="sync-log.jsonl",
+        content_type="application/x-ndjson",
+    )
+
+
+@member
+@require_POST
+def sync_verify(request: MemberRequest) -> HttpResponse:
+    """Compare the stores of all accounts, or of the chosen one, with the archive."""
+    frame = frame_of(request, SECTION)
+    for account in frame.accounts:
+        if account.is_synced and frame.account_pk in (None, account.pk):
+            request_check(account)
+    return done(
+        request,
+        gettext("The stores are being compared with the archive."),
+        default=reverse("dashboard:sync"),
     )

@@ -1,19 +1,23 @@
-"""Responses to forms: HTML rows for htmx requests, otherwise a redirect with a message."""
+"""Responses to forms: HTML rows for htmx requests, otherwise a redirect; and downloads."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
+from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseRedirect
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.utils.html import format_html
 
 from dashboard.access import safe_next
 from dashboard.frame import page
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from django.http import HttpRequest
 
     from dashboard.access import MemberRequest
@@ -73,3 +77,25 @@ def done(
     return HttpResponseRedirect(
         safe_next(request, request.POST.get("next", ""), default)
     )
+
+
+def download(
+    request: HttpRequest, chunks: Iterator[bytes], *, name: str, content_type: str
+) -> HttpResponse:
+    """A file that is made while it is sent."""
+    response = StreamingHttpResponse(
+        # Django would collect a synchronous iterator in memory before it sends anything.
+        _asynchronously(chunks) if isinstance(request, ASGIRequest) else chunks,
+        content_type=content_type,
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+    return cast("HttpResponse", response)
+
+
+async def _asynchronously(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    following = sync_to_async(lambda: next(chunks, None))
+    while (chunk := await following()) is not None:
+        yield chunk

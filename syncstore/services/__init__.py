@@ -37,6 +37,14 @@ from syncstore.services.links import (
 )
 from syncstore.services.receive import receive_updates
 from syncstore.services.upkeep import prune_updates
+from syncstore.services.verify import (
+    CannotVerify,
+    Difference,
+    StoreReport,
+    check_due,
+    request_check,
+    verify_store,
+)
 from syncstore.services.write import (
     StoreKeyMissing,
     known_keys,
@@ -54,15 +62,19 @@ __all__ = [
     "LinkTooMany",
     "LinkUnknown",
     "LinkUsed",
+    "CannotVerify",
+    "Difference",
     "NotYourAccount",
     "NothingToLink",
     "SignatureDiffers",
     "StoreKeyMissing",
+    "StoreReport",
     "SyncRefused",
     "apply_updates",
     "archived_pages",
     "begin_link",
     "code_of",
+    "check_due",
     "cold_start",
     "confirm_link",
     "enable_sync",
@@ -76,10 +88,12 @@ __all__ = [
     "present_values",
     "prune_updates",
     "receive_updates",
+    "request_check",
     "restart_cold_start",
     "restore_stores",
     "spelled",
     "start_new_group",
     "store_delete",
     "store_set",
+    "verify_store",
 ]

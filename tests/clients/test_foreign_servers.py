@@ -95,6 +95,29 @@ def test_our_device_that_joins_later_rebuilds_from_a_foreign_history(
         assert late.enabled_types(topic) == {"alerts"}
 
 
+def test_mutes_and_blocks_travel_between_two_servers_of_one_account(
+    system: System, elsewhere: System, dapp: OwnDapp
+) -> None:
+    with pair(system, elsewhere) as (device, peer):
+        device.sign_in()
+        device.subscribe(dapp.url, ["alerts", "news"])
+        wait_for("the subscription", device.topics)
+        [topic] = device.topics()
+        peer.sign_in()
+        wait_for("the peer's copy", lambda: peer.topics() == {topic})
+        page = f"/subscriptions/{topic}"
+
+        device.post(f"{page}/mute", type="news", **{"for": "7d"})
+        wait_for("the mute", lambda: "muted until" in peer.page(page))
+        peer.post(f"{page}/mute", unmute="news")
+        wait_for("its end", lambda: "muted until" not in device.page(page))
+
+        peer.post(f"{page}/block")
+        wait_for("the block", lambda: "You blocked this dapp" in device.page(page))
+        device.post(device.found(r'action="(/subscriptions/blocked/\d+)"', page))
+        wait_for("its end", lambda: "You blocked this dapp" not in peer.page(page))
+
+
 @contextmanager
 def pair(*systems: System) -> Iterator[tuple[BrowserDevice, ...]]:
     """A device of one new account on each system, not yet signed in."""

@@ -21,6 +21,7 @@ from subscriptions.services import run_checks
 from tests.people import ALICE, BOB, CHARLIE, CHROME_WINDOWS, FIREFOX_MAC, Wallet
 from tests.subscriptions.conftest import subscribed as subscribe_at
 from tests.subscriptions.world import Dapp, deliver
+from tests.syncstore.conftest import archive  # noqa: F401  # a fixture
 
 if TYPE_CHECKING:
     from accounts.models import Account, Device, User

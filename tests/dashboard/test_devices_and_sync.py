@@ -6,11 +6,20 @@ import json
 import re
 from datetime import timedelta
 
+import pytest
+
 from accounts.models import Account, Device
 from common import clock
-from syncstore.models import StoreUpdate
+from keychain.services import Holder, sym_keys
+from messaging.models import OutboxMessage
+from syncstore.models import Store, StoreCheck, StoreUpdate
+from syncstore.services import check_due
 from tests.dashboard.conftest import text_of
 from tests.people import ALICE, ALICE_SECOND
+from tests.syncstore.conftest import Peer, state_of
+from walletconnect.crypto.keys import SymKey
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
+from walletconnect.sync.store import StoreDelete, StoreSet
 
 # --- devices --------------------------------------------------------------------------
 
@@ -69,36 +78,193 @@ def test_every_update_is_listed_with_its_reason(alice, subscription):
     assert "Firefox · Mac" in page
 
 
-def test_an_older_update_is_explained(alice, subscription):
-    update = StoreUpdate.objects.get()
-    StoreUpdate.objects.create(
-        store=update.store,
-        key=update.key,
-        action="set",
-        rpc_id=update.rpc_id - 5,
-        previous_id=update.rpc_id,
-        outcome="stale",
-        source="relay",
-        at=clock.now(),
-    )
+@pytest.fixture
+def wallet(alice, subscription):
+    """Another wallet of the account, with the key of the specification's store."""
+    store = Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE)
+    return Peer(store, sym_keys(Holder.WALLET, [store.topic])[store.topic])
+
+
+def value_here(store, key) -> str:
+    return state_of(store)[key]
+
+
+def test_an_update_that_arrives_late_is_listed_as_older_and_ignored(
+    alice, subscription, wallet
+):
+    line = StoreUpdate.objects.get()
+    value = json.loads(value_here(line.store, line.key))
+    value["scope"]["news"]["enabled"] = not value["scope"]["news"]["enabled"]
+    wallet.send(StoreSet(line.key, json.dumps(value), line.rpc_id - 5))
     page = text_of(alice.get("/sync?outcome=stale"))
     assert "older, ignored" in page
-    assert f"{update.rpc_id - 5} is not above {update.rpc_id}" in page
+    assert f"{line.rpc_id - 5} is not above {line.rpc_id}" in page
     assert "another wallet" in page
+    assert "scope.news.enabled" in page
+    assert "It would have changed this, and was ignored." in page
     assert "is the first update" not in page
 
 
-def test_the_log_is_exported_without_secrets(alice, dapp, subscription):
-    answer = alice.get("/sync/log.json")
-    (row,) = json.loads(answer.text)["updates"]
+def test_an_update_sent_twice_is_listed_as_duplicate(alice, subscription, wallet):
+    line = StoreUpdate.objects.get()
+    # Sealed anew, so that the relay and the inbox take it as another message.
+    wallet.send(StoreSet(line.key, value_here(line.store, line.key), line.rpc_id))
+    page = text_of(alice.get("/sync?outcome=duplicate"))
+    assert "duplicate" in page
+    assert f"{line.rpc_id} was received before." in page
+
+
+def test_a_changed_value_is_shown_without_its_key(alice, dapp, subscription, wallet):
+    line = StoreUpdate.objects.get()
+    text = value_here(line.store, line.key)
+    value = json.loads(text)
+    other = SymKey(b"o" * 32)
+    value["metadata"]["name"] = "Acme <b>Ltd</b>"
+    value["symKey"] = other.hex()
+    wallet.send(StoreSet(line.key, json.dumps(value), line.rpc_id + 5))
+    page = alice.get("/sync")
+    assert dapp.key_of(alice.account).hex() not in page.text
+    assert other.hex() not in page.text
+    changes = {
+        each["path"]: (each["old"], each["new"])
+        for each in StoreUpdate.objects.latest("pk").changes
+    }
+    assert changes["symKey"] == ("••••", "••••")
+    assert changes["metadata.name"] == ("Acme DAO", "Acme <b>Ltd</b>")
+    assert "Acme &lt;b&gt;Ltd" in page.text
+
+
+def test_own_and_foreign_writes_have_a_latency(alice, subscription, wallet):
+    line = StoreUpdate.objects.get()
+    assert "not on the relay yet" in text_of(alice.get("/sync"))
+    sent_at = line.at + timedelta(milliseconds=1234)
+    OutboxMessage.objects.filter(pk=line.outbox_id).update(
+        state="sent", sent_at=sent_at
+    )
+    assert "on the relay 1.2 s later" in text_of(alice.get("/sync"))
+    wallet.send(StoreDelete("other", line.rpc_id + 1))
+    assert "after the relay" in text_of(alice.get("/sync"))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("q=acme", {"applied"}),
+        ("q=ACME&outcome=stale", set()),
+        ("q=firefox", {"applied"}),
+        ("q=too%20long%20key", set()),
+        ("who=elsewhere", {"stale"}),
+        ("who=history", set()),
+        ("store=com.notifyweb.preferences", set()),
+        ("store=com.walletconnect.notify.notifySubscription", {"applied", "stale"}),
+        ("store=unknown&who=nobody&outcome=none&until=x", {"applied", "stale"}),
+        ("who=00000000-0000-0000-0000-000000000000", set()),
+    ],
+)
+def test_the_log_is_searched_and_filtered(alice, subscription, wallet, query, expected):
+    line = StoreUpdate.objects.get()
+    wallet.send(StoreDelete(line.key, line.rpc_id - 1))
+    StoreUpdate.objects.filter(outcome="stale").update(key="f" * 64, note="")
+    lines = alice.get(f"/sync/log.jsonl?{query}").getvalue().decode().splitlines()
+    assert {json.loads(each)["outcome"] for each in lines} == expected
+    assert alice.get(f"/sync?{query}").text.count('id="update-') == len(expected)
+
+
+def test_a_device_and_an_id_are_found(alice, subscription):
+    line = StoreUpdate.objects.get()
+    second = alice.browsers[1].device
+    for query, count in (
+        (f"who={line.device_id}", 1),
+        (f"who={second.pk}", 0),
+        (f"q={line.rpc_id}", 1),
+        (f"q={line.rpc_id + 1}", 0),
+        (f"q={line.key}", 1),
+    ):
+        assert alice.get(f"/sync?{query}").text.count('id="update-') == count, query
+
+
+def test_a_paused_page_counts_what_it_does_not_show(alice, subscription, wallet):
+    line = StoreUpdate.objects.get()
+    wallet.send(StoreDelete("other", line.rpc_id + 1))
+    page = text_of(alice.get(f"/sync?until={line.pk}"))
+    assert "Paused. 1 newer update is not shown." in page
+    assert "unsubscribed; it was not here" not in page
+    assert "unsubscribed; it was not here" in text_of(alice.get("/sync"))
+
+
+def test_the_log_is_exported_as_json_lines_without_secrets(alice, dapp, subscription):
+    answer = alice.get("/sync/log.jsonl")
+    (line,) = answer.getvalue().decode().splitlines()
+    row = json.loads(line)
     assert (row["outcome"], row["key"]) == ("applied", subscription.topic)
-    assert dapp.key_of(alice.account).hex() not in answer.text
+    assert row["author"] == alice.device.name
+    assert {"path": "symKey", "old": None, "new": "••••"} in row["changes"]
+    assert dapp.key_of(alice.account).hex() not in line
     assert "attachment" in answer.headers["Content-Disposition"]
 
 
 def test_the_log_of_other_users_is_not_shown(charlie, alice, subscription):
-    assert "Acme" not in charlie.get("/sync").text
-    assert json.loads(charlie.get("/sync/log.json").text)["updates"] == []
+    assert "Acme" not in charlie.get("/sync?q=acme").text
+    assert charlie.get("/sync/log.jsonl").getvalue() == b""
+
+
+# --- comparing with the archive -------------------------------------------------------
+
+
+def test_the_stores_are_compared_with_the_archive(alice, subscription, wallet, archive):
+    line = StoreUpdate.objects.get()
+    sent = OutboxMessage.objects.get(pk=line.outbox_id)
+    archive.keep(sent.topic, sent.message)
+    alice.get("/sync")
+    alice.post("/sync/verify")
+    assert "being compared" in text_of(alice.get("/sync"))
+    assert check_due()
+    assert not check_due()
+    page = text_of(alice.get("/sync"))
+    assert page.count("identical") == 2
+    assert "1 messages in the archive; 1 keys there, 1 here" in page
+
+
+def test_differences_with_the_archive_are_listed_and_nothing_is_changed(
+    alice, subscription, wallet, archive
+):
+    line = StoreUpdate.objects.get()
+    OutboxMessage.objects.update(state="sent")
+    value, topic = value_here(line.store, line.key), line.store.topic
+    missing = StoreSet("lost", "here", line.rpc_id + 1)
+    newer = StoreSet("both", "b", line.rpc_id + 3)
+    for update in (missing, newer, StoreSet("forged", "true", line.rpc_id)):
+        archive.keep(topic, wallet.message(update)[0])
+    wallet.send(
+        StoreSet("both", "a", line.rpc_id + 2),
+        StoreSet("forged", "false", line.rpc_id),
+    )
+    before = state_of(line.store)
+    alice.get("/sync")
+    alice.post("/sync/verify")
+    assert check_due()
+    report = StoreCheck.objects.get().reports[0]
+    found = {each["key"]: each["kind"] for each in report["differences"]}
+    assert found == {
+        "lost": "missing here",
+        "both": "older here",
+        "forged": "value differs",
+        line.key: "not in the archive",
+    }
+    page = alice.get("/sync")
+    assert "4 differences" in text_of(page)
+    assert value not in page.text
+    assert state_of(line.store) == before
+
+
+def test_an_unreachable_archive_is_reported(alice, subscription, archive):
+    archive.status = 503
+    alice.get("/sync")
+    alice.post("/sync/verify")
+    assert check_due()
+    row = StoreCheck.objects.get()
+    assert (row.state, bool(row.reason), row.reports) == ("running", True, [])
+    assert row.reason in text_of(alice.get("/sync"))
 
 
 # --- settings -------------------------------------------------------------------------

@@ -52,8 +52,8 @@ QUERIES = {
     "discover": ("q",),
     "discover-choose": ("url",),
     "subscription-list": ("account",),
-    "sync": ("account", "outcome", "before"),
-    "sync-export": ("account", "outcome", "before"),
+    "sync": ("account", "outcome", "store", "who", "q", "before", "until"),
+    "sync-export": ("account", "outcome", "store", "who", "q", "before"),
     "project-send": ("type",),
     "live-events": ("generation", "sequence"),
 }

@@ -47,7 +47,7 @@ def test_the_signature_leads_to_the_store_of_the_shipped_client(case, alice):
 
 def test_it_listens_to_the_store_and_rebuilds_it_from_history(alice):
     store, *_ = services.enable_sync(alice.account, alice.sync_signature, alice.device)
-    wanted = TopicSubscription.objects.get()
+    wanted = TopicSubscription.objects.get(topic=store.topic)
     assert (wanted.party, wanted.topic, wanted.state) == (
         "wallet",
         store.topic,
@@ -143,7 +143,7 @@ def test_a_lost_fingerprint_key_does_not_lock_the_wallet_out(alice):
     services.enable_sync(alice.account, alice.sync_signature, alice.device)
     Store.objects.update(signature_fingerprint="of another key")
     again = services.enable_sync(alice.account, alice.sync_signature, alice.device)
-    assert len(again) == 1
+    assert len(again) == 2
 
 
 def test_the_signature_is_kept_nowhere(alice):
@@ -154,3 +154,14 @@ def test_the_signature_is_kept_nowhere(alice):
             cursor.execute(f'SELECT t::text FROM "{table}" AS t')  # noqa: S608
             text = "\n".join(row for (row,) in cursor.fetchall())
             assert not any(secret in text for secret in secrets), table
+
+
+def test_an_account_from_before_gets_stores_that_are_new(alice):
+    services.enable_sync(alice.account, alice.sync_signature, alice.device)
+    topics = list(Store.objects.order_by("name").values_list("name", "topic"))
+    Store.objects.exclude(name=NOTIFY_SUBSCRIPTION_STORE).delete()
+    ColdStart.objects.update(state=ColdStart.State.DONE, next_attempt_at=None, found=7)
+    services.enable_sync(alice.account, alice.sync_signature, alice.devices[1])
+    assert list(Store.objects.order_by("name").values_list("name", "topic")) == topics
+    row = ColdStart.objects.get()
+    assert (row.state, row.found) == ("running", 0)
