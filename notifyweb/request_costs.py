@@ -81,6 +81,8 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:problem": PAGE,
     "dashboard:problems": PAGE,
     "dashboard:demo": PAGE,
+    "dashboard:demo-collide": PAGE,
+    "dashboard:demo-online": PAGE,
     "dashboard:join": PAGE,
     "dashboard:dapp": PAGE,
     "dashboard:sign-in": PAGE,

@@ -200,6 +200,15 @@ def _set(
     device: Device | None,
 ) -> list[EventDraft]:
     """Set mutes by dapp URL and type."""
+    try:
+        return change(account, _changes(ends), device=device)
+    except TooManyPreferences:
+        raise _too_many(settings.LIMITS.preferences_per_account) from None
+
+
+def _changes(
+    ends: Mapping[str, Mapping[str, datetime | None]],
+) -> dict[str, Change]:
     changes: dict[str, Change] = {}
     for dapp_url, by_type in ends.items():
         labels = ", ".join(_label(dapp_url, type_) for type_ in by_type)
@@ -208,10 +217,14 @@ def _set(
             for type_, until in by_type.items()
         }
         changes[dapp_url] = Change(mutes=mutes, note=f"{labels}: muted")
-    try:
-        return change(account, changes, device=device)
-    except TooManyPreferences:
-        raise _too_many(settings.LIMITS.preferences_per_account) from None
+    return changes
+
+
+def mute_change(dapp_url: str, type_: str, duration: str) -> Change:
+    """The preference that ``mute`` sets."""
+    length = MUTE_FOR[duration]
+    until = None if length is None else clock.now() + length
+    return _changes({dapp_url: {type_: until}})[dapp_url]
 
 
 def _too_many(most: int) -> PreferenceError:

@@ -5,15 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.http import Http404
+from django.contrib import messages
+from django.db import transaction
+from django.http import Http404, HttpResponseRedirect
 from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.urls import reverse
+from django.utils.translation import gettext, ngettext
+from django.views.decorators.http import require_POST, require_safe
 
+from accounts.models import AccountEvent
+from accounts.services import audit, record_events
+from alerts.services.preferences import mute_change
 from castserver.models import Project
 from common.problem_types import PROBLEM_TYPES
 from dashboard.access import demo_only, member, public
 from dashboard.frame import frame_of, page
-from dashboard.pages.demo import demo_script
+from dashboard.keys import parse_pk
+from dashboard.pages.demo import (
+    CAUGHT_UP,
+    CHANGES_WHILE_AWAY,
+    demo_script,
+    something_to_collide_on,
+)
+from dashboard.pages.devices import other_devices
+from dashboard.views.responses import done
+from preferences import services as preferences
 from dashboard.pages.qr import subscribe_link
 
 if TYPE_CHECKING:
@@ -87,3 +103,62 @@ def demo(request: MemberRequest) -> HttpResponse:
         script=demo_script(request.user.pk, slugs.first() or ""),
         demo_account=frame.accounts[0] if frame.accounts else None,
     )
+
+
+@member
+@demo_only
+@require_POST
+def demo_collide(request: MemberRequest) -> HttpResponse:
+    """Two devices mute one dapp at the same moment, for different times."""
+    there = reverse("dashboard:demo")
+    others = other_devices(request.user.pk, request.device.pk)
+    subscription = something_to_collide_on(request.user.pk)
+    if not others or subscription is None:
+        messages.error(
+            request,
+            gettext("Open a second device and subscribe to a dapp first."),
+        )
+        return HttpResponseRedirect(there)
+    url = subscription.dapp_url
+    with transaction.atomic():
+        events = preferences.collide(
+            subscription.account,
+            url,
+            [
+                (mute_change(url, "", "1h"), request.device),
+                (mute_change(url, "", "8h"), others[-1]),
+            ],
+        )
+        record_events(events)
+    return done(
+        request,
+        gettext(
+            "Both muted %(dapp)s at the same moment. %(device)s had the higher id and won."
+        )
+        % {"dapp": subscription, "device": others[-1].name},
+        default=there,
+    )
+
+
+@member
+@demo_only
+@require_POST
+def demo_online(request: MemberRequest) -> HttpResponse:
+    """Count what happened after ``sequence``, the last change that the window had."""
+    there = reverse("dashboard:demo")
+    sequence = parse_pk(request.POST.get("sequence", ""))
+    if sequence is None:
+        messages.error(request, gettext("Go offline in this window first."))
+        return HttpResponseRedirect(there)
+    missed = AccountEvent.objects.filter(user=request.user, sequence__gt=sequence)
+    count = missed.count()
+    text = ngettext(
+        "%(count)d change while this window was away; nothing was lost.",
+        "%(count)d changes while this window was away; nothing was lost.",
+        count,
+    ) % {"count": count}
+    if count >= CHANGES_WHILE_AWAY:
+        audit(CAUGHT_UP, device=request.device, detail=str(count))
+    else:
+        text += " " + gettext("Make at least three in the other window.")
+    return done(request, text, default=there)

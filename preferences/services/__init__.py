@@ -6,6 +6,7 @@ from preferences.services.change import (
     Change,
     TooManyPreferences,
     change,
+    collide,
     lock,
     time_of,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "TooManyPreferences",
     "announce",
     "change",
+    "collide",
     "lock",
     "receive",
     "time_of",

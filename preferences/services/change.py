@@ -22,12 +22,12 @@ from preferences.document import (
 from preferences.models import DappPreferences
 from preferences.registry import put_into_force
 from syncstore.names import PREFERENCES_STORE
-from syncstore.services import StoreKeyMissing, lock_stores, store_set
+from syncstore.services import StoreKeyMissing, lock_stores, store_race, store_set
 from walletconnect.errors import LocalProtocolError
 from walletconnect.sync.store import MAX_KEY_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from accounts.models import Device
     from accounts.services import EventDraft
@@ -89,6 +89,37 @@ def change(
     events = put_into_force(account, merged)
     notes = {url: each.note for url, each in changes.items()}
     return events + write(account, merged, device=device, notes=notes)
+
+
+@transaction.atomic
+def collide(
+    account: Account, dapp_url: str, changes: Sequence[tuple[Change, Device]]
+) -> list[EventDraft]:
+    """Let devices change one dapp's preferences at the same moment, from the same state.
+
+    For the demonstration: the changes reach the store in the reverse order. The last one
+    wins by its id as well as by its time.
+    """
+    lock(account)
+    rows = rows_of(account, [dapp_url])
+    document = rows[dapp_url].value if rows else {}
+    mutes = cast("JsonObject", document.get("mutes", {}))
+    writes = []
+    for number, (wanted, device) in enumerate(changes):
+        update: JsonObject = {
+            type_: _register(value, mutes.get(type_), author(device), later=number)
+            for type_, value in wanted.mutes.items()
+        }
+        writes.append((merge(document, {"mutes": update}), device))
+    final = {dapp_url: writes[-1][0]}
+    save(account, final, rows)
+    events = put_into_force(account, final)
+    return events + store_race(
+        account.pk,
+        PREFERENCES_STORE,
+        dapp_url,
+        [(canonical(value), device) for value, device in writes],
+    )
 
 
 def rows_of(account: Account, urls: Iterable[str]) -> dict[str, DappPreferences]:
@@ -165,12 +196,14 @@ def author(device: Device | None) -> str:
     return text[:MAX_AUTHOR_LENGTH]
 
 
-def _register(value: JsonObject, present: JsonValue, by: str) -> JsonObject:
+def _register(
+    value: JsonObject, present: JsonValue, by: str, *, later: int = 0
+) -> JsonObject:
     stated = present.get("at") if isinstance(present, dict) else None
     after = stated + 1 if isinstance(stated, int) else 0
     # Members that are unknown here stay with their register.
     kept = present if isinstance(present, dict) else {}
-    return {**kept, **value, "at": max(clock.now_ms(), after), "by": by}
+    return {**kept, **value, "at": max(clock.now_ms(), after) + later, "by": by}
 
 
 def time_of(until: JsonValue) -> datetime | None:

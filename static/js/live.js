@@ -35,6 +35,8 @@ const live = {
   isAway: false,
   arrivals: 0,
   startedAt: Date.now(),
+  // The demo blocks the updates of this window.
+  isCut: false,
   socket: null,
   failures: 0,
   lastFrameAt: Date.now(),
@@ -73,6 +75,20 @@ export function startLive(body) {
   document.addEventListener("list:reload", () => queue(() => reloadContent({ toTop: true })));
 }
 
+/** Block the updates of this window, or let it catch up; returns its cursor. */
+export function cutOff(isCut) {
+  live.isCut = isCut;
+  if (isCut) {
+    disconnect();
+    stopPolling();
+  } else reconnectIn(0);
+  describe();
+  return live.sequence;
+}
+
+export const hasCaughtUp = () => isOpen() && isCurrent();
+
+const isOnline = () => navigator.onLine && !live.isCut;
 const isOpen = () => live.socket?.readyState === WebSocket.OPEN;
 const isCurrent = () => live.isConfirmed && !live.isStale && live.sequence >= live.head;
 const send = (frame) => isOpen() && live.socket.send(JSON.stringify(frame));
@@ -81,7 +97,7 @@ function connect() {
   if (live.over) return;
   clearTimeout(live.retry);
   live.retry = 0;
-  if (!navigator.onLine) return show("offline");
+  if (!isOnline()) return show("offline");
   const socket = new WebSocket(location.origin.replace(/^http/, "ws") + live.path);
   live.socket = socket;
   live.lastFrameAt = Date.now();
@@ -251,7 +267,7 @@ function startPolling() {
   if (live.poll || live.over) return;
   const ask = async () => {
     live.poll = setTimeout(ask, POLL_MS * (0.8 + 0.4 * Math.random()));
-    if (document.hidden || !navigator.onLine) return;
+    if (document.hidden || !isOnline()) return;
     const query = new URLSearchParams({ generation: live.generation, sequence: live.sequence });
     try {
       const response = await fetch(`/live/events?${query}`, { redirect: "manual" });
@@ -298,7 +314,7 @@ function escalate() {
 function describe() {
   const silent = Date.now() - live.lastFrameAt;
   if (live.over) return show("signed-out");
-  if (!navigator.onLine) return show("offline");
+  if (!isOnline()) return show("offline");
   if (isOpen() && isCurrent()) return show("live");
   if (!isOpen() && live.poll && isCurrent() && silent < 3 * POLL_MS) return show("polling");
   if (!live.isAway && live.failures === 0 && Date.now() - live.startedAt < QUIET_START_MS) return;

@@ -42,7 +42,9 @@ from syncstore.services.verify import (
     Difference,
     StoreReport,
     check_due,
+    devices_behind,
     request_check,
+    verify_account,
     verify_store,
 )
 from syncstore.services.write import (
@@ -50,6 +52,7 @@ from syncstore.services.write import (
     known_keys,
     present_values,
     store_delete,
+    store_race,
     store_set,
 )
 
@@ -77,6 +80,7 @@ __all__ = [
     "check_due",
     "cold_start",
     "confirm_link",
+    "devices_behind",
     "enable_sync",
     "find_link",
     "fingerprint_of",
@@ -94,6 +98,8 @@ __all__ = [
     "spelled",
     "start_new_group",
     "store_delete",
+    "store_race",
     "store_set",
+    "verify_account",
     "verify_store",
 ]

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Max
 
 from accounts.services import EventDraft, EventKind, record_events
 from common import clock
 from common.backoff import Backoff
 from common.wake import enqueue_on_commit
+from common.work_queue import NO_WORK
 from history.client import HistoryUnavailable
 from keychain.services import DecryptionFailed, Holder, open_sealed, sym_keys
 from messaging.models import OutboxMessage, Party
-from syncstore.models import Store, StoreCheck, StoreEntry
+from syncstore.models import DeviceCursor, Store, StoreCheck, StoreEntry, StoreUpdate
 from syncstore.services.archive import archived_pages
 from syncstore.services.cold_start import LEASE
 from walletconnect.crypto.keys import Topic
@@ -27,7 +29,7 @@ from walletconnect.notify.cold_start import replay_store
 from walletconnect.sync.store import Outcome, StoreSet, outcome_of
 
 if TYPE_CHECKING:
-    from accounts.models import Account
+    from accounts.models import Account, Device
     from walletconnect.json_values import JsonObject, JsonValue
     from walletconnect.sync.store import StoreUpdate as Update
 
@@ -147,6 +149,47 @@ def _compare(
     if value != expected:
         return Difference(key, VALUE_DIFFERS, here, there)
     return None
+
+
+def verify_account(account: Account) -> list[StoreReport]:
+    """Compare all stores of an account and keep the result. Uses the network.
+
+    Raises ``HistoryUnavailable`` or ``CannotVerify``.
+    """
+    reports = [verify_store(store) for store in account.stores.order_by("pk")]
+    now = clock.now()
+    with transaction.atomic():
+        StoreCheck.objects.update_or_create(
+            account=account,
+            defaults={
+                **NO_WORK,
+                "state": StoreCheck.State.DONE,
+                "requested_at": now,
+                "finished_at": now,
+                "reason": "",
+                "reports": [each.to_value() for each in reports],
+            },
+        )
+        record_events(_events(account))
+    return reports
+
+
+def devices_behind(account: Account) -> list[Device]:
+    """Active devices that have not applied the newest update of every store."""
+    heads = dict(
+        StoreUpdate.objects.filter(store__account=account)
+        .values_list("store")
+        .annotate(head=Max("pk"))
+    )
+    cursors = DeviceCursor.objects.filter(
+        store__account=account, device__revoked_at=None
+    ).select_related("device")
+    behind = {
+        cursor.device
+        for cursor in cursors
+        if cursor.update_pk < heads.get(cursor.store_id, 0)
+    }
+    return sorted(behind, key=lambda device: device.name)
 
 
 # --- as work ----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from accounts.models import Device
     from accounts.services import EventDraft
+    from walletconnect.crypto.keys import SymKey
 
 
 class StoreKeyMissing(Exception):
@@ -89,6 +90,27 @@ def store_delete(
         )
 
 
+def store_race(
+    account_id: int, store_name: str, key: str, writes: Sequence[tuple[str, Device]]
+) -> list[EventDraft]:
+    """Let devices set one key at the same moment; for the demonstration of conflicts.
+
+    Ids ascend in the order given, and the updates arrive, here and at the relay, in the
+    reverse order: the last one wins, and the others are older when they arrive.
+    """
+    with transaction.atomic():
+        store = _locked(account_id, store_name)
+        if store is None:
+            return []
+        store_key = _store_key(store)
+        kept = _entries(store, [key]).get(key)
+        updates = [StoreSet(key, value, _next_id(store, kept)) for value, _ in writes]
+        events: list[EventDraft] = []
+        for update, (_, device) in reversed(list(zip(updates, writes, strict=True))):
+            events += _apply_own(store, [update], store_key, device=device, notes={})
+        return events
+
+
 def known_keys(store: Store, keys: Collection[str]) -> set[str]:
     """Those of ``keys`` that the store has an update of, deleted ones included."""
     rows = StoreEntry.objects.filter(store=store, key__in=list(keys))
@@ -135,10 +157,27 @@ def _write(
 ) -> list[EventDraft]:
     if not keys:
         return []
+    store_key = _store_key(store)
+    updates = [make(key, _next_id(store, kept.get(key))) for key in keys]
+    return _apply_own(store, updates, store_key, device=device, notes=notes)
+
+
+def _store_key(store: Store) -> SymKey:
     store_key = sym_keys(Holder.WALLET, [store.topic]).get(Topic(store.topic))
     if store_key is None:
         raise StoreKeyMissing(f"no key for store {store.pk}")
-    updates = [make(key, _next_id(store, kept.get(key))) for key in keys]
+    return store_key
+
+
+def _apply_own(
+    store: Store,
+    updates: Sequence[Update],
+    store_key: SymKey,
+    *,
+    device: Device | None,
+    notes: Mapping[str, str],
+) -> list[EventDraft]:
+    """Apply updates here and put their messages into the outbox, in this order."""
     published = [
         publish_update(update, store_key, iv=entropy.iv()) for update in updates
     ]
