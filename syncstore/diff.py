@@ -19,12 +19,14 @@ MAX_CHANGES: Final = 40
 MAX_TEXT_LENGTH: Final = 120
 MAX_PATH_LENGTH: Final = 160
 MASK: Final = "••••"
+# A member whose name is the empty text.
+EMPTY: Final = '""'
 
 _SECRET_NAME: Final = re.compile(
     r"key|secret|token|passw|passphrase|seed|mnemonic|auth|private|credential", re.I
 )
-# Keys are 32 bytes. A topic has the same form and is public to the relay.
-_SECRET_TEXT: Final = re.compile(r"(0x)?[0-9a-f]{32,}", re.I)
+# Keys are 32 bytes, addresses 20. A topic has the form of a key and is known to the relay.
+_SECRET_TEXT: Final = re.compile(r"[0-9a-f]{64}", re.I)
 _PUBLIC_NAMES: Final = frozenset({"topic"})
 
 
@@ -64,7 +66,7 @@ def _members(text: str | None) -> dict[str, str]:
         path, each = waiting.pop()
         if isinstance(each, dict) and each:
             waiting += [
-                (f"{path}.{name}" if path else name, inner)
+                (f"{path}.{name or EMPTY}" if path else name or EMPTY, inner)
                 for name, inner in reversed(each.items())
             ]
         else:

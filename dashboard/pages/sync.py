@@ -309,6 +309,14 @@ def update_rows(updates: Iterable[StoreUpdate]) -> list[UpdateRow]:
             topic__in={update.key for update in updates},
         ).values_list("account", "topic", "metadata", "dapp_url")
     }
+    # Keys of the preferences store are addresses of dapps.
+    names |= {
+        (account, url): metadata.get("name") or url
+        for account, url, metadata in Subscription.objects.filter(
+            account__in={update.store.account_id for update in updates},
+            dapp_url__in={update.key for update in updates},
+        ).values_list("account", "dapp_url", "metadata")
+    }
     cursors = _cursors({update.store_id for update in updates})
     sent = dict(
         OutboxMessage.objects.filter(

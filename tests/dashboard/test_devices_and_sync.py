@@ -222,7 +222,7 @@ def test_the_stores_are_compared_with_the_archive(alice, subscription, wallet, a
     assert not check_due()
     page = text_of(alice.get("/sync"))
     assert page.count("identical") == 2
-    assert "1 messages in the archive; 1 keys there, 1 here" in page
+    assert "messages in the archive: 1; keys there: 1, here: 1" in page
 
 
 def test_differences_with_the_archive_are_listed_and_nothing_is_changed(
