@@ -177,7 +177,7 @@ def test_imported_notifications_alert_no_device(rich):
 def test_secrets_are_in_the_sealed_part_only(rich, subscription):
     topics = [subscription.topic, *rich.account.stores.values_list("topic", flat=True)]
     secrets = [key.hex() for key in sym_keys(Holder.WALLET, topics).values()]
-    assert len(secrets) == 2
+    assert len(secrets) == 3
     for passphrase in (PASSPHRASE, ""):
         text = exported(rich.account, passphrase).decode()
         assert not [secret for secret in secrets if secret in text]
