@@ -28,9 +28,9 @@ from dashboard.pages.demo import (
     something_to_collide_on,
 )
 from dashboard.pages.devices import other_devices
+from dashboard.pages.qr import subscribe_link
 from dashboard.views.responses import done
 from preferences import services as preferences
-from dashboard.pages.qr import subscribe_link
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse

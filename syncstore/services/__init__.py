@@ -58,6 +58,8 @@ from syncstore.services.write import (
 
 __all__ = [
     "Applied",
+    "CannotVerify",
+    "Difference",
     "LinkExpired",
     "LinkNotSyncing",
     "LinkOwnDevice",
@@ -65,8 +67,6 @@ __all__ = [
     "LinkTooMany",
     "LinkUnknown",
     "LinkUsed",
-    "CannotVerify",
-    "Difference",
     "NotYourAccount",
     "NothingToLink",
     "SignatureDiffers",
@@ -76,8 +76,8 @@ __all__ = [
     "apply_updates",
     "archived_pages",
     "begin_link",
-    "code_of",
     "check_due",
+    "code_of",
     "cold_start",
     "confirm_link",
     "devices_behind",
