@@ -12,6 +12,7 @@ from syncstore.models import DeviceCursor, DeviceLink, Store
 from tests.dashboard.conftest import Browser
 from tests.people import ALICE, BOB, CHROME_WINDOWS, Wallet
 from walletconnect.crypto.ethereum import personal_digest
+from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
 
 class Restless(Wallet):
@@ -96,7 +97,7 @@ def test_equal_signatures_turn_sync_on():
     # A reload shows the same step.
     assert "Sign once more" in browser.get(share_url(ALICE)).text
     assert sign_share(browser, ALICE, compare="yes").status_code == 302
-    assert Store.objects.get().account == ALICE.row()
+    assert Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE).account == ALICE.row()
 
 
 def test_different_signatures_are_explained_and_can_be_used_nevertheless():
@@ -111,7 +112,7 @@ def test_different_signatures_are_explained_and_can_be_used_nevertheless():
     assert AuditEntry.objects.filter(action="sync.signature-differs").exists()
     (signature,) = re.findall(r'name="signature" value="(0x\w{130})"', page.text)
     assert browser.post(share_url(RESTLESS), signature=signature).status_code == 302
-    assert Store.objects.get().account == RESTLESS.row()
+    assert Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE).account == RESTLESS.row()
 
 
 # --- a second device: the code --------------------------------------------------------
@@ -199,16 +200,16 @@ def test_guessing_is_limited(first, second):
 
 
 def test_a_new_group_is_explained_and_started_with_one_signature(second):
-    before = Store.objects.get().topic
+    before = Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE).topic
     url = f"/signin/share/new?account={RESTLESS.row().pk}"
     page = second.get(url)
     assert "Wallets and servers elsewhere stay in the former group" in page.text
     text = f"/signin/text/2?account={RESTLESS.row().pk}"
     refused = second.post(url, signature=second.sign(BOB, text))
     assert refused.status_code == 422
-    assert Store.objects.get().topic == before
+    assert Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE).topic == before
     assert second.post(url, signature=second.sign(RESTLESS, text)).status_code == 302
-    assert Store.objects.get().topic != before
+    assert Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE).topic != before
 
 
 def test_without_sync_there_is_no_group_to_replace():
