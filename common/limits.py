@@ -118,6 +118,7 @@ class Limits:
     document_unreached_s: int = 5
     webhook_deadline_s: int = 15
     webhook_read_bytes: int = 64 * KIB
+    webhook_replays: int = 1_000
     json_body_bytes: int = 256 * KIB
     keys_body_bytes: int = 128 * KIB
     history_body_bytes: int = 16 * KIB

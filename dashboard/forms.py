@@ -349,3 +349,26 @@ class WebhookForm(StyledForm):
         initial=["subscribed", "unsubscribed"],
         widget=forms.CheckboxSelectMultiple,
     )
+
+
+class ReplayForm(StyledForm):
+    """A time range of a webhook's events, in the user's time zone."""
+
+    since = forms.DateTimeField(
+        label=_("From"),
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+    until = forms.DateTimeField(
+        label=_("Until"),
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+    states = forms.MultipleChoiceField(
+        label=_("Which"),
+        choices=[
+            ("failed", _("failed")),
+            ("cancelled", _("cancelled, because the webhook was paused")),
+            ("delivered", _("delivered")),
+        ],
+        initial=["failed", "cancelled"],
+        widget=forms.CheckboxSelectMultiple,
+    )

@@ -17,12 +17,12 @@ from dashboard.views import (
     linking,
     live,
     phone,
-    sending,
     settings,
     sharing,
     sign_in,
     subscriptions,
     templates,
+    webhooks,
 )
 
 app_name = "dashboard"
@@ -208,17 +208,27 @@ urlpatterns = [
     ),
     path(
         "console/<slug:slug>/webhooks",
-        sending.project_webhooks,
+        webhooks.project_webhooks,
         name="project-webhooks",
     ),
     path(
         "console/<slug:slug>/webhooks/<uuid:webhook_id>",
-        sending.webhook_act,
+        webhooks.project_webhook,
         name="project-webhook",
     ),
     path(
+        "console/<slug:slug>/webhooks/<uuid:webhook_id>/rotate",
+        webhooks.webhook_rotate,
+        name="project-webhook-rotate",
+    ),
+    path(
+        "console/<slug:slug>/webhooks/<uuid:webhook_id>/replay",
+        webhooks.webhook_replay_range,
+        name="project-webhook-replay-range",
+    ),
+    path(
         "console/<slug:slug>/webhooks/replay/<uuid:delivery_id>",
-        sending.webhook_replay,
+        webhooks.webhook_replay,
         name="project-webhook-replay",
     ),
     path(

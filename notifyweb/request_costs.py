@@ -182,6 +182,8 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:project-webhooks": PAGE,
     "dashboard:project-webhook": OUTBOUND,
     "dashboard:project-webhook-replay": OUTBOUND,
+    "dashboard:project-webhook-replay-range": OUTBOUND,
+    "dashboard:project-webhook-rotate": PAGE,
     "dashboard:project-settings": PAGE,
 }
 

@@ -85,6 +85,8 @@ class WebhookAttempt(models.Model):
     milliseconds = models.PositiveIntegerField()
     status = models.PositiveSmallIntegerField(null=True, blank=True)
     reason = models.CharField(max_length=200, blank=True)
+    # The beginning of the response's body.
+    excerpt = models.TextField(blank=True)
 
     class Meta:
         constraints: ClassVar = [

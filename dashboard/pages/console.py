@@ -18,7 +18,6 @@ from castserver.models import (
     Notification,
     Project,
     Subscriber,
-    WebhookDelivery,
 )
 from common import clock
 from walletconnect.identity.did import AccountId
@@ -169,12 +168,3 @@ def subscribers(project: Project, only: list[str] | None) -> list[Subscriber]:
     if only is not None:
         found = found.of_accounts(AccountId.parse(text).key for text in only)
     return list(found.order_by("-created_at")[: PAGE * 5])
-
-
-def webhook_log(project: Project) -> list[WebhookDelivery]:
-    found = WebhookDelivery.objects.filter(webhook__project=project)
-    return list(
-        found.select_related("webhook")
-        .prefetch_related("tries")
-        .order_by("-created_at")[:PAGE]
-    )

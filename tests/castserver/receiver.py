@@ -22,9 +22,10 @@ class Received:
 
 @dataclass
 class Receiver:
-    """``answers`` to POST are used up in turn; then it answers 200."""
+    """``answers`` and ``bodies`` of POST are used up in turn; then it answers 200 and nothing."""
 
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
@@ -45,8 +46,10 @@ class Receiver:
                 self.send_response(status)
                 for name, value in extra.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", "0")
+                body = receiver.bodies.pop(0) if receiver.bodies else b""
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def do_GET(self) -> None:
                 found = receiver.files.get(self.path)

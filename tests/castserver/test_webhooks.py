@@ -16,6 +16,7 @@ from standardwebhooks import WebhookVerificationError
 
 from accounts.models import User
 from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
+from castserver.services.errors import Invalid, TooMany
 from castserver.services.projects.projects import create_project
 from castserver.services.webhooks import sender
 from castserver.services.webhooks.sender import (
@@ -31,6 +32,7 @@ from castserver.services.webhooks.webhooks import (
     queue_test_event,
     register_webhook,
     replay,
+    replay_range,
     rotate_secret,
 )
 from common import clock
@@ -371,6 +373,95 @@ def test_a_finished_event_can_be_replayed(project, registered, receiver):
     assert deliver_due_webhooks() == 1
     ids = [each.headers["webhook-id"] for each in receiver.received]
     assert ids == [str(delivery.pk)] * 2
+
+
+def test_a_time_range_is_replayed(project, registered, receiver):
+    webhook, _ = registered
+    receiver.answers += [(500, {}), (500, {})]
+    failed = queue_events(
+        [event(project, account=f"{ACCOUNT[:-1]}{n}") for n in range(2)]
+    )
+    deliver_due_webhooks()
+    WebhookDelivery.objects.filter(pk__in=[each.pk for each in failed]).update(
+        state="failed", next_attempt_at=None
+    )
+    [delivered] = queue_events([event(project)])
+    deliver_due_webhooks()
+    since, until = clock.now() - timedelta(hours=1), clock.now() + timedelta(seconds=1)
+    assert (
+        replay_range(webhook, since - timedelta(days=1), since, states=["failed"]) == 0
+    )
+    receiver.received.clear()
+    assert replay_range(webhook, since, until, states=["failed"]) == 2
+    # Those are due now: a second press finds nothing.
+    assert replay_range(webhook, since, until, states=["failed", "cancelled"]) == 0
+    deliver_due_webhooks()
+    ids = {each.headers["webhook-id"] for each in receiver.received}
+    assert ids == {str(each.pk) for each in failed}
+    assert replay_range(webhook, since, until, states=["delivered"]) == 3
+    delivered.refresh_from_db()
+    assert delivered.state == "due"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "states", "problem"),
+    [
+        ((0, 0), ["failed"], "ends before"),
+        ((5, 1), ["failed"], "ends before"),
+        ((0, 5), [], "states must be"),
+        ((0, 5), ["due"], "states must be"),
+    ],
+)
+def test_a_wrong_range_replays_nothing(project, registered, minutes, states, problem):
+    webhook, _ = registered
+    queue_events([event(project)])
+    WebhookDelivery.objects.update(state="failed")
+    now = clock.now()
+    since, until = (now + timedelta(minutes=each) for each in minutes)
+    with pytest.raises(Invalid, match=problem):
+        replay_range(webhook, since, until, states=states)
+    assert WebhookDelivery.objects.get().state == "failed"
+
+
+def test_a_range_of_too_many_events_replays_none(project, registered, monkeypatch):
+    webhook, _ = registered
+    limits = replace(LIMITS, webhook_replays=2)
+    monkeypatch.setattr(django_settings, "LIMITS", limits)
+    queue_events([event(project)] * 3)
+    WebhookDelivery.objects.update(state="failed")
+    since, until = clock.now() - timedelta(hours=1), clock.now() + timedelta(hours=1)
+    with pytest.raises(TooMany, match="more than 2 events"):
+        replay_range(webhook, since, until, states=["failed"])
+    assert set(WebhookDelivery.objects.values_list("state", flat=True)) == {"failed"}
+
+
+def test_a_paused_webhook_is_not_replayed(project, registered):
+    webhook, _ = registered
+    webhook.disabled_at = clock.now()
+    webhook.save()
+    since, until = clock.now() - timedelta(hours=1), clock.now()
+    with pytest.raises(Invalid, match="turn it on first"):
+        replay_range(webhook, since, until, states=["failed"])
+
+
+@pytest.mark.parametrize(
+    ("body", "excerpt"),
+    [
+        (b"", ""),
+        (b"no such account", "no such account"),
+        (b"x" * 100_000, "x" * 500),
+        ("😀".encode() * 1000, "😀" * 500),
+        (b"a\0b\xff", "a\ufffdb\ufffd"),
+        ("exe\u202egnp".encode(), "exe\ufffdgnp"),
+    ],
+)
+def test_the_beginning_of_an_answer_is_kept(
+    project, registered, receiver, body, excerpt
+):
+    receiver.bodies.append(body)
+    queue_events([event(project)])
+    deliver_due_webhooks()
+    assert WebhookAttempt.objects.get().excerpt == excerpt
 
 
 def test_a_test_event_is_marked_as_one(project, registered, receiver):

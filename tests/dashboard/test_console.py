@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import timedelta
 
 import pytest
 
-from castserver.models import Notification, Project, Webhook
+from castserver.models import Notification, Project, Webhook, WebhookDelivery
 from castserver.services.projects.demo import seed_demo
 from castserver.services.projects.projects import (
     TypeDraft,
     find_secret,
     set_types,
     set_url,
+)
+from castserver.services.webhooks.webhooks import (
+    queue_test_event,
+    register_webhook,
+    signing_secrets,
 )
 from common import clock
 from subscriptions.models import DappDocument
@@ -230,6 +236,73 @@ def test_a_webhook_is_tried_and_deleted(alice, charlie, lumen):
     assert charlie.post(path, act="delete").status_code == 404
     alice.post(path, act="delete")
     assert not Webhook.objects.exists()
+
+
+@pytest.fixture
+def webhook(alice, lumen) -> Webhook:
+    made, _ = register_webhook(lumen, "http://localhost:9/hook", events=["subscribed"])
+    return made
+
+
+def test_a_webhook_has_a_page_with_its_log(alice, charlie, lumen, webhook):
+    queue_test_event(webhook)
+    WebhookDelivery.objects.update(state="failed", reason="answered 500")
+    path = f"/console/lumen/webhooks/{webhook.pk}"
+    page = alice.get(path)
+    assert "answered 500" in text_of(page)
+    assert "No event is in this state" in text_of(alice.get(f"{path}?state=delivered"))
+    assert alice.get(f"{path}?state=x&before=y").status_code == 200
+    assert "Delete this webhook?" in text_of(alice.get(f"{path}?act=delete"))
+    charlie.get("/console")
+    assert charlie.get(path).status_code == 404
+    for act in ("rotate", "replay"):
+        assert charlie.post(f"{path}/{act}").status_code == 404
+
+
+def test_the_log_of_webhooks_has_pages(alice, lumen, webhook):
+    for _ in range(60):
+        queue_test_event(webhook)
+    first = alice.get("/console/lumen/webhooks")
+    (older,) = re.findall(r'href="\?(state=&amp;before=[^"]+)"', first.text)
+    second = alice.get(f"/console/lumen/webhooks?{older.replace('&amp;', '&')}")
+    shown = [
+        set(re.findall(r"webhook-id ([0-9a-f-]{36})", page.text))
+        for page in (first, second)
+    ]
+    assert [len(each) for each in shown] == [50, 10]
+    assert not shown[0] & shown[1]
+
+
+def test_a_webhooks_secret_is_rotated_and_shown_once(alice, lumen, webhook):
+    path = f"/console/lumen/webhooks/{webhook.pk}"
+    alice.get(path)
+    page = alice.follow(alice.post(f"{path}/rotate"))
+    (secret,) = set(re.findall(r"whsec_[A-Za-z0-9+/]{40,}=*", page.text))
+    assert (
+        base64.b64decode(secret.removeprefix("whsec_"))
+        == signing_secrets(Webhook.objects.get())[0]
+    )
+    assert secret not in alice.get(path).text
+
+
+def test_a_time_range_of_events_is_replayed(alice, lumen, webhook):
+    queue_test_event(webhook)
+    WebhookDelivery.objects.update(state="failed")
+    path = f"/console/lumen/webhooks/{webhook.pk}"
+    alice.get(path)
+    day = {"since": "2020-01-01T00:00", "until": "2099-01-01T00:00"}
+    wrong = [
+        day | {"states": ["due"]},
+        day | {"states": ["failed"], "until": "2019-01-01T00:00"},
+        {"since": "yesterday", "until": "", "states": ["failed"]},
+    ]
+    for fields in wrong:
+        assert alice.post(f"{path}/replay", **fields).status_code == 422
+    assert WebhookDelivery.objects.get().state == "failed"
+    page = alice.follow(alice.post(f"{path}/replay", states=["failed"], **day))
+    assert "1 event will be sent again" in text_of(page)
+    page = alice.follow(alice.post(f"{path}/replay", states=["failed"], **day))
+    assert "no such event" in text_of(page)
 
 
 def test_a_forbidden_webhook_is_refused_with_a_message(alice, lumen, settings):

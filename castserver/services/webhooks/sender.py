@@ -23,6 +23,7 @@ from castserver.services.projects.owners import owner_of
 from castserver.services.webhooks.webhooks import signing_secrets
 from common import clock, counters, outbound
 from common.backoff import Backoff
+from common.bidi import neutralize
 from common.drain import drain
 from common.failpoints import failpoint
 from common.retry_after import retry_after
@@ -39,6 +40,7 @@ DEAD_AFTER: Final = timedelta(days=5)
 # Above the deadline of one request (15 s), with room for recording the result.
 LEASE: Final = timedelta(seconds=60)
 GONE: Final = 410
+EXCERPT_LENGTH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Outcome:
     status: int | None
     reason: str
     not_before: datetime | None = None
+    excerpt: str = ""
 
     @property
     def delivered(self) -> bool:
@@ -121,7 +124,7 @@ def _signed_headers(delivery: WebhookDelivery) -> dict[str, str]:
 def _send(outgoing: Outgoing) -> Outcome:
     delivery = outgoing.delivery
     began = clock.monotonic()
-    status, reason, not_before = None, "", None
+    status, reason, not_before, excerpt = None, "", None, ""
     try:
         if not outgoing.headers["webhook-signature"]:
             raise outbound.OutboundRefused("the webhook's secret cannot be opened")
@@ -137,6 +140,7 @@ def _send(outgoing: Outgoing) -> Outcome:
         status = answer.status
         reason = "" if answer.ok else f"answered {answer.status}"
         not_before = retry_after(answer)
+        excerpt = _excerpt(answer.body)
     except outbound.OutboundError as error:
         reason = str(error)[:200]
     return Outcome(
@@ -146,7 +150,14 @@ def _send(outgoing: Outgoing) -> Outcome:
         status=status,
         reason=reason,
         not_before=not_before,
+        excerpt=excerpt,
     )
+
+
+def _excerpt(body: bytes) -> str:
+    # A character has at most four bytes. NUL cannot be stored.
+    text = body[: 4 * EXCERPT_LENGTH].decode(errors="replace").replace("\0", "\ufffd")
+    return neutralize(text)[:EXCERPT_LENGTH]
 
 
 # --- results --------------------------------------------------------------------------
@@ -166,6 +177,7 @@ def _record(outcomes: list[Outcome]) -> None:
                     milliseconds=each.milliseconds,
                     status=each.status,
                     reason=each.reason,
+                    excerpt=each.excerpt,
                 )
                 for each in counted
             ],

@@ -26,6 +26,9 @@ from walletconnect.notify.parties import WebhookEvent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
+
+    from django.db.models import QuerySet
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # marks a secret, is none
 SECRET_OVERLAP: Final = timedelta(hours=24)
@@ -33,6 +36,11 @@ TEST_ACCOUNT: Final = "eip155:1:0x0000000000000000000000000000000000000000"
 DELIVER_TASK: Final = "castserver.deliver_due_webhooks"
 
 
+REPLAYED_STATES: Final = (
+    WebhookDelivery.State.FAILED,
+    WebhookDelivery.State.CANCELLED,
+    WebhookDelivery.State.DELIVERED,
+)
 OFFERED_EVENTS: Final = (WebhookEvent.SUBSCRIBED, WebhookEvent.UNSUBSCRIBED)
 
 
@@ -206,13 +214,51 @@ def queue_test_event(webhook: Webhook) -> WebhookDelivery:
 def replay(delivery: WebhookDelivery) -> None:
     """Send an event again under the same id."""
     with transaction.atomic():
-        WebhookDelivery.objects.filter(pk=delivery.pk).exclude(
-            state=WebhookDelivery.State.DUE
-        ).update(
-            state=WebhookDelivery.State.DUE, reason="", next_attempt_at=clock.now()
-        )
+        found = WebhookDelivery.objects.filter(pk=delivery.pk)
+        _make_due(found.exclude(state=WebhookDelivery.State.DUE))
         audit("webhook.replayed", subject=str(delivery.pk))
-        enqueue_on_commit(DELIVER_TASK)
+
+
+def replay_range(
+    webhook: Webhook, since: datetime, until: datetime, *, states: Collection[str]
+) -> int:
+    """Send the events of a time range in these states again, each under its id.
+
+    Returns their number. Events that are due already are not counted.
+    """
+    most = settings.LIMITS.webhook_replays
+    if since >= until:
+        raise Invalid("the range ends before it begins", field="until")
+    if webhook.disabled_at is not None:
+        raise Invalid("the webhook is paused; turn it on first")
+    if not states or not set(states) <= set(REPLAYED_STATES):
+        raise Invalid(f"states must be {', '.join(REPLAYED_STATES)}", field="states")
+    with transaction.atomic():
+        found = webhook.deliveries.select_for_update().filter(
+            created_at__gte=since, created_at__lt=until, state__in=states
+        )
+        keys = list(
+            found.order_by("-created_at").values_list("pk", flat=True)[: most + 1]
+        )
+        if len(keys) > most:
+            raise TooMany(
+                f"the range has more than {most} events; choose a shorter one",
+                field="until",
+            )
+        _make_due(webhook.deliveries.filter(pk__in=keys))
+        audit(
+            "webhook.replayed",
+            subject=str(webhook.pk),
+            detail=f"{len(keys)} events of {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}",
+        )
+    return len(keys)
+
+
+def _make_due(deliveries: QuerySet[WebhookDelivery]) -> None:
+    deliveries.update(
+        state=WebhookDelivery.State.DUE, reason="", next_attempt_at=clock.now()
+    )
+    enqueue_on_commit(DELIVER_TASK)
 
 
 def _delivery(webhook: Webhook, event: SubscriberEvent) -> WebhookDelivery:
