@@ -266,7 +266,7 @@ def test_the_log_of_webhooks_has_pages(alice, lumen, webhook):
     (older,) = re.findall(r'href="\?(state=&amp;before=[^"]+)"', first.text)
     second = alice.get(f"/console/lumen/webhooks?{older.replace('&amp;', '&')}")
     shown = [
-        set(re.findall(r"webhook-id ([0-9a-f-]{36})", page.text))
+        set(re.findall(r"<code>webhook-id ([0-9a-f-]{36})", page.text))
         for page in (first, second)
     ]
     assert [len(each) for each in shown] == [50, 10]

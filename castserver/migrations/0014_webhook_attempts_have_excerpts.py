@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('castserver', '0012_due_deliveries_in_chunks'),
+        ('castserver', '0013_indexes_for_retention'),
     ]
 
     operations = [
