@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('castserver', '0013_indexes_for_retention'),
+        ('castserver', '0014_sending_and_address_checks'),
     ]
 
     operations = [
