@@ -1,10 +1,11 @@
-"""``python -m bench [name …] [--seconds N]``."""
+"""``python -m bench [name …] [--seconds N] [--subscribers N --messages N]``."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,10 @@ MODULES = {
     "notify": "bench.notify",
     "price": "bench.price",
     "gateways": "bench.gateways",
+    "scale": "bench.scale",
 }
+# Takes minutes and gigabytes.
+ON_REQUEST = {"scale"}
 DEFAULT_SECONDS = 60
 
 
@@ -34,11 +38,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS)
     # Of the run that this one is a part of, which prints the goals of all at its end.
     parser.add_argument("--goals", type=Path, help=argparse.SUPPRESS)
+    for name in ("subscribers", "messages"):
+        parser.add_argument(f"--{name}", type=int, help="for scale")
     arguments = parser.parse_args()
+    for name in ("subscribers", "messages"):
+        if value := getattr(arguments, name):
+            os.environ[f"BENCH_{name.upper()}"] = str(value)
     unknown = set(arguments.names) - set(MODULES)
     if unknown:
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
-    chosen = arguments.names or list(MODULES)
+    chosen = arguments.names or [each for each in MODULES if each not in ON_REQUEST]
     if len(chosen) == 1:
         _measure(chosen[0], arguments.seconds, arguments.goals)
         return

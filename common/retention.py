@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from django.apps import apps
 from django.conf import settings
-from django.db.models import BigIntegerField, Q
+from django.db.models import BigIntegerField, Count, F, Q
 
 from common import clock
 
@@ -294,8 +294,8 @@ def expired(model: type[Model], rule: Pruned, *, limit: int) -> int | None:
         return None
     rows: QuerySet[Any] = model._default_manager.order_by()
     if rule.by_id:
-        oldest = rows.order_by("pk").values_list(rule.column, flat=True)[:limit]
-        return len([at for at in oldest if at <= before])
+        oldest = rows.order_by("pk").values("pk", age=F(rule.column))[:limit]
+        return int(oldest.aggregate(old=Count("pk", filter=Q(age__lte=before)))["old"])
     if not is_indexed(model, rule.column):
         return None
     column = model._meta.get_field(rule.column)
