@@ -245,6 +245,7 @@ RULES: Final[dict[str, Rule]] = {
         # It may be scheduled further ahead than sent ones are kept.
         & (Q(broadcast=None) | Q(broadcast__finished_at__isnull=False)),
     ),
+    "castserver.ProjectCount": Bounded("projects and days, 0.1 kB each"),
     "castserver.Broadcast": _WITH_ITS_OWNER,
     "castserver.RecipientList": Pruned(
         "castserver.prune", "created_at", timedelta(days=30), is_own=True

@@ -6,6 +6,7 @@ are stored as keyed digests.
 
 from __future__ import annotations
 
+from castserver.models.counts import ProjectCount
 from castserver.models.notifications import (
     Broadcast,
     Delivery,
@@ -44,6 +45,7 @@ __all__ = [
     "Notification",
     "NotificationType",
     "Project",
+    "ProjectCount",
     "ProjectSecret",
     "Recipient",
     "RecipientList",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from castserver.models import Subscriber, Watcher
 from castserver.services import idempotency
@@ -90,7 +90,30 @@ def prune() -> int:
         _forget_keys_of_deleted,
         idempotency.forget_old,
         prune_lists,
+        _merge_counts,
     )
+
+
+_MERGE: Final = """
+WITH many AS (
+    SELECT project_id, day FROM castserver_projectcount
+    GROUP BY project_id, day HAVING count(*) > 1 LIMIT %s
+), parts AS (
+    DELETE FROM castserver_projectcount part USING many
+    WHERE part.project_id = many.project_id AND part.day = many.day
+    RETURNING part.*
+)
+INSERT INTO castserver_projectcount (project_id, day, notifications, sent, received, read)
+SELECT project_id, day, sum(notifications), sum(sent), sum(received), sum(read)
+FROM parts GROUP BY project_id, day
+"""
+
+
+def _merge_counts() -> int:
+    """Merge the counters' parts of some days; returns of how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MERGE, [BATCH_SIZE])
+        return int(cursor.rowcount)
 
 
 def _prune_watchers() -> int:

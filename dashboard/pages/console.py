@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import redis
 from django.conf import settings
-from django.db.models import Count, Q
-from django.db.models.functions import TruncDay
-from django.utils import timezone
+from django.db.models import Count, Q, Sum
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
 from castserver.models import (
-    Delivery,
     Notification,
     Project,
+    ProjectCount,
     Subscriber,
 )
 from common import clock
+from common.connections import shared_redis
 from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django_stubs_ext import StrPromise
 
     from accounts.models import User
 
 DAYS: Final = 30
+MAX_COUNTED_ALWAYS: Final = 10_000
+COUNTS_KEPT_S: Final = 300
 PAGE: Final = 100
 
 
@@ -65,15 +71,40 @@ def project_cards(user: User) -> list[ProjectCard]:
     found = Project.objects.filter(owner=user)
     if settings.DEMO:
         found = Project.objects.filter(Q(owner=user) | Q(is_demo=True))
-    cards = found.annotate(
-        live=Count("subscribers__account_key", filter=live, distinct=True)
-    ).order_by("-created_at")
     sent = dict(
-        Notification.objects.filter(project__in=found)
+        ProjectCount.objects.filter(project__in=found)
         .values_list("project")
-        .annotate(number=Count("pk"))
+        .annotate(number=Sum("notifications"))
     )
-    return [ProjectCard(each, each.live, sent.get(each.pk, 0)) for each in cards]
+
+    def count() -> dict[str, int]:
+        cards = found.annotate(
+            live=Count("subscribers__account_key", filter=live, distinct=True)
+        )
+        return {str(each.pk): each.live for each in cards}
+
+    counts = _kept_if_large(f"of:{user.pk}", count)
+    return [
+        ProjectCard(each, counts.get(str(each.pk), 0), sent.get(each.pk, 0))
+        for each in found.order_by("-created_at")
+    ]
+
+
+def _kept_if_large(key: str, count: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """Count subscribed accounts, or take counts of the last five minutes.
+
+    Accounts have several topics, so counting reads every subscriber: milliseconds for ten
+    thousand, and for a million more than a page may take. Small counts are always exact.
+    """
+    key = f"console:subscribers:{key}"
+    with contextlib.suppress(redis.RedisError, ValueError):
+        if kept := shared_redis().get(key):
+            return dict(json.loads(kept))
+    counts = count()
+    if sum(counts.values()) > MAX_COUNTED_ALWAYS:
+        with contextlib.suppress(redis.RedisError):
+            shared_redis().set(key, json.dumps(counts), ex=COUNTS_KEPT_S)
+    return counts
 
 
 def project_of(user: User, slug: str) -> Project | None:
@@ -91,14 +122,12 @@ def is_owner(user: User, project: Project) -> bool:
 
 
 def overview(project: Project) -> Overview:
-    live = Subscriber.objects.of(project.pk).live(clock.now())
-    deliveries = Delivery.objects.filter(notification__project=project)
-    numbers = deliveries.aggregate(
-        sent=Count("pk", filter=Q(sent_at__isnull=False)),
-        received=Count("pk", filter=Q(receipt_at__isnull=False)),
-        read=Count("pk", filter=Q(read_at__isnull=False)),
+    numbers = ProjectCount.objects.filter(project=project).aggregate(
+        sent=Sum("sent", default=0),
+        received=Sum("received", default=0),
+        read=Sum("read", default=0),
     )
-    subscribers = live.values("account_key").distinct().count()
+    subscribers = subscriber_count(project)
     notifications = list(project.notifications.order_by("-created_at")[:10])
     return Overview(
         subscribers=subscribers,
@@ -136,17 +165,17 @@ def overview(project: Project) -> Overview:
 
 
 def _per_day(project: Project) -> list[int]:
-    today = timezone.localtime(clock.now()).date()
-    since = clock.now() - timedelta(days=DAYS)
+    today = clock.now().date()  # of UTC, like the counters
     rows = (
-        Delivery.objects.filter(notification__project=project, created_at__gte=since)
-        .annotate(day=TruncDay("created_at"))
+        ProjectCount.objects.filter(
+            project=project, day__gt=today - timedelta(days=DAYS)
+        )
         .values_list("day")
-        .annotate(number=Count("pk"))
+        .annotate(number=Sum("sent"))
     )
     per_day = [0] * DAYS
     for day, number in rows:
-        place = DAYS - 1 - (today - day.date()).days
+        place = DAYS - 1 - (today - day).days
         if 0 <= place < DAYS:
             per_day[place] = number
     return per_day
@@ -154,7 +183,11 @@ def _per_day(project: Project) -> list[int]:
 
 def subscriber_count(project: Project) -> int:
     live = Subscriber.objects.of(project.pk).live(clock.now())
-    return live.values("account_key").distinct().count()
+    counts = _kept_if_large(
+        f"at:{project.pk}",
+        lambda: {"live": live.values("account_key").distinct().count()},
+    )
+    return counts["live"]
 
 
 def own_accounts(user: User) -> list[str]:
