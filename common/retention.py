@@ -175,6 +175,9 @@ RULES: Final[dict[str, Rule]] = {
         by_id=True,
         is_own=True,
     ),
+    "syncstore.DeviceLink": Pruned(
+        "syncstore.prune_updates", "expires_at", timedelta(hours=1)
+    ),
     "syncstore.DeviceCursor": Bounded("devices and stores"),
     "syncstore.ColdStart": Bounded("accounts, one each"),
     # --- the wallet's side ---

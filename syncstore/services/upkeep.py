@@ -37,8 +37,9 @@ FROM oldest
 
 
 def prune_updates() -> int:
-    """Delete old lines in batches; returns how many."""
-    return retention.in_turns([_batches()])
+    """Delete old lines and used links in batches; returns how many."""
+    links = retention.prune_tables("syncstore.prune_updates")
+    return links + retention.in_turns([_batches()])
 
 
 def _batches() -> Iterator[int]:
