@@ -179,6 +179,8 @@ RULES: Final[dict[str, Rule]] = {
         "syncstore.prune_updates", "expires_at", timedelta(hours=1)
     ),
     "syncstore.DeviceCursor": Bounded("devices and stores"),
+    "syncstore.StoreCheck": Bounded("accounts, one each"),
+    "preferences.DappPreferences": Bounded("the limit preferences_per_account"),
     "syncstore.ColdStart": Bounded("accounts, one each"),
     # --- the wallet's side ---
     "subscriptions.DappDocument": Pruned(

@@ -77,7 +77,7 @@ DROP FUNCTION castserver_count_notifications();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("castserver", "0014_sending_and_address_checks")]
+    dependencies = [("castserver", "0015_webhook_attempts_have_excerpts")]
 
     operations = [
         migrations.CreateModel(
