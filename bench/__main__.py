@@ -17,6 +17,7 @@ from bench.report import Goal, Report, print_goals
 # time and starts the services that it needs (``bench.environment``).
 MODULES = {
     "start": "bench.start",
+    "pages": "bench.pages",
     "sync": "bench.sync",
     "relay": "bench.relay",
     "append": "bench.append",

@@ -18,8 +18,9 @@ from django.utils.translation import gettext
 from accounts.services import EventKind
 from common import bidi
 from dashboard.frame import format_count, unread_number
+from dashboard.message_rows import message_rows
 from dashboard.pages.attempts import attempt_page, is_uuid
-from dashboard.pages.inbox import records_of
+from dashboard.pages.inbox import rows_of
 from dashboard.pages.subscriptions import subscription_rows
 from dashboard.pages.sync import update_rows, updates_of
 from subscriptions.models import SubscribeAttempt
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from accounts.models import AccountEvent
-    from subscriptions.models import NotifyMessageRecord
 
 MESSAGE: Final = "subscriptions.notifymessagerecord"
 SUBSCRIPTION: Final = "subscriptions.subscription"
@@ -97,16 +97,9 @@ def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFram
 # --- rows -----------------------------------------------------------------------------
 
 
-def message_rows(records: Iterable[NotifyMessageRecord]) -> str:
-    return "".join(
-        render_to_string("components/message_row.html", {"record": record})
-        for record in records
-    )
-
-
 def rows_of_messages(user_id: int, pks: Sequence[int]) -> str:
     """The rows, oldest first; a deleted notification's row leaves the page."""
-    rows = list(records_of(user_id).filter(pk__in=pks).order_by("pk"))
+    rows = sorted(rows_of(user_id, pks), key=lambda row: row.pk)
     present = {row.pk for row in rows}
     return message_rows(rows) + "".join(
         format_html('<li id="message-{}" data-list="messages" data-gone></li>', pk)

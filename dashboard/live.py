@@ -18,8 +18,9 @@ from dashboard import fragments
 if TYPE_CHECKING:
     from dashboard.fragments import LiveFrame
 
-# Small batches keep the first row on the screen fast and stay below MAX_BATCH_BYTES.
-BATCH: Final = 25
+# Small batches keep the first row on the screen fast and stay below MAX_BATCH_BYTES,
+# also with texts as long as dapps may write them: a larger one is rendered twice.
+BATCH: Final = 20
 # 500 events are twenty batches; rendering the page once is cheaper than that.
 TOO_FAR: Final = 500
 # ``notifyweb.web`` limits WebSocket frames to 64 KiB; batches of long rows hold fewer events.

@@ -55,6 +55,7 @@ urlpatterns = [
     path("inbox/filters", inbox.filter_save, name="filter-save"),
     path("inbox/filters/<int:pk>/remove", inbox.filter_remove, name="filter-remove"),
     path("inbox/<int:pk>", inbox.message, name="message"),
+    path("inbox/<int:pk>/actions", inbox.message_actions, name="message-actions"),
     # Subscriptions
     path("subscriptions", subscriptions.subscription_list, name="subscription-list"),
     path(

@@ -103,6 +103,7 @@ COSTS: Final[dict[str, Cost]] = {
     # Inbox and subscriptions
     "dashboard:inbox": PAGE,
     "dashboard:inbox-act": PAGE,
+    "dashboard:message-actions": PAGE,
     "dashboard:filter-save": PAGE,
     "dashboard:filter-remove": PAGE,
     "dashboard:message": PAGE,

@@ -154,12 +154,31 @@ class ListPosition:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageRow:
+    """What a row of the list shows of a notification."""
+
+    pk: int
+    published_at: datetime
+    title: str
+    body: str
+    type: str
+    type_name: str
+    dapp: str
+    dapp_url: str
+    account_pk: int
+    address: str
+    is_read: bool
+    is_archived: bool
+    snoozed_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class InboxPage:
     """``newer`` counts the rows above the browser's newest one. With ``is_held`` there are
     too many to insert, and the page starts below them."""
 
     filter: InboxFilter
-    records: list[NotifyMessageRecord]
+    rows: list[MessageRow]
     older: int | None
     newer: int
     is_held: bool
@@ -187,6 +206,68 @@ def records_of(user_id: int) -> QuerySet[NotifyMessageRecord]:
     )
 
 
+def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
+    """The rows of these notifications, newest first. Two queries, without model instances,
+    which would take longer to create than the rows to render."""
+    records = NotifyMessageRecord.objects.kept().filter(
+        pk__in=set(pks), subscription__account__user_id=user_id
+    )
+    found = list(
+        records.order_by("-published_at", "-pk").values_list(
+            "pk",
+            "published_at",
+            "title",
+            "body",
+            "type",
+            "read_at",
+            "archived_at",
+            "snoozed_until",
+            "subscription__metadata__name",
+            "subscription__dapp_url",
+            "subscription__account_id",
+            "subscription__account__address",
+        )
+    )
+    offered = types_of({url for *_, url, _, _ in found})
+    return [
+        MessageRow(
+            pk=pk,
+            published_at=published_at,
+            title=title,
+            body=body,
+            type=type_id,
+            type_name=type_name(type_id, offered.get(url)),
+            dapp=str(name or url),
+            dapp_url=url,
+            account_pk=account_pk,
+            address=address,
+            is_read=read_at is not None,
+            is_archived=archived_at is not None,
+            snoozed_until=snoozed_until,
+        )
+        for (
+            pk,
+            published_at,
+            title,
+            body,
+            type_id,
+            read_at,
+            archived_at,
+            snoozed_until,
+            name,
+            url,
+            account_pk,
+            address,
+        ) in found
+    ]
+
+
+def types_of(dapp_urls: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """The types that the dapps offer, by the dapp's URL."""
+    documents = DappDocument.objects.filter(url__in=set(dapp_urls))
+    return dict(documents.values_list("url", "types"))
+
+
 def inbox_page(
     user_id: int,
     wanted: InboxFilter,
@@ -211,15 +292,14 @@ def inbox_page(
         read = NotifyMessageRecord.objects.in_inbox().filter(where, pk__in=opened)
         read = read.filter(subscription__in=_subscriptions(user_id, wanted))
         pks += read.values_list("pk", flat=True)
-    rows = records_of(user_id).filter(pk__in=pks).defer("message_auth")
-    found = list(rows.order_by("-published_at", "-pk")[: limit + 1])
+    found = rows_of(user_id, pks)
     more = len(found) > limit
-    records = found[:limit]
+    rows = found[:limit]
     dapps, types = _choices(user_id, wanted)
     return InboxPage(
         filter=wanted,
-        records=records,
-        older=records[-1].pk if more else None,
+        rows=rows,
+        older=rows[-1].pk if more else None,
         newer=newer,
         is_held=is_held,
         dapps=dapps,

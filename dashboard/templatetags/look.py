@@ -61,6 +61,31 @@ def qr(text: str, label: str) -> SafeString:
     return qr_svg(text, label) if len(text) <= MAX_TEXT_LENGTH else SafeString("")
 
 
+@register.simple_tag
+def sprite(name: str, size: int = 18) -> SafeString:
+    """An icon that ``sprites`` has drawn on the page: a tenth of its bytes in every row."""
+    return format_html(
+        '<svg width="{0}" height="{0}" aria-hidden="true" focusable="false">'
+        '<use href="#icon-{1}"/></svg>',
+        size,
+        name,
+    )
+
+
+@register.simple_tag
+@functools.lru_cache(maxsize=16)
+def sprites(*names: str) -> SafeString:
+    """The icons that rows of this page refer to. Colour and width of the lines are those
+    of ``icon``; the size is that of the place."""
+    drawn = "".join(
+        f'<symbol id="icon-{name}" viewBox="0 0 24 24" fill="none" stroke="currentColor"'
+        ' stroke-width="2" stroke-linecap="round" stroke-linejoin="round">'
+        f"{icon(name).partition('>')[2].replace('</svg>', '')}</symbol>"
+        for name in names
+    )
+    return mark_safe(f'<svg class="sprites" aria-hidden="true">{drawn}</svg>')  # noqa: S308
+
+
 @register.filter
 def type_name(record: NotifyMessageRecord) -> str:
     """The name of a notification's type, if ``records_of`` annotated the record."""
@@ -114,6 +139,7 @@ def _identicon(address: str, size: int) -> str:
 
 
 @register.simple_tag
+@functools.lru_cache(maxsize=2048)
 def tile(name: str, size: str = "") -> SafeString:
     """The dapp's first letter on a colour derived from its name. Icons of dapps are not
     loaded: the request would reveal the reader's IP address to the dapp."""
@@ -131,7 +157,11 @@ def tile(name: str, size: str = "") -> SafeString:
 @register.simple_tag
 def address(account: Any) -> SafeString:
     """A shortened address with the full one in ``title``."""
-    text = str(getattr(account, "chain_address", account)).rpartition(":")[2]
+    return _address(str(getattr(account, "chain_address", account)).rpartition(":")[2])
+
+
+@functools.lru_cache(maxsize=2048)
+def _address(text: str) -> SafeString:
     return format_html(
         '<span class="address" title="{}">{}</span>', text, short_address(text)
     )

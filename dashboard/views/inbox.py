@@ -26,6 +26,7 @@ from dashboard import fragments
 from dashboard.access import member, safe_next
 from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
+from dashboard.message_rows import message_list
 from dashboard.models import SavedFilter
 from dashboard.pages import inbox as pages
 from dashboard.pages.message import MessagePage
@@ -83,7 +84,7 @@ def _detail(request: MemberRequest, record: NotifyMessageRecord) -> HttpResponse
         {"selected": MessagePage.of(record), "row_query": _row_query(request, tab)},
         request=request,
     )
-    row = fragments.message_rows([record])
+    row = fragments.rows_of_messages(request.user.pk, [record.pk])
     return HttpResponse(aside + row + fragments.unread_counts(request.user.pk))
 
 
@@ -110,13 +111,20 @@ def _inbox(
         ),
     )
     has_subscriptions = Subscription.objects.of_user(request.user.pk).exists()
+    found = pages.inbox_page(request.user.pk, wanted, position)
+    row_query = _row_query(request, wanted.tab)
     return page(
         request,
         "inbox",
         section="inbox",
         frame=frame,
-        inbox=pages.inbox_page(request.user.pk, wanted, position),
-        row_query=_row_query(request, wanted.tab),
+        inbox=found,
+        rows=message_list(
+            found.rows,
+            query=row_query,
+            selected_pk=selected.pk if selected is not None else None,
+        ),
+        row_query=row_query,
         selected=MessagePage.of(selected) if selected is not None else None,
         has_subscriptions=has_subscriptions,
         first_steps=_first_steps(request, frame, has_subscriptions=has_subscriptions),
@@ -227,6 +235,8 @@ def act(request: MemberRequest) -> HttpResponse:
     ``read:upto-17`` (row 17 and what is older there), ``unread:at-1764409059000000``
     (what was read at that microsecond, to undo a large change)."""
     name, _, wanted = request.POST.get("act", "").partition(":")
+    if name == "more":
+        return _more(request, wanted)
     if name.startswith("snooze-"):
         return _snooze(request, name.removeprefix("snooze-"), wanted)
     action = _ACTIONS.get(name)
@@ -270,6 +280,31 @@ def act(request: MemberRequest) -> HttpResponse:
         html=html + fragments.unread_counts(user_id),
         undo=undo,
         default=reverse("dashboard:inbox"),
+    )
+
+
+def _more(request: MemberRequest, wanted: str) -> HttpResponse:
+    """Without JavaScript "More" in a row leads to a page, with the list to return to."""
+    pk = parse_pk(wanted)
+    if pk is None:
+        return HttpResponseBadRequest("There is no such notification.")
+    there = reverse("dashboard:message-actions", args=[pk])
+    return HttpResponseRedirect(f"{there}?{request.POST.get('list', '')}")
+
+
+@member
+@require_safe
+def message_actions(request: MemberRequest, pk: int) -> HttpResponse:
+    """The actions on one notification. Opening this page does not mark it as read."""
+    record = pages.record_of(request.user.pk, pk)
+    if record is None:
+        raise Http404
+    return page(
+        request,
+        "message_actions",
+        section="inbox",
+        record=record,
+        row_query=request.GET.urlencode(),
     )
 
 

@@ -63,7 +63,8 @@ def done(
     undo: str = "",
 ) -> HttpResponse:
     """``undo`` is the value of ``act`` that the "Undo" button submits. A long one goes into
-    the undo form instead of a header, which proxies limit to a few kilobytes."""
+    the undo form instead of a header, which proxies limit to a few kilobytes. Without
+    JavaScript the button is in the message at the top of the next page."""
     if getattr(request, "htmx", False):
         if len(undo) > MAX_HEADER_UNDO:
             html += format_html(
@@ -73,7 +74,7 @@ def done(
         # HTTP headers are ASCII; json.dumps escapes other characters.
         trigger = json.dumps({"done": {"text": text, "undo": undo}})
         return HttpResponse(html, headers={"HX-Trigger": trigger})
-    messages.success(request, text)
+    messages.success(request, text, extra_tags=undo)
     return HttpResponseRedirect(
         safe_next(request, request.POST.get("next", ""), default)
     )

@@ -7,6 +7,7 @@ import { listenForKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { listenForSwitchedWallet } from "./switched-wallet.js";
 import { listenForOffline } from "./offline.js";
+import { listenForRowMenu } from "./row-menu.js";
 import { listenForRows } from "./rows.js";
 
 storeZone();
@@ -18,6 +19,7 @@ listenForOffline();
 listenForCopies();
 listenForForms();
 listenForRows();
+listenForRowMenu();
 listenForInbox();
 listenForKeys();
 listenForSwitchedWallet();

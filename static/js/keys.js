@@ -1,6 +1,7 @@
 // Single-key shortcuts, which users can turn off (WCAG 2.1.4). They are inactive while typing
 // and act on the focused or the open message. Escape and the arrow keys always work.
 import { closeDetail, openDetail } from "./inbox.js";
+import { focusMenu, menuItem } from "./row-menu.js";
 import { focusedRow, moveFocus } from "./rows.js";
 
 const SECTIONS = { i: "/inbox", s: "/subscriptions", d: "/discover", v: "/devices", c: "/console" };
@@ -14,7 +15,8 @@ const isTyping = (element) =>
 
 function press(name) {
   const target = focusedRow() ?? openDetail();
-  target?.querySelector(`[data-key="${name}"]`)?.click();
+  const button = target?.querySelector(`[data-key="${name}"]`) ?? menuItem(target, name);
+  button?.click();
 }
 
 function goTo(section) {
@@ -32,7 +34,7 @@ const ACTIONS = {
   r: () => press("r"),
   b: () => {
     press("b");
-    document.querySelector(":popover-open button")?.focus();
+    focusMenu();
   },
   x: () => focusedRow()?.querySelector("[name=chosen]")?.click(),
   u: () => document.querySelector("#status button")?.click(),

@@ -245,12 +245,19 @@ async function reloadContent({ toTop = false } = {}) {
 }
 
 function announceRow(row) {
-  const { list, announceOne } = row.dataset;
+  const { list } = row.dataset;
+  const announceOne = row.dataset.announceOne ?? messageText(row);
   if (list === "messages" && live.isAway) live.arrivals += 1;
   else if (announceOne) {
     const run = () => scrollTo({ top: 0, behavior: "smooth" });
     announce(list, announceOne, scrollY > 240 ? { label: gettext("Show"), run } : null);
   }
+}
+
+/** "Dapp: title" of a message row; empty for other rows. */
+function messageText(row) {
+  const title = row.querySelector(".message__title")?.textContent;
+  return title ? `${row.querySelector(".message__dapp").textContent}: ${title}` : "";
 }
 
 function showSignedOut(html) {

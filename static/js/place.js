@@ -1,6 +1,7 @@
 // Inserts rows that the server rendered. A row has an id, its kind of list in data-list, and the
 // values that filters compare in data-*; a list has its filters in data-filter-*. So the server
 // renders a row once for all pages and filters.
+import { closeMenuOf } from "./row-menu.js";
 import { focusRow, openedNumbers, rove, wasOpened } from "./rows.js";
 import { dayOf, formatDay, writeTimes } from "./times.js";
 import { updateTitle } from "./unread.js";
@@ -11,9 +12,12 @@ export async function place(html) {
   template.innerHTML = html;
   const arrived = [];
   const held = anchor();
+  const changed = new Set();
   for (const row of [...template.content.children]) {
-    if (await placeOne(row)) arrived.push(row);
+    if (await placeOne(row, changed)) arrived.push(row);
   }
+  // Once for all rows: each looks through the whole list.
+  for (const list of changed) tidy(list);
   rove();
   held.restore();
   updateTitle();
@@ -69,7 +73,7 @@ function isInView(row) {
   return height > 0 && bottom > BAR_PX + height / 2 && top < innerHeight;
 }
 
-async function placeOne(row) {
+async function placeOne(row, changed) {
   const present = document.getElementById(row.id);
   const name = row.dataset.list;
   if (!name) {
@@ -88,7 +92,7 @@ async function placeOne(row) {
   if (present && !wanted) remove(present);
   else if (present) await morph(present, row);
   else if (wanted && takesNew(list, row)) insert(list, row);
-  tidy(list);
+  changed.add(list);
   return wanted && !present;
 }
 
@@ -138,6 +142,7 @@ function insert(list, row) {
 const removed = new Set();
 
 function remove(row) {
+  closeMenuOf(row);
   removed.add(row.id);
   if (row.contains(document.activeElement)) {
     const all = [...rowsOf(row.parentElement)];

@@ -106,6 +106,7 @@ def test_objects_of_another_user_are_not_found(alice, charlie, subscription, not
     attempt = subscription.attempts.get()
     shown = [
         f"/inbox/{record.pk}",
+        f"/inbox/{record.pk}/actions",
         f"/subscriptions/{subscription.topic}",
         f"/subscriptions/attempt/{attempt.pk}",
         f"/inbox?account={alice.account.pk}",
