@@ -243,3 +243,73 @@ def test_names_and_texts_cannot_reorder_a_page(alice, subscription, notify):
         assert "\u2066".encode() not in page
     assert "Invoice \ufffdgnp.exe".encode() in pages[0]
     assert "Uni\ufffdpaws".encode() in pages[2]
+
+
+# --- rows and their menu --------------------------------------------------------------
+
+
+def test_braces_and_percent_signs_in_texts_are_texts(alice, dapp, notify):
+    strange = "{pk} {0} {{title}} %(title)s %s {body!r}"
+    notify(title=strange, body=strange)
+    page = alice.get("/inbox")
+    assert titles(page) == [strange]
+    assert page.text.count(strange) >= 5
+    row = re.search(r'<li class="row message.*?</li>', page.text, re.DOTALL)
+    assert "{" not in row.group().replace(strange, "")
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_row_is_small_and_shares_its_menu(alice, notify, language):
+    for number in range(3):
+        notify(title=f"Number {number}", body="b" * 255)
+    alice.browser.client.cookies["language"] = language
+    page = alice.get("/inbox", **{"Accept-Language": language})
+    rows = re.findall(r'<li class="row message.*?</li>', page.text, re.DOTALL)
+    assert len(rows) == 3
+    assert max(len(row) for row in rows) < 3_000
+    assert "popover" not in rows[0]
+    assert page.text.count('id="row-menu"') == 1
+    # Each icon that a row refers to is drawn on the page.
+    drawn = set(re.findall(r'<symbol id="(icon-[\w-]+)"', page.text))
+    assert set(re.findall(r'href="#(icon-[\w-]+)"', page.text)) <= drawn
+
+
+def test_without_javascript_more_leads_to_a_page_of_actions(alice, notify):
+    record = notify(title="Vote now")
+    there = alice.post("/inbox/act", act=f"more:{record.pk}", list="tab=unread&q=vote")
+    assert there.headers["Location"] == f"/inbox/{record.pk}/actions?tab=unread&q=vote"
+    page = alice.follow(there)
+    assert "Vote now" in text_of(page)
+    offered = set(re.findall(r'name="act" value="([^"]+)"', page.text))
+    names = {each.partition(":")[0] for each in offered}
+    assert names == {
+        "read",
+        "archive",
+        "delete",
+        *(f"snooze-{when}" for when in ("1h", "evening", "morning", "week")),
+    }
+    assert f"read:upto-{record.pk}" in offered
+    assert 'name="next" value="/inbox?tab=unread&amp;q=vote"' in page.text
+    record.refresh_from_db()
+    assert record.read_at is None
+    alice.press("/inbox/act", act=f"archive:{record.pk}")
+    page = alice.get(f"/inbox/{record.pk}/actions")
+    offered = set(re.findall(r'name="act" value="(\w+)', page.text))
+    assert offered == {"unarchive", "delete"}
+    assert alice.get("/inbox/999999/actions").status_code == 404
+    assert alice.post("/inbox/act", act="more:x").status_code == 400
+
+
+@pytest.mark.parametrize("act", ["archive", "delete", "read", "snooze-1h"])
+def test_without_javascript_the_next_page_offers_undo(alice, notify, act):
+    record = notify()
+    page = alice.follow(
+        alice.post("/inbox/act", act=f"{act}:{record.pk}", next="/inbox")
+    )
+    (undo,) = re.findall(r'name="act" value="([^"]+)">Undo<', page.text)
+    page = alice.follow(alice.post("/inbox/act", act=undo, next="/inbox"))
+    record.refresh_from_db()
+    assert record.read_at is None
+    assert record.archived_at is None
+    assert record.deleted_at is None
+    assert record.snoozed_until is None
