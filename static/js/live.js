@@ -180,10 +180,12 @@ async function handleEvents({ after, head, newest, frames, generation }) {
   live.isConfirmed = true;
   if (head === live.sequence) return;
   const subjects = new Set();
+  // Read before rows are inserted: afterwards it takes a layout of the whole list.
+  const isDown = scrollY > 240;
   for (const frame of frames) {
     const arrived = await place(frame.html);
     for (const subject of frame.subjects ?? []) subjects.add(subject);
-    for (const row of arrived) announceRow(row);
+    for (const row of arrived) announceRow(row, isDown);
   }
   moveTo(head);
   send({ type: "ack", sequence: head });
@@ -244,13 +246,13 @@ async function reloadContent({ toTop = false } = {}) {
   describe();
 }
 
-function announceRow(row) {
+function announceRow(row, isDown) {
   const { list } = row.dataset;
   const announceOne = row.dataset.announceOne ?? messageText(row);
   if (list === "messages" && live.isAway) live.arrivals += 1;
   else if (announceOne) {
     const run = () => scrollTo({ top: 0, behavior: "smooth" });
-    announce(list, announceOne, scrollY > 240 ? { label: gettext("Show"), run } : null);
+    announce(list, announceOne, isDown ? { label: gettext("Show"), run } : null);
   }
 }
 

@@ -12,12 +12,15 @@ export async function place(html) {
   template.innerHTML = html;
   const arrived = [];
   const held = anchor();
-  const changed = new Set();
-  for (const row of [...template.content.children]) {
-    if (await placeOne(row, changed)) arrived.push(row);
+  // New rows of each changed list, by id. They are inserted together: each step below looks
+  // through the whole list.
+  const changed = new Map();
+  for (const row of [...template.content.children]) await placeOne(row, changed);
+  for (const [list, rows] of changed) {
+    insert(list, [...rows.values()]);
+    arrived.push(...rows.values());
+    tidy(list);
   }
-  // Once for all rows: each looks through the whole list.
-  for (const list of changed) tidy(list);
   rove();
   held.restore();
   updateTitle();
@@ -28,7 +31,7 @@ export async function place(html) {
 export function insertRows(list, rows) {
   const added = rows.filter((row) => !document.getElementById(row.id));
   const held = anchor();
-  for (const row of added) insert(list, document.adoptNode(row));
+  insert(list, added.map((row) => document.adoptNode(row)));
   tidy(list);
   rove();
   held.restore();
@@ -76,24 +79,20 @@ function isInView(row) {
 async function placeOne(row, changed) {
   const present = document.getElementById(row.id);
   const name = row.dataset.list;
-  if (!name) {
-    if (present) await morph(present, row);
-    return false;
-  }
-  const list = present?.closest("[data-list-of]") ?? document.querySelector(`[data-list-of="${name}"]`);
+  const list = name && (present?.closest("[data-list-of]") ?? document.querySelector(`[data-list-of="${name}"]`));
   if (!list) {
     if (present) await morph(present, row);
-    return false;
+    return;
   }
   const wanted = !("gone" in row.dataset) && shows(list, row);
   if (present?.classList.contains("is-selected")) row.classList.add("is-selected");
   const link = list.dataset.query && row.querySelector("a.row__link");
   if (link) link.setAttribute("href", `${link.getAttribute("href").split("?")[0]}?${list.dataset.query}`);
+  if (!changed.has(list)) changed.set(list, new Map());
   if (present && !wanted) remove(present);
   else if (present) await morph(present, row);
-  else if (wanted && takesNew(list, row)) insert(list, row);
-  changed.add(list);
-  return wanted && !present;
+  else if (wanted && takesNew(list, row)) changed.get(list).set(row.id, row);
+  else if (wanted) changed.get(list).delete(row.id);
 }
 
 async function morph(present, row) {
@@ -127,16 +126,29 @@ function shows(list, row) {
 const rowsOf = (list) => list.querySelectorAll(":scope > [data-sort]");
 const key = (row) => Number(row.dataset.sort);
 
-function insert(list, row) {
-  const ascending = list.dataset.order === "ascending";
-  const after = [...rowsOf(list)].find((other) =>
-    ascending ? key(other) > key(row) : key(other) < key(row),
-  );
-  const before = after?.previousElementSibling;
-  // A day heading belongs to the row after it.
-  list.insertBefore(row, before?.classList.contains("day") ? before : (after ?? null));
-  window.htmx.process(row);
-  writeTimes(row);
+function insert(list, rows) {
+  const sign = list.dataset.order === "ascending" ? 1 : -1;
+  const others = [...rowsOf(list)];
+  let place = 0;
+  let block = document.createDocumentFragment();
+  const flush = () => {
+    const before = others[place]?.previousElementSibling;
+    // A day heading belongs to the row after it.
+    list.insertBefore(block, before?.classList.contains("day") ? before : (others[place] ?? null));
+    block = document.createDocumentFragment();
+  };
+  for (const row of rows.sort((one, other) => sign * (key(one) - key(other)))) {
+    let next = place;
+    while (next < others.length && sign * (key(others[next]) - key(row)) <= 0) next += 1;
+    if (next !== place && block.hasChildNodes()) flush();
+    place = next;
+    block.append(row);
+  }
+  flush();
+  for (const row of rows) {
+    window.htmx.process(row);
+    writeTimes(row);
+  }
 }
 
 const removed = new Set();

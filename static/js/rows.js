@@ -27,25 +27,21 @@ export function moveFocus(by) {
   focusRow(all.find((row) => row.id === currentId) ?? all[0]);
 }
 
+const CONTROLS = ":is(a, button, input, summary)";
+
 /** Make each list one Tab stop again after rows were added, removed or morphed. */
 export function rove() {
   for (const list of document.querySelectorAll("[data-list-of]")) {
-    const all = [...list.querySelectorAll(":scope > [data-row]")];
-    const current = all.find((row) => row.id === currentId) ?? all[0];
-    for (const row of all) setStops(row, row === current);
+    const current = list.querySelector(`:scope > [data-row][id="${currentId}"]`) ?? list.querySelector(":scope > [data-row]");
+    if (!current) continue;
+    // One query for the few that differ: a list has thousands of controls.
+    for (const control of list.querySelectorAll(`:scope > [data-row] ${CONTROLS}:not([tabindex="-1"])`))
+      if (!current.contains(control)) control.setAttribute("tabindex", "-1");
+    for (const control of current.querySelectorAll(CONTROLS)) {
+      if (control.matches(".row__link")) control.setAttribute("tabindex", "0");
+      else control.removeAttribute("tabindex");
+    }
   }
-}
-
-function setStops(row, isCurrent) {
-  for (const control of row.querySelectorAll("a, button, input, summary")) {
-    if (control.matches(".row__link")) set(control, isCurrent ? "0" : "-1");
-    else if (isCurrent) control.removeAttribute("tabindex");
-    else set(control, "-1");
-  }
-}
-
-function set(control, value) {
-  if (control.getAttribute("tabindex") !== value) control.setAttribute("tabindex", value);
 }
 
 export function listenForRows() {

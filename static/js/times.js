@@ -12,7 +12,14 @@ export function storeZone() {
 const two = (number) => String(number).padStart(2, "0");
 // English pages use British dates ("29 Nov 2026"), like the server.
 const locale = document.documentElement.lang === "en" ? "en-GB" : document.documentElement.lang;
-const formatDate = (at, options) => new Intl.DateTimeFormat(locale, options).format(at);
+// Kept, because creating one takes longer than formatting hundreds of times.
+const formats = new Map();
+
+function formatDate(at, options) {
+  const name = JSON.stringify(options);
+  if (!formats.has(name)) formats.set(name, new Intl.DateTimeFormat(locale, options));
+  return formats.get(name).format(at);
+}
 
 function ago(at, now) {
   const seconds = (now - at) / 1000;
