@@ -166,6 +166,14 @@ class Limits:
     forward_deliveries_per_user: int = 2
     forward_deliveries_per_host: int = 8
     digests: int = 4
+    icon_bytes: int = 256 * KIB
+    icon_deadline_s: int = 10
+    icon_fetches: int = 8
+    icon_fetches_per_account: int = 2
+    icon_fetches_per_host: int = 2
+    icons_per_dapp: int = 20
+    icons_per_account: int = 500
+    icons_in_all: int = 50_000
     # What one person may store.
     forwards_per_user: int = 5
     mutes_per_account: int = 2_000

@@ -56,7 +56,7 @@ def message_rows(
                 dapp=escape(row.dapp),
                 type=escape(row.type),
                 type_name=escape(row.type_name),
-                tile=look.tile(row.dapp),
+                tile=look.tile(row.dapp, icon=row.icon),
                 title=escape(row.title),
                 body=escape(body),
                 snoozed_until=look.when(row.snoozed_until, "full"),

@@ -12,6 +12,7 @@ from dashboard.views import (
     data,
     devices,
     discover,
+    icons,
     inbox,
     landing,
     linking,
@@ -237,7 +238,8 @@ urlpatterns = [
         console.project_settings,
         name="project-settings",
     ),
-    # Texts of the scripts
+    # Pictures of dapps, and texts of the scripts
+    path("icons/<slug:digest>", icons.icon, name="icon"),
     path("texts/<str:language>.js", catalog.catalog, name="catalog"),
     # Live updates without a socket
     path("live/events", live.events, name="live-events"),

@@ -83,6 +83,8 @@ PERIODIC = (
     Periodic(
         "subscriptions.prune_deleted", HOUR, "empty notifications that were deleted"
     ),
+    Periodic("subscriptions.fetch_icons", MINUTE, "fetch icons of dapps"),
+    Periodic("subscriptions.prune_icons", DAY, "drop icons that nothing refers to"),
     Periodic(
         "subscriptions.wake_snoozed", 15, "return snoozed notifications to the inbox"
     ),

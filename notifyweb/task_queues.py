@@ -55,6 +55,7 @@ TASKS_OF: Final = {
         "messaging.prune",
         "portability.prune",
         "subscriptions.prune_deleted",
+        "subscriptions.prune_icons",
         "syncstore.prune_updates",
     ),
     OUTBOUND: (
@@ -68,6 +69,7 @@ TASKS_OF: Final = {
         "identity.register_identity_keys",
         "identity.unregister_identity_keys",
         "subscriptions.enrich_subscriptions",
+        "subscriptions.fetch_icons",
         "subscriptions.check_domains",
         "subscriptions.learn_dapps",
         "subscriptions.recheck_documents",

@@ -8,6 +8,7 @@ from accounts.admin import ReadOnlyAdmin
 from subscriptions.models import (
     DappDocument,
     DomainCheck,
+    Icon,
     NotifyMessageRecord,
     SubscribeAttempt,
     Subscription,
@@ -28,6 +29,16 @@ class DomainCheckAdmin(ReadOnlyAdmin):
     list_display = ("url", "user", "created_at", "finished_at", "waits_for")
     search_fields = ("url",)
     list_select_related = ("user",)
+
+
+@admin.register(Icon)
+class IconAdmin(ReadOnlyAdmin):
+    """What notifications name stays with their readers: only the state is shown."""
+
+    list_display = ("pk", "account", "wanted_at", "expires_at", "problem")
+    search_fields = ("account__address",)
+    list_select_related = ("account",)
+    hidden = ("url", "picture")
 
 
 @admin.register(SubscribeAttempt)

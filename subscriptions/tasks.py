@@ -143,3 +143,22 @@ def prune_deleted() -> None:
 def wake_snoozed() -> None:
     """Return snoozed notifications to the inbox at their time."""
     services.wake_snoozed()
+
+
+@shared_task(
+    name="subscriptions.fetch_icons",
+    acks_late=True,
+    reject_on_worker_lost=True,
+    time_limit=DRAIN_TIME_LIMIT_S,
+    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+    ignore_result=True,
+)
+def fetch_icons() -> None:
+    """Fetch and redraw icons of dapps and notifications."""
+    single_run("subscriptions.fetch_icons", services.fetch_icons)
+
+
+@shared_task(name="subscriptions.prune_icons", ignore_result=True)
+def prune_icons() -> None:
+    """Drop icons that nothing has referred to for two months."""
+    services.prune_icons()

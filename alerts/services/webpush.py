@@ -27,7 +27,7 @@ from common.wake import enqueue_on_commit
 from common.work_queue import host_of
 from keychain.services import Holder, KeychainError, forget, put_secret, secret
 from keychain.webpush import read_push_keys, seal_push, vapid_authorization
-from subscriptions.models import NotifyMessageRecord
+from subscriptions.models import Icon, NotifyMessageRecord
 
 if TYPE_CHECKING:
     from accounts.models import Device
@@ -174,7 +174,8 @@ def _claim(limit: int) -> list[Outgoing]:
         return []
     failpoint("pushes.after_claim")
     unread = _unread_counts({each.subscription.device.user_id for each in claimed})
-    return [_outgoing(each, unread) for each in claimed]
+    icons = Icon.objects.digests(url for each in claimed for url in _icon_urls(each))
+    return [_outgoing(each, unread, icons) for each in claimed]
 
 
 def _unread_counts(user_ids: set[int]) -> dict[int, int]:
@@ -185,7 +186,17 @@ def _unread_counts(user_ids: set[int]) -> dict[int, int]:
     return dict(counts.order_by())
 
 
-def _outgoing(delivery: PushDelivery, unread: dict[int, int]) -> Outgoing:
+def _icon_urls(delivery: PushDelivery) -> list[str]:
+    """The notification's own icon, then its dapp's."""
+    if delivery.message is None:
+        return []
+    dapp = delivery.message.subscription.metadata.get("icons", [])[:1]
+    return [delivery.message.icon, *map(str, dapp)]
+
+
+def _outgoing(
+    delivery: PushDelivery, unread: dict[int, int], icons: dict[str, str]
+) -> Outgoing:
     subscription, message = delivery.subscription, delivery.message
     is_wanted = message is None or message.is_unread
     if is_wanted is (delivery.state == PushDelivery.State.WITHDRAW):
@@ -197,6 +208,9 @@ def _outgoing(delivery: PushDelivery, unread: dict[int, int]) -> Outgoing:
     }
     if is_wanted:
         payload |= _shown(message) | {"silent": delivery.is_silent}
+        found = [icons[url] for url in _icon_urls(delivery) if url in icons]
+        if found:
+            payload["icon"] = f"/icons/{found[0]}"
     topic = "test" if message is None else f"m{message.pk}"
     try:
         auth = secret(Holder.ALERTS, _secret_name(subscription.device))

@@ -10,7 +10,7 @@ from django.db.models import F, OuterRef, Q, Subquery, Window
 from django.db.models.functions import RowNumber
 
 from castserver.models import Project
-from subscriptions.models import DappDocument, Subscription
+from subscriptions.models import DappDocument, Icon, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,6 +42,9 @@ class DappCard:
     is_kept: bool = False
     # The user's subscriptions to it: account and topic.
     subscribed: tuple[tuple[int, str], ...] = ()
+    # What the dapp names, and the digest of the picture that we have of it.
+    icon_url: str = ""
+    icon: str = ""
 
     @property
     def first_topic(self) -> str:
@@ -82,8 +85,15 @@ def directory(
     for document in ranked.order_by("turn", "name", "pk")[:MAX_RESULTS]:
         cards.setdefault(document.url, _card_of(document, taken))
     return sorted(
-        cards.values(), key=lambda card: (not card.is_demo, card.name.lower())
+        _with_icons(cards.values()),
+        key=lambda card: (not card.is_demo, card.name.lower()),
     )
+
+
+def _with_icons(cards: Iterable[DappCard]) -> list[DappCard]:
+    cards = list(cards)
+    found = Icon.objects.digests(card.icon_url for card in cards)
+    return [replace(card, icon=found.get(card.icon_url, "")) for card in cards]
 
 
 def _subscribed(
@@ -114,6 +124,7 @@ def _cards_of(
             is_ours=True,
             is_hosted=project.is_hosted,
             subscribed=tuple(taken.get(project.url, ())),
+            icon_url=project.icon,
         )
         for project in projects
     ]
@@ -136,6 +147,7 @@ def _card_of(
         ],
         is_kept=document.is_usable,
         subscribed=tuple(taken.get(document.url, ())),
+        icon_url=str(document.icons[0]) if document.icons else "",
     )
 
 
@@ -146,5 +158,5 @@ def card_of_url(user_id: int, url: str) -> DappCard | None:
     document = DappDocument.objects.filter(url=url).first()
     for card in _cards_of(projects, taken):
         is_kept = document is not None and document.is_usable
-        return replace(card, is_kept=is_kept)
-    return _card_of(document, taken) if document else None
+        return _with_icons([replace(card, is_kept=is_kept)])[0]
+    return _with_icons([_card_of(document, taken)])[0] if document else None

@@ -32,7 +32,12 @@ from common import clock
 from dashboard.frame import MAX_COUNTED
 from dashboard.keys import parse_pk
 from dashboard.models import SavedFilter
-from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
+from subscriptions.models import (
+    DappDocument,
+    Icon,
+    NotifyMessageRecord,
+    Subscription,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +57,8 @@ MAX_OPENED = 50
 TABS = ("unread", "all", "snoozed", "archived")
 MAX_SEARCH_LENGTH = 100
 MAX_NAME_LENGTH = 40
+# Places in the columns of ``rows_of``.
+ICON, DAPP_ICON = 8, 9
 
 
 class FilterRefused(ValueError):
@@ -170,6 +177,8 @@ class MessageRow:
     is_read: bool
     is_archived: bool
     snoozed_until: datetime | None
+    # Digest of the picture; empty for the letter tile.
+    icon: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +216,7 @@ def records_of(user_id: int) -> QuerySet[NotifyMessageRecord]:
 
 
 def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
-    """The rows of these notifications, newest first. Two queries, without model instances,
+    """The rows of these notifications, newest first. Three queries, without model instances,
     which would take longer to create than the rows to render."""
     records = NotifyMessageRecord.objects.kept().filter(
         pk__in=set(pks), subscription__account__user_id=user_id
@@ -222,6 +231,8 @@ def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
             "read_at",
             "archived_at",
             "snoozed_until",
+            "icon",
+            "subscription__metadata__icons__0",
             "subscription__metadata__name",
             "subscription__dapp_url",
             "subscription__account_id",
@@ -229,6 +240,9 @@ def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
         )
     )
     offered = types_of({url for *_, url, _, _ in found})
+    icons = Icon.objects.digests(
+        str(url) for row in found for url in (row[ICON], row[DAPP_ICON]) if url
+    )
     return [
         MessageRow(
             pk=pk,
@@ -244,6 +258,7 @@ def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
             is_read=read_at is not None,
             is_archived=archived_at is not None,
             snoozed_until=snoozed_until,
+            icon=icons.get(icon) or icons.get(dapp_icon) or "",
         )
         for (
             pk,
@@ -254,6 +269,8 @@ def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
             read_at,
             archived_at,
             snoozed_until,
+            icon,
+            dapp_icon,
             name,
             url,
             account_pk,

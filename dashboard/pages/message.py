@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 
 from alerts.services.preferences import active_mutes
 from dashboard.pages.snippets import readable
+from subscriptions.models import Icon
 from walletconnect.errors import ProtocolError
 from walletconnect.identity.jwt import DidJwt
 from walletconnect.identity.web_host import normalize_host
 
 if TYPE_CHECKING:
     from alerts.models import Mute
-    from subscriptions.models import NotifyMessageRecord
+    from subscriptions.models import NotifyMessageRecord, Subscription
 
 MAX_LINK_LENGTH = 2048
 
@@ -34,6 +35,8 @@ class MessagePage:
     # The mute of its type or of its dapp, if one is in force.
     mute: Mute | None
     can_mute: bool
+    # Digest of the picture; empty for the letter tile.
+    icon: str
 
     @classmethod
     def of(cls, record: NotifyMessageRecord) -> MessagePage:
@@ -59,10 +62,18 @@ class MessagePage:
             issuer=issuer,
             is_dapp_key=bool(issuer) and issuer == subscription.dapp_authentication_did,
             claims=readable(dict(token.claims)) if token else "",
+            icon=icon_of(subscription, record.icon),
             latency_ms=max(0.0, (received - published).total_seconds() * 1000),
             mute=mutes.get((*place, record.type)) or mutes.get((*place, "")),
             can_mute=record.type in subscription.scope,
         )
+
+
+def icon_of(subscription: Subscription, named: str = "") -> str:
+    """The digest of the picture that a notification names, or else of its dapp's."""
+    urls = [named, *subscription.metadata.get("icons", [])[:1]]
+    found = Icon.objects.digests(urls)
+    return next((found[url] for url in urls if url in found), "")
 
 
 def safe_link(url: str, *, dapp_url: str) -> str:

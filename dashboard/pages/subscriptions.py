@@ -17,6 +17,7 @@ from common import clock
 from subscriptions.models import (
     BlockedDapp,
     DappDocument,
+    Icon,
     NotifyMessageRecord,
     SubscribeAttempt,
     Subscription,
@@ -47,6 +48,8 @@ class SubscriptionRow:
     unread: int
     per_day: list[int]
     is_synced: bool
+    # Digest of the picture; empty for the letter tile.
+    icon: str
 
     @property
     def key(self) -> int:
@@ -151,7 +154,7 @@ class SubscriptionPage:
 def subscription_rows(
     user_id: int, *, account_pk: int | None = None, only: Iterable[int] | None = None
 ) -> list[SubscriptionRow]:
-    """The rows of the list, in four queries for any number of subscriptions."""
+    """The rows of the list, in five queries for any number of subscriptions."""
     found = Subscription.objects.of_user(user_id).active()
     if account_pk is not None:
         found = found.filter(account_id=account_pk)
@@ -177,6 +180,7 @@ def subscription_rows(
         outcome=StoreUpdate.Outcome.APPLIED,
     )
     synced = set(updates.values_list("store__account_id", "key"))
+    icons = Icon.objects.digests(map(_first_icon, rows))
     return [
         SubscriptionRow(
             subscription=row,
@@ -186,9 +190,15 @@ def subscription_rows(
             unread=unread.get(row.pk, 0),
             per_day=per_day[row.pk],
             is_synced=(row.account_id, row.topic) in synced,
+            icon=icons.get(_first_icon(row), ""),
         )
         for row in rows
     ]
+
+
+def _first_icon(row: Subscription) -> str:
+    icons = row.metadata.get("icons") or [""]
+    return str(icons[0])
 
 
 def _per_day(keys: list[int]) -> dict[int, list[int]]:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import lucide
 from django import template
 from django.http import QueryDict
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import escape, format_html
@@ -140,9 +141,17 @@ def _identicon(address: str, size: int) -> str:
 
 @register.simple_tag
 @functools.lru_cache(maxsize=2048)
-def tile(name: str, size: str = "") -> SafeString:
-    """The dapp's first letter on a colour derived from its name. Icons of dapps are not
-    loaded: the request would reveal the reader's IP address to the dapp."""
+def tile(name: str, size: str = "", icon: str = "") -> SafeString:
+    """The dapp's picture with the digest ``icon``, or its first letter on a colour derived
+    from its name. Pictures come from this server (``subscriptions.services.dapps.icons``):
+    loading them from the dapp would reveal the reader's address to it."""
+    if icon:
+        return format_html(
+            '<img class="tile tile--picture{}" src="{}" alt="" width="36" height="36"'
+            ' loading="lazy" decoding="async">',
+            f" tile--{size}" if size else "",
+            reverse("dashboard:icon", args=[icon]),
+        )
     text = str(name).strip() or "?"
     tone = hashlib.sha256(text.encode()).digest()[0] % TONES + 1
     extra = f" tile--{size}" if size else ""

@@ -29,7 +29,7 @@ from dashboard.keys import parse_pk
 from dashboard.message_rows import message_list
 from dashboard.models import SavedFilter
 from dashboard.pages import inbox as pages
-from dashboard.pages.message import MessagePage
+from dashboard.pages.message import MessagePage, icon_of
 from dashboard.views.responses import done
 from subscriptions.models import NotifyMessageRecord, Subscription
 from subscriptions.services.messages import read_state
@@ -304,6 +304,7 @@ def message_actions(request: MemberRequest, pk: int) -> HttpResponse:
         "message_actions",
         section="inbox",
         record=record,
+        icon=icon_of(record.subscription, record.icon),
         row_query=request.GET.urlencode(),
     )
 

@@ -18,7 +18,8 @@ async function receive(message) {
       body: message.body,
       tag,
       silent: message.silent === true,
-      icon: "/static/icons/any-192.png",
+      // A path of ours: the worker loads pictures from nowhere else.
+      icon: /^\/icons\/\w+$/.test(message.icon) ? message.icon : "/static/icons/any-192.png",
       data: { url: message.url },
     });
   }

@@ -6,6 +6,7 @@ from subscriptions.models.attempts import SubscribeAttempt
 from subscriptions.models.blocks import BlockedDapp
 from subscriptions.models.dapps import REASON_LENGTH, URL_LENGTH, DappDocument
 from subscriptions.models.domain_checks import DomainCheck
+from subscriptions.models.icons import Icon
 from subscriptions.models.jobs import SubscriptionJob
 from subscriptions.models.subscriptions import (
     MIRRORED_FIELDS,
@@ -24,6 +25,7 @@ __all__ = [
     "BlockedDapp",
     "DappDocument",
     "DomainCheck",
+    "Icon",
     "NotifyMessageRecord",
     "SubscribeAttempt",
     "Subscription",

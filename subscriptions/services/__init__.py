@@ -14,6 +14,7 @@ from subscriptions.services.dapps.directory import learn_dapps, recheck_document
 from subscriptions.services.dapps.documents import accept_changed_keys, look_up_dapp
 from subscriptions.services.dapps.domain_checks import run_checks, start_check
 from subscriptions.services.dapps.enrichment import enrich_subscriptions
+from subscriptions.services.dapps.icons import fetch_icons, picture_of, prune_icons
 from subscriptions.services.deletes import (
     delete_subscription,
     expire_subscriptions,
@@ -99,12 +100,15 @@ __all__ = [
     "expire_attempts",
     "expire_subscriptions",
     "expire_updates",
+    "fetch_icons",
     "learn_dapps",
     "look_up_dapp",
     "mark_read",
     "mark_unread",
+    "picture_of",
     "preference_events",
     "prune_deleted",
+    "prune_icons",
     "receive_deletes",
     "receive_lists",
     "receive_messages",

@@ -14,6 +14,7 @@ from alerts.services.webpush import BACKOFF, PushError, save_subscription
 from common import clock
 from keychain.models import SecretEntry
 from keychain.webpush import application_server_key
+from subscriptions.models import Icon
 from tests.alerts.conftest import PushingBrowser, claims_of
 from walletconnect.crypto.base64url import decode_base64url
 
@@ -41,6 +42,19 @@ def test_a_notification_is_shown_by_the_browser_that_asked(firefox, receiver, no
     assert request.headers["content-encoding"] == "aes128gcm"
     assert int(request.headers["ttl"]) > 0
     assert request.headers["topic"] == f"m{message.pk}"
+
+
+def test_the_icon_in_a_push_is_a_path_of_ours(firefox, receiver, notify):
+    """The browser loads it when it shows the notification: never from the dapp."""
+    url = "https://acme.example/icon.png"
+    icon = Icon.objects.create(url=url, dapp_url=url, wanted_at=clock.now())
+    for digest, expected in (("", None), ("0" * 32, "/icons/" + "0" * 32)):
+        Icon.objects.filter(pk=icon.pk).update(digest=digest)
+        notify(icon=url)
+        send()
+        shown = firefox.read(receiver.received[-1].body)
+        assert shown.get("icon") == expected
+        assert url not in str(shown)
 
 
 def test_the_push_service_learns_who_sends_and_nothing_else(firefox, receiver, notify):

@@ -27,6 +27,7 @@ from subscriptions.models import (
     Subscription,
     SubscriptionJob,
 )
+from subscriptions.services.dapps.icons import WantedIcon, want_icons
 from subscriptions.services.dapps.reading import read_dapp
 from subscriptions.services.errors import DappUnusable
 from walletconnect.identity.did import AppUrl
@@ -103,6 +104,7 @@ def keep_readings(readings: Collection[Reading]) -> None:
     changed = [row for row in rows if _apply(row, by_url[row.url], now)]
     DappDocument.objects.bulk_update(rows, _READ_FIELDS)
     record_events(_notify_subscribers(changed))
+    want_icons(WantedIcon(row.icons[0], row.url, None) for row in rows if row.icons)
 
 
 _READ_FIELDS: Final = [

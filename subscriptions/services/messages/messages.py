@@ -31,6 +31,7 @@ from subscriptions.models import (
     Subscription,
 )
 from subscriptions.services.dapps import documents
+from subscriptions.services.dapps.icons import WantedIcon, want_icons
 from subscriptions.services.wallet import (
     message_event,
     publish,
@@ -49,7 +50,7 @@ from walletconnect.notify.message import (
 from walletconnect.relay.rpc import JsonRpcRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from walletconnect.crypto.keys import SymKey
     from walletconnect.relay.messages import Publication
@@ -189,6 +190,7 @@ def keep_messages(
         with connection.cursor() as cursor:
             cursor.execute(_RAISE_IAT, [list(newest), list(newest.values())])
         known = DappDocument.objects.filter(url__in=types).values_list("url", "types")
+        want_icons(_icons_of(new.values()))
         documents.mark_stale(
             {
                 url
@@ -217,6 +219,15 @@ def keep_messages(
         message_event(EventKind.MESSAGE, each.subscription.account_id, pks[place])
         for place, each in new.items()
     ]
+
+
+def _icons_of(arrived: Iterable[Arrived]) -> Iterator[WantedIcon]:
+    """The icon of each message and of its dapp."""
+    for each in arrived:
+        row = each.subscription
+        icons = [each.received.message.icon, *row.metadata.get("icons", [])[:1]]
+        for url in filter(None, icons):
+            yield WantedIcon(str(url), row.dapp_url, row.account_id)
 
 
 def _columns(arrived: Arrived) -> dict[str, object]:
