@@ -22,7 +22,7 @@ from dashboard.templatetags import look
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dashboard.pages.inbox import MessageRow
+    from dashboard.pages.message_rows import MessageRow
 
 MAX_BODY: Final = 320
 

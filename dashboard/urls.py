@@ -239,7 +239,7 @@ urlpatterns = [
         name="project-settings",
     ),
     # Pictures of dapps, and texts of the scripts
-    path("icons/<slug:digest>", icons.icon, name="icon"),
+    path("icons/<slug:slug>", icons.icon, name="icon"),
     path("texts/<str:language>.js", catalog.catalog, name="catalog"),
     # Live updates without a socket
     path("live/events", live.events, name="live-events"),

@@ -104,7 +104,7 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:inbox": PAGE,
     "dashboard:inbox-act": PAGE,
     "dashboard:message-actions": PAGE,
-    "dashboard:icon": FREE,
+    "dashboard:icon": DOCUMENT,
     "dashboard:filter-save": PAGE,
     "dashboard:filter-remove": PAGE,
     "dashboard:message": PAGE,

@@ -24,7 +24,7 @@ from django.utils.safestring import SafeString, mark_safe
 from dashboard import appearance
 from dashboard.formatting import format_time
 from dashboard.frame import format_count
-from dashboard.pages import inbox as pages
+from dashboard.pages import message_rows
 from dashboard.pages.qr import MAX_TEXT_LENGTH, qr_svg
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def sprites(*names: str) -> SafeString:
 @register.filter
 def type_name(record: NotifyMessageRecord) -> str:
     """The name of a notification's type, if ``records_of`` annotated the record."""
-    return pages.type_name(record.type, getattr(record, "offered_types", None))
+    return message_rows.type_name(record.type, getattr(record, "offered_types", None))
 
 
 @register.filter

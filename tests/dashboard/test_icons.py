@@ -161,16 +161,17 @@ def test_the_icon_of_a_document_is_shown_before_anything_arrives(alice, dapp, se
     assert dapp.config["icons"][0] not in page.text
 
 
-def test_a_picture_is_served_once_and_for_good(stranger, serve):
+def test_a_picture_is_kept_by_the_browser_for_good(alice, stranger, serve):
     icon = fetched(serve(picture()))
-    response = stranger.client.get(f"/icons/{icon.digest}")
+    assert stranger.get(f"/icons/{icon.digest}").status_code == 302
+    response = alice.browser.client.get(f"/icons/{icon.digest}")
     assert response["Content-Type"] == "image/webp"
     assert response["X-Content-Type-Options"] == "nosniff"
-    assert {"immutable", "public"} <= set(response["Cache-Control"].split(", "))
+    assert {"immutable", "private"} <= set(response["Cache-Control"].split(", "))
     with Image.open(io.BytesIO(response.content)) as found:
         assert (found.format, found.size) == ("WEBP", (icons.SIDE, icons.SIDE))
     for unknown in ("0" * 32, "x", "%20"):
-        assert stranger.client.get(f"/icons/{unknown}").status_code == 404
+        assert alice.browser.client.get(f"/icons/{unknown}").status_code == 404
 
 
 def test_no_page_names_the_address_of_an_icon(alice, subscription, notify, serve):
