@@ -1,8 +1,8 @@
 """Message rows as HTML, and the list of them with its days.
 
 A page has sixty rows and a batch of live updates hundreds, so a row is a text that is filled
-in: the template is rendered once per language and state of a row, with the names of the
-values in braces.
+in: the template is rendered once per language and state of a row, with names in braces
+where the values go.
 """
 
 from __future__ import annotations
@@ -25,6 +25,25 @@ if TYPE_CHECKING:
     from dashboard.pages.message_rows import MessageRow
 
 MAX_BODY: Final = 320
+# What differs from row to row of one state.
+FIELDS: Final = (
+    "account",
+    "address",
+    "body",
+    "dapp",
+    "dapp_url",
+    "iso",
+    "pk",
+    "query",
+    "selected",
+    "snoozed_until",
+    "sort",
+    "tile",
+    "time",
+    "title",
+    "type",
+    "type_name",
+)
 
 
 def message_rows(
@@ -85,5 +104,9 @@ def message_list(
 
 @functools.lru_cache(maxsize=64)
 def _pattern(language: str | None, **state: bool) -> str:
-    """``language`` is the active one; here it only tells the cached patterns apart."""
-    return render_to_string("components/message_row.html", state)
+    """The template with ``{title}`` for the title, and so on.
+
+    ``language`` is the active one; here it only tells the cached patterns apart.
+    """
+    fields = {name: mark_safe(f"{{{name}}}") for name in FIELDS}  # noqa: S308
+    return render_to_string("components/message_row.html", {**fields, **state})
