@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_account_key'),
-        ('subscriptions', '0012_blocked_dapps'),
+        ('subscriptions', '0013_indexes_for_retention'),
     ]
 
     operations = [
