@@ -21,8 +21,7 @@ _Result = TypeVar("_Result")
 
 # Set when the process ends: running items are finished, no more are claimed.
 stopping = threading.Event()
-# With the wait for the items that still run it stays below the time after which the broker
-# delivers the task again.
+# With the wait for the items that still run it stays below the limit of the task.
 BUDGET_S: Final = 90.0
 DRAIN_TIME_LIMIT_S: Final = 115
 

@@ -380,9 +380,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_POOL_LIMIT = 20
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    # Longer than tasks that drain a queue (115 s). Pruning and cold starts may run for
-    # 600 s and be delivered again; both take rows by a claim, so a second run is harmless.
-    "visibility_timeout": 120,
+    # Longer than any task takes (600 s), so that none is delivered again while it runs.
+    # What a killed worker had taken is found by the sweeps long before.
+    "visibility_timeout": 660,
     "socket_timeout": REDIS_TIMEOUT_S,
     "socket_connect_timeout": 5,
     "health_check_interval": 10,

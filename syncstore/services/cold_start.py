@@ -41,10 +41,13 @@ if TYPE_CHECKING:
 ARCHIVED: Final = (Tag.NOTIFY_MESSAGE, Tag.SYNC_SET, Tag.SYNC_DELETE)
 # Longer than a large account takes. The lease of a killed worker is freed at once.
 LEASE: Final = timedelta(minutes=10)
+# Threads cannot be ended from outside, so the replay itself ends before its lease.
+BUDGET: Final = timedelta(minutes=9, seconds=30)
 # Bounds how long the store is locked: about 0.1 s (docs/performance.md).
 APPLY_BATCH_SIZE: Final = 1_000
 # About a week of trying.
 BACKOFF: Final = Backoff(first_s=5.0, max_s=600.0, max_attempts=1_000)
+TOO_SLOW: Final = "the History Server is too slow: not read within 9.5 minutes"
 KEY_MISSING: Final = "the store's key is no longer in the keychain"
 
 
@@ -71,10 +74,11 @@ def cold_start(pk: int | None = None) -> bool:
     # For another worker now, and for this one afterwards.
     _wake_if_due()
     row = claimed[0]
+    give_up_at = clock.monotonic() + BUDGET.total_seconds()
     try:
         client.register(ARCHIVED)
         for store in row.account.stores.order_by("pk"):
-            _replay(row, store)
+            _replay(row, store, give_up_at=give_up_at)
     except HistoryUnavailable as error:
         _put_off(row, f"History Server: {error}")
     except _Incomplete as error:
@@ -111,7 +115,7 @@ def restart_cold_start(account: Account) -> None:
         record_events(_events(account.stores.all()))
 
 
-def _replay(row: ColdStart, store: Store) -> None:
+def _replay(row: ColdStart, store: Store, *, give_up_at: float) -> None:
     """Fetch all messages, then apply them in ascending order of their ids, in batches."""
     topic = Topic(store.topic)
     store_key = sym_keys(Holder.WALLET, [topic]).get(topic)
@@ -121,9 +125,13 @@ def _replay(row: ColdStart, store: Store) -> None:
     for page in archived_pages(topic):
         messages += page
         ColdStart.objects.filter(pk=row.pk).update(found=F("found") + len(page))
+        if clock.monotonic() > give_up_at:
+            raise _Incomplete(TOO_SLOW)
     updates = replay_store(messages, store_key)
     failpoint("cold_start.after_fetch")
     for start in range(0, len(updates), APPLY_BATCH_SIZE):
+        if clock.monotonic() > give_up_at:
+            raise _Incomplete(TOO_SLOW)
         piece = updates[start : start + APPLY_BATCH_SIZE]
         _apply(row, store, [Arrival(update) for update in piece])
 

@@ -7,8 +7,11 @@ from django.conf import settings
 from castserver.services import idempotency
 from common import work_queue
 from common.drain import DRAIN_TIME_LIMIT_S
+from history import client
+from notifyweb.celery import app
 from notifyweb.database import IDLE_IN_TRANSACTION_MS
 from notifyweb.health import KEEP_S, MAX_DUE_AGE_S, MAX_HEARTBEAT_AGE_S
+from syncstore.services.cold_start import BUDGET, LEASE
 
 STATEMENT_MS = int(
     settings.DATABASES["default"]["OPTIONS"]["session"]["statement_timeout"]
@@ -33,9 +36,19 @@ def test_work_ends_before_its_lease():
     assert longest < lease / 2
 
 
-def test_a_draining_task_ends_before_it_is_delivered_again():
+def test_every_task_ends_before_it_is_delivered_again():
+    app.loader.import_default_modules()
+    limits = {name: task.time_limit or 0 for name, task in app.tasks.items()}
+    assert limits["syncstore.cold_start"] > DRAIN_TIME_LIMIT_S
     again = settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
-    assert again > DRAIN_TIME_LIMIT_S
+    assert max(*limits.values(), settings.CELERY_TASK_TIME_LIMIT) < again
+
+
+def test_a_cold_start_ends_before_its_lease_and_its_second_delivery():
+    again = settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
+    # A page of a History Server may take as long as its deadline.
+    longest = BUDGET.total_seconds() + client.MESSAGES_S
+    assert longest <= LEASE.total_seconds() < again
 
 
 def test_three_heartbeats_may_be_missed():

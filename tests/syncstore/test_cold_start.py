@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from datetime import timedelta
 
@@ -99,6 +100,27 @@ def test_an_unreachable_history_server_is_tried_again(archive, peer, store, cold
     cold_start.refresh_from_db()
     assert cold_start.reason == ""
     assert state_of(store) == {"k": "v"}
+
+
+def test_a_replay_that_takes_too_long_ends_before_its_lease(
+    archive, peer, store, cold_start, monkeypatch
+):
+    archive.keep(store.topic, peer.message(StoreSet("k", "v", 1))[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(cold_start_module(), "BUDGET", timedelta(0))
+        services.cold_start(cold_start.pk)
+    cold_start.refresh_from_db()
+    assert cold_start.state == ColdStart.State.RUNNING
+    assert "too slow" in cold_start.reason
+    assert (cold_start.leased_until, cold_start.found) == (None, 0)
+    ColdStart.objects.update(next_attempt_at=clock.now())
+    assert services.cold_start(cold_start.pk) is True
+    assert state_of(store) == {"k": "v"}
+
+
+def cold_start_module():
+    # The package exports a function of the same name.
+    return importlib.import_module("syncstore.services.cold_start")
 
 
 def test_rubbish_in_the_archive_is_left_out(archive, peer, store, cold_start):
