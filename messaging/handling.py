@@ -15,12 +15,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.transaction import atomic
 
 from common import clock, entropy
 from common.backoff import Backoff
 from common.failpoints import failpoint
+from common.outages import is_database_unavailable
 from common.wake import enqueue_on_commit
 from messaging import inbox
 from messaging.dispatch import Inbound, NotHandled, Refused, Route, TryLater, route_of
@@ -205,8 +206,8 @@ def _reason_of(error: Exception, message: Inbound) -> NotHandled:
     if isinstance(error, NotHandled):
         return error
     name = type(error).__name__
-    if isinstance(error, OperationalError):
-        # A deadlock or a time-out is no fault of the message.
+    if is_database_unavailable(error):
+        # A deadlock, a time-out or a database that is read-only is no fault of the message.
         return TryLater(f"database: {name}")
     # Neither the exception's text nor its locals are logged: both may hold content.
     logger.error(
@@ -225,7 +226,7 @@ def _raise_if_fatal(error: Exception) -> None:
     """Abandon the batch if its time or the database is gone; its lease expires."""
     if isinstance(error, SoftTimeLimitExceeded):
         raise error
-    if isinstance(error, InterfaceError | OperationalError):
+    if is_database_unavailable(error):
         driver_connection = connection.connection
         if driver_connection is None or driver_connection.closed:
             raise error

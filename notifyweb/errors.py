@@ -9,11 +9,11 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import render_to_string
 
+from common.outages import is_database_unavailable
 from common.problems import Problem, problem_response, request_id
 
 if TYPE_CHECKING:
@@ -99,10 +99,6 @@ def answer(
         status=problem.status,
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
-
-
-def is_database_unavailable(error: BaseException | None) -> bool:
-    return isinstance(error, OperationalError | InterfaceError)
 
 
 def database_unavailable(request: HttpRequest) -> HttpResponse:

@@ -10,6 +10,7 @@ from django.http import HttpResponseNotAllowed
 from django.urls import is_valid_path
 
 from common import bidi, entropy, limits
+from common.outages import is_database_unavailable
 from common.problems import ProblemError
 from common.public_api import too_many
 from notifyweb import errors, request_costs
@@ -207,7 +208,7 @@ class DatabaseUnavailable:
     ) -> HttpResponse | None:
         if isinstance(exception, ProblemError):
             return errors.answer(request, exception.problem, headers=exception.headers)
-        if errors.is_database_unavailable(exception):
+        if is_database_unavailable(exception):
             logger.warning("database unavailable", extra={"path": request.path})
             return errors.database_unavailable(request)
         return None

@@ -40,6 +40,7 @@ _passed: set[str] = set()
 def check_startup() -> None:
     fault = (
         shared_sessions()
+        or interrupted_restore()
         or unapplied_migrations()
         or newer_schema()
         or wrong_schema()
@@ -94,6 +95,18 @@ def _look_for_sharing(outcome: Future[bool]) -> None:
             outcome.set_result(not seen == different == len(sessions))
     except Exception as error:  # raised by the thread that waits
         outcome.set_exception(error)
+
+
+def interrupted_restore() -> str:
+    """Describe a restore that runs or was killed: the tables are not complete."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'before_restore'")
+        if cursor.fetchone() is None:
+            return ""
+    return (
+        "A restore is running or was interrupted; wait for it, or put the old data back "
+        "with: python manage.py prepare"
+    )
 
 
 def unapplied_migrations() -> str:

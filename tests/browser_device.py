@@ -81,6 +81,17 @@ class BrowserDevice:
             f"{name}={text}" for name, text in self._client.cookies.items()
         )
 
+    def client_copy(self) -> httpx.Client:
+        """A client with the same session, for another thread; errors are not raised."""
+        return httpx.Client(
+            base_url=self._client.base_url,
+            cookies=dict(self._client.cookies),
+            headers={"Accept": "text/html"},
+            timeout=30,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
     # Signing in -----------------------------------------------------------
 
     def sign_in(self) -> BrowserDevice:

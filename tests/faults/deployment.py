@@ -83,6 +83,16 @@ class Deployment(System):
         while is_running(pid) and time.monotonic() < deadline:
             time.sleep(POLL_S)
 
+    def restart(self, name: str) -> None:
+        """Kill the process ``name`` and return when the launcher has started it again."""
+        old = self.pid(name)
+        self.kill(name)
+        deadline = time.monotonic() + REACH_S
+        while self.pids().get(name, old) == old:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{name} did not come back")
+            time.sleep(POLL_S)
+
     @contextlib.contextmanager
     def stopped(self, name: str):
         """Hang the process ``name`` meanwhile, with its children."""

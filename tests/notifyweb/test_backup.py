@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from notifyweb.embedded.lease import Lease
-from notifyweb.embedded.paths import Paths
+from notifyweb.embedded.paths import DATABASE, ROLE, Paths
 from notifyweb.embedded.postgres import Postgres
 from notifyweb.embedded.redis import Redis
-from tests.system import System
+from tests.messaging.conftest import wait_for
+from tests.system import BASE, System
 
 MAKE = """
 from accounts.models import User
@@ -85,6 +91,78 @@ def test_a_broken_backup_changes_nothing(stopped_system, dump, tmp_path):
     assert refused.returncode == 2
     assert "pg_restore failed" in refused.stderr
     assert shell_output(stopped_system, COUNT) == "2"
+
+
+@pytest.mark.parametrize("failpoint", ["restore.loaded", "restore.complete"])
+def test_a_killed_restore_changes_nothing(stopped_system, dump, failpoint):
+    """Another database is loaded by then, or even complete, but the command never ended."""
+    shell_output(
+        stopped_system,
+        "from accounts.models import User; User.objects.create(username='later')",
+    )
+    kill = dict(stopped_system.environment, NOTIFYWEB_FAILPOINTS=failpoint)
+    before, stopped_system.environment = stopped_system.environment, kill
+    try:
+        killed = stopped_system.manage("restore", str(dump), check=False)
+    finally:
+        stopped_system.environment = before
+    assert killed.returncode == -signal.SIGKILL
+    refused = stopped_system.manage("gateway", check=False)
+    assert refused.returncode == 2
+    assert "manage.py prepare" in refused.stderr
+    prepared = stopped_system.manage("prepare", "--no-static")
+    assert "the old data is back" in prepared.stdout
+    assert shell_output(stopped_system, COUNT) == "3"
+    # The next restore does not need ``prepare``.
+    stopped_system.environment = kill
+    try:
+        stopped_system.manage("restore", str(dump), check=False)
+    finally:
+        stopped_system.environment = before
+    stopped_system.manage("restore", str(dump))
+    assert shell_output(stopped_system, COUNT) == "2"
+
+
+def test_a_killed_backup_leaves_no_program_behind(stopped_system, tmp_path):
+    """The dump waits for a table that is locked; meanwhile the command is killed."""
+    path = tmp_path / "killed"
+    paths = Paths(stopped_system.data_dir / "data")
+    with psycopg.connect(
+        host=str(paths.postgres_run), port=5432, user=ROLE, dbname=DATABASE
+    ) as blocker:
+        blocker.execute("LOCK TABLE accounts_user IN ACCESS EXCLUSIVE MODE")
+        command = subprocess.Popen(
+            [sys.executable, "manage.py", "backup", str(path)],
+            cwd=BASE,
+            env=stopped_system.environment,
+        )
+        with command:
+            wait_for(lambda: dumps_of(path), what="the dump")
+            command.kill()
+        wait_for(lambda: not dumps_of(path), what="the end of the dump")
+    assert not path.exists()
+    found = json.loads(stopped_system.manage("backup", str(path), "--json").stdout)
+    assert found["bytes"] == path.stat().st_size
+
+
+def dumps_of(path):
+    """Running programs of PostgreSQL that write beside ``path``."""
+    return [
+        entry
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdecimal()
+        and (words := read_bytes(entry / "cmdline").split(b"\0"))[0].endswith(
+            b"pg_dump"
+        )
+        and any(str(path).encode() in word for word in words)
+    ]
+
+
+def read_bytes(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_backup_sealed_with_other_keys_changes_nothing(stopped_system, dump):

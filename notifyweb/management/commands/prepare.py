@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 
 from castserver.services import seed_demo
 from keychain.services import KeyringError
+from notifyweb.backup import put_back_interrupted
 from notifyweb.environment import SettingError
 from notifyweb.startup import shared_sessions, unfit_for_migrating, wrong_schema
 
@@ -33,7 +34,11 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         with self._phase("migrated"):
-            fault = shared_sessions() or unfit_for_migrating()
+            fault = shared_sessions()
+            if not fault:
+                if put_back_interrupted():
+                    self.stdout.write("a restore was interrupted; the old data is back")
+                fault = unfit_for_migrating()
             if fault:
                 raise SettingError(fault)
             try:
