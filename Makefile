@@ -23,9 +23,9 @@ test-fast: .venv/.development
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not system and not browser" \
 	  --ignore=tests/browser --ignore=tests/clients $(TESTS)
 
-# Every fault of docs/reliability.md against one running system; about half an hour.
-# FAULTS="--sample 20 --seed 7" or FAULTS="--only postgres" chooses from them.
-FAULTS ?=
+# Every fault of docs/reliability.md against one running system, and the storm; 45 minutes
+# at most. FAULTS="--sample 20 --seed 7" or FAULTS="--only postgres" chooses from them.
+FAULTS ?= --storm 5000,500,180
 faults: .venv/.development
 	.venv/bin/python -m tests.faults --json faults.json $(FAULTS)
 

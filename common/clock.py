@@ -9,8 +9,10 @@ import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+from common import failpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +21,21 @@ _frozen_at: ContextVar[datetime | None] = ContextVar("frozen_at", default=None)
 
 
 def now() -> datetime:
-    return _frozen_at.get() or datetime.now(UTC)
+    at = _frozen_at.get()
+    if at is None:
+        at = datetime.now(UTC)
+        if failpoints.is_steerable:
+            at += timedelta(seconds=failpoints.clock_step_s())
+    return at
 
 
 def now_ms() -> int:
     at = _frozen_at.get()
-    return time.time_ns() // 1_000_000 if at is None else round(at.timestamp() * 1000)
+    if at is None:
+        if not failpoints.is_steerable:
+            return time.time_ns() // 1_000_000
+        at = now()
+    return round(at.timestamp() * 1000)
 
 
 def now_s() -> int:

@@ -9,6 +9,8 @@ folder arms the failpoint once, in whichever process takes it first. The file co
   test can kill another process at exactly this moment;
 * ``full``: the disk is full (``OSError`` with ``ENOSPC``).
 
+The file ``clock`` contains by how many seconds ``common.clock`` is wrong in all processes.
+
 ``name:detail`` arms a failpoint only where ``detail`` is among the details of the call, such
 as the tags of the messages at hand. A deployment in production mode refuses to start with
 either variable (``notifyweb.checks``).
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 VARIABLE: Final = "NOTIFYWEB_FAILPOINTS"
 FOLDER_VARIABLE: Final = "NOTIFYWEB_FAILPOINT_FOLDER"
 REACHED: Final = ".reached"
+CLOCK: Final = "clock"
 POLL_S: Final = 0.02
 # A test that died must not leave a process standing.
 MAX_HOLD_S: Final = 120.0
@@ -41,6 +44,18 @@ def armed() -> frozenset[str]:
 
 _armed = armed()
 _folder = os.environ.get(FOLDER_VARIABLE, "").strip()
+
+
+# Whether tests may change the course of this process while it runs.
+is_steerable: Final = bool(_folder)
+
+
+def clock_step_s() -> float:
+    """By how many seconds a test has stepped the clock of the system."""
+    try:
+        return float((Path(_folder) / CLOCK).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def failpoint(name: str, details: Iterable[object] = ()) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 from common import clock
+from tests.system import BASE
 
 AT = datetime(2023, 8, 17, 12, 0, tzinfo=UTC)
 
@@ -44,3 +49,19 @@ def test_payload_ids_are_safe_integers_and_never_twice_the_same():
         thread.join()
     assert len(set(found)) == 2000
     assert max(found) < 2**53
+
+
+def test_a_test_of_the_whole_system_can_step_the_clock(tmp_path):
+    script = "from common import clock; print(clock.now_ms(), clock.now().timestamp())"
+    (tmp_path / "clock").write_text("-3600")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=BASE,
+        env={**os.environ, "NOTIFYWEB_FAILPOINT_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    milliseconds, seconds = map(float, done.stdout.split())
+    assert abs(milliseconds / 1000 - seconds) < 10
+    assert 3590 < time.time() - seconds < 3700

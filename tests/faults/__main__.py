@@ -46,6 +46,8 @@ def main() -> int:
 
     system = Deployment()
     try:
+        if any(fault.victim == "disk" for fault in faults):
+            system.use_small_disk()
         system.start()
         system.adopt()
         with World(system) as world:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 from tests.system import System
 
 POLL_S = 0.05
+# PostgreSQL keeps up to a gigabyte of its log.
+SMALL_DISK = "1500m"
 REACH_S = 60.0
 # Thousands of calls come from one address and for one subscriber.
 LIMITS = (
@@ -34,9 +38,30 @@ class NotReached(AssertionError):
 class Deployment(System):
     def __init__(self, **environment: str) -> None:
         super().__init__(NOTIFYWEB_LIMITS=LIMITS, **environment)
+        self.has_small_disk = False
         self.folder = self.data_dir / "failpoints"
         self.folder.mkdir()
         self.environment["NOTIFYWEB_FAILPOINT_FOLDER"] = str(self.folder)
+
+    def use_small_disk(self) -> None:
+        """Put the data on a file system that can be filled; only root may mount one."""
+        data = self.data_dir / "data"
+        data.mkdir(mode=0o700)
+        options = f"size={SMALL_DISK},mode=0700"
+        command = ["mount", "-t", "tmpfs", "-o", options, "notifyweb-faults", str(data)]
+        if os.getuid() == 0 and shutil.which("mount"):
+            done = subprocess.run(command, capture_output=True, check=False)
+            self.has_small_disk = done.returncode == 0
+
+    def remove(self) -> None:
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            pass  # ended by force below
+        if self.has_small_disk:
+            data = str(self.data_dir / "data")
+            subprocess.run(["umount", "--lazy", data], check=False)  # noqa: S607
+        super().remove()
 
     def adopt(self) -> None:
         """Give this process the settings of the deployment, so that it can use its rows."""
@@ -73,6 +98,12 @@ class Deployment(System):
 
     def _reached(self, place: str) -> Path:
         return self.folder / f"{place}.reached"
+
+    def step_clock(self, seconds: float) -> None:
+        """Make the clock of all processes wrong by ``seconds``."""
+        draft = self.folder / ".clock"
+        draft.write_text(str(seconds))
+        draft.rename(self.folder / "clock")
 
     # Kills ----------------------------------------------------------------
 

@@ -27,7 +27,8 @@ from tests.faults.deployment import children_of
 from tests.faults.invariants import Findings
 from tests.faults.load import Load
 from tests.faults.outcome import Outcome
-from tests.faults.running import keys_of, settle
+from tests.faults.rehearsals import backup, disk_full, rolling_restart, rotation
+from tests.faults.running import keys_of, notify, settle
 from tests.faults.waiting import wait_for
 from tests.system import BASE
 
@@ -47,6 +48,8 @@ class Numbered:
     what: str
     victim: str
     run: Callable[[World, Findings], list[str]]
+    # Whether notifications are sent all the time.
+    under_load: bool = True
     # Short enough for the sample in each run of the suite.
     is_short: bool = False
 
@@ -62,7 +65,8 @@ def run_numbered(world: World, fault: Numbered) -> Outcome:
         world.system.wait_until_ready()
         dapp = world.standing_dapp()
         world.new_log()
-        with Load(world, dapp) as load:
+        load = Load(world, dapp)
+        with load if fault.under_load else contextlib.nullcontext():
             outcome.notes += fault.run(world, found)
             ended = time.monotonic()
         if load.failure:
@@ -313,6 +317,23 @@ def launcher_killed(world: World, found: Findings) -> list[str]:
     return []
 
 
+# --- the clock ------------------------------------------------------------------------
+
+
+def clock_steps(world: World, found: Findings) -> list[str]:
+    """Hours forward and back, between two notifications each."""
+    dapp = world.standing_dapp()
+    steps = (3600, 0, -3600, 0, 119, -119, 0)
+    try:
+        for seconds in steps:
+            world.system.step_clock(seconds)
+            notify(world, dapp, f"Clock {len(dapp.titles)} {seconds}")
+            invariants.check_notifications(world, dapp, found)
+    finally:
+        world.system.step_clock(0)
+    return [f"stepped to {', '.join(map(str, steps))} s"]
+
+
 NUMBERED = [
     Numbered(
         "F23", "Redis is emptied five times", "redis", redis_emptied, is_short=True
@@ -347,6 +368,11 @@ NUMBERED = [
     Numbered("F20", "outbound is killed five times", "outbound", burst("outbound", 5)),
     Numbered("F03", "beat hangs, then there are two", "beat", two_beats),
     Numbered("F05", "two gateways, one is killed", "gateway", two_gateways),
+    Numbered("F19", "the clock steps", "clock", clock_steps, under_load=False),
+    Numbered("F38", "the disk is full", "disk", disk_full),
+    Numbered("F46", "backup and restore, killed", "backup", backup),
+    Numbered("F42", "the sealing key is replaced", "all", rotation),
+    Numbered("rolling", "two of each are restarted", "all", rolling_restart),
     Numbered("F47", "SIGTERM under load", "launcher", terminated),
     Numbered("F47", "the launcher is killed", "launcher", launcher_killed),
 ]

@@ -1,4 +1,4 @@
-"""A random dozen of the faults in every run; ``make faults`` runs all of them.
+"""A random dozen of the faults and a small storm in every run; ``make faults`` has all.
 
 ``NOTIFYWEB_FAULTS_SEED`` repeats the choice of an earlier run, which the report names.
 """
@@ -17,6 +17,8 @@ from tests.faults.steps import AFTER, BEFORE, STEP_FAULTS
 from tests.system import BASE, clean_environment
 
 SAMPLE = 12
+# Notifications, subscribers, seconds.
+STORM = "300,40,30"
 # Who takes part in a step, by docs/reliability.md.
 PAIRS = {
     1: {"web", "worker"},
@@ -65,7 +67,7 @@ def test_every_place_is_a_failpoint():
 
 
 @pytest.mark.system
-def test_after_a_random_dozen_of_faults_nothing_is_lost_or_doubled(
+def test_after_a_dozen_faults_and_a_storm_nothing_is_lost_or_doubled(
     tmp_path, record_property
 ):
     seed = os.environ.get("NOTIFYWEB_FAULTS_SEED") or str(random.randrange(10**6))  # noqa: S311
@@ -74,6 +76,7 @@ def test_after_a_random_dozen_of_faults_nothing_is_lost_or_doubled(
         [
             *(sys.executable, "-m", "tests.faults", "--sample", str(SAMPLE)),
             *("--seed", seed, "--minutes", "10", "--json", str(report)),
+            *("--storm", STORM),
         ],
         cwd=BASE,
         env=clean_environment(),
@@ -85,5 +88,5 @@ def test_after_a_random_dozen_of_faults_nothing_is_lost_or_doubled(
     record_property("summary", done.stdout)
     assert done.returncode == 0, f"seed {seed}\n{done.stdout}\n{done.stderr[-4000:]}"
     found = json.loads(report.read_text())
-    assert len(found["faults"]) == SAMPLE
+    assert len(found["faults"]) == SAMPLE + 1
     assert found["seed"] == int(seed)
