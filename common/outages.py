@@ -7,9 +7,14 @@ from typing import Final
 import psycopg
 from django.db import InterfaceError, OperationalError
 
-# PostgreSQL counts them among internal errors: a standby after a failover, and a session
-# that was ended because its process stood still.
 _UNAVAILABLE: Final = (
+    OperationalError,
+    InterfaceError,
+    # COPY raises the errors of psycopg, without Django's around them.
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    # PostgreSQL counts two among internal errors: a standby after a failover, and a session
+    # that was ended because its process stood still.
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.IdleInTransactionSessionTimeout,
 )
@@ -17,6 +22,6 @@ _UNAVAILABLE: Final = (
 
 def is_database_unavailable(error: BaseException | None) -> bool:
     """Whether the same statement can succeed later, without any change of ours."""
-    if isinstance(error, OperationalError | InterfaceError):
-        return True
-    return error is not None and isinstance(error.__cause__, _UNAVAILABLE)
+    if error is None:
+        return False
+    return isinstance(error, _UNAVAILABLE) or isinstance(error.__cause__, _UNAVAILABLE)

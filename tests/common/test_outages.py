@@ -27,6 +27,16 @@ def test_a_read_only_database_is_unavailable(read_only):
     assert is_database_unavailable(raised.value)
 
 
+def test_errors_of_copy_count_too(read_only):
+    with (
+        pytest.raises(psycopg.Error) as raised,
+        connection.cursor() as cursor,
+        cursor.copy("COPY accounts_user FROM STDIN"),
+    ):
+        pass
+    assert is_database_unavailable(raised.value)
+
+
 def test_a_session_that_was_ended_for_standing_still_is_unavailable():
     with pytest.raises(DatabaseError) as raised:
         raise DatabaseError from psycopg.errors.IdleInTransactionSessionTimeout()

@@ -52,6 +52,8 @@ def run_step_fault(world: World, fault: StepFault) -> Outcome:
         found.require(f"I7 only {victims} restarted: {restarted}", holds=not restarted)
     except AssertionError as error:
         found.other.append(str(error))
+    if found.all and on_notification:
+        world.forget_standing_dapp()
     invariants.check_log(world.new_log(), [dapp.secret, *keys_of(dapp)], found)
     return settle(outcome, found)
 

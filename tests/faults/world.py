@@ -115,6 +115,10 @@ class World:
             self._standing = dapp
         return self._standing
 
+    def forget_standing_dapp(self) -> None:
+        """What one fault has lost must not fail the next one, too."""
+        self._standing = None
+
     # What Alice does ------------------------------------------------------
 
     def subscribe(self, dapp: Dapp) -> None:
