@@ -206,6 +206,9 @@ def _create(
             "reason": "",
             "started_at": now,
             "finished_at": None,
+            # A new group replays anew, also while the replay of the former store runs.
+            "leased_until": None,
+            "leased_by": None,
         },
     )
     enqueue_on_commit(COLD_START_TASK)

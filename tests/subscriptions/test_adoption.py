@@ -22,10 +22,11 @@ from subscriptions.models import (
     SubscriptionJob,
 )
 from syncstore.models import ColdStart, Store, StoreEntry, StoreUpdate
-from syncstore.services import cold_start, enable_sync
+from syncstore.services import cold_start, enable_sync, start_new_group
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.world import Dapp, deliver, sent
 from tests.syncstore.archive import Archive
+from tests.syncstore.test_enable_sync import sign_otherwise
 from walletconnect.crypto.keys import SymKey
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.scope import ScopeMap, ScopeSetting
@@ -514,3 +515,20 @@ def test_what_was_subscribed_before_sync_is_announced_after_the_replay(
     assert StoreEntry.objects.get().key == row.topic
     assert len(sent(5000)) == 1
     assert row.attempts.get().state == SubscribeAttempt.State.SYNCED
+
+
+def test_a_new_group_gets_the_subscriptions_of_the_former_one(
+    archive, synced_alice, dapp
+):
+    row = subscribed(synced_alice, dapp)
+    cold_start(ColdStart.objects.get().pk)
+    former = Store.objects.get(name=NOTIFY_SUBSCRIPTION_STORE)
+    other = sign_otherwise(synced_alice)
+    made, *_ = start_new_group(synced_alice.account, other, synced_alice.device)
+    assert not StoreEntry.objects.exists()
+    cold_start(ColdStart.objects.get().pk)
+    entry = StoreEntry.objects.get(store=made)
+    assert (entry.store, entry.key) == (made, row.topic)
+    assert Subscription.objects.active().get() == row
+    topics = [message.topic for message in sent(5000)]
+    assert topics.count(former.topic) == topics.count(made.topic) == 1
