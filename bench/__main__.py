@@ -25,6 +25,7 @@ MODULES = {
     "pipeline": "bench.pipeline",
     "notify": "bench.notify",
     "price": "bench.price",
+    "arrive": "bench.arrive",
     "gateways": "bench.gateways",
     "scale": "bench.scale",
 }

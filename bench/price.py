@@ -71,9 +71,9 @@ class _Price:
     def __init__(self, report: Report, environment: Services) -> None:
         self._report = report
         self._environment = environment
-        self._project = _project()
+        self._project = project()
         for number in range(ACCOUNTS):
-            _subscribe(self._project, number)
+            subscribe(self._project, number)
 
     def measure(self, programs: tuple) -> None:
         from castserver.models import Delivery
@@ -122,7 +122,7 @@ class _Price:
         from messaging import services as messaging
 
         for _ in range(rounds):
-            notify_everyone(self._project, _draft())
+            notify_everyone(self._project, draft())
         until = time.monotonic() + PATIENCE_S
         while True:
             while send_due_chunk() or send_due_broadcasts():
@@ -204,7 +204,7 @@ def _own_cpu() -> float:
     return cpu_of(psutil.Process())
 
 
-def _draft():
+def draft():
     from walletconnect.notify.values import NotifyMessage
 
     return NotifyMessage(
@@ -215,7 +215,7 @@ def _draft():
     )
 
 
-def _project() -> Project:
+def project() -> Project:
     from castserver.services import TypeDraft, create_project
 
     project, _ = create_project(
@@ -224,7 +224,7 @@ def _project() -> Project:
     return project
 
 
-def _subscribe(project: Project, number: int) -> None:
+def subscribe(project: Project, number: int) -> None:
     """An account that signed in, and its subscription on both sides."""
     from accounts.models import Account
     from accounts.sessions import SessionStore

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -87,7 +86,7 @@ class GatewayContext:
     starter: TaskStarter
     wakes: WakeListener
     stopping: asyncio.Event
-    # Lanes that connect and subscribe their topics at the same time.
+    # Limits how many lanes subscribe all of their topics at the same time.
     starting: asyncio.Semaphore
 
 
@@ -136,12 +135,10 @@ class Lane:
             started = clock.monotonic()
             pause = back_off
             try:
-                async with AsyncExitStack() as turn:
-                    await turn.enter_async_context(context.starting)
-                    async with open_connection(
-                        context.address, self._key, largest_frame=context.largest_frame
-                    ) as connection:
-                        await self._session(connection, turn)
+                async with open_connection(
+                    context.address, self._key, largest_frame=context.largest_frame
+                ) as connection:
+                    await self._session(connection)
             except SESSION_ERRORS as error:
                 text = type(error).__name__
                 if isinstance(error, ConnectionClosed) and error.rcvd is not None:
@@ -161,7 +158,7 @@ class Lane:
             await context.database.forget_broken()
             await pause.wait()
 
-    async def _session(self, connection: RelayConnection, turn: AsyncExitStack) -> None:
+    async def _session(self, connection: RelayConnection) -> None:
         """Work over one connection until it fails or the lane is stopped."""
         party, database = self._of.party, self._context.database
         inbox = InboxWriter(
@@ -180,7 +177,7 @@ class Lane:
         logger.info("%s is connected to the relay", self._name)
         writing = [
             asyncio.create_task(self._publish(Publisher(party, database, connection))),
-            asyncio.create_task(self._maintain_topics(topics, turn)),
+            asyncio.create_task(self._maintain_topics(topics)),
         ]
         reading = [
             asyncio.create_task(connection.read(inbox.on_request)),
@@ -200,20 +197,16 @@ class Lane:
                 await self._of.due_rows.take(self.number, self.shards)
             )
 
-    async def _maintain_topics(
-        self, topics: TopicSubscriber, turn: AsyncExitStack
-    ) -> None:
+    async def _maintain_topics(self, topics: TopicSubscriber) -> None:
         try:
-            count = await topics.subscribe_all(self._stopping.is_set)
+            async with self._context.starting:
+                count = await topics.subscribe_all(self._stopping.is_set)
             logger.info("%s subscribed %d topics", self._name, count)
-            # The next lane may start.
-            await turn.aclose()
             while not self._stopping.is_set():
                 self._topics.clear()
                 if not await topics.settle_pending():
                     await self._topics.wait(SCAN_S)
         except TooManyTopics:
-            await turn.aclose()
             self.has_too_many_topics = True
             self._of.changed()
             await self._stopping.wait()

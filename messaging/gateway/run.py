@@ -30,7 +30,7 @@ HEARTBEAT_NAME: Final = "gateway"
 # The embedded relay takes any project; a foreign one needs PROJECT_ID.
 PROJECT_NAME: Final = "notifyweb"
 # Each reads its topics in batches, so that a start takes bounded memory and leaves the
-# relay time for others.
+# relay time for others. All lanes connect and publish at once.
 MAX_STARTING_LANES: Final = 4
 # Frames of a relay may be larger than those it accepts: a delivery adds to the message.
 FRAME_ALLOWANCE: Final = 2
