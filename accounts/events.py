@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts import channels
 from accounts.channels import Head, UserEvents
@@ -25,6 +25,21 @@ if TYPE_CHECKING:
     from accounts.models import EventKind
 
 PAGE_SIZE: Final = 200
+
+_RAISE_SEQUENCES: Final = """
+UPDATE accounts_user SET event_sequence = raised.sequence
+FROM unnest(%(users)s::bigint[], %(sequences)s::bigint[]) AS raised (id, sequence)
+WHERE accounts_user.id = raised.id
+"""
+_INSERT: Final = """
+INSERT INTO accounts_accountevent
+    (user_id, sequence, account_id, kind, subject, created_at)
+SELECT user_id, sequence, account_id, kind, subject, %(now)s
+FROM unnest(
+    %(users)s::bigint[], %(sequences)s::bigint[], %(accounts)s::bigint[],
+    %(kinds)s::text[], %(subjects)s::text[]
+) AS event (user_id, sequence, account_id, kind, subject)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +110,27 @@ def record_events(drafts: Sequence[EventDraft]) -> None:
         user.event_sequence += len(events)
         head = Head(user.event_sequence, user.event_generation)
         batches.append(UserEvents(user.pk, head, events))
-    User.objects.bulk_update(users, ["event_sequence"])
-    AccountEvent.objects.bulk_create(
-        [event for batch in batches for event in batch.events]
-    )
+    # As columns: the ORM would take a fifth of the CPU time of a received notification.
+    stored = [event for batch in batches for event in batch.events]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RAISE_SEQUENCES,
+            {
+                "users": [user.pk for user in users],
+                "sequences": [user.event_sequence for user in users],
+            },
+        )
+        cursor.execute(
+            _INSERT,
+            {
+                "users": [event.user_id for event in stored],
+                "sequences": [event.sequence for event in stored],
+                "accounts": [event.account_id for event in stored],
+                "kinds": [str(event.kind) for event in stored],
+                "subjects": [event.subject for event in stored],
+                "now": now,
+            },
+        )
     channels.deliver(batches)
 
 

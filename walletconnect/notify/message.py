@@ -160,13 +160,15 @@ def receive_message(
     dapp_did: str,
     now: int,
     archived: bool = False,
+    token: DidJwt | None = None,
 ) -> ReceivedMessage:
     """The notification that the dapp at `app` sent to `account`, or raise.
 
     `dapp_did` is the authentication key of its did.json. A History Server keeps messages
-    for longer than their tokens live: what is `archived` may have expired.
+    for longer than their tokens live: what is `archived` may have expired. `token` is that
+    of the request, if it was parsed already.
     """
-    jwt = DidJwt.parse(token_of_request(request, MESSAGE))
+    jwt = token or DidJwt.parse(token_of_request(request, MESSAGE))
     if archived:
         exp = jwt.claims.get("exp")
         now = min(now, exp if type(exp) is int else 0)

@@ -137,14 +137,15 @@ def _verify(subscription: Subscription, message: Inbound) -> Arrived:
         raise TryLater(DAPP_UNKNOWN)
     if not is_storable_id(request.id):
         raise Refused("id must be a positive integer below 2^63")
-    signer = DidJwt.parse(token_of_request(request, methods.MESSAGE)).iss
-    if signer != subscription.dapp_authentication_did:
+    token = DidJwt.parse(token_of_request(request, methods.MESSAGE))
+    if token.iss != subscription.dapp_authentication_did:
         # The dapp may have changed its keys. The inbox retries for a day, in which a
         # person may accept them.
         raise TryLater(DAPP_CHANGED)
     received = receive_message(
         request,
         AccountId.parse(subscription.account.address),
+        token=token,
         app=subscription.dapp_url,
         dapp_did=subscription.dapp_authentication_did,
         now=clock.now_s(),
