@@ -188,6 +188,7 @@ class _Scale:
                 ratio=f"{slope:.1f}x of a {FACTOR}th" + ("" if is_flat else "  LINEAR"),
             )
         self._send()
+        self._retire()
         self._report.note(f"loaded: {few}, then {many}")
         self._report.note(
             "grow with what is stored: " + (", ".join(linear) if linear else "none")
@@ -367,6 +368,30 @@ class _Scale:
 
     def _cpu(self) -> float:
         return time.process_time() + self._environment.postgres_cpu()
+
+    def _retire(self) -> None:
+        """A week later: what pruning costs for each row that it deletes."""
+        from datetime import timedelta
+
+        import accounts.services as accounts
+        from common import clock
+        from history.services import prune_messages
+        from messaging import services as messaging
+
+        for what, work in {
+            "account events": accounts.prune,
+            "marks of the inbox": messaging.prune,
+            "messages of the relay": prune_messages,
+        }.items():
+            with clock.frozen(clock.now() + timedelta(days=7)):
+                began, cpu = time.perf_counter(), self._cpu()
+                count = max(1, work())
+            took, cpu = time.perf_counter() - began, self._cpu() - cpu
+            self._report.add(
+                f"pruned: {count:,} {what}",
+                f"{count / took:,.0f}/s",
+                cpu=f"CPU {micro(cpu / count)} each",
+            )
 
     def _send(self) -> None:
         """One notification to everyone: the request, and a few chunks of the job."""
