@@ -1,4 +1,4 @@
-"""Memory of the embedded relay per subscribed topic, and what it gives back."""
+"""Memory of the embedded relay per connection and topic, and what it gives back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.relay import Client, connect
 if TYPE_CHECKING:
     from bench.report import Report
 
+IDLE_CONNECTIONS: Final = 900
 CONNECTIONS: Final = 40
 TOPICS: Final = 5_000
 BATCH: Final = 500
@@ -34,6 +35,14 @@ def run(report: Report, seconds: float) -> None:
 async def _run(report: Report, port: int, relay: psutil.Process) -> None:
     # Fill pools and caches first.
     await _subscribe(await connect(port), BATCH)
+    await asyncio.sleep(SETTLE_S)
+    before = relay.memory_info().rss
+    idle = [await connect(port) for _ in range(IDLE_CONNECTIONS)]
+    await asyncio.sleep(1)
+    each = (relay.memory_info().rss - before) / IDLE_CONNECTIONS
+    report.add("per connection, without topics", f"{each / 1024:,.1f} KiB")
+    for client in idle:
+        client.wire.close()
     await asyncio.sleep(SETTLE_S)
     before = relay.memory_info().rss
     for name in ("first", "again"):
