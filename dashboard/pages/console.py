@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ from castserver.models import (
     ProjectCount,
     Subscriber,
 )
+from castserver.services import Audience, audience
 from common import clock
 from common.connections import shared_redis
 from walletconnect.identity.did import AccountId
@@ -188,6 +189,14 @@ def subscriber_count(project: Project) -> int:
         lambda: {"live": live.values("account_key").distinct().count()},
     )
     return counts["live"]
+
+
+def reach(project: Project, type_id: str) -> Audience:
+    """How many a notification of this type to everyone would reach."""
+    counts = _kept_if_large(
+        f"reach:{project.pk}:{type_id}", lambda: asdict(audience(project, type_id))
+    )
+    return Audience(**counts)
 
 
 def own_accounts(user: User) -> list[str]:

@@ -29,7 +29,7 @@ from castserver.services.notifications.broadcast import (
     scheduled,
 )
 from castserver.services.notifications.dry_run import dry_run
-from castserver.services.notifications.notify import audience, notify
+from castserver.services.notifications.notify import notify
 from castserver.services.notifications.schedule import scheduled_time
 from common import limits
 from dashboard.access import MemberRequest, member
@@ -140,7 +140,7 @@ def _compose_page(
         zones=sorted(available_timezones()) if is_owner else [],
         max_accounts=settings.LIMITS.recipients_per_list,
         max_bytes=settings.LIMITS.recipient_file_bytes,
-        reach=[(name, audience(project, type_id)) for type_id, name in types]
+        reach=[(name, console_pages.reach(project, type_id)) for type_id, name in types]
         if is_owner
         else [],
         status=422 if form.is_bound and form.errors else status,

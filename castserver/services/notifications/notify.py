@@ -197,7 +197,8 @@ def require_known_type(project: Project, type_id: str) -> None:
     """
     if project.types.filter(type_id=type_id).exists():
         return
-    if not audience(project, type_id).allowing:
+    live = Subscriber.objects.of(project.pk).live(clock.now())
+    if not live.filter(scope__contains=[type_id]).exists():
         raise Invalid(f"the project offers no type {type_id}", field="type")
 
 
