@@ -42,7 +42,7 @@ PERIODIC = (
     Periodic("messaging.sweep", 30, "handle relay messages whose wake-up was lost"),
     Periodic("messaging.prune", 15 * MINUTE, "drop relay messages past their TTL"),
     Periodic("accounts.expire_devices", MINUTE, "sign out expired devices"),
-    Periodic("accounts.prune", DAY, "drop what sign-ins and removals left behind"),
+    Periodic("accounts.prune", HOUR, "drop old events and what sign-ins left behind"),
     Periodic("identity.look_up_identities", MINUTE, "ask other Keys Servers"),
     Periodic("identity.check_contracts", MINUTE, "ask chains about signatures"),
     Periodic("identity.register_identity_keys", MINUTE, "register identity keys"),
