@@ -8,7 +8,7 @@ from castserver.services import upkeep
 from castserver.services.notifications import broadcast, delivery
 from castserver.services.notifications.delivery import SEND_TASK
 from castserver.services.projects.address_proof import PROVE_TASK, prove_addresses
-from castserver.services.subscribers import announcements
+from castserver.services.subscribers import announcements, counts
 from castserver.services.webhooks.sender import deliver_due_webhooks
 from castserver.services.webhooks.webhooks import DELIVER_TASK
 from common.drain import DRAIN_TIME_LIMIT_S, single_run
@@ -49,6 +49,11 @@ def send_due_broadcasts() -> int:
 @shared_task(name=announcements.ANNOUNCE_TASK, time_limit=TIME_LIMIT_S)
 def announce_changes() -> int:
     return announcements.announce_changes()
+
+
+@shared_task(name=counts.COUNT_TASK, time_limit=TIME_LIMIT_S)
+def count_subscribers() -> int:
+    return counts.count_subscribers()
 
 
 @shared_task(name="castserver.expire_subscribers", time_limit=TIME_LIMIT_S)

@@ -251,6 +251,9 @@ RULES: Final[dict[str, Rule]] = {
         & (Q(broadcast=None) | Q(broadcast__finished_at__isnull=False)),
     ),
     "castserver.ProjectCount": Bounded("projects and days, 0.1 kB each"),
+    "castserver.SubscriberCount": Pruned(
+        "castserver.prune", "day", timedelta(days=400)
+    ),
     "castserver.Broadcast": _WITH_ITS_OWNER,
     "castserver.RecipientList": Pruned(
         "castserver.prune", "created_at", timedelta(days=30), is_own=True

@@ -191,6 +191,11 @@ urlpatterns = [
         console.project_subscribers,
         name="project-subscribers",
     ),
+    path(
+        "console/<slug:slug>/subscribers.csv",
+        console.project_subscribers_csv,
+        name="project-subscribers-csv",
+    ),
     path("console/<slug:slug>/types", console.project_types, name="project-types"),
     path("console/<slug:slug>/keys", console.project_keys, name="project-keys"),
     path(

@@ -176,6 +176,7 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:project-sent": PAGE,
     "dashboard:broadcast-cancel": PAGE,
     "dashboard:project-subscribers": PAGE,
+    "dashboard:project-subscribers-csv": Cost("export_read", ""),
     "dashboard:project-types": PAGE,
     "dashboard:project-keys": PAGE,
     "dashboard:project-secret-add": PAGE,

@@ -117,6 +117,7 @@ PERIODIC = (
     Periodic("alerts.send_digests", MINUTE, "send mails that are due"),
     Periodic("alerts.prune", HOUR, "drop alerts and mutes that are over"),
     Periodic("portability.prune", MINUTE, "drop uploads that were not confirmed"),
+    Periodic("castserver.count_subscribers", HOUR, "count subscribers for the charts"),
     Periodic("castserver.prune", HOUR, "drop old answers, watchers and calls"),
 )
 

@@ -48,6 +48,7 @@ TASKS_OF: Final = {
     HOUSEKEEPING: (
         "accounts.prune",
         "alerts.prune",
+        "castserver.count_subscribers",
         "castserver.prune",
         "dashboard.prune_submissions",
         "history.prune_messages",

@@ -29,6 +29,7 @@ from castserver.models.subscribers import (
     Answer,
     ChangedSubscriptions,
     Subscriber,
+    SubscriberCount,
     Watcher,
 )
 from castserver.models.webhooks import Webhook, WebhookAttempt, WebhookDelivery
@@ -52,6 +53,7 @@ __all__ = [
     "SecretScope",
     "ServerKeys",
     "Subscriber",
+    "SubscriberCount",
     "Undelivered",
     "Watcher",
     "Webhook",

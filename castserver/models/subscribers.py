@@ -95,6 +95,11 @@ class Subscriber(models.Model):
                 condition=models.Q(deleted_at=None),
             ),
             models.Index(
+                fields=["project", "-id"],
+                name="subscriber_live_newest",
+                condition=models.Q(deleted_at=None),
+            ),
+            models.Index(
                 fields=["expires_at"],
                 name="subscriber_by_expiry",
                 condition=models.Q(deleted_at=None),
@@ -134,6 +139,30 @@ class Subscriber(models.Model):
         if identity_did == self.identity_did:
             return self.last_iat
         return min(self.last_iat, int(self.last_word_at.timestamp()))
+
+
+class SubscriberCount(models.Model):
+    """How many accounts allowed a type on a day (UTC); the empty type means all."""
+
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    day = models.DateTimeField(help_text="midnight UTC")
+    type_id = models.CharField(max_length=64, blank=True)
+    number = models.PositiveIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["project", "day", "type_id"], name="subscriber_count_is_unique"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["day"], name="subscriber_count_by_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day:%Y-%m-%d} {self.type_id or 'all'}: {self.number}"
 
 
 class Answer(models.Model):

@@ -23,7 +23,6 @@ from castserver.models import (
 from castserver.services import Audience, audience
 from common import clock
 from common.connections import shared_redis
-from walletconnect.identity.did import AccountId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,11 +201,3 @@ def reach(project: Project, type_id: str) -> Audience:
 def own_accounts(user: User) -> list[str]:
     """The user's own accounts, for the audience "My own accounts"."""
     return list(Account.objects.of_user(user.pk).values_list("address", flat=True))
-
-
-def subscribers(project: Project, only: list[str] | None) -> list[Subscriber]:
-    """Active subscribers, newest first; ``only`` restricts them to these accounts."""
-    found = Subscriber.objects.of(project.pk).live(clock.now())
-    if only is not None:
-        found = found.of_accounts(AccountId.parse(text).key for text in only)
-    return list(found.order_by("-created_at")[: PAGE * 5])

@@ -30,6 +30,12 @@ from dashboard.frame import page
 from dashboard.pages import console as pages
 from dashboard.pages.qr import subscribe_link
 from dashboard.pages.snippets import readable, snippets_for
+from dashboard.pages.subscribers import (
+    SubscriberFilter,
+    numbers_by_day,
+    subscriber_page,
+    subscribers_csv,
+)
 from dashboard.submissions import (
     Created,
     find,
@@ -38,7 +44,7 @@ from dashboard.submissions import (
     result_of,
     submit_once,
 )
-from dashboard.views.responses import Confirmation, confirmation
+from dashboard.views.responses import Confirmation, confirmation, download
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -383,16 +389,29 @@ def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
 @of_project(owner_only=False)
 def project_subscribers(request: MemberRequest, project: Project) -> HttpResponse:
     # The demo dapp is shared by all users: each sees only their own subscribers.
-    only = (
-        None
-        if pages.is_owner(request.user, project)
-        else pages.own_accounts(request.user)
-    )
+    is_owner = pages.is_owner(request.user, project)
+    only = None if is_owner else pages.own_accounts(request.user)
+    wanted = SubscriberFilter.parse(request.GET)
+    names = dict(project.types.values_list("type_id", "name"))
     return project_page(
         request,
         "project_subscribers",
         project,
         tab="subscribers",
-        subscribers=pages.subscribers(project, only),
+        found=subscriber_page(project, wanted, only),
+        numbers=numbers_by_day(project, names) if is_owner else None,
         is_partial=only is not None,
+    )
+
+
+@member
+@require_safe
+@of_project()
+def project_subscribers_csv(request: MemberRequest, project: Project) -> HttpResponse:
+    wanted = replace(SubscriberFilter.parse(request.GET), before=None)
+    return download(
+        request,
+        subscribers_csv(project, wanted),
+        name=f"subscribers-{project.slug}.csv",
+        content_type="text/csv; charset=utf-8",
     )

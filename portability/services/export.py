@@ -6,8 +6,6 @@ transaction stays open while a slow browser reads.
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.conf import settings
@@ -16,6 +14,7 @@ from django.db.models import Model, Q
 from accounts.services import audit
 from alerts.models import AlertSettings, Mute
 from common import clock
+from common.csv_text import csv_rows
 from keychain.passphrase import seal_with_passphrase
 from keychain.services import Holder, sym_keys
 from portability.schemas import FORMAT, VERSION, associated_data
@@ -47,8 +46,6 @@ CSV_COLUMNS: Final = (
     "read_at",
     "archived_at",
 )
-# A spreadsheet runs a cell that begins so as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export_account(
@@ -215,10 +212,10 @@ def _time(at: datetime | None) -> str | None:
 
 def export_csv(account: Account) -> Iterator[bytes]:
     """The account's notifications for a spreadsheet, oldest first; no import reads it."""
-    yield _csv([CSV_COLUMNS])
+    yield csv_rows([CSV_COLUMNS])
     records = NotifyMessageRecord.objects.kept().filter(subscription__account=account)
     for page in _pages(records.select_related("subscription")):
-        yield _csv(
+        yield csv_rows(
             [
                 (
                     _time(row.published_at),
@@ -234,14 +231,3 @@ def export_csv(account: Account) -> Iterator[bytes]:
                 for row in page
             ]
         )
-
-
-def _csv(rows: list[tuple[str | None, ...]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue().encode()
-
-
-def _cell(value: str | None) -> str:
-    text = value or ""
-    return f"'{text}" if text.startswith(_FORMULA) else text
