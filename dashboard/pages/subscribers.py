@@ -39,14 +39,14 @@ class SubscriberFilter:
         before = query.get("before", "")
         is_number = before.isascii() and before.isdecimal() and len(before) <= 18
         return cls(
-            account=query.get("account", "").strip()[:168],
+            account=query.get("q", "").strip()[:168],
             type=query.get("type", "")[:64],
             before=int(before) if is_number else None,
         )
 
     @property
     def query(self) -> str:
-        parts = {"account": self.account, "type": self.type}
+        parts = {"q": self.account, "type": self.type}
         return urlencode({name: value for name, value in parts.items() if value})
 
 
