@@ -183,6 +183,9 @@ RULES: Final[dict[str, Rule]] = {
     "preferences.DappPreferences": Bounded("the limit preferences_per_account"),
     "syncstore.ColdStart": Bounded("accounts, one each"),
     # --- the wallet's side ---
+    "subscriptions.Icon": Pruned(
+        "subscriptions.prune_icons", "wanted_at", timedelta(days=60), is_own=True
+    ),
     "subscriptions.DappDocument": Pruned(
         "subscriptions.prune_deleted",
         "checked_at",
