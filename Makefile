@@ -1,10 +1,12 @@
 # make run    everything: installs, migrates, starts, prints one URL
 # make test   the whole test suite, on PostgreSQL and Redis of its own;
 #             TESTS="tests/identity tests/test_x.py" chooses from it
-.PHONY: run test test-fast faults check fmt bench demo messages
+.PHONY: run test test-fast faults check fmt bench demo messages fuzz lock sbom audit
 .SILENT:
 
 WORKERS := 2
+# How long `make fuzz` searches.
+SECONDS := 240
 TESTS ?=
 PIP := .venv/bin/python -m pip -qq --disable-pip-version-check --no-input
 
@@ -52,6 +54,31 @@ messages: .venv/.development
 bench: .venv/.development
 	.venv/bin/python -m bench
 
+fuzz: .venv/.development
+	.venv/bin/python -m tests.fuzz.run --seconds $(SECONDS)
+
+# The hashes of what is pinned, after a change of a pin. Nothing is resolved: the pins decide.
+HASHES := .venv-tools/bin/uv pip compile - --no-deps --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --quiet
+lock: .venv-tools/.made
+	for list in requirements requirements-dev requirements-tools; do \
+	  grep -E '^(#|-r )' $$list.txt >$$list.new; \
+	  grep -v '^-r ' $$list.txt | $(HASHES) >>$$list.new && mv $$list.new $$list.txt || exit 1; \
+	done
+
+# CycloneDX, of what runs and of the npm packages that tests use.
+sbom: .venv-tools/.made
+	mkdir -p dist
+	.venv-tools/bin/cyclonedx-py requirements requirements.txt --output-reproducible \
+	  --of JSON -o dist/notifyweb.cdx.json
+	cd tests/clients && npm sbom --sbom-format cyclonedx --package-lock-only \
+	  >../../dist/client-tests.cdx.json
+	ls dist/*.cdx.json
+
+# Needs the advisory services of PyPI and npm; says so if they cannot be reached.
+audit: .venv-tools/.made
+	.ci/audit
+
 .venv/.runtime: requirements.txt .venv/.made
 	echo "notifyweb | installing into .venv"
 	$(PIP) install -r requirements.txt
@@ -60,6 +87,11 @@ bench: .venv/.development
 .venv/.development: requirements-dev.txt .venv/.runtime
 	echo "notifyweb | installing what tests need into .venv"
 	$(PIP) install -r requirements-dev.txt
+	touch $@
+
+.venv-tools/.made: requirements-tools.txt .venv/.made
+	.venv/bin/python -m venv .venv-tools
+	.venv-tools/bin/python -m pip -qq --disable-pip-version-check install -r requirements-tools.txt
 	touch $@
 
 # For Python 3.14 some packages have no wheels yet, so an older one is preferred.

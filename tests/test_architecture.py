@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import subprocess
 import sys
@@ -158,25 +159,59 @@ def test_every_limit_is_enforced_somewhere():
     assert unused == set()
 
 
-def pinned(name):
-    lines = (BASE / name).read_text(encoding="utf-8").splitlines()
+REQUIREMENTS = ["requirements.txt", "requirements-dev.txt", "requirements-tools.txt"]
+HASH = re.compile(r" --hash=sha256:[0-9a-f]{64}")
+
+
+def requirements(name):
+    """One line for each package, with its hashes."""
+    text = (BASE / name).read_text(encoding="utf-8").replace(" \\\n   ", "")
+    lines = text.splitlines()
     return [line for line in lines if line and not line.startswith(("#", "-r "))]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def pinned(name):
+    return [HASH.sub("", line) for line in requirements(name)]
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
 def test_every_requirement_is_pinned_without_an_address(name):
     for line in pinned(name):
-        assert re.fullmatch(r"[\w.-]+==[A-Za-z0-9.]+(; [^;]+)?", line), line
+        assert re.fullmatch(r"[\w.-]+==[A-Za-z0-9.]+( ; [^;]+)?", line), line
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_requirement_has_the_hashes_of_its_files(name):
+    """One without would make pip refuse the whole list; `make lock` writes them."""
+    assert len(requirements(name)) > 40
+    for line in requirements(name):
+        assert HASH.search(line), line
+
+
+def test_every_npm_package_of_the_tests_has_its_digest():
+    lock = json.loads((BASE / "tests" / "clients" / "package-lock.json").read_text())
+    packages = {name: each for name, each in lock["packages"].items() if name}
+    assert len(packages) > 200
+    # Bundled packages come inside another one, whose digest covers them.
+    without = [
+        name
+        for name, each in packages.items()
+        if not each.get("integrity", "").startswith("sha512-")
+        and not each.get("inBundle")
+    ]
+    assert without == []
 
 
 def test_every_package_we_import_has_a_documented_reason():
     page = (BASE / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE)
-    reasons = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
-    lines = pinned("requirements.txt") + pinned("requirements-dev.txt")
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    # The lists have names in the normal form of the package index.
+    reasons = {re.sub(r"[-_.]+", "-", name).lower() for name in named}
+    lines = [line for name in REQUIREMENTS for line in pinned(name)]
     known = {line.partition("==")[0] for line in lines}
     assert reasons <= known
-    assert reasons >= {"Django", "celery", "channels", "daphne", "redis", "websockets"}
+    assert reasons >= {"django", "celery", "channels", "daphne", "redis", "websockets"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

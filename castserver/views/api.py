@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from django.http import HttpRequest, HttpResponse
-    from django.urls import URLPattern
     from ninja.openapi.schema import OpenAPISchema
 
 PROBLEM_JSON: Final = "application/problem+json"
@@ -83,12 +82,6 @@ class CastAPI(PublicAPI):
     """Problems that also carry the members of the earlier servers."""
 
     access_rule = "project secret"
-
-    def patterns(self) -> list[URLPattern]:
-        # Paths without the project first: `/v1/notify` is no project called v1.
-        return sorted(
-            super().patterns(), key=lambda each: "<project_id>" in str(each.pattern)
-        )
 
     def send_problem(
         self,

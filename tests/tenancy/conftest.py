@@ -24,6 +24,7 @@ from dashboard.models import FormSubmission, SavedFilter
 from portability.models import PreparedImport
 from portability.services.export import export_account
 from subscriptions import services as subscriptions
+from syncstore import services as syncstore
 from tests.alerts.conftest import PushingBrowser
 from tests.dashboard.conftest import (  # noqa: F401  # fixtures
     Browser,
@@ -42,7 +43,13 @@ from walletconnect.notify.values import NotifyMessage
 
 if TYPE_CHECKING:
     from alerts.models import Digest
-    from castserver.models import Notification, Webhook, WebhookDelivery
+    from castserver.models import (
+        MessageTemplate,
+        Notification,
+        RecipientList,
+        Webhook,
+        WebhookDelivery,
+    )
     from subscriptions.models import BlockedDapp, DomainCheck, NotifyMessageRecord
     from subscriptions.models import Subscription as Row
 
@@ -71,6 +78,9 @@ class World:
     delivery: WebhookDelivery
     sent: Notification
     job: PeriodicTask
+    recipients: RecipientList
+    template: MessageTemplate
+    link_code: str
     rows: Rows = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)
 
@@ -135,6 +145,16 @@ def world(alice, dapp, subscription, notify) -> World:  # noqa: F811
     check = subscriptions.start_check(user, "https://checked.example/Zq9-check")
     submission, prepared = FormSubmission.objects.get(), PreparedImport.objects.get()
     delivery = webhooks.queue_test_event(webhook)
+    recipients = project.recipient_lists.create(
+        name="Zq9-list", size=0, created_at=clock.now()
+    )
+    template = project.templates.create(
+        name="Zq9-template",
+        type="orders",
+        title="x",
+        body="x",
+        changed_at=clock.now(),
+    )
     made = World(
         alice=alice,
         message=message,
@@ -153,9 +173,13 @@ def world(alice, dapp, subscription, notify) -> World:  # noqa: F811
         delivery=delivery,
         sent=project.notifications.get(pk=sent.notification_id),
         job=job,
+        recipients=recipients,
+        template=template,
+        link_code=syncstore.code_of(syncstore.begin_link(account, device)),
     )
     made.rows = all_rows()
     named = (check, submission, prepared, forward, webhook, delivery, made.sent, device)
+    named += (recipients, template)
     made.marks = {
         "Zq9-",
         account.address.rpartition(":")[2].lower(),

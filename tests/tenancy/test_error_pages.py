@@ -35,7 +35,7 @@ def defects(monkeypatch, settings):
 
     monkeypatch.setattr(forwarding, "add_forward", fail)
     monkeypatch.setattr("portability.services.export.export_account", fail)
-    monkeypatch.setattr("castserver.views.api.project_of_secret", fail)
+    monkeypatch.setattr("castserver.views.api.find_secret", fail)
     monkeypatch.setattr(logs, "_hidden", {RPC_URL})
     settings.RPC_URLS = {1: RPC_URL}
     settings.OUTBOUND_ALLOW = ["127.0.0.1", "localhost"]

@@ -80,6 +80,10 @@ OBJECTS: dict[str, Callable[[World], Arguments]] = {
             "-close",
             "-send",
             "-subscribers",
+            "-lists",
+            "-scheduled",
+            "-templates",
+            "-welcome",
             "-types",
             "-keys",
             "-secret-add",
@@ -94,6 +98,12 @@ OBJECTS: dict[str, Callable[[World], Arguments]] = {
     "dashboard:project-webhook-replay": lambda w: _project(
         w, delivery_id=w.delivery.pk
     ),
+    "dashboard:template-new": _project,
+    "dashboard:template-edit": lambda w: _project(w, template_id=w.template.pk),
+    "dashboard:list-delete": lambda w: _project(w, list_id=w.recipients.pk),
+    "dashboard:broadcast-retry": lambda w: _project(w, notification_id=w.sent.pk),
+    "dashboard:project-secret-replace": lambda w: _project(w, pk=w.secret_pk),
+    "dashboard:problem": lambda w: {"slug": "taken"},
     "dashboard:catalog": lambda w: {"language": "de"},
     "operations:failed-act": lambda w: {"act": "drop"},
     "operations:job-run": lambda w: {"pk": w.job.pk},
@@ -118,6 +128,18 @@ PLAIN = {
             "subscription-list",
             "discover",
             "discover-choose",
+            "demo-collide",
+            "demo-online",
+            "problems",
+            "new-group",
+            "link-show",
+            "link-state",
+            "link-confirm",
+            "sign-in-phone",
+            "sign-in-phone-code",
+            "sign-in-phone-end",
+            "sync-verify",
+            "accounts-upload",
             "subscribe",
             "device-list",
             "device-revoke-others",
@@ -151,6 +173,7 @@ PLAIN = {
 OPEN = {
     "dashboard:catalog",
     "dashboard:dapp",
+    "dashboard:problem",
     "dashboard:digest-confirm",
     "dashboard:digest-stop",
 }
@@ -219,6 +242,18 @@ FORMS: dict[str, list[Callable[[World], Arguments]]] = {
             "accounts": w.alice.account.address,
         }
     ],
+    "dashboard:template-new": [
+        lambda w: {"name": "New", "type": "orders", "title": "Hi", "body": "x"}
+    ],
+    "dashboard:template-edit": [
+        lambda w: {"name": "New", "type": "orders", "title": "Hi", "body": "x"},
+        lambda w: {"act": "delete"},
+    ],
+    "dashboard:project-welcome": [
+        lambda w: {"enabled": "on", "type": "orders", "title": "Hi", "body": "x"}
+    ],
+    "dashboard:link-confirm": [lambda w: {"code": w.link_code}],
+    "dashboard:accounts-upload": [lambda w: {"project": w.project.slug}],
     "dashboard:project-types": [lambda w: {"types": "orders: Other"}],
     "dashboard:project-settings": [lambda w: {"name": "Other"}],
     "dashboard:project-webhooks": [
@@ -239,6 +274,12 @@ CHANGE_NOTHING = {
     "dashboard:sign-in-share",
     "dashboard:subscribe",
     "dashboard:data-import",
+    # A device does not confirm its own code; a file is missing; the relay's wallet is.
+    "dashboard:link-confirm",
+    "dashboard:accounts-upload",
+    "dashboard:new-group",
+    "dashboard:sign-in-phone-code",
+    "dashboard:broadcast-retry",
     "dashboard:push-enable",
     "dashboard:theme",
     "dashboard:broadcast-cancel",
@@ -247,7 +288,13 @@ CHANGE_NOTHING = {
     "operations:job-run",
 }
 # Demo mode only, and while a dapp's changed keys wait to be accepted.
-ELSEWHERE = {"dashboard:demo", "dashboard:join", "dashboard:subscription-keys"}
+ELSEWHERE = {
+    "dashboard:demo",
+    "dashboard:demo-collide",
+    "dashboard:demo-online",
+    "dashboard:join",
+    "dashboard:subscription-keys",
+}
 # Every name that views read from a query or form: whether it names an object.
 FIELDS = {
     "account": True,
@@ -473,6 +520,29 @@ def test_another_user_reads_and_changes_nothing(world, charlie):
             assert statuses <= {404, 405}, name
         if rule_of(name) is Rule.STAFF:
             assert statuses <= {404}, name
+
+
+def test_an_own_project_does_not_lead_to_anothers_objects(
+    world, charlie, charlies_project
+):
+    """Charlie's own slug in the path, an object of Alice's project behind it."""
+    own, _ = charlies_project
+    charlie.get("/settings")
+    before = all_rows()
+    nested = 0
+    for name, make in OBJECTS.items():
+        arguments = make(world)
+        if "slug" not in arguments or len(arguments) < 2:
+            continue
+        nested += 1
+        path = path_of(name, arguments | {"slug": own.slug})
+        for form in [None, *forms_of(name, world)]:
+            with undone(charlie.browser):
+                sent = charlie.get(path) if form is None else charlie.post(path, **form)
+                assert sent.status_code in {302, 404, 405}, (name, form)
+                assert touched(world.rows, before, all_rows()) == [], (name, form)
+                assert marks_in(sent, path, world) == set(), name
+    assert nested > 7
 
 
 def test_foreign_and_absent_objects_look_the_same(world, charlie):
