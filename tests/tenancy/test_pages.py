@@ -287,16 +287,21 @@ CHANGE_NOTHING = {
     "operations:failed-act",
     "operations:job-run",
 }
-# Demo mode only, and while a dapp's changed keys wait to be accepted.
+# Demo mode only, with a paired phone, and while a dapp's changed keys wait to be accepted.
 ELSEWHERE = {
     "dashboard:demo",
     "dashboard:demo-collide",
     "dashboard:demo-online",
+    "dashboard:sign-in-phone-code",
     "dashboard:join",
     "dashboard:subscription-keys",
 }
 # Every name that views read from a query or form: whether it names an object.
 FIELDS = {
+    "code": True,
+    "project": True,
+    "recipients": True,
+    "template": True,
     "account": True,
     "accounts": True,
     "act": True,
@@ -348,6 +353,16 @@ FIELDS = {
             "type",
             "unmute",
             "until",
+            "access",
+            "after",
+            "check",
+            "compare",
+            "leave_out",
+            "scope",
+            "show",
+            "store",
+            "uri",
+            "who",
             "wallet",
             "weekends",
             "zone",
@@ -450,6 +465,11 @@ def foreign_query(world: World) -> Arguments:
         "before": world.message.pk + 1,
         "tab": "all",
         "url": world.subscription.dapp_url,
+        "code": world.link_code,
+        "project": world.project.slug,
+        "recipients": world.recipients.pk,
+        "template": world.template.pk,
+        "from": world.sent.pk,
     }
 
 
