@@ -60,13 +60,16 @@ class Limits:
     relay_connections_per_client: int = 20
     relay_handshakes: int = 500
     relay_handshakes_per_address: int = 50
-    # At about 0.5 KB each, the topics of all connections take 250 MB.
+    # At about 0.6 KB each in a new process, the topics of all connections take 300 MB.
     relay_topics: int = 500_000
     relay_topics_per_address: int = 50_000
     relay_topics_per_client: int = 5_000
     relay_queue_messages: int = 1_000
     relay_queue_bytes: int = 16 * MIB
     relay_frames: Bucket = Bucket(500, 100)
+    live_sockets: int = 5_000
+    live_sockets_per_address: int = 500
+    live_sockets_per_user: int = 50
     ttl_min_s: int = 1
     ttl_max_s: int = 30 * DAY
     notify_project: Bucket = Bucket(20, 2)

@@ -30,6 +30,7 @@ from common import clock
 from dashboard import appearance
 from dashboard.hub import hub
 from dashboard.live import Cursor
+from dashboard.open_sockets import address_of, open_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -122,10 +123,20 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.session_key = self.scope["session"].session_key or ""
         self.zone = appearance.zone_of(self.scope.get("cookies", {}))
         self.language = appearance.language_of(self.scope)
+        # Before anything that costs. Accepted first, because otherwise the page would not
+        # receive the code.
+        if not open_sockets.add(self, address_of(self.scope)):
+            await self.accept()
+            await self.close(TOO_MANY)
+            return
         self.device = await self._active_device()
         await self.accept()
         if self.device is None:
             await self._send_revoked("")
+            return
+        if not open_sockets.assign(self, self.device.user_id):
+            self.device = None
+            await self.close(TOO_MANY)
             return
         groups = (
             accounts.user_group(self.device.user_id),
@@ -137,6 +148,7 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         self.heartbeat = self._start(self._send_heartbeats())
 
     async def disconnect(self, code: int) -> None:
+        open_sockets.remove(self)
         for task in (self.heartbeat, self.sender):
             if task is not None:
                 task.cancel()

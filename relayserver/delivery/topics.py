@@ -33,21 +33,39 @@ class LinkState(IntEnum):
     LIVE = 3
 
 
+class Flow:
+    """What a link keeps while messages pass through it."""
+
+    __slots__ = ("acknowledged", "behind", "recorded", "unacknowledged")
+
+    def __init__(self) -> None:
+        # Live messages behind the mailbox page that is being read.
+        self.behind: list[KeptMessage] = []
+        # Delivered and not yet acknowledged, in order.
+        self.unacknowledged: dict[int, None] = {}
+        # Acknowledged since the cursor moved; those beyond it are recorded one by one.
+        self.acknowledged: set[int] = set()
+        self.recorded: frozenset[int] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.behind or self.unacknowledged or self.acknowledged or self.recorded
+        )
+
+
 class TopicLink:
     """One session's subscription of one topic.
 
-    Most topics are idle, and a client may subscribe thousands. So collections exist only
-    while they have members, and the prefix of deliveries is made for each of them: that
-    costs 2 us of CPU time per delivery and saves 0.2 KB per topic. `python -m bench topics`
-    measures the bytes per topic (docs/performance.md).
+    Most topics are idle, and a client may subscribe thousands. So the collections of a link
+    exist only while they have members, and the prefix of deliveries is made for each of
+    them: that costs 2 us of CPU time per delivery and saves 0.2 KB per topic. `python -m
+    bench topics` measures the bytes per topic (docs/performance.md).
     """
 
     __slots__ = (
-        "_acknowledged",
-        "_behind",
-        "_recorded",
+        "_flow",
         "_session",
-        "_unacknowledged",
         "is_confirmed",
         "joined_at",
         "last",
@@ -72,13 +90,7 @@ class TopicLink:
         self.pause_until = 0.0
         self.last = 0
         self.method_prefix = method_prefix
-        # Live messages behind the mailbox page that is being read.
-        self._behind: list[KeptMessage] | None = None
-        # Delivered and not yet acknowledged, in order.
-        self._unacknowledged: dict[int, None] | None = None
-        # Acknowledged since the cursor moved; those beyond it are recorded one by one.
-        self._acknowledged: set[int] | None = None
-        self._recorded: frozenset[int] = frozenset()
+        self._flow: Flow | None = None
 
     def delivery_prefix(self) -> bytes:
         """The members of a delivery between its id and its message."""
@@ -97,9 +109,7 @@ class TopicLink:
         if self.state is LinkState.LIVE:
             self._deliver(message)
         elif self.state is LinkState.READING:
-            if self._behind is None:
-                self._behind = []
-            self._behind.append(message)
+            self._flowing().behind.append(message)
         elif self.state is LinkState.OPENING and self._deliver(message):
             self.state = LinkState.READING
 
@@ -109,7 +119,7 @@ class TopicLink:
     def stop_reading(self) -> None:
         """Leave later messages to the next page."""
         self.state = LinkState.WAITING
-        self._behind = None
+        self._take_behind()
 
     def deliver_kept(self, message: KeptMessage) -> None:
         self._deliver(message)
@@ -122,22 +132,36 @@ class TopicLink:
         `published` was found in the mailbox, but is later than the subscription.
         """
         self._pass_over_older()
-        behind, self._behind = self._behind, None
+        behind = self._take_behind()
         self.state = LinkState.OPENING
-        for message in (*published, *(behind or ())):
+        for message in (*published, *behind):
             self.offer(message)
 
     def go_live(self) -> bool:
         """The mailbox was delivered; False if too many messages arrived meanwhile."""
-        if self._behind is not None and len(self._behind) > MAX_WAITING:
+        if self._flow is not None and len(self._flow.behind) > MAX_WAITING:
             self.stop_reading()
             return False
         self._pass_over_older()
-        behind, self._behind = self._behind, None
+        behind = self._take_behind()
         self.state = LinkState.LIVE
-        for message in behind or ():
+        for message in behind:
             self._deliver(message)
         return True
+
+    def _flowing(self) -> Flow:
+        if self._flow is None:
+            self._flow = Flow()
+        return self._flow
+
+    def _take_behind(self) -> list[KeptMessage]:
+        flow = self._flow
+        if flow is None:
+            return []
+        behind, flow.behind = flow.behind, []
+        if flow.is_empty:
+            self._flow = None
+        return behind
 
     def _pass_over_older(self) -> None:
         """Skip messages from before the subscription, which the mailbox has covered.
@@ -155,31 +179,30 @@ class TopicLink:
         # A client does not receive its own messages, on any of its connections.
         if message.publisher == self._session.client:
             return False
-        if self._unacknowledged is None:
-            self._unacknowledged = {}
-        self._unacknowledged[message.id] = None
+        self._flowing().unacknowledged[message.id] = None
         self._session.deliver(self, message)
         return True
 
     # Acknowledgements
 
     def acknowledge(self, message_id: int) -> None:
-        if self._unacknowledged is None or message_id not in self._unacknowledged:
+        flow = self._flow
+        if flow is None or message_id not in flow.unacknowledged:
             return
-        del self._unacknowledged[message_id]
-        if self._acknowledged is None:
-            self._acknowledged = set()
-        self._acknowledged.add(message_id)
+        del flow.unacknowledged[message_id]
+        flow.acknowledged.add(message_id)
 
     def progress(self) -> Progress:
         """What the client acknowledged since the last call."""
-        through = next(iter(self._unacknowledged or ()), self.last + 1) - 1
-        beyond = frozenset(id_ for id_ in self._acknowledged or () if id_ > through)
-        fresh = beyond - self._recorded
-        tidy = not self._recorded <= beyond
-        self._unacknowledged = self._unacknowledged or None
-        self._acknowledged = set(beyond) or None
-        self._recorded = beyond
+        flow = self._flowing()
+        through = next(iter(flow.unacknowledged), self.last + 1) - 1
+        beyond = frozenset(id_ for id_ in flow.acknowledged if id_ > through)
+        fresh = beyond - flow.recorded
+        tidy = not flow.recorded <= beyond
+        flow.acknowledged = set(beyond)
+        flow.recorded = beyond
+        if flow.is_empty:
+            self._flow = None
         return Progress(self.topic, self._session.client, through, tuple(fresh), tidy)
 
 

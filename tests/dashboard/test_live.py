@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from accounts.models import AccountEvent, User
 from accounts.services import EventDraft, record_events
 from dashboard import consumers, live
 from dashboard.consumers import DeviceConsumer
+from dashboard.open_sockets import OpenSockets
 from notifyweb import web
 from subscriptions import services as subscriptions
 
@@ -33,7 +35,7 @@ PATIENCE_S = 20
 
 
 def communicator(
-    browser=None, *, origin: bytes | None = ORIGIN
+    browser=None, *, origin: bytes | None = ORIGIN, forwarded: str = ""
 ) -> WebsocketCommunicator:
     from notifyweb.asgi import application
 
@@ -41,6 +43,8 @@ def communicator(
     if browser is not None:
         cookie = f"{settings.SESSION_COOKIE_NAME}={browser.session_key}"
         headers.append((b"cookie", cookie.encode()))
+    if forwarded:
+        headers.append((b"x-forwarded-for", forwarded.encode()))
     return WebsocketCommunicator(application, "/ws/device/", headers=headers)
 
 
@@ -165,6 +169,61 @@ async def test_any_other_frame_closes_the_socket(alice):
     async with socket(alice.browser) as line:
         await line.send_to(bytes_data=b"\x00")
         assert (await line.receive_output(timeout=PATIENCE_S))["code"] == 4400
+
+
+@pytest.fixture
+def sockets(monkeypatch):
+    """Counts of this test alone: a communicator that is cancelled never disconnects."""
+    made = OpenSockets()
+    monkeypatch.setattr(consumers, "open_sockets", made)
+    return made
+
+
+async def is_refused(browser, **options) -> bool:
+    """Whether one more socket is closed at once, with the code that says why."""
+    line = communicator(browser, **options)
+    assert (await line.connect(timeout=PATIENCE_S))[0]
+    refused = not await line.receive_nothing(timeout=NOTHING_S)
+    if refused:
+        assert (await line.receive_output(timeout=PATIENCE_S))["code"] == (
+            consumers.TOO_MANY
+        )
+    await line.disconnect(timeout=PATIENCE_S)
+    await let_go()
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("limit", "others_too"), [("live_sockets_per_user", False), ("live_sockets", True)]
+)
+async def test_sockets_are_limited_and_a_closed_one_makes_room(
+    alice, charlie, settings, sockets, limit, others_too
+):
+    settings.LIMITS = replace(settings.LIMITS, **{limit: 2})
+    first, second = alice.browsers
+    async with socket(first):
+        async with socket(second):
+            assert await is_refused(first)
+            assert await is_refused(charlie.browser) is others_too
+        assert not await is_refused(second)
+    assert len(sockets) == 0
+
+
+async def test_sockets_of_one_address_are_limited(alice, charlie, settings, sockets):
+    settings.LIMITS = replace(settings.LIMITS, live_sockets_per_address=1)
+    settings.TRUSTED_PROXIES = 1
+    line = communicator(alice.browser, forwarded="203.0.113.7")
+    assert (await line.connect(timeout=PATIENCE_S))[0]
+    assert await is_refused(charlie.browser, forwarded="198.51.100.1, 203.0.113.7")
+    assert not await is_refused(charlie.browser, forwarded="203.0.113.8")
+    # Also for those who are not signed in: nothing is read for them.
+    assert await is_refused(None, forwarded="203.0.113.7")
+    # Loopback may be a proxy of all clients.
+    assert not await is_refused(charlie.browser, forwarded="127.0.0.1")
+    assert not await is_refused(alice.browser, forwarded="127.0.0.1")
+    await line.disconnect(timeout=PATIENCE_S)
+    await let_go()
+    assert len(sockets) == 0
 
 
 # --- what comes -----------------------------------------------------------------------

@@ -98,6 +98,44 @@ async def test_topics_can_be_subscribed_again_once_others_are_unsubscribed(db, l
         await alice.subscribe(topics[3])
 
 
+async def test_topics_per_address_behind_a_trusted_proxy(db):
+    """Counted over all clients of the address, and given back when a connection ends."""
+    with PROXIED:
+        async with running_node(relay_topics_per_address=3) as node:
+            async with connected(node.url, key(), forwarded="203.0.113.1") as alice:
+                await alice.call("irn_batchSubscribe", topics=[topic(), topic()])
+                async with connected(node.url, key(), forwarded="203.0.113.1") as bob:
+                    with pytest.raises(Refused) as refused_call:
+                        await bob.call("irn_batchSubscribe", topics=[topic(), topic()])
+                    assert refused_call.value.tag == "SubscriberLimitExceeded"
+                    # A batch is taken whole or not at all.
+                    await bob.subscribe(topic())
+                    with pytest.raises(Refused):
+                        await bob.subscribe(topic())
+                async with connected(
+                    node.url, key(), forwarded="203.0.113.2"
+                ) as charlie:
+                    await charlie.call(
+                        "irn_batchSubscribe", topics=[topic() for _ in range(3)]
+                    )
+            await opened(node, 0)
+            async with connected(node.url, key(), forwarded="203.0.113.1") as alice:
+                topics = [topic() for _ in range(3)]
+                await alice.call("irn_batchSubscribe", topics=topics)
+                await alice.call("irn_unsubscribe", topic=topics[0], id="")
+                await alice.subscribe(topic())
+                with pytest.raises(Refused):
+                    await alice.subscribe(topic())
+
+
+async def test_loopback_has_no_limit_of_topics_per_address(db):
+    async with (
+        running_node(relay_topics_per_address=1) as node,
+        connected(node.url, key()) as gateway,
+    ):
+        await gateway.call("irn_batchSubscribe", topics=[topic(), topic()])
+
+
 async def test_topics_of_a_closed_connection_are_not_counted(db):
     async with running_node(relay_topics=2) as node:
         async with connected(node.url, key()) as alice:

@@ -218,11 +218,14 @@ class WireClient:
 
 @asynccontextmanager
 async def connected(
-    url: str, owner: IdentityKey, *, acknowledges: bool = True
+    url: str, owner: IdentityKey, *, acknowledges: bool = True, forwarded: str = ""
 ) -> AsyncIterator[WireClient]:
     """A client of the relay at ``url``, admitted with a fresh token."""
     target = address(url, auth=token(owner), projectId="test", useOnCloseEvent="true")
-    async with connect(target, compression=None, max_size=None) as socket:
+    headers = {"X-Forwarded-For": forwarded} if forwarded else None
+    async with connect(
+        target, compression=None, max_size=None, additional_headers=headers
+    ) as socket:
         client = WireClient(socket, owner, acknowledges=acknowledges)
         try:
             yield client
