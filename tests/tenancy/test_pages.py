@@ -104,6 +104,13 @@ OBJECTS: dict[str, Callable[[World], Arguments]] = {
     "dashboard:broadcast-retry": lambda w: _project(w, notification_id=w.sent.pk),
     "dashboard:project-secret-replace": lambda w: _project(w, pk=w.secret_pk),
     "dashboard:problem": lambda w: {"slug": "taken"},
+    "dashboard:message-actions": lambda w: {"pk": w.message.pk},
+    "dashboard:project-webhook-rotate": lambda w: _project(w, webhook_id=w.webhook.pk),
+    "dashboard:project-webhook-replay-range": lambda w: _project(
+        w, webhook_id=w.webhook.pk
+    ),
+    # Pictures are found by the digest of their content.
+    "dashboard:icon": lambda w: {"slug": "0" * 64},
     "dashboard:catalog": lambda w: {"language": "de"},
     "operations:failed-act": lambda w: {"act": "drop"},
     "operations:job-run": lambda w: {"pk": w.job.pk},
@@ -173,6 +180,7 @@ PLAIN = {
 OPEN = {
     "dashboard:catalog",
     "dashboard:dapp",
+    "dashboard:icon",
     "dashboard:problem",
     "dashboard:digest-confirm",
     "dashboard:digest-stop",
@@ -254,6 +262,9 @@ FORMS: dict[str, list[Callable[[World], Arguments]]] = {
     ],
     "dashboard:link-confirm": [lambda w: {"code": w.link_code}],
     "dashboard:accounts-upload": [lambda w: {"project": w.project.slug}],
+    "dashboard:project-webhook-replay-range": [
+        lambda w: {"since": "2026-01-01T00:00", "until": "2030-01-01T00:00"}
+    ],
     "dashboard:project-types": [lambda w: {"types": "orders: Other"}],
     "dashboard:project-settings": [lambda w: {"name": "Other"}],
     "dashboard:project-webhooks": [
@@ -287,8 +298,10 @@ CHANGE_NOTHING = {
     "operations:failed-act",
     "operations:job-run",
 }
-# Demo mode only, with a paired phone or a file, and while a dapp's changed keys wait.
+# Demo mode only, with a phone, a file, a picture or past events, or while keys wait.
 ELSEWHERE = {
+    "dashboard:icon",
+    "dashboard:project-webhook-replay-range",
     "dashboard:demo",
     "dashboard:demo-collide",
     "dashboard:demo-online",
@@ -361,6 +374,7 @@ FIELDS = {
             "leave_out",
             "scope",
             "show",
+            "state",
             "store",
             "uri",
             "who",
