@@ -44,6 +44,7 @@ urlpatterns = [
     path("signin/share", sharing.share, name="sign-in-share"),
     path("signin/share/new", sharing.new_group, name="new-group"),
     path("signin/link", linking.show, name="link-show"),
+    path("signin/key", linking.ask_key, name="key-ask"),
     path("signin/link/state", linking.state, name="link-state"),
     path("signin/text/<int:number>", sign_in.text_file, name="sign-text"),
     path("signin/phone", phone.pair, name="sign-in-phone"),
@@ -87,6 +88,7 @@ urlpatterns = [
     # Devices and sync
     path("devices", devices.device_list, name="device-list"),
     path("devices/link", linking.confirm, name="link-confirm"),
+    path("devices/key", linking.give_key, name="key-give"),
     path("devices/others/revoke", devices.revoke_others, name="device-revoke-others"),
     path("devices/<uuid:device_id>/rename", devices.rename, name="device-rename"),
     path("devices/<uuid:device_id>/revoke", devices.revoke, name="device-revoke"),

@@ -94,6 +94,8 @@ COSTS: Final[dict[str, Cost]] = {
     # Also ``device_link_begin``, and ``device_link_try`` for each code that is entered.
     "dashboard:link-show": PAGE,
     "dashboard:link-state": PAGE,
+    "dashboard:key-ask": PAGE,
+    "dashboard:key-give": PAGE,
     "dashboard:link-confirm": PAGE,
     "dashboard:sign-text": PAGE,
     "dashboard:sign-in-phone": PAGE,

@@ -197,12 +197,25 @@ class ColdStart(WorkItem):
 
 
 class DeviceLink(models.Model):
-    """A one-time code: ``device`` is to join the account's store once another confirms."""
+    """How ``device`` is to join the account's store without a signature.
+
+    By a one-time code that another device confirms, or by an X25519 key to which another
+    server seals the keys of the store.
+    """
+
+    class Purpose(models.TextChoices):
+        CODE = "code"
+        KEY = "key"
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="+")
+    purpose = models.CharField(
+        max_length=4, choices=Purpose.choices, default=Purpose.CODE
+    )
+    # Of the code, or of the public key.
     code_digest = models.CharField(max_length=64, unique=True, editable=False)
-    # For the page of the new device, which a reload must not change.
+    # The code, for the page of the new device, which a reload must not change; or the
+    # private key.
     sealed_code = models.BinaryField(default=b"", editable=False)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)

@@ -129,5 +129,12 @@ LINK_PROBLEMS: Final = {
     "too-many": _(
         "Too many codes were tried. Wait a few minutes, then make a new one."
     ),
+    "not-a-key-text": _(
+        "This is not the text that the other device shows, or not the whole of it. Copy it "
+        "again, from its first letter to its last."
+    ),
+    "other-account": _(
+        "This text is about an account that is not the one expected here."
+    ),
     "no-store": _("Sync is not on for this account, so there is nothing to join."),
 }

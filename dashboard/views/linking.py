@@ -1,4 +1,4 @@
-"""Linking a device by a one-time code: the page that shows it, and the page that confirms."""
+"""Joining a store without a signature: by a one-time code, or by keys of another server."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from common import clock
-from dashboard.access import member, safe_next
+from dashboard.access import member, require_recent_signature, safe_next
 from dashboard.frame import page
 from dashboard.pages.signing import LINK_PROBLEMS
 from dashboard.views.sharing import own_account, sync_is_on
 from dashboard.views.sign_in import INBOX, SESSION_ENTRY, after_signing
 from syncstore import services as syncstore
+from syncstore.schemas import MAX_TEXT_LENGTH
 
 if TYPE_CHECKING:
     from dashboard.access import MemberRequest
@@ -116,6 +118,65 @@ def confirm(request: MemberRequest) -> HttpResponse:
         status=422 if problem else 200,
         code=code[:20],
         link=link,
+        problem=problem,
+    )
+
+
+# --- between two servers --------------------------------------------------------------
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+def ask_key(request: MemberRequest) -> HttpResponse:
+    """On the new server: show a request for the store's keys, and take the answer."""
+    account = own_account(request)
+    problem = ""
+    if request.method == "POST":
+        try:
+            if "answer" in request.POST:
+                answer = request.POST["answer"]
+                syncstore.take_key_answer(answer, account, request.device)
+                return sync_is_on(request, account)
+            syncstore.begin_key_request(account, request.device)
+            return HttpResponseRedirect(request.get_full_path())
+        except syncstore.SignatureDiffers:
+            problem = gettext("Sync is on here with another shared store")
+        except syncstore.SyncRefused as error:
+            problem = sentence_of(error)
+    entry = request.session.get(SESSION_ENTRY, {})
+    onward = safe_next(request, entry.get("next", ""), INBOX)
+    context = {
+        "account": account,
+        "text": syncstore.request_text(account, request.device),
+        "problem": problem,
+        "skip": after_signing(onward, entry.get("signer", "")),
+    }
+    status = 422 if problem else 200
+    return render(request, "dashboard/key_ask.html", context, status=status)
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+@require_recent_signature(_("Giving the keys of the shared store to another server"))
+def give_key(request: MemberRequest) -> HttpResponse:
+    """On the server that has the stores: read the request, then seal the keys to it."""
+    text = request.POST.get("request", "")
+    wanted, answer, problem = None, "", ""
+    try:
+        if request.POST.get("confirm") == "yes":
+            answer = syncstore.give_keys(text, request.device)
+        elif request.method == "POST":
+            wanted, _account = syncstore.read_key_request(text, request.device)
+    except syncstore.SyncRefused as error:
+        problem = sentence_of(error)
+    return page(
+        request,
+        "key_give",
+        section=SECTION,
+        status=422 if problem else 200,
+        text=text[:MAX_TEXT_LENGTH],
+        wanted=wanted,
+        answer=answer,
         problem=problem,
     )
 

@@ -116,7 +116,9 @@ def begin_link(account: Account, device: Device) -> DeviceLink:
         Account.objects.select_for_update().get(pk=account.pk)
         if not Store.objects.filter(account=account).exists():
             raise NothingToLink
-        open_links = DeviceLink.objects.filter(device=device, used_at=None)
+        open_links = DeviceLink.objects.filter(
+            device=device, purpose=DeviceLink.Purpose.CODE, used_at=None
+        )
         open_links.filter(expires_at__gt=now).update(expires_at=now)
         DeviceLink.objects.filter(expires_at__lt=now - KEEP_FOR).delete()
         link = DeviceLink(
@@ -144,7 +146,9 @@ def _fresh_code() -> str:
 
 def newest_link(account: Account, device: Device) -> DeviceLink | None:
     """The newest link of this device for the account, open or not."""
-    links = DeviceLink.objects.filter(account=account, device=device)
+    links = DeviceLink.objects.filter(
+        account=account, device=device, purpose=DeviceLink.Purpose.CODE
+    )
     return links.order_by("-created_at").first()
 
 

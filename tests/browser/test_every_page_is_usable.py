@@ -132,7 +132,7 @@ def settled(page: Page) -> list[str]:
         )
     ]
     fixed = [
-        "/", "/signin", "/signin/again?next=/settings", "/signin/phone", "/devices/link", "/inbox", "/inbox?tab=archived",
+        "/", "/signin", "/signin/again?next=/settings", "/signin/phone", "/devices/link", "/devices/key", "/inbox", "/inbox?tab=archived",
         "/inbox?tab=all", "/subscriptions", "/discover", "/devices", "/devices/others/revoke",
         "/sync", "/settings", "/console", "/console/project/new", "/console/acme-dao",
         "/demo", "/nowhere", "/dapps/acme-dao",

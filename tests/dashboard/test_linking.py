@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import coincurve
 import pytest
@@ -217,3 +218,51 @@ def test_without_sync_there_is_no_group_to_replace():
     browser.sign_in(ALICE)
     answer = browser.get(f"/signin/share/new?account={ALICE.row().pk}")
     assert answer.headers["Location"].startswith("/signin/share?")
+
+
+# --- another server -------------------------------------------------------------------
+
+
+def test_keys_go_to_another_server_through_the_hands_of_the_person(first, second):
+    url = f"/signin/key?account={RESTLESS.row().pk}"
+    second.get(url)
+    page = second.follow(second.post(url))
+    (request,) = re.findall(r"notifyweb-key-request\.[\w-]{50,}", page.text)
+    first.get("/devices/key")
+    asked = first.post("/devices/key", request=request)
+    assert "the keys of the shared store?" in asked.text
+    assert "Chrome · Windows" in asked.text
+    given = first.post("/devices/key", request=request, confirm="yes")
+    (answer,) = re.findall(r"notifyweb-key-answer\.[\w-]{50,}", given.text)
+    # Here the stores are the same, so that joining them changes nothing.
+    topics = set(Store.objects.values_list("topic", flat=True))
+    done = second.follow(second.post(url, answer=answer))
+    assert "Sync is on for" in done.text
+    assert set(Store.objects.values_list("topic", flat=True)) == topics
+    used = second.post(url, answer=answer)
+    assert used.status_code == 422
+    assert "That code was used already." in used.text
+
+
+def test_what_is_no_request_and_what_is_somebody_elses_is_refused(second):
+    url = f"/signin/key?account={RESTLESS.row().pk}"
+    second.get(url)
+    page = second.follow(second.post(url))
+    (request,) = re.findall(r"notifyweb-key-request\.[\w-]{50,}", page.text)
+    bob = Browser()
+    bob.sign_in(BOB, sync=True)
+    bob.get("/devices/key")
+    refused = bob.post("/devices/key", request=request, confirm="yes")
+    assert refused.status_code == 422
+    assert "not the one expected here" in refused.text
+    refused = bob.post("/devices/key", request="hello")
+    assert "This is not the text that the other device shows" in refused.text
+    assert bob.get(url).status_code == 404
+
+
+def test_giving_keys_needs_a_signature_of_the_last_ten_minutes(first):
+    device = first.device
+    device.proved_at -= timedelta(minutes=11)
+    device.save()
+    answer = first.get("/devices/key")
+    assert answer.headers["Location"].startswith("/signin/again?")

@@ -29,6 +29,7 @@ PAGES = [
     "/discover",
     "/devices",
     "/devices/link",
+    "/devices/key",
     "/signin/phone",
     "/signin/phone/end",
     "/sync",
