@@ -87,6 +87,7 @@ def rotation(world: World, found: Findings) -> list[str]:
     new = f"new{secrets.token_hex(2)}:{b64encode(secrets.token_bytes(32)).decode()}"
     for keys in (f"{old},{new}", f"{new},{old}"):
         file.write_text(keys)
+        system.manage("migrate", "--verbosity", "0")
         _restart_all(system)
     environment = {**system.environment, "NOTIFYWEB_FAILPOINT_FOLDER": ""}
     command = [
@@ -124,12 +125,7 @@ def _use_keys_here(keys: str) -> None:
     """The runner opens keys of both sides, too."""
     from django.conf import settings
 
-    from keychain import keyring
-
     settings.KEYCHAIN_KEYS = keys.split(",")
-    for each in vars(keyring).values():
-        if hasattr(each, "cache_clear"):
-            each.cache_clear()
 
 
 # --- two of each process --------------------------------------------------------------

@@ -1,7 +1,7 @@
 """``manage.py rotate_keychain``: re-seals everything under the first key, online.
 
 1. Add the new key at the *end* of ``KEYCHAIN_KEYS`` and restart: every process opens with it.
-2. Move it to the *front* and restart: it seals from now on.
+2. Move it to the *front*, run ``manage.py migrate`` and restart: it seals from now on.
 3. Run this command; run it again if it was interrupted.
 4. When it reports that nothing is left, remove the old key and restart.
 """
