@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.deployment import is_running
@@ -19,8 +20,6 @@ from tests.faults.waiting import wait_for
 from tests.system import BASE, free_port
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.faults.deployment import Deployment
     from tests.faults.invariants import Findings
     from tests.faults.world import World
@@ -148,7 +147,8 @@ def rolling_restart(world: World, found: Findings) -> list[str]:
     seconds = {name: _start(system, name, environment) for name in ROLLED}
     slowest = 0.0
     try:
-        time.sleep(5)
+        for name in ROLLED:
+            _wait_until_up(name, seconds[name])
         for name in ROLLED:
             began = time.monotonic()
             old = system.kill(name, signal.SIGTERM)
@@ -159,7 +159,7 @@ def rolling_restart(world: World, found: Findings) -> list[str]:
             code = seconds[name].wait(25)
             found.require(f"{name} ends with 0: {code}", holds=code == 0)
             seconds[name] = _start(system, name, environment)
-            time.sleep(2)
+            _wait_until_up(name, seconds[name])
     finally:
         for process in seconds.values():
             process.terminate()
@@ -170,6 +170,17 @@ def rolling_restart(world: World, found: Findings) -> list[str]:
                 process.kill()
                 process.wait()
     return [f"ten processes restarted in turn; the slowest took {slowest:.1f} s to end"]
+
+
+def _wait_until_up(name: str, process: subprocess.Popen[bytes]) -> None:
+    """Until it catches SIGTERM, which ended it without ceremony before."""
+
+    def catches_it() -> bool:
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        caught = int(status.partition("SigCgt:\t")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    wait_for(f"a second {name}", catches_it, timeout=120)
 
 
 def _start(
