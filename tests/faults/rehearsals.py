@@ -180,7 +180,7 @@ def _wait_until_up(name: str, process: subprocess.Popen[bytes]) -> None:
         caught = int(status.partition("SigCgt:\t")[2].split()[0], 16)
         return bool(caught >> (signal.SIGTERM - 1) & 1)
 
-    wait_for(f"a second {name}", catches_it, timeout=120)
+    wait_for(f"a second {name}", catches_it, timeout=300)
 
 
 def _start(
