@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from alerts.services import digest, forwarding, preferences, webpush
+from alerts.services import digest, domain_mails, forwarding, preferences, webpush
 from common.drain import DRAIN_TIME_LIMIT_S, single_run
 
 SOFT_TIME_LIMIT_S = DRAIN_TIME_LIMIT_S - 5
@@ -35,6 +35,11 @@ def send_forwards() -> None:
 )
 def send_digests() -> None:
     single_run(digest.SEND_TASK, digest.send_due_digests)
+
+
+@shared_task(name=domain_mails.SEND_TASK, time_limit=DRAIN_TIME_LIMIT_S)
+def send_domain_mails() -> int:
+    return domain_mails.send_domain_mails()
 
 
 @shared_task(name="alerts.prune")

@@ -84,8 +84,14 @@ class ProjectForm(StyledForm):
     types = forms.CharField(
         label=_("Notification types"),
         max_length=MAX_TYPES_TEXT,
-        widget=forms.Textarea(attrs={"rows": 4, "class": "input input--mono"}),
-        initial="updates: News and updates\nalerts: Something urgent",
+        required=False,
+        widget=forms.Textarea(
+            attrs={
+                "rows": 4,
+                "class": "input input--mono",
+                "placeholder": "updates: News and updates",
+            }
+        ),
         help_text=_(
             "One per line: id, a colon, what it is for. Users choose among them. "
             "With a name and an icon: id | name | description | icon address."
@@ -93,7 +99,36 @@ class ProjectForm(StyledForm):
     )
 
     def clean_types(self) -> list[TypeDraft]:
-        return parsed_types(self.cleaned_data["types"])
+        """None: the wizard asks for them later."""
+        text: str = self.cleaned_data["types"]
+        return parsed_types(text) if text.strip() else []
+
+
+class DomainForm(StyledForm):
+    place = forms.ChoiceField(
+        label=_("Where are the two files?"),
+        choices=[
+            ("own", _("On my domain")),
+            ("host", _("Host them here")),
+        ],
+        widget=forms.RadioSelect,
+        initial="own",
+    )
+    url = forms.CharField(
+        label=_("Domain"),
+        max_length=2048,
+        required=False,
+        help_text=_("Where wallets find your dapp, such as https://app.example."),
+        widget=forms.TextInput(
+            attrs={"placeholder": "https://app.example", "inputmode": "url"}
+        ),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("place") == "own" and not cleaned.get("url"):
+            self.add_error("url", gettext("Enter the address of your dapp."))
+        return cleaned
 
 
 class TypesForm(StyledForm):

@@ -12,6 +12,7 @@ from dashboard.views import (
     data,
     devices,
     discover,
+    domain,
     icons,
     inbox,
     landing,
@@ -141,6 +142,18 @@ urlpatterns = [
     path("console/upload/accounts", composing.accounts_upload, name="accounts-upload"),
     path("console/<slug:slug>", console.project, name="project"),
     path("console/<slug:slug>/close", console.project_close, name="project-close"),
+    path("console/<slug:slug>/setup", domain.setup, name="project-setup"),
+    path(
+        "console/<slug:slug>/setup/<slug:step>",
+        domain.setup_step,
+        name="project-setup-step",
+    ),
+    path("console/<slug:slug>/domain", domain.project_domain, name="project-domain"),
+    path(
+        "console/<slug:slug>/domain/<str:name>",
+        domain.project_document,
+        name="project-document",
+    ),
     path("console/<slug:slug>/send", composing.project_send, name="project-send"),
     path("console/<slug:slug>/lists", composing.project_lists, name="project-lists"),
     path(

@@ -163,6 +163,11 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:secret-stored": PAGE,
     "dashboard:project": PAGE,
     "dashboard:project-close": PAGE,
+    # Also ``domain_check``, for a check of the domain.
+    "dashboard:project-setup": PAGE,
+    "dashboard:project-setup-step": PAGE,
+    "dashboard:project-domain": PAGE,
+    "dashboard:project-document": PAGE,
     # Also ``recipient_upload``, for each project.
     "dashboard:accounts-upload": Cost("", "import_write"),
     "dashboard:project-lists": PAGE,

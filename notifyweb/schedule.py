@@ -98,7 +98,7 @@ PERIODIC = (
     Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
     Periodic(
         "castserver.prove_addresses",
-        MINUTE,
+        30,
         "check that dapps' domains serve their keys",
     ),
     Periodic("castserver.send_broadcasts", 15, "send what is scheduled or unfinished"),
@@ -115,6 +115,11 @@ PERIODIC = (
     Periodic("alerts.send_pushes", 30, "send pushes that are due"),
     Periodic("alerts.send_forwards", 30, "forward notifications that are due"),
     Periodic("alerts.send_digests", MINUTE, "send mails that are due"),
+    Periodic(
+        "alerts.send_domain_mails",
+        5 * MINUTE,
+        "mail owners whose domains serve other files",
+    ),
     Periodic("alerts.prune", HOUR, "drop alerts and mutes that are over"),
     Periodic("portability.prune", MINUTE, "drop uploads that were not confirmed"),
     Periodic("castserver.count_subscribers", HOUR, "count subscribers for the charts"),

@@ -61,6 +61,7 @@ TASKS_OF: Final = {
     ),
     OUTBOUND: (
         "alerts.send_digests",
+        "alerts.send_domain_mails",
         "alerts.send_forwards",
         "alerts.send_pushes",
         "castserver.deliver_due_webhooks",

@@ -86,7 +86,7 @@ def project_cards(user: User) -> list[ProjectCard]:
     counts = _kept_if_large(f"of:{user.pk}", count)
     return [
         ProjectCard(each, counts.get(str(each.pk), 0), sent.get(each.pk, 0))
-        for each in found.order_by("-created_at")
+        for each in found.select_related("address_check").order_by("-created_at")
     ]
 
 
@@ -109,7 +109,11 @@ def _kept_if_large(key: str, count: Callable[[], dict[str, int]]) -> dict[str, i
 
 def project_of(user: User, slug: str) -> Project | None:
     """The user's project; in demo mode also the demo dapp, which has no owner."""
-    found = Project.objects.filter(slug=slug).select_related("owner").first()
+    found = (
+        Project.objects.filter(slug=slug)
+        .select_related("owner", "address_check")
+        .first()
+    )
     if found is None:
         return None
     if found.owner_id == user.pk or (settings.DEMO and found.is_demo):
@@ -138,6 +142,11 @@ def overview(project: Project) -> Overview:
         checklist=[
             ChecklistItem(
                 done=True, label=_("Keys were made"), url_name="project-keys"
+            ),
+            ChecklistItem(
+                done=project.is_hosted or project.url_proven_at is not None,
+                label=_("The domain serves both files"),
+                url_name="project-domain",
             ),
             ChecklistItem(
                 done=project.types.exists(),

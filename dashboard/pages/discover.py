@@ -59,7 +59,8 @@ class DappCard:
 def directory(
     user_id: int, *, text: str = "", account_pk: int | None = None
 ) -> list[DappCard]:
-    projects = Project.objects.prefetch_related("types")
+    # Not those that are being set up.
+    projects = Project.objects.filter(setup_step="").prefetch_related("types")
     documents = DappDocument.objects.exclude(public_key_x="")
     if not settings.DEMO:
         projects = projects.filter(is_demo=False)

@@ -1,6 +1,6 @@
 """The report of a domain check: each document and each rule with its result.
 
-``subscriptions.services.dapps.reading`` makes the report and also reads the documents when
+``common.dapp_documents`` makes the report and also reads the documents when
 a user subscribes, so a domain that passes here can be subscribed to.
 """
 
@@ -14,9 +14,7 @@ from django.conf import settings
 
 from common import clock
 from common.connections import release_database
-from dashboard.pages.discover import DappCard, OfferedType
-from subscriptions.models import DomainCheck
-from subscriptions.services.dapps.reading import (
+from common.dapp_documents import (
     CONFIG,
     DID_JSON,
     ENCRYPTION_KEY,
@@ -25,6 +23,8 @@ from subscriptions.services.dapps.reading import (
     TYPES,
     Check,
 )
+from dashboard.pages.discover import DappCard, OfferedType
+from subscriptions.models import DomainCheck
 from walletconnect.identity.did import AppUrl
 
 if TYPE_CHECKING:

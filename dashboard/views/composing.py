@@ -84,14 +84,20 @@ def project_send(request: MemberRequest, project: Project) -> HttpResponse:
     return _compose_page(request, project, form, checked=checked)
 
 
-def _form(request: MemberRequest, project: Project, data: QueryDict | None) -> SendForm:
+def _form(
+    request: MemberRequest,
+    project: Project,
+    data: QueryDict | None,
+    *,
+    entered: dict[str, Any] | None = None,
+) -> SendForm:
     lists = project.recipient_lists.exclude(name="").order_by("-created_at")
     return SendForm(
         data,
         types=[(each.type_id, each.name) for each in project.types.all()],
         lists=[(str(each.pk), f"{each.name} ({each.size:,})") for each in lists],
         may_choose=console_pages.is_owner(request.user, project),
-        initial=_initial(request, project),
+        initial={**_initial(request, project), **(entered or {})},
     )
 
 
@@ -138,7 +144,7 @@ def _compose_page(
         templates=list(project.templates.order_by("name")) if is_owner else [],
         chosen_template=request.GET.get("template", ""),
         zones=sorted(available_timezones()) if is_owner else [],
-        max_accounts=settings.LIMITS.recipients_per_list,
+        max_accounts=f"{settings.LIMITS.recipients_per_list:,}",
         max_bytes=settings.LIMITS.recipient_file_bytes,
         reach=[(name, console_pages.reach(project, type_id)) for type_id, name in types]
         if is_owner
@@ -256,11 +262,9 @@ def accounts_upload(request: MemberRequest) -> HttpResponse:
                 else ""
             ),
         )
-    form = _form(request, project, None)
     # Not bound: what is still missing is not an error of the upload.
-    entered = {name: data[name] for name in form.fields if name in data}
-    form.initial = {**form.initial, **entered}
-    if problem:
+    form = _form(request, project, None, entered=data.dict())
+    if problem and bad_lines is None:
         messages.error(request, problem)
     return _compose_page(
         request, project, form, bad_lines=bad_lines, status=422 if problem else 200

@@ -22,14 +22,14 @@ from castserver.models import SecretScope
 from castserver.services.errors import CastError
 from castserver.services.projects import projects
 from castserver.services.projects.closing import close_project
-from castserver.services.projects.documents import did_document, notify_config
+from castserver.services.projects.documents import did_document
 from dashboard.access import MemberRequest, member, require_recent_signature
 from dashboard.formatting import format_time
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
 from dashboard.frame import page
 from dashboard.pages import console as pages
 from dashboard.pages.qr import subscribe_link
-from dashboard.pages.snippets import readable, snippets_for
+from dashboard.pages.snippets import snippets_for
 from dashboard.pages.subscribers import (
     SubscriberFilter,
     numbers_by_day,
@@ -122,6 +122,7 @@ def console(request: MemberRequest) -> HttpResponse:
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
 def project_new(request: MemberRequest) -> HttpResponse:
+    """The first step of the wizard; with types it creates the whole project at once."""
     form = ProjectForm(request.POST or None)
 
     def create() -> Created:
@@ -132,8 +133,10 @@ def project_new(request: MemberRequest) -> HttpResponse:
             types=entered["types"],
             description=entered["description"],
             owner=request.user,
+            setup_step="" if entered["types"] else "domain",
         )
-        return Created(reverse("dashboard:project-keys", args=[project.slug]), secret)
+        name = "project-keys" if entered["types"] else "project-setup"
+        return Created(reverse(f"dashboard:{name}", args=[project.slug]), secret)
 
     if request.method == "POST" and form.is_valid():
         try:
@@ -378,8 +381,7 @@ def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
         project,
         tab="settings",
         form=form,
-        did_json=readable(did_document(project)),
-        config_json=readable(notify_config(project, project.types.all())),
+        did=did_document(project)["id"],
         status=422 if form.is_bound else 200,
     )
 

@@ -49,6 +49,21 @@ def send(page: Page, title: str, body: str = "Voting ends on Friday.") -> None:
     page.wait_for_url("**/sent/*")
 
 
+def create_project(page: Page, name: str) -> str:
+    """Walk through the wizard, hosted here; ends on the keys with the secret. The slug."""
+    page.goto("/console/project/new")
+    page.get_by_label("Name").first.fill(name)
+    page.get_by_role("button", name="Create the project").dblclick()
+    page.wait_for_url("**/setup/domain")
+    page.get_by_role("button", name="Save and go on").click()
+    page.wait_for_url("**/setup/types")
+    page.get_by_role("button", name="Save and go on").click()
+    page.wait_for_url("**/setup/keys")
+    page.get_by_role("button", name="Make the API secret").dblclick()
+    page.wait_for_url("**/keys?made=*")
+    return page.url.partition("/console/")[2].partition("/")[0]
+
+
 def on_b(system: System, path: str) -> str:
     """The URL of a page for the second device, which uses the other loopback name."""
     return f"http://127.0.0.1:{system.port}{path}"

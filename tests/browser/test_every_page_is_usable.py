@@ -9,7 +9,14 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.pages import TIMEOUT_MS, open_live, send, start_demo, subscribe
+from tests.browser.pages import (
+    TIMEOUT_MS,
+    create_project,
+    open_live,
+    send,
+    start_demo,
+    subscribe,
+)
 
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
@@ -108,12 +115,18 @@ def settled(page: Page) -> list[str]:
     message = page.locator("#messages a.row__link").get_attribute("href")
     page.goto("/subscriptions")
     topic = page.locator("#subscriptions a.row__link").get_attribute("href")
-    page.goto("/console/project/new")
-    page.get_by_label("Name").first.fill("Lumen")
-    page.get_by_role("button", name="Create the project").click()
-    page.wait_for_url("**/keys?made=*")
+    slug = create_project(page, "Lumen")
     keys = page.url
-    slug = keys.partition("/console/")[2].partition("/")[0]
+    page.goto("/console/project/new")
+    page.get_by_label("Name").first.fill("Draft")
+    page.get_by_role("button", name="Create the project").click()
+    page.wait_for_url("**/setup/domain")
+    # Nothing listens there, so the page has a report.
+    page.get_by_label("On my domain").check()
+    page.locator("#id_url").fill("http://127.0.0.1:9")
+    page.get_by_role("button", name="Save and go on").click()
+    expect(page.get_by_role("heading", name="The two files")).to_be_visible()
+    steps = ("texts", "domain", "types", "keys")
     revoke = (
         page.get_by_role("button", name="Revoke")
         .locator("xpath=..")
@@ -123,7 +136,12 @@ def settled(page: Page) -> list[str]:
         f"/console/{slug}{part}"
         for part in (
             "",
+            "/domain",
             "/send",
+            "/sent",
+            "/lists",
+            "/templates/new",
+            "/welcome",
             "/types",
             "/subscribers",
             "/webhooks",
@@ -146,7 +164,10 @@ def settled(page: Page) -> list[str]:
         keys,
         revoke,
     ]
-    return [*fixed, *console, *found]
+    wizard = ["/console/draft/domain"]
+    # Each step is opened by the one before.
+    wizard += [f"/console/draft/setup/{step}" for step in steps]
+    return [*fixed, *console, *wizard, *found]
 
 
 def audit(page: Page, path: str, *, least: int, is_rtl: bool = False) -> list[str]:

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.pages import (
     TIMEOUT_MS,
+    create_project,
     is_marked,
     mark_document,
     on_b,
@@ -37,10 +38,7 @@ def projects(page: Page) -> int:
 
 def test_two_clicks_and_a_reload_make_one_project(two):
     a, _ = two
-    a.goto("/console/project/new")
-    a.get_by_label("Name").first.fill("Twofold")
-    a.get_by_role("button", name="Create the project").dblclick()
-    a.wait_for_url("**/keys?made=*")
+    create_project(a, "Twofold")
     secret = shown_secret(a)
     assert re.fullmatch("[0-9a-f]{64}", secret)
     a.reload()

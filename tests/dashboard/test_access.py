@@ -30,6 +30,8 @@ SOME = {
     "import_id": uuid.UUID(int=1),
     "list_id": uuid.UUID(int=1),
     "template_id": uuid.UUID(int=1),
+    "step": "types",
+    "name": "did.json",
     "token": "no-such-token",
     "language": "xx",
 }

@@ -434,9 +434,7 @@ def test_documents_are_decoded_as_browsers_do(bob, dapp, monkeypatch):
 
 def test_a_document_of_another_domain_is_refused(bob, dapp, monkeypatch):
     """Only at home may a document name the domain that it is made for."""
-    monkeypatch.setattr(
-        "subscriptions.services.dapps.reading.is_exempt", lambda _: False
-    )
+    monkeypatch.setattr("common.dapp_documents.is_exempt", lambda _: False)
     document = did_document(dapp)
     _of_the_domain(document)
     found = {**dapp.documents, "/.well-known/did.json": document}

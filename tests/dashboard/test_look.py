@@ -38,6 +38,7 @@ PAGES = [
     "/console",
     "/console/project/new",
     "/console/lumen",
+    "/console/lumen/domain",
     "/console/lumen/send",
     "/console/lumen/sent",
     "/console/lumen/lists",

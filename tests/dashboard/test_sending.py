@@ -43,8 +43,15 @@ def upload(person, text, **fields):
 
 def test_a_file_is_stored_and_sent_to(alice, lumen):
     many(lumen, 2)
-    page = upload(alice, "\n".join(accounts_of(3)), title="Kept title")
+    page = upload(
+        alice,
+        "\n".join(accounts_of(3)),
+        title="Kept title",
+        body="By {{ percent }}",
+        var_percent="3 %",
+    )
     assert page.status_code == 200
+    assert re.search(r'name="var_percent" value="3 %"', page.text)
     assert "people.csv: 3 accounts are stored." in text_of(page)
     # What was entered before the upload is in the form again.
     assert 'value="Kept title"' in page.text

@@ -28,6 +28,7 @@ from messaging.models import Party
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.did import AppUrl
 from walletconnect.json_values import has_control_characters
 from walletconnect.notify.scope import require_scope_name
 
@@ -84,9 +85,11 @@ def create_project(
     icon: str = "",
     owner: User | None = None,
     is_demo: bool = False,
+    setup_step: str = "",
 ) -> tuple[Project, str]:
     """A new project and its first secret, which cannot be shown again.
 
+    With ``setup_step``, the next step of the wizard, it has no secret yet.
     Without ``url`` the dapp is hosted here, at ``<public url>/dapps/<slug>``.
     """
     name = _checked_text("name", name, least=1, most=64)
@@ -105,6 +108,7 @@ def create_project(
         url=address,
         is_hosted=url is None,
         is_demo=is_demo,
+        setup_step=setup_step,
         owner=owner,
         subscribe_topic=key_pair_x.topic,
         public_key_x=key_pair_x.public_key.hex(),
@@ -118,7 +122,7 @@ def create_project(
         put_key_pair(Holder.CAST, key_pair_x)
         put_signing_key(Holder.CAST, authentication_key)
         _write_types(project, drafts)
-        secret = add_secret(project)
+        secret = "" if setup_step else add_secret(project)
         outbox.subscribe(Party.CAST, [project.subscribe_topic])
         audit("project.created", subject=project.id, detail=project.url)
     return project, secret
@@ -143,11 +147,24 @@ def require_free_address(project: Project, url: str) -> None:
     """Refuse an address that another project has proven, or one of the same owner has.
 
     An unproven claim does not prevent others from the same one: see ``address_proof``.
+    The addresses of this server are its own: hosted dapps get theirs without asking.
     """
+    if not project.is_hosted:
+        _refuse_own_address(url)
     others = Project.objects.filter(url=url).exclude(pk=project.pk)
     proven = Q(is_hosted=True) | Q(url_proven_at__isnull=False)
     if others.filter(proven | Q(owner=project.owner)).exists():
         raise Taken("another project has this address", field="url")
+
+
+def _refuse_own_address(url: str) -> None:
+    own = {AppUrl.parse(each).authority for each in settings.BROWSER_ORIGINS}
+    if AppUrl.parse(url).authority in own:
+        raise Taken(
+            "this server's own addresses cannot be claimed; have the dapp hosted here "
+            "instead",
+            field="url",
+        )
 
 
 def set_url(project: Project, url: str) -> Project:
@@ -155,6 +172,7 @@ def set_url(project: Project, url: str) -> Project:
     address = normalized_url(url)
     if address == project.url:
         return project
+    _refuse_own_address(address)
     with transaction.atomic():
         require_free_address(project, address)
         Project.objects.filter(pk=project.pk).update(
@@ -165,6 +183,23 @@ def set_url(project: Project, url: str) -> Project:
             last_modified=clock.now(),
         )
         audit("project.url-changed", subject=project.id, detail=address)
+    project.refresh_from_db()
+    return project
+
+
+def set_hosted(project: Project) -> Project:
+    """Have the dapp hosted here; its keys and subscribers stay."""
+    if project.is_hosted:
+        return project
+    address = hosted_url(project.slug)
+    Project.objects.filter(pk=project.pk).update(
+        url=address,
+        is_hosted=True,
+        url_proven_at=None,
+        url_checked_at=None,
+        last_modified=clock.now(),
+    )
+    audit("project.url-changed", subject=project.id, detail=address)
     project.refresh_from_db()
     return project
 

@@ -14,6 +14,7 @@ from django.db.models import OuterRef, Subquery
 
 from accounts.services import EventKind, record_events
 from common import clock
+from common.dapp_documents import read_dapp
 from common.drain import drain
 from common.wake import enqueue_on_commit
 from subscriptions.models import (
@@ -23,7 +24,6 @@ from subscriptions.models import (
     SubscriptionJob,
 )
 from subscriptions.services.dapps.documents import is_reachable, keep_readings
-from subscriptions.services.dapps.reading import read_dapp
 from subscriptions.services.subscribe.adoption import REPLAY_TASK
 from subscriptions.services.wallet import subscription_event
 

@@ -1,6 +1,6 @@
 """A dapp's did.json and wc-notify-config.json: read, cached and pinned.
 
-Documents are read outside transactions (``subscriptions.services.dapps.reading``) and cached:
+Documents are read outside transactions (``common.dapp_documents``) and cached:
 for an hour to a day if valid, for two minutes if invalid, for seconds (then ever longer) if
 the network failed. The keys of the first valid reading are pinned. Different keys later wait
 until a person accepts them, since an attacker who takes over a domain could otherwise send as the
@@ -17,6 +17,7 @@ from django.db import transaction
 
 from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock, entropy, outbound
+from common.dapp_documents import read_dapp
 from common.dapp_urls import NotAnAddress, parse_dapp_url
 from common.outbound import OutboundError
 from common.wake import enqueue_on_commit
@@ -28,7 +29,6 @@ from subscriptions.models import (
     SubscriptionJob,
 )
 from subscriptions.services.dapps.icons import WantedIcon, want_icons
-from subscriptions.services.dapps.reading import read_dapp
 from subscriptions.services.errors import DappUnusable
 from walletconnect.identity.did import AppUrl
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from accounts.models import Device
-    from subscriptions.services.dapps.reading import Reading
+    from common.dapp_documents import Reading
     from walletconnect.identity.did import DidWebDocument
     from walletconnect.notify.config import NotifyConfig
 

@@ -21,6 +21,7 @@ from django.db import transaction
 from accounts.models import User
 from accounts.services import EventDraft, EventKind, record_events
 from common import clock
+from common.dapp_documents import Check, Reading, read_dapp
 from common.wake import enqueue_on_commit
 from subscriptions.models import DappDocument, DomainCheck
 from subscriptions.models.domain_checks import MAX_CHECK_TIME
@@ -29,7 +30,6 @@ from subscriptions.services.dapps.documents import (
     normalize_dapp_url,
     offered_types,
 )
-from subscriptions.services.dapps.reading import Check, Reading, read_dapp
 from subscriptions.services.errors import TooMany
 
 logger = logging.getLogger(__name__)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from common.dapp_documents import read_dapp
 from common.drain import drain
 from subscriptions.models import DappDocument
 from subscriptions.services.dapps.documents import keep_readings
-from subscriptions.services.dapps.reading import read_dapp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from subscriptions.services.dapps.reading import Reading
+    from common.dapp_documents import Reading
 
 _Item = TypeVar("_Item")
 

@@ -14,10 +14,10 @@ from django.db import transaction
 from accounts.services import audit
 from common import clock
 from common.backoff import Backoff
+from common.dapp_documents import read_did_document
 from common.work_queue import fresh_work
 from subscriptions.models.dapps import REASON_LENGTH
 from subscriptions.models.watches import AccountWatch, WatchedServer
-from subscriptions.services.dapps.reading import read_did_document
 
 # Enough for the longest delay of the back-off.
 MAX_ATTEMPTS_COUNTED: Final = 100

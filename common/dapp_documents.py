@@ -1,6 +1,7 @@
-"""Reading a dapp's did.json and wc-notify-config.json, for domain checks and to subscribe.
+"""Reading a dapp's did.json and wc-notify-config.json: to subscribe, for domain checks, and
+for the proof that a project's domain serves its keys.
 
-There is one reader for both, so that a dapp that passes the check can be subscribed to. It
+There is one reader for all, so that a dapp that passes a check can be subscribed to. It
 reports for each rule whether the documents follow it, and what the dapp's owner must change
 where they don't. Nothing is stored here.
 """
@@ -8,7 +9,7 @@ where they don't. Nothing is stored here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -79,6 +80,9 @@ class Reading:
     reason: str = ""
     may_pass: bool = False
     checks: tuple[Check, ...] = ()
+    # What could be read, even if the whole cannot be used.
+    published_keys: DidWebDocument | None = None
+    published_config: NotifyConfig | None = None
 
 
 @dataclass(slots=True)
@@ -122,24 +126,23 @@ def read_dapp(
     app = AppUrl.parse(url)
     report = _Report(on_step)
     answer, members = _get(report, DID_JSON, app)
-    document = None
+    document = keys = None
     keep_for = timedelta()
     if answer is None or members is None:
         report.skip(IDENTIFIER, ENCRYPTION_KEY, SIGNING_KEY)
     else:
         keep_for = _good_for(answer)
         is_own = _check_identifier(report, members, app)
-        document = _read_keys(report, members)
-        document = document if is_own else None
+        keys = _read_keys(report, members)
+        document = keys if is_own else None
     config = None
     if document is not None or on_step is not None:
         config = _read_config(report, app)
     checks = tuple(report.checks)
+    found = Reading(url, checks=checks, published_keys=keys, published_config=config)
     if document is None or config is None:
-        return Reading(
-            url, reason=report.reason, may_pass=report.may_pass, checks=checks
-        )
-    return Reading(url, keep_for, document, config, checks=checks)
+        return replace(found, reason=report.reason, may_pass=report.may_pass)
+    return replace(found, keep_for=keep_for, document=document, config=config)
 
 
 def read_did_document(url: str) -> Reading:

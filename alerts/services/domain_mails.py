@@ -1,0 +1,91 @@
+"""A mail to a project's owner when the domain no longer serves what the project publishes.
+
+It goes to the address that the owner has confirmed for the digest. Short differences, as
+while a site is deployed, cause none. Needs ``EMAIL_URL``.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db.models import F, Q
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from alerts.models import Digest
+from alerts.services.digest import is_available
+from castserver.models import AddressCheck
+from common import bidi, clock
+
+if TYPE_CHECKING:
+    from castserver.models import Project
+
+__all__ = ["is_available", "mail_address", "send_domain_mails"]
+
+SEND_TASK: Final = "alerts.send_domain_mails"
+# Longer than the pause between two checks of a domain that differs.
+DIFFERS_FOR: Final = timedelta(minutes=15)
+BATCH_SIZE: Final = 50
+
+
+def mail_address(project: Project) -> str:
+    """Where mails about the project go; empty if there is no confirmed address."""
+    if project.owner_id is None:
+        return ""
+    row = Digest.objects.filter(
+        user_id=project.owner_id, confirmed_at__isnull=False
+    ).first()
+    return row.email if row else ""
+
+
+def send_domain_mails() -> int:
+    """Mail the owners of domains that differ, once each time; returns how many mails."""
+    if not is_available():
+        return 0
+    due = AddressCheck.objects.filter(
+        Q(mailed_for=None) | ~Q(mailed_for=F("differs_since")),
+        differs_since__lte=clock.now() - DIFFERS_FOR,
+        # It was read again since, so the difference has lasted.
+        read_at__gt=F("differs_since"),
+    ).select_related("project")
+    count = 0
+    for check in due.order_by("differs_since")[:BATCH_SIZE]:
+        email = mail_address(check.project)
+        if not email:
+            continue
+        # Claimed before the mail is sent: of two workers, one sends it.
+        claimed = AddressCheck.objects.filter(pk=check.pk, mailed_for=check.mailed_for)
+        if not claimed.update(mailed_for=check.differs_since):
+            continue
+        try:
+            _message(check, email).send()
+            count += 1
+        except (OSError, smtplib.SMTPException):
+            # The next run tries again.
+            AddressCheck.objects.filter(pk=check.pk).update(mailed_for=check.mailed_for)
+    return count
+
+
+def _message(check: AddressCheck, email: str) -> EmailMessage:
+    project = check.project
+    path = reverse("dashboard:project-domain", args=[project.slug])
+    text = render_to_string(
+        "alerts/domain.txt",
+        {
+            "name": project.name,
+            "check": check,
+            "failed": [each for each in check.lines if each["state"] == "failed"],
+            "url": f"{settings.PUBLIC_URL}{path}",
+        },
+    )
+    name = " ".join(bidi.neutralize(project.name).split())
+    return EmailMessage(
+        f"The files of {name} do not match any more",
+        bidi.neutralize(text),
+        to=[email],
+        headers={"Auto-Submitted": "auto-generated"},
+    )
