@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from django.db.models import Model, QuerySet
 
 BATCH_SIZE: Final = 1_000
-# Of one run of a task; the next run continues.
-BUDGET_S: Final = 240.0
+# Of one run of a task, below the time limits of tasks; the next run continues.
+BUDGET_S: Final = 45.0
 
 
 @dataclass(frozen=True, slots=True)
