@@ -60,7 +60,7 @@ class Limits:
     relay_connections_per_client: int = 20
     relay_handshakes: int = 500
     relay_handshakes_per_address: int = 50
-    # At about 0.6 KB each in a new process, the topics of all connections take 300 MB.
+    # At about 0.3 KB each, the topics of all connections take 160 MB.
     relay_topics: int = 500_000
     relay_topics_per_address: int = 50_000
     relay_topics_per_client: int = 5_000

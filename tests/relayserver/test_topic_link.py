@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import tracemalloc
 from dataclasses import dataclass, field
 
 from hypothesis import given
@@ -146,3 +149,39 @@ def test_a_table_drops_topics_without_links():
 
     assert TOPIC not in table
     assert len(table) == 0
+
+
+def test_an_idle_topic_takes_less_than_440_bytes_and_gives_them_back():
+    """Text, link, and an entry in the table and in the session's links; the measured
+    sizes, without what the allocator rounds up (docs/performance.md)."""
+    session, table, links = RecordingSession(), TopicTable(), {}
+    count = 20_000
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            link = TopicLink(session, f"{number:064x}", "irn_", joined_at=7)
+            links[link.topic] = link
+            table.add(link)
+            link.begin_reading()
+            assert link.go_live()
+        idle, _ = tracemalloc.get_traced_memory()
+        # A message, acknowledged and reported, leaves nothing behind.
+        for number, link in enumerate(links.values(), start=8):
+            link.offer(message(number))
+            link.acknowledge(number)
+            link.progress()
+        used, _ = tracemalloc.get_traced_memory()
+        session.delivered.clear()
+        for link in links.values():
+            table.remove(link)
+        links.clear()
+        del link
+        table.shrink()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert idle / count < 440
+    # Each link keeps the number of its last message.
+    assert used / count < 440 + 2 * sys.getsizeof(2**40)
+    assert left / count < 20
