@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from dashboard.consumers import SLOW, TOO_MANY
 from notifyweb.web import FRAME_BYTES
 from tests.browser.flood import ESCAPED, PLAIN, WIDE
 from tests.browser.pages import TIMEOUT_MS, is_live
@@ -20,6 +21,8 @@ pytestmark = [pytest.mark.system, pytest.mark.browser]
 
 expect.set_options(timeout=TIMEOUT_MS)
 PATIENCE_S = 60
+# Together more than may stay unacknowledged, one by one less than makes a page reload.
+PART, PARTS = 400, 3
 # Records the newest row each time the status becomes "Live".
 WATCH_CHIP = """() => {
   window.liveWith = [];
@@ -183,3 +186,73 @@ def test_close_codes_reach_the_browser(reader, open_page):
         old = reader.system.kill("web", signal.SIGTERM)
         assert close_code(line) == 1001
     reader.system.wait_until_back("web", old)
+
+
+def closed_by_server(reader, cursor) -> int:
+    """The code with which the server closes a socket that acknowledges nothing."""
+    with line_of(reader) as line:
+        line.send(json.dumps(cursor))
+        for part in range(PARTS):
+            reader.receives(PART, PLAIN, tag=f"slow{part}")
+            rows = 0
+            with contextlib.suppress(ConnectionClosed):
+                # Further behind, the page would be reloaded instead.
+                while rows < PART:
+                    frame = json.loads(line.recv(timeout=PATIENCE_S))
+                    assert frame["type"] in {"events", "heartbeat"}
+                    rows += str(frame.get("frames")).count("<li ")
+        return close_code(line)
+
+
+def test_a_reader_that_acknowledges_nothing_is_closed_as_slow(reader, open_page):
+    cursor = cursor_of(open_page("/inbox"))
+    assert closed_by_server(reader, cursor) == SLOW
+
+
+@pytest.mark.parametrize("code", [SLOW, TOO_MANY])
+def test_a_closed_page_resumes_without_a_gap(reader, open_page, code):
+    """The first socket loses its acknowledgements, or sends a flood of them. What arrives
+    before, while it is closed and afterwards is on the page, once each."""
+    reader.receives(3, fresh=True)
+    page = open_page("/inbox?tab=all")
+    sockets, closed = [], []
+
+    def relay(line):
+        server = line.connect_to_server()
+        is_first = not sockets
+        sockets.append(server)
+
+        def to_server(text):
+            if not (is_first and code == SLOW and '"ack"' in text):
+                server.send(text)
+
+        def close(status, reason):
+            closed.append(status)
+            # While the page has no socket.
+            reader.receives(5, PLAIN, tag="gap")
+            line.close(code=status, reason=reason)
+
+        line.on_message(to_server)
+        server.on_message(line.send)
+        server.on_close(close)
+
+    page.route_web_socket("**/ws/device/", relay)
+    page.goto("/inbox?tab=all")
+    is_live(page)
+    first_row = page.locator(ROWS).first
+    if code == SLOW:
+        # Unacknowledged for half a minute; the heartbeat after it closes the socket.
+        reader.receives(1, PLAIN, tag="unacknowledged")
+    else:
+        for _ in range(700):
+            sockets[0].send(json.dumps({"type": "ack", "sequence": 1}))
+    expect(first_row).to_contain_text("gap00004", timeout=2 * PATIENCE_S * 1000)
+    is_live(page)
+    assert closed == [code]
+    assert len(sockets) == 2
+    reader.receives(1, PLAIN, tag="after")
+    expect(first_row).to_contain_text("after00000")
+    shown = titles(page)
+    assert len(shown) == len(set(shown))
+    page.reload()
+    assert titles(page)[:60] == shown[:60]

@@ -80,6 +80,7 @@ OBJECTS: dict[str, Callable[[World], Arguments]] = {
             "-close",
             "-send",
             "-subscribers",
+            "-subscribers-csv",
             "-lists",
             "-scheduled",
             "-templates",
