@@ -185,6 +185,12 @@ def is_fresh(device: Device) -> bool:
     return clock.now() - device.proved_at < FRESH_FOR
 
 
+def note_network(device: Device, network: str) -> None:
+    """Record where the device was first seen; later requests do not change it."""
+    Device.objects.filter(pk=device.pk, first_network="").update(first_network=network)
+    device.first_network = network
+
+
 def touch_device(device: Device) -> bool:
     """Record that the device was seen, at most once a minute; True if it was recorded."""
     now = clock.now()

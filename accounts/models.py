@@ -102,6 +102,8 @@ class Device(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="devices")
     name = models.CharField(max_length=64)
     user_agent = models.CharField(max_length=256, blank=True)
+    # The network of its first request, shortened: no single person's address is kept.
+    first_network = models.CharField(max_length=45, blank=True)
     # Which Django session is this device; a digest, since the key itself is a credential.
     # Empty until the session is bound, and again when the device is revoked.
     session_digest = models.CharField(max_length=64, blank=True)

@@ -40,6 +40,18 @@ def address_behind(peer: str, *, forwarded: str) -> str:
     return hops[-proxies] if len(hops) >= proxies else peer
 
 
+def shortened(address: str) -> str:
+    """The /24 of an IPv4 address, the /48 of an IPv6 address: a network, not a person."""
+    key = subnet_key(address).partition("/")[0]
+    if key == UNKNOWN:
+        return UNKNOWN
+    found = ipaddress.ip_address(key)
+    if found.is_loopback:
+        return str(found)
+    bits = 24 if found.version == 4 else 48
+    return str(ipaddress.ip_network(f"{found}/{bits}", strict=False))
+
+
 def subnet_key(address: str) -> str:
     """The IPv4 address, the /64 of an IPv6 address, or one key for everything else."""
     try:

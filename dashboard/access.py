@@ -21,6 +21,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext
 
 from accounts import services as accounts
+from common.clients import client_address, shortened
 from dashboard import appearance
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def member(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             return redirect_to_sign_in(request)
         own_request = cast("MemberRequest", request)
         own_request.device = device
+        if not device.first_network:
+            accounts.note_network(device, shortened(client_address(request)))
         with timezone.override(appearance.zone_of(request.COOKIES)):
             response = view(own_request, *args, **kwargs)
         # Pages contain one user's private data; shared caches must not store them.

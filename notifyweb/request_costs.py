@@ -91,6 +91,7 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:sign-in-prove": Cost("page_read", "signature_check", by_address=True),
     "dashboard:sign-in-share": SIGNATURE,
     "dashboard:new-group": SIGNATURE,
+    "dashboard:new-epoch": SIGNATURE,
     # Also ``device_link_begin``, and ``device_link_try`` for each code that is entered.
     "dashboard:link-show": PAGE,
     "dashboard:link-state": PAGE,

@@ -13,6 +13,7 @@ from django.db import models
 
 from accounts.models import Account, Device
 from common.work_queue import WorkItem
+from syncstore.names import derivation_name
 from walletconnect.sync.store import MAX_KEY_LENGTH
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Store(models.Model):
     # Keyed digest of the sync signature. It detects wallets with signatures that differ
     # each time, which must not overwrite the store that their other devices share.
     signature_fingerprint = models.CharField(max_length=64, blank=True, editable=False)
+    # A new epoch has other keys, for when those of the former one may have leaked.
+    epoch = models.PositiveSmallIntegerField(default=1)
     # Highest JSON-RPC id seen; local writes take a higher one.
     last_id = models.BigIntegerField(default=0)
     created_at = models.DateTimeField()
@@ -46,6 +49,10 @@ class Store(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def derivation_name(self) -> str:
+        return derivation_name(self.name, self.epoch)
 
 
 class StoreEntry(models.Model):

@@ -98,6 +98,38 @@ NEW_GROUP_EFFECTS: Final = (
         "be undone with a wallet that signs differently each time."
     ),
 )
+NEW_EPOCH: Final = Step(
+    2,
+    _("Start a new epoch"),
+    _(
+        "This gives the shared stores and all subscriptions of the account other keys. The "
+        "text is the one that you signed to turn Sync on."
+    ),
+    _(
+        "The keys of the new stores are derived from the same signature along other names. "
+        "A key of the former stores does not lead to them."
+    ),
+)
+# What a new epoch means, for the page that explains it.
+NEW_EPOCH_EFFECTS: Final = (
+    _(
+        "Every dapp is left and subscribed to anew, with the types that are on now, so that "
+        "notifications come under other keys. Notifications that you have stay."
+    ),
+    _(
+        "All devices that are signed in on this server move along. On another server of "
+        "yours start a new epoch as well: the same wallet leads to the same stores."
+    ),
+    _(
+        "Wallets that know only the store of the specification do not follow. They lose the "
+        "subscriptions that are left."
+    ),
+    _(
+        "What was sent under the former keys stays readable for those who have copied them. "
+        "Nothing can recall that."
+    ),
+    _("If the wallet's signature itself was copied, a new epoch does not help."),
+)
 JOIN: Final = Step(
     2,
     _("Join your other devices"),

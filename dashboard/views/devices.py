@@ -22,7 +22,7 @@ from django.views.decorators.http import (
 
 from accounts import services as accounts
 from dashboard.access import member, require_recent_signature
-from dashboard.frame import frame_of, page
+from dashboard.frame import accounts_of, frame_of, page
 from dashboard.pages import devices as pages
 from dashboard.pages import sync as sync_pages
 from dashboard.views.responses import Confirmation, confirmation, done, download
@@ -41,7 +41,7 @@ UNREGISTERED = _(
 )
 CANNOT_RECALL = _(
     "Data that a device has shown or copied cannot be recalled. This includes the key of "
-    "the shared store, which the protocol cannot replace."
+    "the shared store: only a new epoch replaces it."
 )
 
 
@@ -57,6 +57,7 @@ def device_list(request: MemberRequest) -> HttpResponse:
         frame=frame,
         cards=pages.device_cards(request.user.pk, request.device.pk),
         demo_account=demo_account,
+        synced=[each for each in frame.accounts if each.is_synced],
         public_url=settings.PUBLIC_URL,
         sign_in_url=f"{settings.PUBLIC_URL}{reverse('dashboard:sign-in')}",
     )
@@ -87,6 +88,7 @@ def revoke(request: MemberRequest, device_id: UUID) -> HttpResponse:
                 title=gettext("Sign out %(device)s?") % {"device": device.name},
                 button=gettext("Sign this device out"),
                 cancel=reverse("dashboard:device-list"),
+                more=_epoch_link(request),
                 effects=(
                     gettext("You are signed out here, and have to sign in again.")
                     if is_this
@@ -125,6 +127,7 @@ def revoke_others(request: MemberRequest) -> HttpResponse:
                 title=gettext("Sign out every other device?"),
                 button=gettext("Sign out every other device"),
                 cancel=reverse("dashboard:device-list"),
+                more=_epoch_link(request),
                 effects=(
                     gettext("These are signed out now: %(devices)s.")
                     % {"devices": ", ".join(map(str, others))}
@@ -157,6 +160,14 @@ def sign_out(request: MemberRequest) -> HttpResponse:
     accounts.sign_out_device(request.device)
     logout(request)
     return HttpResponseRedirect(reverse("dashboard:landing"))
+
+
+def _epoch_link(request: MemberRequest) -> tuple[str, str]:
+    """Where keys that a device may have copied are replaced; empty without Sync."""
+    if not any(each.is_synced for each in accounts_of(request.user.pk)):
+        return ("", "")
+    there = reverse("dashboard:device-list") + "#epoch"
+    return (there, gettext("It may have copied keys: start a new epoch afterwards"))
 
 
 def _owned(request: MemberRequest, device_id: UUID) -> Device:

@@ -42,6 +42,8 @@ class Confirmation:
     # Label of a required check box, for actions that cannot be undone.
     tick: str = ""
     problem: str = ""
+    # URL and text of a link below the effects.
+    more: tuple[str, str] = ("", "")
 
 
 def confirmation(

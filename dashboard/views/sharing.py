@@ -67,7 +67,7 @@ def share(request: MemberRequest) -> HttpResponse:
         problem = SignInProblem(gettext("Sync is not on"), str(error))
         return _share_page(request, account, problem=problem)
     except (MalformedSignature, RemoteProtocolError) as error:
-        return _share_page(request, account, problem=_mismatch(request, account, error))
+        return _share_page(request, account, problem=mismatch(request, account, error))
     return sync_is_on(request, account)
 
 
@@ -136,12 +136,12 @@ def new_group(request: MemberRequest) -> HttpResponse:
         problem = SignInProblem(gettext("There is no new group"), str(error))
         return _share_page(request, account, step=NEW_GROUP, problem=problem)
     except (MalformedSignature, RemoteProtocolError) as error:
-        problem = _mismatch(request, account, error)
+        problem = mismatch(request, account, error)
         return _share_page(request, account, step=NEW_GROUP, problem=problem)
     return sync_is_on(request, account)
 
 
-def _mismatch(
+def mismatch(
     request: MemberRequest, account: Account, error: Exception
 ) -> SignInProblem:
     """Why the second signature does not match. Often only white space was added."""

@@ -146,11 +146,10 @@ def _mutes(account: Account) -> list[JsonObject]:
 def _sealed(account: Account, passphrase: str) -> JsonObject:
     rows = Subscription.objects.active().of(account)
     topics = list(rows.values_list("topic", flat=True))
-    stores = dict(
-        Store.objects.filter(account=account)
-        .values_list("name", "topic")
-        .order_by("pk")
-    )
+    stores = {
+        store.derivation_name: store.topic
+        for store in Store.objects.filter(account=account).order_by("pk")
+    }
     keys = sym_keys(Holder.WALLET, [*topics, *stores.values()])
     by_topic = {str(topic): key.hex() for topic, key in keys.items()}
     secrets: JsonObject = {

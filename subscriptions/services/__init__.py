@@ -22,6 +22,7 @@ from subscriptions.services.deletes import (
     resolve_signers,
     unsubscribe_before_removal,
 )
+from subscriptions.services.epochs import start_new_epoch
 from subscriptions.services.errors import (
     AlreadySubscribed,
     DappUnusable,
@@ -127,6 +128,7 @@ __all__ = [
     "settle_updates",
     "snooze",
     "start_check",
+    "start_new_epoch",
     "subscribe",
     "unarchive",
     "unblock",

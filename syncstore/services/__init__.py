@@ -17,6 +17,7 @@ from syncstore.services.enable import (
     is_enabled,
     message_to_sign,
     restore_stores,
+    start_epoch,
     start_new_group,
 )
 from syncstore.services.key_transfer import (
@@ -111,6 +112,7 @@ __all__ = [
     "restart_cold_start",
     "restore_stores",
     "spelled",
+    "start_epoch",
     "start_new_group",
     "store_delete",
     "store_race",

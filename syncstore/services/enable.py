@@ -19,7 +19,7 @@ from keychain.services import Holder, forget, put_sym_keys, token_digest
 from messaging import outbox
 from messaging.models import Party
 from syncstore.models import ColdStart, Store, StoreUpdate
-from syncstore.names import STORE_NAMES
+from syncstore.names import MAX_EPOCH, STORE_NAMES, derivation_name, name_and_epoch
 from syncstore.services import statements
 from walletconnect.identity.did import AccountId
 from walletconnect.sync.derivation import (
@@ -29,7 +29,7 @@ from walletconnect.sync.derivation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from accounts.models import Device
     from walletconnect.crypto.keys import SymKey
@@ -62,6 +62,11 @@ class SignatureDiffers(SyncRefused):
         )
 
 
+class TooManyEpochs(SyncRefused):
+    def __init__(self) -> None:
+        super().__init__(f"An account has at most {MAX_EPOCH} epochs.")
+
+
 def message_to_sign(account: Account) -> str:
     """The exact text that the wallet has to sign."""
     return sync_message(AccountId.parse(account.address))
@@ -92,18 +97,19 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
         is_same = all(each.signature_fingerprint == fingerprint for each in stores)
         if not is_same:
             # The key of the fingerprints may have been lost; the topics decide.
-            keys = derive_store_keys(signature, [store.name for store in stores])
-            is_same = all(keys[store.name].topic == store.topic for store in stores)
+            is_same = _leads_to(signature, stores)
         if is_same:
             join(stores)
             present = {store.name for store in stores}
             missing = [name for name in STORE_NAMES if name not in present]
             if missing:
+                epoch = stores[0].epoch
                 stores += _create(
                     account,
-                    derive_store_keys(signature, missing),
+                    _keys_of_epoch(signature, epoch, missing),
                     fingerprint=fingerprint,
                     device=device,
+                    epoch=epoch,
                 )
     if not is_same:
         # Outside the transaction, so that raising does not undo it.
@@ -138,16 +144,62 @@ def start_new_group(account: Account, signature: str, device: Device) -> list[St
         stores = list(
             Store.objects.select_for_update().filter(account=account).order_by("pk")
         )
-        if any(keys[name].topic == each.topic for each in stores for name in keys):
+        if _leads_to(signature, stores):
             join(stores)
             return stores
-        former = [store.topic for store in stores]
-        outbox.unsubscribe(Party.WALLET, former)
-        forget(Holder.WALLET, former)
-        Store.objects.filter(pk__in=[store.pk for store in stores]).delete()
+        _leave(stores)
         made = _create(account, keys, fingerprint=fingerprint, device=device)
     audit("sync.new-group", device=device, account=account)
     return made
+
+
+@transaction.atomic
+def start_epoch(account: Account, signature: str, device: Device) -> list[Store]:
+    """Replace the account's stores by those of the next epoch, with other keys.
+
+    The signature is the one of before, along another name: whoever has a store key of the
+    former epoch does not get to this one. Raises ``SignatureDiffers`` for another one.
+    """
+    if device.user_id != account.user_id or not device.is_active():
+        raise NotYourAccount
+    fingerprint = fingerprint_of(account, signature)
+    Account.objects.select_for_update().get(pk=account.pk)
+    stores = list(
+        Store.objects.select_for_update().filter(account=account).order_by("pk")
+    )
+    if not stores or not _leads_to(signature, stores):
+        raise SignatureDiffers
+    epoch = stores[0].epoch + 1
+    if epoch > MAX_EPOCH:
+        raise TooManyEpochs
+    _leave(stores)
+    keys = _keys_of_epoch(signature, epoch, STORE_NAMES)
+    made = _create(account, keys, fingerprint=fingerprint, device=device, epoch=epoch)
+    audit("sync.new-epoch", device=device, account=account, detail=str(epoch))
+    return made
+
+
+def _leads_to(signature: str, stores: list[Store]) -> bool:
+    keys = derive_store_keys(signature, [store.derivation_name for store in stores])
+    return bool(stores) and all(
+        keys[store.derivation_name].topic == store.topic for store in stores
+    )
+
+
+def _keys_of_epoch(
+    signature: str, epoch: int, names: Sequence[str]
+) -> dict[str, SymKey]:
+    keys = derive_store_keys(
+        signature, [derivation_name(name, epoch) for name in names]
+    )
+    return {name: keys[derivation_name(name, epoch)] for name in names}
+
+
+def _leave(stores: list[Store]) -> None:
+    former = [store.topic for store in stores]
+    outbox.unsubscribe(Party.WALLET, former)
+    forget(Holder.WALLET, former)
+    Store.objects.filter(pk__in=[store.pk for store in stores]).delete()
 
 
 def restore_stores(
@@ -155,13 +207,16 @@ def restore_stores(
 ) -> bool:
     """Join the stores that ``keys`` belong to, by name; whether any is new here.
 
-    Without a signature: for keys of the account's own export. Unknown names are left out.
+    Without a signature: for keys of the account's own export, by derivation name. Unknown
+    names are left out.
     Raises ``SignatureDiffers`` if the account has other stores here; nothing is changed
     then. In the caller's transaction.
     """
     Account.objects.select_for_update().get(pk=account.pk)
     present = dict(Store.objects.filter(account=account).values_list("name", "topic"))
-    known = {name: keys[name] for name in STORE_NAMES if name in keys}
+    given = {name_and_epoch(text): key for text, key in keys.items()}
+    epoch = max((epoch for name, epoch in given if name in STORE_NAMES), default=1)
+    known = {name: given[name, epoch] for name in STORE_NAMES if (name, epoch) in given}
     missing = {name: key for name, key in known.items() if name not in present}
     differs = any(
         present[name] != key.topic for name, key in known.items() if name in present
@@ -171,7 +226,7 @@ def restore_stores(
         raise SignatureDiffers
     if missing:
         # Without a fingerprint the topics decide whether a later signature is the same.
-        _create(account, missing, fingerprint="", device=device)
+        _create(account, missing, fingerprint="", device=device, epoch=epoch)
     return bool(missing)
 
 
@@ -181,6 +236,7 @@ def _create(
     *,
     fingerprint: str,
     device: Device | None,
+    epoch: int = 1,
 ) -> list[Store]:
     now = clock.now()
     stores = Store.objects.bulk_create(
@@ -189,6 +245,7 @@ def _create(
             name=name,
             topic=key.topic,
             signature_fingerprint=fingerprint,
+            epoch=epoch,
             created_at=now,
         )
         for name, key in keys.items()
