@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
@@ -57,7 +57,11 @@ def new_epoch(request: MemberRequest, account_pk: int) -> HttpResponse:
         return _page(request, account, mismatch(request, account, error))
     messages.success(
         request,
-        gettext("Epoch %(epoch)d has begun; %(count)d dapps are subscribed to anew.")
+        ngettext(
+            "Epoch %(epoch)d has begun; %(count)d dapp is subscribed to anew.",
+            "Epoch %(epoch)d has begun; %(count)d dapps are subscribed to anew.",
+            len(done.resubscribed),
+        )
         % {"epoch": done.stores[0].epoch, "count": len(done.resubscribed)},
     )
     for name, reason in done.left.items():

@@ -12,7 +12,7 @@ from accounts.models import Account, Device
 from common import clock
 from keychain.services import Holder, sym_keys
 from messaging.models import OutboxMessage
-from syncstore.models import Store, StoreCheck, StoreUpdate
+from syncstore.models import DeviceCursor, Store, StoreCheck, StoreUpdate
 from syncstore.services import check_due
 from tests.dashboard.conftest import text_of
 from tests.people import ALICE, ALICE_SECOND
@@ -332,3 +332,67 @@ def test_with_two_accounts_one_can_be_selected(alice, notify):
     page = text_of(alice.get("/inbox"))
     assert "All accounts" in page
     assert "Sync is off for" in page
+
+
+# --- what a device has; a new epoch ----------------------------------------------------
+
+
+def test_a_device_shows_its_accounts_position_pending_changes_and_first_network(
+    alice, subscription
+):
+    first, second = alice.browsers
+    page = text_of(first.get("/devices"))
+    assert "from 127.0.0.1" in page
+    assert "at the newest update" in page
+    # The store update of the subscription is not on the relay yet.
+    assert "1 change is not confirmed yet" in page
+    OutboxMessage.objects.update(state="sent")
+    assert "is not confirmed yet" not in text_of(first.get("/devices"))
+    DeviceCursor.objects.filter(device=second.device).update(update_pk=0)
+    assert "1 update behind" in text_of(first.get("/devices"))
+
+
+def test_the_network_of_the_first_request_is_kept(alice):
+    browser = alice.browser
+    browser.client.get("/inbox", REMOTE_ADDR="198.51.100.77")
+    assert browser.device.first_network == "127.0.0.1"
+    Device.objects.filter(pk=browser.device.pk).update(first_network="")
+    browser.client.get("/inbox", REMOTE_ADDR="198.51.100.77")
+    assert browser.device.first_network == "198.51.100.0/24"
+
+
+def test_revoking_offers_a_new_epoch(alice):
+    second = alice.browsers[1].device
+    page = alice.get(f"/devices/{second.pk}/revoke")
+    assert "start a new epoch afterwards" in text_of(page)
+    assert "/devices#epoch" in page.text
+    assert "If keys may have leaked" in text_of(alice.get("/devices"))
+
+
+def test_a_new_epoch_is_explained_and_started_with_the_signature(alice, subscription):
+    path = f"/devices/epoch/{alice.account.pk}"
+    page = alice.get(path)
+    assert "Every dapp is left and subscribed to anew" in text_of(page)
+    assert 'data-auto="yes"' not in page.text
+    text = alice.get(f"/signin/text/2?account={alice.account.pk}").text
+    alice.get(path)
+    page = alice.follow(alice.post(path, signature=ALICE.sign(text)))
+    assert "Epoch 2 has begun; 1 dapp is subscribed to anew." in text_of(page)
+    assert set(Store.objects.values_list("epoch", flat=True)) == {2}
+
+
+def test_a_new_epoch_needs_a_recent_and_fitting_signature_of_the_owner(
+    alice, bob, subscription
+):
+    path = f"/devices/epoch/{alice.account.pk}"
+    assert bob.get(path).status_code == 404
+    alice.get("/devices")
+    with clock.frozen(clock.now() + timedelta(minutes=11)):
+        answer = alice.post(path, signature="0x")
+        assert answer.headers["Location"].startswith("/signin/again?next=%2Fdevices")
+    alice.get(path)
+    for signature in ("", "0x00", ALICE.sign("another text")):
+        assert alice.post(path, signature=signature).status_code == 422
+    assert set(Store.objects.values_list("epoch", flat=True)) == {1}
+    subscription.refresh_from_db()
+    assert subscription.deleted_at is None
