@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
@@ -12,10 +12,14 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import Account
-from dashboard.access import member, require_recent_signature
+from dashboard.access import (
+    member,
+    redirect_to_sign_again,
+    require_recent_signature,
+)
 from dashboard.pages.signing import NEW_EPOCH, NEW_EPOCH_EFFECTS, SignInProblem
 from dashboard.views.sharing import mismatch
-from dashboard.views.sign_in import sign_page
+from dashboard.views.sign_in import SESSION_ENTRY, sign_page
 from identity import services as identity
 from identity.services import NoIdentityKey
 from identity.services.errors import MalformedSignature
@@ -26,19 +30,24 @@ from walletconnect.errors import RemoteProtocolError
 if TYPE_CHECKING:
     from dashboard.access import MemberRequest
 
+STARTING: Final = _("Starting a new epoch")
+
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@require_recent_signature(_("Starting a new epoch"))
-def new_epoch(request: MemberRequest, account_pk: int) -> HttpResponse:
+@require_recent_signature(STARTING)
+def new_epoch(request: MemberRequest, pk: int) -> HttpResponse:
     """Explain what it means, and start it with the Sync signature."""
-    account = Account.objects.of_user(request.user.pk).filter(pk=account_pk).first()
+    account = Account.objects.of_user(request.user.pk).filter(pk=pk).first()
     if account is None:
         raise Http404
     there = reverse("dashboard:device-list")
     if not syncstore.is_enabled(account):
         return HttpResponseRedirect(there)
     if request.method != "POST":
+        if SESSION_ENTRY not in request.session:
+            # Which wallet signs is known after a sign-in: choose it, and prove it.
+            return redirect_to_sign_again(request, STARTING)
         return _page(request, account)
     try:
         signature = identity.canonical_signature(request.POST.get("signature", ""))

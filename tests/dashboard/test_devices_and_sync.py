@@ -371,6 +371,11 @@ def test_revoking_offers_a_new_epoch(alice):
 
 def test_a_new_epoch_is_explained_and_started_with_the_signature(alice, subscription):
     path = f"/devices/epoch/{alice.account.pk}"
+    assert alice.get(path).headers["Location"].startswith("/signin/again?next=")
+    browser = alice.browser
+    browser.follow(browser.begin(ALICE.address, again="yes", next=path))
+    there = browser.post("/signin/prove", signature=browser.sign(ALICE))
+    assert there.headers["Location"] == path
     page = alice.get(path)
     assert "Every dapp is left and subscribed to anew" in text_of(page)
     assert 'data-auto="yes"' not in page.text
@@ -390,7 +395,7 @@ def test_a_new_epoch_needs_a_recent_and_fitting_signature_of_the_owner(
     with clock.frozen(clock.now() + timedelta(minutes=11)):
         answer = alice.post(path, signature="0x")
         assert answer.headers["Location"].startswith("/signin/again?next=%2Fdevices")
-    alice.get(path)
+    alice.get("/devices")
     for signature in ("", "0x00", ALICE.sign("another text")):
         assert alice.post(path, signature=signature).status_code == 422
     assert set(Store.objects.values_list("epoch", flat=True)) == {1}
