@@ -1,5 +1,5 @@
-// A wallet with the store of the specification, and beside it the preferences store of notifyweb: as
-// another server of the account would open it. The first store must not notice the second.
+// A wallet with the store of the specification, and the preferences store of notifyweb as another
+// server of the account would open it. The wallet must not notice that store.
 import { SyncClient, SyncStore } from "@walletconnect/sync-client";
 import { makeCore, makeEthereumKey, projectId } from "../lib/parts.mjs";
 import { check, did, scenario, told, until } from "../lib/report.mjs";
@@ -9,19 +9,25 @@ const PREFERENCES = "com.notifyweb.preferences";
 
 const content = (store) => JSON.stringify(Object.fromEntries(store.keys.map((key) => [key, store.get(key)])));
 
-scenario(async () => {
-  const key = makeEthereumKey(process.env.PRIVATE_KEY);
+async function open(key, name, onUpdate) {
   const core = makeCore("2.10");
   await core.start();
   const client = await SyncClient.init({ core, projectId });
   const signature = await key.sign(await client.getMessage({ account: key.account }));
   await client.register({ account: key.account, signature });
+  const store = new SyncStore(name, client, key.account, signature, onUpdate);
+  await store.init();
+  return [store, client.storeMap.keys];
+}
+
+scenario(async () => {
+  const key = makeEthereumKey(process.env.PRIVATE_KEY);
   const updates = [];
-  const specified = new SyncStore(SPECIFIED, client, key.account, signature, (name) => updates.push(name));
-  await specified.init();
-  const preferences = new SyncStore(PREFERENCES, client, key.account, signature);
-  await preferences.init();
-  check(client.storeMap.keys.length === 2, "two topics");
+  // A wallet as published, and another server: sync-client reports an update of any store to all
+  // stores of one client, so each has a client of its own.
+  const [specified, [topic]] = await open(key, SPECIFIED, (name) => updates.push(name));
+  const [preferences, [otherTopic]] = await open(key, PREFERENCES);
+  check(topic !== otherTopic, "two topics");
 
   await until("the subscription", () => specified.keys.length === 1);
   const before = content(specified);
