@@ -12,9 +12,13 @@ from dashboard.views import (
     data,
     devices,
     discover,
+<<<<<<< HEAD
     domain,
     icons,
+=======
+>>>>>>> 6042ca9 (Fill the German catalogs after the rebase)
     epoch,
+    icons,
     inbox,
     landing,
     linking,
