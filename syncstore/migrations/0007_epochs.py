@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('syncstore', '0005_what_an_update_changes'),
+        ('syncstore', '0006_links_between_servers'),
     ]
 
     operations = [
