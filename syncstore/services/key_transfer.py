@@ -182,7 +182,11 @@ def give_keys(text: str, device: Device) -> str:
         request, account = read_key_request(text, device)
         if not device.is_active():
             raise LinkExpired
-        names = dict(Store.objects.filter(account=account).values_list("topic", "name"))
+        # With the epoch, so that the other server joins the same one.
+        names = {
+            store.topic: store.derivation_name
+            for store in Store.objects.filter(account=account)
+        }
         keys = sym_keys(Holder.WALLET, list(names))
         stores = {names[topic]: keys[Topic(topic)] for topic in names if topic in keys}
         if not stores:
