@@ -12,11 +12,7 @@ from dashboard.views import (
     data,
     devices,
     discover,
-<<<<<<< HEAD
     domain,
-    icons,
-=======
->>>>>>> 6042ca9 (Fill the German catalogs after the rebase)
     epoch,
     icons,
     inbox,
