@@ -93,6 +93,9 @@ def download(
         headers={
             "Content-Disposition": f'attachment; filename="{name}"',
             "X-Content-Type-Options": "nosniff",
+            # Against GZipMiddleware, which would compress each chunk into a stream of its
+            # own: Chromium keeps the first one and drops the rest of the file.
+            "Content-Encoding": "identity",
         },
     )
     return cast("HttpResponse", response)

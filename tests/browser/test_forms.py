@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -63,6 +64,23 @@ def test_signing_out_a_device_works_without_javascript(system, window, two):
     expect(still.get_by_text("was signed out. Its identity key")).to_be_visible()
     b.reload()
     b.wait_for_url("**/signin?next=*")
+
+
+def test_an_account_is_exported_and_the_file_shows_what_an_import_changes(two):
+    """The whole file arrives: it has an end, and an import of it changes nothing."""
+    a, _ = two
+    subscribe(a)
+    expect(a.locator('.step[data-state="done"]')).to_have_count(20)
+    a.goto("/settings/data")
+    with a.expect_download() as download:
+        a.get_by_role("button", name="Export").click()
+    lines = download.value.path().read_text(encoding="utf-8").splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert kinds == ["header", "settings", "subscription", "end"]
+    a.get_by_label("File").set_input_files(download.value.path())
+    a.get_by_role("button", name="Show what changes").click()
+    a.wait_for_url("**/settings/data/import/*")
+    expect(a.locator("#main")).to_contain_text("Subscriptions")
 
 
 def test_the_demo_wallet_signs_again_before_a_sensitive_action(system, two):
