@@ -1,7 +1,7 @@
 # make run    everything: installs, migrates, starts, prints one URL
 # make test   the whole test suite, on PostgreSQL and Redis of its own;
 #             TESTS="tests/identity tests/test_x.py" chooses from it
-.PHONY: run test test-fast faults check fmt bench demo messages fuzz lock sbom audit
+.PHONY: run test test-fast faults check fmt bench demo messages screenshots fuzz lock sbom audit
 .SILENT:
 
 WORKERS := 2
@@ -78,6 +78,10 @@ sbom: .venv-tools/.made
 # Needs the advisory services of PyPI and npm; says so if they cannot be reached.
 audit: .venv-tools/.made
 	.ci/audit
+
+# Every page in three widths, light, dark and German, in .data-screenshots/.
+screenshots: .venv/.development
+	.venv/bin/python -m tests.browser.pictures
 
 .venv/.runtime: requirements.txt .venv/.made
 	echo "notifyweb | installing into .venv"

@@ -471,3 +471,32 @@ def test_several_are_chosen_and_deleted_by_touch(reader, open_page):
     menu.get_by_role("button", name="Read up to here").tap()
     expect(menu).to_have_count(0)
     expect(page.locator(f"{ROWS}.is-unread")).to_have_count(0)
+
+
+def test_a_row_is_snoozed_from_the_shared_menu_by_keys_and_returns_by_undo(
+    reader, open_page
+):
+    reader.receives(3, fresh=True)
+    page, other = open_page("/inbox?tab=all"), open_page("/inbox?tab=all")
+    menu = page.locator("#row-menu")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("b")
+    expect(menu).to_be_visible()
+    expect(menu).to_contain_text("00001")
+    expect(menu.get_by_role("button").first).to_be_focused()
+    expect(menu.get_by_role("button", name="Return to the inbox now")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    # The same menu for another row, by pointer; its button closes it again.
+    more = row_of(page, 2).get_by_role("button", name="More for")
+    for is_open in (True, False, True):
+        more.click()
+        expect(menu).to_be_visible(visible=is_open)
+    expect(menu).to_contain_text("00000")
+    menu.get_by_role("button", name="1 hour").click()
+    expect(page.locator(ROWS)).to_have_count(2)
+    expect(other.locator(ROWS)).to_have_count(2)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(ROWS)).to_have_count(3)
+    expect(other.locator(ROWS)).to_have_count(3)

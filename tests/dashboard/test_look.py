@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.template.loader import render_to_string
+from django.urls import URLResolver, get_resolver, reverse
 
 from castserver.services.projects.projects import TypeDraft, create_project
 from dashboard.formatting import format_day, format_time
 from dashboard.templatetags import look
+from tests.browser import every_page
+from tests.dashboard.test_access import SOME
 
 STATIC = Path(settings.BASE_DIR) / "static"
 PAGES = [
@@ -234,3 +237,33 @@ def test_an_identicon_ignores_the_case_of_the_address():
 def test_a_tile_of_a_strange_name_is_text():
     assert "&lt;" in look.tile("<script>")
     assert ">?<" in look.tile("   ")
+
+
+def routes(patterns=None, space=""):
+    """Name and callback of each route of ours, the admin's and the APIs' excepted."""
+    for pattern in patterns or get_resolver().url_patterns:
+        if isinstance(pattern, URLResolver):
+            if pattern.namespace not in {"admin", "identity", "history"}:
+                yield from routes(pattern.url_patterns, pattern.namespace or space)
+        elif space in {"dashboard", "operations"} or pattern.name == "openapi-view":
+            yield f"{space}:{pattern.name}", pattern
+
+
+def test_every_page_is_in_the_list_of_those_that_are_photographed(alice, settings):
+    """``every_page.PAGES``, from which ``make screenshots`` follows."""
+    listed = every_page.PAGES.keys() | every_page.FILES | every_page.UNMADE
+    settings.DEMO = True
+    alice.user.is_staff = True
+    alice.user.save()
+    found = dict(routes())
+    missing = []
+    for name, pattern in found.items():
+        names = {
+            each: (SOME | {"act": "retry"})[each] for each in pattern.pattern.converters
+        }
+        response = alice.get(reverse(name, kwargs=names))
+        # Of what accepts forms only there is no page.
+        if response.status_code != 405 and name not in listed:
+            missing.append(name)
+    assert missing == []
+    assert found.keys() >= listed

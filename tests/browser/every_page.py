@@ -1,0 +1,185 @@
+"""Every page of the product, by route, for the tests and the pictures of all of them.
+
+``tests/dashboard/test_look.py`` walks the routes: a page without a row here fails.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from playwright.sync_api import expect
+
+from tests.browser.pages import open_live, send, subscribe
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.system import System
+
+# Addresses with the names of what ``settle`` has made.
+PAGES: Final[dict[str, tuple[str, ...]]] = {
+    "dashboard:landing": ("/",),
+    "dashboard:demo": ("/demo",),
+    "dashboard:join": ("/join",),
+    "dashboard:problems": ("/problems",),
+    "dashboard:problem": ("/problems/malformed",),
+    "dashboard:sign-in": ("/signin",),
+    "dashboard:sign-in-again": ("/signin/again?next=/settings",),
+    "dashboard:sign-in-prove": ("/signin/prove",),
+    "dashboard:sign-in-share": ("/signin/share?account={account}",),
+    "dashboard:new-group": ("/signin/share/new?account={account}",),
+    "dashboard:link-show": ("/signin/link?account={account}",),
+    "dashboard:sign-in-phone": ("/signin/phone",),
+    "dashboard:inbox": (
+        "/inbox",
+        "/inbox?tab=all",
+        "/inbox?tab=snoozed",
+        "/inbox?tab=archived",
+        "/inbox?tab=all&q=nothing",
+    ),
+    "dashboard:message": ("{message}",),
+    "dashboard:message-actions": ("{message}/actions",),
+    "dashboard:subscription-list": ("/subscriptions",),
+    "dashboard:attempt": ("{attempt}",),
+    "dashboard:subscription": ("{topic}", "{topic}?pressed=yes&type=alerts&from=form"),
+    "dashboard:dapp": ("/dapps/acme-dao",),
+    "dashboard:discover": ("/discover",),
+    "dashboard:discover-choose": ("{choose}",),
+    "dashboard:domain-check": ("{check}",),
+    "dashboard:device-list": ("/devices",),
+    "dashboard:link-confirm": ("/devices/link",),
+    "dashboard:device-revoke-others": ("/devices/others/revoke",),
+    "dashboard:device-revoke": ("{device}",),
+    "dashboard:sync": ("/sync",),
+    "dashboard:settings": ("/settings",),
+    "dashboard:data": ("/settings/data",),
+    "dashboard:data-preview": ("{preview}",),
+    "dashboard:digest-confirm": ("/digest/confirm/over",),
+    "dashboard:digest-stop": ("/digest/stop/over",),
+    "dashboard:account-remove": ("/settings/accounts/{account}/remove",),
+    "dashboard:console": ("/console",),
+    "dashboard:project-new": ("/console/project/new",),
+    "dashboard:project": ("/console/{slug}", "/console/acme-dao"),
+    "dashboard:project-close": ("/console/{slug}/close",),
+    "dashboard:project-send": ("/console/{slug}/send",),
+    "dashboard:project-lists": ("/console/{slug}/lists",),
+    "dashboard:project-scheduled": ("/console/{slug}/sent",),
+    "dashboard:project-sent": ("{sent}",),
+    "dashboard:project-templates": ("/console/{slug}/templates",),
+    "dashboard:template-new": ("/console/{slug}/templates/new",),
+    "dashboard:template-edit": ("{template}",),
+    "dashboard:project-welcome": ("/console/{slug}/welcome",),
+    "dashboard:project-subscribers": (
+        "/console/{slug}/subscribers",
+        "/console/acme-dao/subscribers",
+    ),
+    "dashboard:project-types": ("/console/{slug}/types",),
+    "dashboard:project-keys": ("{keys}",),
+    "dashboard:project-secret-revoke": ("{revoke}",),
+    "dashboard:project-webhooks": ("/console/{slug}/webhooks",),
+    "dashboard:project-webhook": ("{webhook}",),
+    "dashboard:project-settings": ("/console/{slug}/settings",),
+    "operations:overview": ("/ops",),
+    "operations:failed": ("/ops/failed",),
+    "operations:jobs": ("/ops/jobs",),
+    "operations:storage": ("/ops/storage",),
+    "operations:audit": ("/ops/audit",),
+    "operations:doctor": ("/ops/doctor",),
+    "castserver:openapi-view": ("/cast/docs",),
+}
+# What is not a route.
+OTHERS: Final = ("/nowhere",)
+# Asks about rows that failed, of which a sound system has none.
+UNMADE: Final = frozenset({"operations:failed-act"})
+# Answered by JSON, text, a picture or a redirect.
+FILES: Final = frozenset(
+    f"dashboard:{name}"
+    for name in (
+        "catalog",
+        "data-csv",
+        "icon",
+        "link-state",
+        "live-events",
+        "manifest",
+        "service-worker",
+        "sign-in-phone-end",
+        "sign-text",
+        "sync-export",
+    )
+)
+
+# Pages of staff; and acts that need a signature of the last ten minutes, for longer.
+PREPARE: Final = """
+from datetime import timedelta
+from accounts.models import Account, Device, User
+from common import clock
+User.objects.update(is_staff=True)
+Device.objects.update(proved_at=clock.now() + timedelta(hours=2))
+print(Account.objects.latest("pk").pk, Device.objects.latest("created_at").pk)
+"""
+
+
+def settle(system: System, page: Page) -> list[str]:
+    """The addresses of all pages, once each has something to show."""
+    made = system.manage("shell", "-v0", "-c", PREPARE)
+    account, device = made.stdout.split()[-2:]
+    places = {"account": account, "device": f"/devices/{device}/revoke"}
+    page.goto("/discover")
+    choose = page.get_by_role("link", name="Choose what Acme DAO may send")
+    places["choose"] = str(choose.get_attribute("href"))
+    subscribe(page)
+    expect(page.locator('.step[data-state="done"]')).to_have_count(18)
+    places["attempt"] = page.url
+    title = "A title of sixty-four signs, as long as dapps may write them xx"
+    send(page, title, "A text " * 30)
+    places["sent"] = page.url
+    open_live(page, "/inbox?tab=all")
+    expect(page.locator("#messages li.message")).to_have_count(1)
+    places["message"] = _path(page, "#messages a.row__link").partition("?")[0]
+    page.goto("/subscriptions")
+    places["topic"] = _path(page, "#subscriptions a.row__link")
+    page.goto("/discover/dapp?url=https://nowhere.invalid.example")
+    places["check"] = page.url
+    _settle_data(page, places)
+    _settle_console(page, places)
+    paths = [path for templates in PAGES.values() for path in templates]
+    return [path.format(**places) for path in [*paths, *OTHERS]]
+
+
+def _settle_data(page: Page, places: dict[str, str]) -> None:
+    page.goto("/settings/data")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    page.get_by_label("File").set_input_files(download.value.path())
+    page.get_by_role("button", name="Show what changes").click()
+    page.wait_for_url("**/settings/data/import/*")
+    places["preview"] = page.url
+
+
+def _settle_console(page: Page, places: dict[str, str]) -> None:
+    page.goto("/console/project/new")
+    page.get_by_label("Name").first.fill("Lumen")
+    page.get_by_role("button", name="Create the project").click()
+    page.wait_for_url("**/keys?made=*")
+    places["keys"] = page.url
+    places["slug"] = slug = page.url.partition("/console/")[2].partition("/")[0]
+    places["revoke"] = _path(page, "form[action$='/revoke']", "action")
+    page.goto(f"/console/{slug}/webhooks")
+    page.get_by_label("Address").or_(page.locator("[name=url]")).first.fill(
+        "https://example.com/hook"
+    )
+    page.locator("[name=events]").first.check()
+    page.get_by_role("button", name="Add it").click()
+    page.wait_for_url("**/webhooks*made=*")
+    places["webhook"] = _path(page, f"a[href*='/console/{slug}/webhooks/']")
+    page.goto(f"/console/{slug}/templates/new")
+    page.get_by_label("Name of the template").fill("Weekly")
+    page.get_by_label("Title").first.fill("Week {{number}}")
+    page.get_by_label("Text", exact=True).fill("What happened")
+    page.get_by_role("button", name="Save the template").click()
+    page.goto(f"/console/{slug}/templates")
+    places["template"] = _path(page, "a.row__link")
+
+
+def _path(page: Page, selector: str, attribute: str = "href") -> str:
+    return str(page.locator(selector).first.get_attribute(attribute))
