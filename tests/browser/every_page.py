@@ -29,6 +29,8 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "dashboard:sign-in-share": ("/signin/share?account={account}",),
     "dashboard:new-group": ("/signin/share/new?account={account}",),
     "dashboard:link-show": ("/signin/link?account={account}",),
+    "dashboard:key-ask": ("/signin/key?account={account}",),
+    "dashboard:key-give": ("/devices/key",),
     "dashboard:sign-in-phone": ("/signin/phone",),
     "dashboard:inbox": (
         "/inbox",
@@ -101,6 +103,7 @@ FILES: Final = frozenset(
         "link-state",
         "live-events",
         "manifest",
+        "project-subscribers-csv",
         "service-worker",
         "sign-in-phone-end",
         "sign-text",
