@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from playwright.sync_api import expect
 
-from tests.browser.pages import open_live, send, subscribe
+from tests.browser.pages import create_project, open_live, send, subscribe
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -63,6 +63,15 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "dashboard:project-new": ("/console/project/new",),
     "dashboard:project": ("/console/{slug}", "/console/acme-dao"),
     "dashboard:project-close": ("/console/{slug}/close",),
+    # Each step is opened by the one before.
+    "dashboard:project-setup": ("/console/draft/setup",),
+    "dashboard:project-setup-step": (
+        "/console/draft/setup/texts",
+        "/console/draft/setup/domain",
+        "/console/draft/setup/types",
+        "/console/draft/setup/keys",
+    ),
+    "dashboard:project-domain": ("/console/draft/domain", "/console/{slug}/domain"),
     "dashboard:project-send": ("/console/{slug}/send",),
     "dashboard:project-lists": ("/console/{slug}/lists",),
     "dashboard:project-scheduled": ("/console/{slug}/sent",),
@@ -103,6 +112,7 @@ FILES: Final = frozenset(
         "link-state",
         "live-events",
         "manifest",
+        "project-document",
         "project-subscribers-csv",
         "service-worker",
         "sign-in-phone-end",
@@ -160,13 +170,18 @@ def _settle_data(page: Page, places: dict[str, str]) -> None:
 
 
 def _settle_console(page: Page, places: dict[str, str]) -> None:
-    page.goto("/console/project/new")
-    page.get_by_label("Name").first.fill("Lumen")
-    page.get_by_role("button", name="Create the project").click()
-    page.wait_for_url("**/keys?made=*")
+    places["slug"] = slug = create_project(page, "Lumen")
     places["keys"] = page.url
-    places["slug"] = slug = page.url.partition("/console/")[2].partition("/")[0]
     places["revoke"] = _path(page, "form[action$='/revoke']", "action")
+    page.goto("/console/project/new")
+    page.get_by_label("Name").first.fill("Draft")
+    page.get_by_role("button", name="Create the project").click()
+    page.wait_for_url("**/setup/domain")
+    # Nothing listens there, so the page has a report.
+    page.get_by_label("On my domain").check()
+    page.locator("#id_url").fill("http://127.0.0.1:9")
+    page.get_by_role("button", name="Save and go on").click()
+    expect(page.get_by_role("heading", name="The two files")).to_be_visible()
     page.goto(f"/console/{slug}/webhooks")
     page.get_by_label("Address").or_(page.locator("[name=url]")).first.fill(
         "https://example.com/hook"
