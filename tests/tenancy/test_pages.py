@@ -143,6 +143,8 @@ PLAIN = {
             "link-show",
             "link-state",
             "link-confirm",
+            "key-ask",
+            "key-give",
             "sign-in-phone",
             "sign-in-phone-code",
             "sign-in-phone-end",
@@ -288,6 +290,8 @@ CHANGE_NOTHING = {
     "dashboard:data-import",
     # A device does not confirm its own code; a file is missing; the relay's wallet is.
     "dashboard:link-confirm",
+    # Without a request of a device on another server; test_key_transfer.py has those.
+    "dashboard:key-give",
     "dashboard:accounts-upload",
     "dashboard:new-group",
     "dashboard:sign-in-phone-code",
@@ -333,6 +337,9 @@ FIELDS = {
         [
             "address",
             "again",
+            # Texts between two servers, sealed or read by test_key_transfer.py.
+            "answer",
+            "request",
             "appDomain",
             "confirm",
             "dapp",
