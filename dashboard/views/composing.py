@@ -218,7 +218,10 @@ def accounts_upload(request: MemberRequest) -> HttpResponse:
 
     One path for all projects, because the limit of a body is by path.
     """
-    project = console_pages.project_of(request.user, request.POST.get("project", ""))
+    slug = request.POST.get("project", "")
+    # In a path, the URL converter refuses what is no slug, NUL for example.
+    is_slug = slug.isascii() and slug.isprintable()
+    project = console_pages.project_of(request.user, slug) if is_slug else None
     if project is None or not console_pages.is_owner(request.user, project):
         raise Http404
     data = request.POST.copy()
