@@ -60,6 +60,7 @@ OBJECTS: dict[str, Callable[[World], Arguments]] = {
             "dapp-block",
         )
     },
+    "dashboard:new-epoch": lambda w: {"pk": w.alice.account.pk},
     "dashboard:dapp-unblock": lambda w: {"pk": w.blocked.pk},
     "dashboard:dapp": _project,
     "dashboard:domain-check": lambda w: {"check_id": w.check.pk},
@@ -144,7 +145,6 @@ PLAIN = {
             "demo-online",
             "problems",
             "new-group",
-            "new-epoch",
             "link-show",
             "link-state",
             "link-confirm",
