@@ -70,6 +70,11 @@ class Frame:
     def account_pk(self) -> int | None:
         return self.account.pk if self.account else None
 
+    @property
+    def shown_account(self) -> Account | None:
+        """The chosen account; of several without a choice, the oldest stands for them."""
+        return self.account or next(iter(self.accounts), None)
+
 
 def accounts_of(user_id: int) -> list[SyncedAccount]:
     """The user's accounts, oldest first, annotated with ``is_synced``."""
