@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
-from subscriptions.models import NotifyMessageRecord
+from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import Store
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def accounts_of(user_id: int) -> list[SyncedAccount]:
 
 
 def unread_number(user_id: int) -> int:
-    rows = NotifyMessageRecord.objects.unread().filter(
-        subscription__account__user_id=user_id
+    unread = Subscription.objects.of_user(user_id).newest_of_each(
+        NotifyMessageRecord.objects.unread(), MAX_COUNTED + 1
     )
-    return rows[: MAX_COUNTED + 1].count()
+    return unread[: MAX_COUNTED + 1].count()
 
 
 def format_count(number: int) -> str:

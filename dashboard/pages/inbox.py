@@ -16,7 +16,6 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import (
-    BigIntegerField,
     BooleanField,
     F,
     Func,
@@ -46,7 +45,10 @@ if TYPE_CHECKING:
     from django.http import QueryDict
 
     from accounts.models import Account
-    from subscriptions.models.subscriptions import NotifyMessageRecordQuerySet
+    from subscriptions.models.subscriptions import (
+        NotifyMessageRecordQuerySet,
+        SubscriptionQuerySet,
+    )
 
 PAGE = 60
 # Limit of "Load older": the browser gets slow with more rows in one list.
@@ -236,22 +238,11 @@ def inbox_page(
 def _newest(user_id: int, wanted: InboxFilter, where: Q, limit: int) -> list[int]:
     """Primary keys of the newest rows of the tab for which ``where`` holds.
 
-    The newest of each subscription, then the newest of those: an index gives the first
-    without a look at the rest. One query ordered over all subscriptions would read and
-    sort every notification of the user.
+    The newest of each subscription, then the newest of those. One query ordered over all
+    subscriptions would read and sort every notification of the user.
     """
-    messages = _in_tab(wanted.tab).filter(where, subscription=OuterRef("pk"))
-    newest = messages.order_by("-published_at", "-pk").values("pk")[:limit]
-    per_subscription = (
-        _subscriptions(user_id, wanted)
-        .annotate(
-            message=Func(
-                ArraySubquery(newest),
-                function="unnest",
-                output_field=BigIntegerField(),
-            )
-        )
-        .values("message")
+    per_subscription = _subscriptions(user_id, wanted).newest_of_each(
+        _in_tab(wanted.tab).filter(where), limit
     )
     # An array, not a subquery: however many subscriptions old statistics expect, the
     # rows are looked up by primary key and the table is not scanned.
@@ -292,7 +283,7 @@ def matching(
     )
 
 
-def _subscriptions(user_id: int, wanted: InboxFilter) -> QuerySet[Subscription]:
+def _subscriptions(user_id: int, wanted: InboxFilter) -> SubscriptionQuerySet:
     found = Subscription.objects.of_user(user_id)
     if wanted.account_pk is not None:
         found = found.filter(account_id=wanted.account_pk)

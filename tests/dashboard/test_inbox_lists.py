@@ -337,7 +337,7 @@ def rows_read(queries) -> int:
     def of(node) -> int:
         own = 0
         if node.get("Relation Name") == TABLE:
-            assert node["Node Type"] != "Seq Scan", node
+            assert node["Node Type"] != "Seq Scan", query["sql"]
             removed = node.get("Rows Removed by Filter", 0)
             own = (node["Actual Rows"] + removed) * node["Actual Loops"]
         return int(own) + sum(of(child) for child in node.get("Plans", []))
