@@ -215,7 +215,6 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_htmx",
     "lucide",
-    "ninja",
     "notifyweb",
     *OUR_APPS,
 ]

@@ -16,7 +16,6 @@ from django.urls import register_converter
 from django.urls.converters import StringConverter
 from ninja import Path
 from ninja.errors import AuthenticationError
-from ninja.openapi.docs import Swagger
 from ninja.security.base import SecuritySchema
 from pydantic import Field
 
@@ -33,6 +32,7 @@ from castserver.services.errors import (
 )
 from castserver.services.projects.projects import find_secret
 from castserver.views import schemas
+from castserver.views.description import DescriptionPage
 from common.clients import rate_key
 from common.problems import Problem, ProblemError
 from common.public_api import PublicAPI, enforce_rate
@@ -175,7 +175,7 @@ api = CastAPI(
     title="Cast Server",
     version="1.0.0",
     description=DESCRIPTION,
-    docs=Swagger({"persistAuthorization": False, "validatorUrl": None}),
+    docs=DescriptionPage(),
     auth=ProjectAuth(),
     openapi_extra={"info": {"license": {"name": "Apache-2.0"}}},
 )

@@ -52,6 +52,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "dashboard:link-confirm": ("/devices/link",),
     "dashboard:device-revoke-others": ("/devices/others/revoke",),
     "dashboard:device-revoke": ("{device}",),
+    "dashboard:new-epoch": ("/devices/epoch/{account}",),
     "dashboard:sync": ("/sync",),
     "dashboard:settings": ("/settings",),
     "dashboard:data": ("/settings/data",),

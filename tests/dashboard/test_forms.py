@@ -223,7 +223,7 @@ def test_every_destructive_action_has_a_confirmation_page(alice, lumen, webhook)
         "/devices/others/revoke": "Chrome · Windows",
         f"/settings/accounts/{alice.account.pk}/remove": "your only account",
         f"/console/lumen/keys/secrets/{secret.pk}/revoke": "It was never used",
-        f"/console/lumen/webhooks/{webhook.pk}": "http://localhost:9/hook",
+        f"/console/lumen/webhooks/{webhook.pk}?act=delete": "http://localhost:9/hook",
         "/console/lumen/close": "0 subscribed accounts",
     }
     for path, message in pages.items():
@@ -289,7 +289,7 @@ def test_unsubscribing_offers_to_subscribe_again_with_the_same_types(
 
 def dangerous(lumen: Project, account: Account) -> list[tuple[str, str, dict]]:
     return [
-        ("GET", "/sync/log.json", {}),
+        ("GET", "/sync/log.jsonl", {}),
         ("POST", f"/settings/accounts/{account.pk}/remove", {"confirm": "yes"}),
         ("POST", "/devices/others/revoke", {}),
         ("POST", "/console/lumen/keys/secrets", {}),
