@@ -68,6 +68,20 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_select_related = ("project",)
 
 
+@admin.register(models.ProjectCount)
+class ProjectCountAdmin(ReadOnlyAdmin):
+    list_display = ("project", "day", "notifications", "sent", "received", "read")
+    search_fields = ("project__name",)
+    list_select_related = ("project",)
+
+
+@admin.register(models.SubscriberCount)
+class SubscriberCountAdmin(ReadOnlyAdmin):
+    list_display = ("project", "day", "type_id", "number")
+    search_fields = ("project__name",)
+    list_select_related = ("project",)
+
+
 @admin.register(models.Broadcast)
 class BroadcastAdmin(ReadOnlyAdmin):
     list_display = ("notification", "sent", "expected", "finished_at", "is_cancelled")

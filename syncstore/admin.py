@@ -8,6 +8,7 @@ from accounts.admin import ReadOnlyAdmin
 from syncstore.models import (
     ColdStart,
     DeviceCursor,
+    DeviceLink,
     Store,
     StoreCheck,
     StoreEntry,
@@ -51,6 +52,14 @@ class ColdStartAdmin(ReadOnlyAdmin):
     list_filter = ("state",)
     search_fields = ("account__address",)
     list_select_related = ("account",)
+
+
+@admin.register(DeviceLink)
+class DeviceLinkAdmin(ReadOnlyAdmin):
+    hidden = ("code_digest", "sealed_code")
+    list_display = ("account", "device", "created_at", "expires_at", "used_at")
+    search_fields = ("account__address",)
+    list_select_related = ("account", "device")
 
 
 @admin.register(StoreCheck)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WORKERS = ("worker", "outbound")
 WORKER_PROCESSES = 2
 # More threads than kinds of outbound tasks, so that no slow host blocks another kind.
-OUTBOUND_THREADS = 20
+OUTBOUND_THREADS = 24
 WORKER_OPTIONS = ("--without-gossip", "--without-mingle")
 
 

@@ -44,7 +44,9 @@ def test_everything_that_history_kept_is_replayed(archive, peer, store, cold_sta
     assert cold_start.state == ColdStart.State.DONE
     assert (cold_start.found, cold_start.replayed) == (450, 450)
     assert {source for *_, source in log_of(store)} == {"history"}
-    assert len(archive.asked) == 3
+    # The store of preferences is asked about, too.
+    pages = [query for query in archive.asked if query["topic"] == store.topic]
+    assert len(pages) == 3
     assert {query["direction"] for query in archive.asked} == {"backward"}
 
 
