@@ -21,12 +21,17 @@ scenario(async () => {
   const proposal = next(wallet.client, "session_proposal", PATIENCE);
   await within("pair", wallet.pair(uri));
   const { id } = await proposal;
+  // core 2.10 never finishes a subscribe that it began without a connection, and takes a
+  // dead connection for a live one until its close event.
+  const reconnected =
+    walletKind === "2.10" &&
+    next(wallet.client.core.relayer, "relayer_disconnect", PATIENCE).then(() =>
+      until("reconnected", () => wallet.client.core.relayer.connected, PATIENCE),
+    );
   did("proposed before the restart");
 
   await told("restarted");
-  // core 2.10 never finishes a subscribe that it began without a connection.
-  if (walletKind === "2.10")
-    await until("reconnected", () => wallet.client.core.relayer.connected, PATIENCE);
+  await reconnected;
   const approved = await within("approve", wallet.approve(id, namespaces(ACCOUNT)), PATIENCE);
   const { topic } = await within("the approval", approval(), PATIENCE);
   await acknowledged(approved, PATIENCE);
