@@ -82,7 +82,7 @@ class _Bench:
     def __init__(self, report: Report, around: Services) -> None:
         self.report = report
         self.around = around
-        self.project = _project()
+        self.project = project()
         self.accounts = _subscribe(self.project, ACCOUNTS)
         self.recipients = _recipients(self.accounts)
 
@@ -204,7 +204,7 @@ class _Bench:
         key = signing_key(Holder.CAST, self.project.authentication_did)
         began = time.perf_counter()
         batch = MessageBatch.create(
-            _draft().check_outgoing(),
+            draft().check_outgoing(),
             key,
             app=self.project.url,
             now=clock.now_s(),
@@ -218,7 +218,7 @@ class _Bench:
         from castserver.services import notify
 
         began = time.perf_counter()
-        outcome = notify(self.project, _draft(), self.accounts[:ONE_CALL])
+        outcome = notify(self.project, draft(), self.accounts[:ONE_CALL])
         took = time.perf_counter() - began
         assert len(outcome.sent) == ONE_CALL
         return took
@@ -228,7 +228,7 @@ class _Bench:
         from castserver.services import notify_everyone
 
         began = time.perf_counter()
-        outcome = notify_everyone(self.project, _draft())
+        outcome = notify_everyone(self.project, draft())
         _send_chunks()
         took = time.perf_counter() - began
         broadcast = Broadcast.objects.get(pk=outcome.notification_id)
@@ -242,7 +242,7 @@ class _Bench:
         from castserver.services import notify_everyone
 
         began, cpu = time.perf_counter(), time.process_time()
-        notify_everyone(self.project, _draft())
+        notify_everyone(self.project, draft())
         # Before the workers begin: nobody else has work yet.
         alone = time.process_time() - cpu
         # A forked child must not use the connection of its parent.
@@ -266,7 +266,7 @@ class _Bench:
 
         began = time.perf_counter()
         for account in self.accounts[:NAIVE]:
-            notify(self.project, _draft(), [account])
+            notify(self.project, draft(), [account])
         return time.perf_counter() - began
 
 
@@ -316,7 +316,7 @@ def _recipients(accounts: list[str]) -> list[Recipient]:
     ]
 
 
-def _draft() -> NotifyMessage:
+def draft() -> NotifyMessage:
     from walletconnect.notify.values import NotifyMessage
 
     return NotifyMessage(
@@ -327,7 +327,7 @@ def _draft() -> NotifyMessage:
     )
 
 
-def _project() -> Project:
+def project() -> Project:
     from castserver.services import TypeDraft, create_project
 
     project, _ = create_project(

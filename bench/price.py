@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from bench.environment import cpu_of, free_port, running, services
+from bench.notify import draft, project
 from bench.report import micro
 
 if TYPE_CHECKING:
@@ -202,26 +203,6 @@ def _own_cpu() -> float:
     import psutil
 
     return cpu_of(psutil.Process())
-
-
-def draft():
-    from walletconnect.notify.values import NotifyMessage
-
-    return NotifyMessage(
-        type="alerts",
-        title="A proposal is open",
-        body="x" * 200,
-        url="https://dapp.example.org/proposals/17",
-    )
-
-
-def project() -> Project:
-    from castserver.services import TypeDraft, create_project
-
-    project, _ = create_project(
-        "Bench", url="https://dapp.example.org", types=[TypeDraft("alerts")]
-    )
-    return project
 
 
 def subscribe(project: Project, number: int) -> None:

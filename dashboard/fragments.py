@@ -18,8 +18,9 @@ from django.utils.translation import gettext
 from accounts.services import EventKind
 from common import bidi
 from dashboard.frame import format_count, unread_number
+from dashboard.keys import is_uuid
 from dashboard.message_rows import message_rows
-from dashboard.pages.attempts import attempt_page, is_uuid
+from dashboard.pages.attempts import attempt_page
 from dashboard.pages.message_rows import rows_of
 from dashboard.pages.subscriptions import subscription_rows
 from dashboard.pages.sync import update_rows, updates_of

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Device
 from castserver.models import Project
+from dashboard.keys import is_uuid
 from runlog import services as records
 from subscriptions.models import DappDocument, SubscribeAttempt
 
@@ -208,14 +208,6 @@ def _device_names(
     if attempt.device:
         names["W1"] = attempt.device.known_as
     return names
-
-
-def is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _flatten(value: Any) -> str:

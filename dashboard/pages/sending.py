@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from castserver.models import Broadcast, Delivery, Notification
 from common import clock
+from dashboard.keys import is_uuid, parse_pk
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -98,8 +99,8 @@ def sent_page(
         older = str(deliveries[-1].pk) if len(deliveries) == PAGE else ""
     if show == FAILED or (show == "" and not older):
         rows = notification.undelivered.order_by("pk")
-        if show == FAILED and after.isdecimal() and len(after) < 19:
-            rows = rows.filter(pk__gt=int(after))
+        if show == FAILED and (pk := parse_pk(after)) is not None:
+            rows = rows.filter(pk__gt=pk)
         undelivered = list(rows.values_list("pk", "account", "reason")[:PAGE])
         if show == FAILED and len(undelivered) == PAGE:
             older = str(undelivered[-1][0])
@@ -149,16 +150,6 @@ def _steps(numbers: dict[str, int], *, counts_clicks: bool) -> list[Step]:
             "opened",
         ),
     ]
-
-
-def is_uuid(text: str) -> bool:
-    from uuid import UUID
-
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def send_token(user: User, project: Project) -> str:

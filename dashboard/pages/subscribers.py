@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.utils.http import urlencode
 
 from castserver.models import Subscriber, SubscriberCount
+from castserver.services.subscribers.counts import today
 from common import clock
 from common.csv_text import csv_rows
+from dashboard.keys import parse_pk
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId, with_chain
 
@@ -36,12 +38,10 @@ class SubscriberFilter:
 
     @classmethod
     def parse(cls, query: QueryDict) -> SubscriberFilter:
-        before = query.get("before", "")
-        is_number = before.isascii() and before.isdecimal() and len(before) <= 18
         return cls(
             account=query.get("q", "").strip()[:168],
             type=query.get("type", "")[:64],
-            before=int(before) if is_number else None,
+            before=parse_pk(query.get("before", "")),
         )
 
     @property
@@ -121,10 +121,8 @@ def subscribers_csv(project: Project, wanted: SubscriberFilter) -> Iterator[byte
 
 def numbers_by_day(project: Project, type_names: dict[str, str]) -> DailyNumbers:
     """Of the last thirty days (UTC), as the hourly count stored them."""
-    today = (
-        clock.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    )
-    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+    newest = today()
+    days = [newest - timedelta(days=back) for back in reversed(range(DAYS))]
     stored = SubscriberCount.objects.filter(project=project, day__gte=days[0])
     by_type: dict[str, dict[datetime, int]] = {}
     for type_id, day, number in stored.values_list("type_id", "day", "number"):

@@ -14,8 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account, Device
-from dashboard.keys import parse_pk
-from dashboard.pages.attempts import is_uuid
+from dashboard.keys import is_uuid, parse_pk
 from messaging.models import OutboxMessage
 from subscriptions.models import Subscription
 from syncstore.models import ColdStart, DeviceCursor, Store, StoreCheck, StoreUpdate

@@ -34,6 +34,7 @@ from castserver.services.notifications.schedule import scheduled_time
 from common import limits
 from dashboard.access import MemberRequest, member
 from dashboard.forms import SendForm
+from dashboard.keys import is_uuid
 from dashboard.pages import console as console_pages
 from dashboard.pages import sending as pages
 from dashboard.submissions import submission_key
@@ -109,9 +110,9 @@ def _initial(request: MemberRequest, project: Project) -> dict[str, Any]:
         "time_zone": timezone.get_current_timezone_name(),
     }
     chosen: Any = None
-    if pages.is_uuid(pk := request.GET.get("template", "")):
+    if is_uuid(pk := request.GET.get("template", "")):
         chosen = project.templates.filter(pk=pk).first()
-    elif pages.is_uuid(pk := request.GET.get("from", "")):
+    elif is_uuid(pk := request.GET.get("from", "")):
         chosen = project.notifications.filter(pk=pk).first()
     if chosen is not None:
         found |= {name: getattr(chosen, name) for name in CONTENT_FIELDS}

@@ -357,10 +357,10 @@ def project_types(request: MemberRequest, project: Project) -> HttpResponse:
     )
 
 
-@member
-@require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
+def describe_project(
+    request: MemberRequest, project: Project
+) -> tuple[DescribeForm, bool]:
+    """The form of the project's texts, and whether it was sent and saved."""
     initial = {
         "name": project.name,
         "description": project.description,
@@ -373,8 +373,18 @@ def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
         except CastError as error:
             add_service_error(form, error)
         else:
-            messages.success(request, gettext("The texts were saved."))
-            return HttpResponseRedirect(request.path)
+            return form, True
+    return form, False
+
+
+@member
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_project()
+def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
+    form, is_saved = describe_project(request, project)
+    if is_saved:
+        messages.success(request, gettext("The texts were saved."))
+        return HttpResponseRedirect(request.path)
     return project_page(
         request,
         "project_settings",

@@ -19,13 +19,14 @@ from castserver.services.projects.address_proof import ask_check
 from castserver.services.projects.documents import did_document, notify_config
 from common import limits
 from dashboard.access import MemberRequest, member
-from dashboard.forms import DescribeForm, DomainForm, TypesForm
+from dashboard.forms import DomainForm, TypesForm
 from dashboard.pages.domain import address_status
 from dashboard.pages.snippets import readable
 from dashboard.submissions import Created, submit_once
 from dashboard.views.console import (
     NEW_PROJECT,
     add_service_error,
+    describe_project,
     of_project,
     project_page,
     sentence,
@@ -208,19 +209,9 @@ def _step_page(
 
 
 def _texts_step(request: MemberRequest, project: Project) -> HttpResponse:
-    initial = {
-        "name": project.name,
-        "description": project.description,
-        "icon": project.icon,
-    }
-    form = DescribeForm(request.POST or None, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        try:
-            projects.describe(project, **form.cleaned_data)
-        except CastError as error:
-            add_service_error(form, error)
-        else:
-            return _go_on(project, "texts")
+    form, is_saved = describe_project(request, project)
+    if is_saved:
+        return _go_on(project, "texts")
     return _step_page(request, project, "texts", form=form)
 
 

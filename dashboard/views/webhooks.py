@@ -23,7 +23,7 @@ from dashboard.access import (
     require_recent_signature,
 )
 from dashboard.forms import ReplayForm, WebhookForm
-from dashboard.pages.attempts import is_uuid
+from dashboard.keys import is_uuid
 from dashboard.pages.webhooks import receivers, webhook_log
 from dashboard.submissions import Created, form_token, result_of, submit_once
 from dashboard.views.console import (
@@ -31,7 +31,6 @@ from dashboard.views.console import (
     add_service_error,
     of_project,
     project_page,
-    sentence,
 )
 from dashboard.views.responses import Confirmation, confirmation
 
@@ -268,11 +267,8 @@ def webhook_replay(
     ).first()
     if found is None:
         raise Http404
-    try:
-        webhooks.replay(found)
-        messages.success(request, gettext("It will be sent again under the same id."))
-    except CastError as error:
-        messages.error(request, sentence(error.reason))
+    webhooks.replay(found)
+    messages.success(request, gettext("It will be sent again under the same id."))
     return HttpResponseRedirect(
         reverse("dashboard:project-webhook", args=[project.slug, found.webhook_id])
     )

@@ -28,7 +28,7 @@ from keychain.services import (
 )
 from syncstore.models import DeviceLink, Store
 from syncstore.schemas import KeyAnswer, KeyRequest
-from syncstore.services.enable import NotYourAccount, restore_stores
+from syncstore.services.enable import restore_stores
 from syncstore.services.links import (
     KEEP_FOR,
     LinkExpired,
@@ -36,6 +36,7 @@ from syncstore.services.links import (
     LinkTooMany,
     LinkUsed,
     NothingToLink,
+    require_may_begin,
 )
 from walletconnect.crypto.keys import KeyPair, Topic
 from walletconnect.errors import RemoteProtocolError
@@ -67,11 +68,7 @@ class OtherAccount(LinkRefused):
 @transaction.atomic
 def begin_key_request(account: Account, device: Device) -> DeviceLink:
     """Make the key pair to which another server may seal the account's store keys."""
-    if device.user_id != account.user_id or not device.is_active():
-        raise NotYourAccount
-    verdict = consume("device_link_begin", f"user:{account.user_id}")
-    if not verdict.allowed:
-        raise LinkTooMany(verdict.retry_after)
+    require_may_begin(account, device)
     now = clock.now()
     _requests(account, device).filter(used_at=None).delete()
     DeviceLink.objects.filter(expires_at__lt=now - KEEP_FOR).delete()

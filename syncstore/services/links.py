@@ -100,16 +100,21 @@ def normalized(text: str) -> str:
     return "".join(sign for sign in text.upper() if sign.isalnum())[: CODE_LENGTH + 1]
 
 
-def begin_link(account: Account, device: Device) -> DeviceLink:
-    """Issue a code for ``device``, which is to join the account's store.
-
-    A device has one open code: an older one ends.
-    """
+def require_may_begin(account: Account, device: Device) -> None:
+    """Raises ``NotYourAccount``, or ``LinkTooMany`` above the user's rate."""
     if device.user_id != account.user_id or not device.is_active():
         raise NotYourAccount
     verdict = consume("device_link_begin", f"user:{account.user_id}")
     if not verdict.allowed:
         raise LinkTooMany(verdict.retry_after)
+
+
+def begin_link(account: Account, device: Device) -> DeviceLink:
+    """Issue a code for ``device``, which is to join the account's store.
+
+    A device has one open code: an older one ends.
+    """
+    require_may_begin(account, device)
     now = clock.now()
     code = _fresh_code()
     with transaction.atomic():

@@ -175,15 +175,7 @@ def set_url(project: Project, url: str) -> Project:
     _refuse_own_address(address)
     with transaction.atomic():
         require_free_address(project, address)
-        Project.objects.filter(pk=project.pk).update(
-            url=address,
-            is_hosted=False,
-            url_proven_at=None,
-            url_checked_at=None,
-            last_modified=clock.now(),
-        )
-        audit("project.url-changed", subject=project.id, detail=address)
-    project.refresh_from_db()
+        _store_address(project, address, is_hosted=False)
     return project
 
 
@@ -191,17 +183,20 @@ def set_hosted(project: Project) -> Project:
     """Have the dapp hosted here; its keys and subscribers stay."""
     if project.is_hosted:
         return project
-    address = hosted_url(project.slug)
+    _store_address(project, hosted_url(project.slug), is_hosted=True)
+    return project
+
+
+def _store_address(project: Project, address: str, *, is_hosted: bool) -> None:
     Project.objects.filter(pk=project.pk).update(
         url=address,
-        is_hosted=True,
+        is_hosted=is_hosted,
         url_proven_at=None,
         url_checked_at=None,
         last_modified=clock.now(),
     )
     audit("project.url-changed", subject=project.id, detail=address)
     project.refresh_from_db()
-    return project
 
 
 def set_domain(project: Project, domain: str) -> Project:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from django.db import connection
+from django.db import connection, transaction
 
 from castserver.models import SubscriberCount
 from common import clock
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 COUNT_TASK: Final = "castserver.count_subscribers"
 
@@ -27,12 +30,18 @@ ON CONFLICT (project_id, day, type_id) DO UPDATE SET number = EXCLUDED.number
 """
 
 
+def today() -> datetime:
+    """Midnight UTC, as the numbers of a day are stored under."""
+    now = clock.now().astimezone(UTC)
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+@transaction.atomic
 def count_subscribers() -> int:
     """Store the numbers of today, or replace an earlier count of today."""
-    now = clock.now()
-    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = today()
     with connection.cursor() as cursor:
         # A type that is no longer allowed must not keep the number of an earlier count.
         SubscriberCount.objects.filter(day=day).update(number=0)
-        cursor.execute(_COUNT, {"day": day, "now": now})
+        cursor.execute(_COUNT, {"day": day, "now": clock.now()})
         return int(cursor.rowcount)
