@@ -243,7 +243,7 @@ class _Bench:
 
         began, cpu = time.perf_counter(), time.process_time()
         notify_everyone(self.project, draft())
-        # Before the workers begin: nobody else has work yet.
+        # Before the workers start: only this process has worked so far.
         alone = time.process_time() - cpu
         # A forked child must not use the connection of its parent.
         connections.close_all()

@@ -106,7 +106,7 @@ def message_list(
 def _pattern(language: str | None, **state: bool) -> str:
     """The template with ``{title}`` for the title, and so on.
 
-    ``language`` is the active one; here it only tells the cached patterns apart.
+    ``language`` is the active one; here it is only a key of the cache.
     """
     fields = {name: mark_safe(f"{{{name}}}") for name in FIELDS}  # noqa: S308
     return render_to_string("components/message_row.html", {**fields, **state})

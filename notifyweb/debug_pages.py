@@ -1,7 +1,7 @@
 """What Django's debug pages show with ``DEBUG=1``, in development.
 
 Django's own filter goes by names: it would show request bodies, most cookies, the variables
-of every frame and settings such as ``RPC_URLS`` to whoever provoked the error.
+of every frame and settings such as ``RPC_URLS`` to the client that caused the error.
 """
 
 from __future__ import annotations

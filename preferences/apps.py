@@ -1,4 +1,4 @@
-"""Tells Django that ``preferences`` is an app."""
+"""App configuration of ``preferences``."""
 
 from __future__ import annotations
 

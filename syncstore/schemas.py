@@ -3,7 +3,7 @@
     request   what the new device shows: its account, server, name and X25519 key
     answer    the store keys, sealed to that key in an envelope of type 1
 
-People copy them, or scan them, so each is one word with a prefix that tells what it is.
+People copy them, or scan them, so each is one string without blanks, with a prefix for its kind.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
         )
         if token:
             put_secret(Holder.ALERTS, _secret_name(forward), token.encode())
-        # Whoever knows an ntfy topic or a webhook's path may use it, so the host only.
+        # An ntfy topic or a webhook's path is a credential: only the host is recorded.
         detail = f"{kind} {urlsplit(url).hostname}"
         audit("forward.added", actor=user, subject=str(forward.pk), detail=detail)
     return forward

@@ -239,7 +239,7 @@ def _label(dapp_url: str, type_: str) -> str:
 
 
 def apply_mutes(account: Account, values: Mapping[str, JsonValue]) -> list[EventDraft]:
-    """Make the rows equal to merged preferences, by dapp URL, whoever changed them.
+    """Make the rows equal to merged preferences, by dapp URL, whichever device changed them.
 
     Beyond ``mutes_per_account`` nothing is muted.
     """

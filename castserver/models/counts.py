@@ -13,7 +13,7 @@ class ProjectCount(models.Model):
     """A part of a project's counters of one day (UTC); their sum is the number.
 
     PostgreSQL writes the parts by triggers on notifications and deliveries, one for each
-    statement, whoever wrote it. Every statement inserts a part of its own, since a single
+    statement of any process. Every statement inserts a part of its own, since a single
     row would make all workers of a project wait for each other. ``castserver.prune``
     merges the parts of a day.
     """

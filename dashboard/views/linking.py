@@ -52,14 +52,14 @@ def show(request: MemberRequest) -> HttpResponse:
     code = syncstore.code_of(link) if link else ""
     entry = request.session.get(SESSION_ENTRY, {})
     onward = safe_next(request, entry.get("next", ""), INBOX)
-    query = urlencode({"code": syncstore.spelled(code)})
+    query = urlencode({"code": syncstore.format_code(code)})
     return render(
         request,
         "dashboard/link_show.html",
         {
             "account": account,
             "link": link,
-            "code": syncstore.spelled(code) if code else "",
+            "code": syncstore.format_code(code) if code else "",
             "seconds": int((link.expires_at - clock.now()).total_seconds())
             if link and code
             else 0,
@@ -182,6 +182,6 @@ def give_key(request: MemberRequest) -> HttpResponse:
 
 
 def sentence_of(error: syncstore.SyncRefused) -> str:
-    """The error in the language of the page; services speak English."""
+    """The error in the language of the page; errors of services are in English."""
     kind = error.kind if isinstance(error, syncstore.LinkRefused) else ""
     return str(LINK_PROBLEMS.get(kind, error))

@@ -87,7 +87,7 @@ def _compared(
 ) -> HttpResponse | None:
     """On the first device: whether the wallet signs the same text equally twice.
 
-    None once it does, or where nobody asked. Otherwise a second device could never join by
+    None once it does, or if the user did not choose the check. Otherwise a second device could never join by
     a signature, which is better known before the store exists.
     """
     fingerprint = syncstore.fingerprint_of(account, signature)

@@ -250,7 +250,7 @@ class PartyGateway:
         del self._lanes[number], self._running[number]
 
     async def _split(self, number: int, member: Membership) -> None:
-        """Halve the shards of a lane; whoever has room claims the new lane.
+        """Halve the shards of a lane; a gateway with room claims the new lane.
 
         Messages that arrive meanwhile wait in the relay's mailbox, and the inbox drops
         those that arrived already, so nothing is lost or handled twice.

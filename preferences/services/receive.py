@@ -1,7 +1,7 @@
 """Changes of other devices: merged with what is here, never simply taken over.
 
 The store keeps the update with the highest id, even if a concurrent one changed something
-else. Whoever holds a newer register writes the merged document again; the others then find
+else. A device that holds a newer register writes the merged document again; the others then find
 nothing newer, so this ends after one round. A value that is malformed changes nothing, and
 what is here is written again in its place, once for each update received.
 """

@@ -4,7 +4,7 @@ import { Core, SignClient } from "../vendor/walletconnect.min.js";
 
 const PREFIX = "phone-wallet ";
 const RELAY_MS = 15_000;
-const FAREWELL_MS = 5_000;
+const DISCONNECT_MS = 5_000;
 const METHOD = "personal_sign";
 const NAMESPACES = { eip155: { chains: ["eip155:1"], methods: [METHOD], events: ["accountsChanged", "chainChanged"] } };
 
@@ -97,7 +97,7 @@ export async function askSignature(client, session, hex, address) {
   return Promise.race([ended, client.request({ topic: session.topic, chainId: chainOf(session, address), request })]);
 }
 
-/** Calls `changed(address)` when the wallet says that it uses another account now. */
+/** Calls `changed(address)` when the wallet reports another account. */
 export function watchAccounts(client, changed) {
   client.on("session_event", ({ params }) => {
     const first = params.event.name === "accountsChanged" ? params.event.data?.[0] : null;
@@ -122,24 +122,24 @@ export function openingLink(session) {
   return [native, universal].find(isLink) ?? null;
 }
 
-/** Ends all sessions and pairings of this tab and forgets them; false if the wallet could not be told. */
+/** Ends all sessions and pairings of this tab and forgets them; false if the wallet was not notified. */
 export async function end(place) {
   if (!isUsed()) return true;
-  let told = true;
+  let notified = true;
   try {
     const client = await openClient(place);
     const reason = { code: 6000, message: "User disconnected." };
-    const farewells = sessionsOf(client).map(({ topic }) => client.disconnect({ topic, reason }));
+    const disconnects = sessionsOf(client).map(({ topic }) => client.disconnect({ topic, reason }));
     const pairings = client.core.pairing.getPairings().map(({ topic }) => client.core.pairing.disconnect({ topic }));
-    await orRelayAway(Promise.all([...farewells, Promise.allSettled(pairings)]), FAREWELL_MS);
+    await orRelayAway(Promise.all([...disconnects, Promise.allSettled(pairings)]), DISCONNECT_MS);
   } catch {
-    told = false;
+    notified = false;
   }
   for (const key of keysInTab()) sessionStorage.removeItem(key);
-  return told;
+  return notified;
 }
 
-/** What to tell a person about an error of the Sign client or of the wallet. */
+/** The text shown to the user for an error of the Sign client or of the wallet. */
 export function describe(error, relay) {
   const code = error?.code;
   const message = String(error?.message ?? error);

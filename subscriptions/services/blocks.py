@@ -111,7 +111,7 @@ def _change(
 
 
 def apply_blocks(account: Account, values: Mapping[str, JsonValue]) -> list[EventDraft]:
-    """Make the rows equal to merged preferences, by dapp URL, whoever changed them.
+    """Make the rows equal to merged preferences, by dapp URL, whichever device changed them.
 
     Sends nothing: the device that blocked or unblocked has asked the dapp.
     """

@@ -42,7 +42,7 @@ def start_new_epoch(account: Account, signature: str, device: Device) -> NewEpoc
         lock_stores(account_id=account.pk)
         rows = list(Subscription.objects.active().of(account).order_by("pk"))
         wanted = [(str(row), row.dapp_url, row.effective_types) for row in rows]
-        # Into the former store as well, so that nobody goes on with what was left.
+        # Into the former store as well, so that no device keeps using the old subscriptions.
         for row in rows:
             delete_subscription(row, device)
         done = NewEpoch(start_epoch(account, signature, device))

@@ -42,8 +42,8 @@ from syncstore.services.links import (
     code_of,
     confirm_link,
     find_link,
+    format_code,
     newest_link,
-    spelled,
 )
 from syncstore.services.receive import receive_updates
 from syncstore.services.upkeep import prune_updates
@@ -97,6 +97,7 @@ __all__ = [
     "enable_sync",
     "find_link",
     "fingerprint_of",
+    "format_code",
     "give_keys",
     "is_enabled",
     "known_keys",
@@ -111,7 +112,6 @@ __all__ = [
     "request_text",
     "restart_cold_start",
     "restore_stores",
-    "spelled",
     "start_epoch",
     "start_new_group",
     "store_delete",

@@ -157,8 +157,8 @@ def start_new_group(account: Account, signature: str, device: Device) -> list[St
 def start_epoch(account: Account, signature: str, device: Device) -> list[Store]:
     """Replace the account's stores by those of the next epoch, with other keys.
 
-    The signature is the one of before, along another name: whoever has a store key of the
-    former epoch does not get to this one. Raises ``SignatureDiffers`` for another one.
+    The signature is the one of before, along another name: a store key of the former
+    epoch does not lead to this one. Raises ``SignatureDiffers`` for another one.
     """
     if device.user_id != account.user_id or not device.is_active():
         raise NotYourAccount

@@ -33,13 +33,13 @@ CODE_LENGTH: Final = 8
 
 
 class LinkRefused(SyncRefused):
-    """The code links nothing; ``kind`` says why, to pages and the audit log."""
+    """The code links nothing; ``kind`` is the reason, for pages and the audit log."""
 
     kind = "refused"
 
 
 class LinkUnknown(LinkRefused):
-    """Never issued, mistyped, or of another user; these are not told apart on purpose."""
+    """Never issued, mistyped, or of another user; not distinguished on purpose."""
 
     kind = "unknown"
 
@@ -90,7 +90,7 @@ class NothingToLink(LinkRefused):
         super().__init__("Sync is not on for this account")
 
 
-def spelled(code: str) -> str:
+def format_code(code: str) -> str:
     """The code as people read it: ``ABCD-EFGH``."""
     return f"{code[:4]}-{code[4:]}"
 

@@ -88,7 +88,7 @@ def test_seeds_and_earlier_findings(name):
     target = TARGETS[name]
     accepted = [target(seed) for seed in target.seeds]
     assert any(accepted), (
-        "no seed is valid, so that fuzzing would not get past the door"
+        "no seed is valid, so that fuzzing would not get past the first check"
     )
     for case in sorted(CASES.glob(f"{name}/*")):
         target(case.read_bytes())

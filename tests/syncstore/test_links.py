@@ -42,7 +42,7 @@ def refusals() -> list[str]:
 
 def test_a_confirmed_device_joins_the_store(alice, new, code):
     assert not DeviceCursor.objects.filter(device=new).exists()
-    shown = services.find_link(services.spelled(code).lower(), alice.device)
+    shown = services.find_link(services.format_code(code).lower(), alice.device)
     assert (shown.device, shown.account) == (new, alice.account)
     assert not DeviceCursor.objects.filter(device=new).exists()
     services.confirm_link(f" {code[:4]} - {code[4:]} ", alice.device)

@@ -1,7 +1,7 @@
 """Deliveries: rows, and the messages that are built for them in batches.
 
 A delivery and its message are written in one transaction. Of a large call, a row of
-``DueDeliveries`` per chunk says who is due; the transaction that builds the chunk deletes
+``DueDeliveries`` per chunk lists the due subscribers; the transaction that builds the chunk deletes
 the row, so a process that dies in between loses nothing and sends nothing twice.
 
 Figures (docs/performance.md): a message costs 49 us to build because the claims that are
