@@ -96,6 +96,21 @@ class DeviceConsumer(AsyncWebsocketConsumer):
 
     # --- connect and disconnect -------------------------------------------------------
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Runs until the browser disconnected.
+
+        What the socket holds is released here and not in ``disconnect``: Daphne cancels a
+        socket whose ``connect`` still waits five seconds after its browser went away, and
+        leaving the groups fails without Redis. Neither reaches ``disconnect``.
+        """
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            open_sockets.remove(self)
+            for task in (self.heartbeat, self.sender):
+                if task is not None:
+                    task.cancel()
+
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Close the socket if a handler fails. Letting the exception through would end
         the consumer without ``disconnect``, and its tasks and groups would leak."""
@@ -146,12 +161,6 @@ class DeviceConsumer(AsyncWebsocketConsumer):
         for group in groups:
             await self.channel_layer.group_add(group, self.channel_name)
         self.heartbeat = self._start(self._send_heartbeats())
-
-    async def disconnect(self, code: int) -> None:
-        open_sockets.remove(self)
-        for task in (self.heartbeat, self.sender):
-            if task is not None:
-                task.cancel()
 
     # --- frames of the browser --------------------------------------------------------
 

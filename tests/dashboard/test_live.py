@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from channels.db import database_sync_to_async
 from channels.testing import WebsocketCommunicator
+from channels_redis.pubsub import RedisPubSubLoopLayer
 from django.conf import settings
 from django.db import connections
 
@@ -173,7 +174,7 @@ async def test_any_other_frame_closes_the_socket(alice):
 
 @pytest.fixture
 def sockets(monkeypatch):
-    """Counts of this test alone: a communicator that is cancelled never disconnects."""
+    """Counts of this test alone."""
     made = OpenSockets()
     monkeypatch.setattr(consumers, "open_sockets", made)
     return made
@@ -224,6 +225,47 @@ async def test_sockets_of_one_address_are_limited(alice, charlie, settings, sock
     await line.disconnect(timeout=PATIENCE_S)
     await let_go()
     assert len(sockets) == 0
+
+
+async def test_a_socket_that_is_cancelled_releases_what_it_holds(
+    alice, monkeypatch, sockets
+):
+    """Daphne cancels a socket whose browser went away during a long ``connect``."""
+    waits = asyncio.Event()
+
+    async def wait_for_ever(consumer):
+        waits.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(DeviceConsumer, "_active_device", wait_for_ever)
+    line = communicator(alice.browser)
+    await line.send_input({"type": "websocket.connect"})
+    await asyncio.wait_for(waits.wait(), PATIENCE_S)
+    assert len(sockets) == 1
+    line.future.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await line.future
+    assert len(sockets) == 0
+    await let_go()
+
+
+async def test_a_socket_that_cannot_leave_its_groups_releases_what_it_holds(
+    alice, monkeypatch, sockets
+):
+    line = communicator(alice.browser)
+    assert (await line.connect(timeout=PATIENCE_S))[0]
+
+    async def broken(*args, **kwargs):
+        raise ConnectionError("broken on purpose")
+
+    monkeypatch.setattr(RedisPubSubLoopLayer, "group_discard", broken)
+    await line.send_input({"type": "websocket.disconnect", "code": 1006})
+    assert (await line.receive_output(timeout=PATIENCE_S))["code"] == consumers.FAILED
+    line.future.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await line.future
+    assert len(sockets) == 0
+    await let_go()
 
 
 # --- what comes -----------------------------------------------------------------------

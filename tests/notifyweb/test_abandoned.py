@@ -105,7 +105,9 @@ def site(program, tmp_path):
 def wait_for(holds, within: float) -> None:
     until = time.monotonic() + within
     while True:
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with contextlib.suppress(
+            OSError, http.client.HTTPException, WebSocketException
+        ):
             if holds():
                 return
         assert time.monotonic() < until, f"not so within {within} s"
@@ -244,7 +246,8 @@ def test_sockets_abandoned_while_they_catch_up_give_their_connections_back(
         time.sleep(CANCELLED_AFTER_S)
         assert site.get("/healthz")[0] == 200
     assert_serves(site)
-    assert asyncio.run(is_caught_up())
+    # Until the last abandoned handshake has ended, the user may have too many sockets.
+    wait_for(lambda: asyncio.run(is_caught_up()), BACK_WITHIN_S)
 
 
 # --- leaked connections ----------------------------------------------------------------
