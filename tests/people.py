@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from accounts import services as accounts
-from accounts.models import Account, Device, SignInRequest
+from accounts.models import Account, Device, SignInRequest, User
 from accounts.sessions import SessionStore
 from identity import services as identity
 from walletconnect.crypto.ethereum import address_of, sign_eip191
+from walletconnect.identity.did import AccountId
+from walletconnect.sync.derivation import sync_message
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
@@ -38,6 +40,10 @@ class Wallet:
     @property
     def account(self) -> str:
         return f"eip155:1:{self.address}"
+
+    @property
+    def sync_signature(self) -> str:
+        return self.sign(sync_message(AccountId.parse(self.account)))
 
     def sign(self, message: str) -> str:
         return sign_eip191(message, self.private_key)
@@ -90,3 +96,29 @@ def link(wallet: Wallet, device: Device) -> Account:
         device=device,
     )
     return wallet.row()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user who has signed in with a wallet in some browsers."""
+
+    user: User
+    account: Account
+    devices: list[Device]
+    wallet: Wallet
+
+    @property
+    def device(self) -> Device:
+        return self.devices[0]
+
+    @property
+    def sync_signature(self) -> str:
+        return self.wallet.sync_signature
+
+
+def sign_in_person(name: str, *, devices: int = 1) -> Person:
+    """The same name is the same person, with more devices."""
+    wallet = Wallet(name.encode().ljust(32, b"\x01"))
+    signed_in = [sign_in(wallet) for _ in range(devices)]
+    account = wallet.row()
+    return Person(account.user, account, signed_in, wallet)

@@ -129,7 +129,7 @@ def subscribers(world: World, dapp: Dapp, count: int) -> list[str]:
     from subscriptions import services as wallet
     from subscriptions.models import Subscription
     from tests.castserver.world import Wallet, deliver
-    from tests.subscriptions.world import sign_in
+    from tests.people import sign_in_person
     from walletconnect.identity.authorization import ALL_APPS_STATEMENT
     from walletconnect.identity.did import AppUrl
 
@@ -139,7 +139,7 @@ def subscribers(world: World, dapp: Dapp, count: int) -> list[str]:
     accounts = []
     for number in range(count):
         name = f"{number + 1:032d}"  # the private key
-        person = sign_in(name)
+        person = sign_in_person(name)
         if number % 2:
             # The account's phone is of 2024; ours learns of it by the Cast Server's list.
             phone = Wallet(name, statement=ALL_APPS_STATEMENT).register()

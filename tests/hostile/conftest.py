@@ -9,7 +9,8 @@ from castserver.services.projects.server_keys import public_keys
 from keychain.services import ensure_canary
 from syncstore.services import enable_sync
 from tests.castserver.world import Wallet
-from tests.subscriptions.world import Dapp, sign_in
+from tests.people import sign_in_person
+from tests.subscriptions.world import Dapp
 
 TYPES = (TypeDraft("alerts", "Urgent"), TypeDraft("news", "What is new"))
 
@@ -54,6 +55,6 @@ def dapp():
 @pytest.fixture
 def person():
     """A user signed in in two browsers, with Sync enabled."""
-    found = sign_in("alice", devices=2)
+    found = sign_in_person("alice", devices=2)
     enable_sync(found.account, found.sync_signature, found.device)
     return found

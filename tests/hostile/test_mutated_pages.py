@@ -19,9 +19,9 @@ from dashboard import urls
 from tests.dashboard.conftest import Browser
 from tests.hostile.test_mutated_calls import no_limits  # noqa: F401  # a fixture
 from tests.hostile.unchanged import changed_since, contents
-from tests.people import ALICE
+from tests.people import ALICE, Person
 from tests.subscriptions.conftest import subscribed
-from tests.subscriptions.world import Person, deliver
+from tests.subscriptions.world import deliver
 
 HOW_MANY = int(os.environ.get("HOSTILE_TEXTS", "3"))
 
@@ -130,7 +130,7 @@ def browser():
 def places(browser, dapp):
     """Alice's objects by the names of URL parameters."""
     device = browser.device
-    owner = Person(device.user, ALICE.row(), [device], ALICE.private_key)
+    owner = Person(device.user, ALICE.row(), [device], ALICE)
     subscription = subscribed(owner, dapp)
     deliver(dapp.notification(owner.account))
     return {

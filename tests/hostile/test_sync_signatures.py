@@ -12,7 +12,7 @@ from accounts.services import revoke_device
 from syncstore.models import Store
 from syncstore.services import NotYourAccount, enable_sync
 from tests.hostile.unchanged import nothing_changes
-from tests.subscriptions.world import sign_in
+from tests.people import sign_in_person
 from tests.walletconnect.test_sync_derivation import with_the_other_s
 from walletconnect.crypto.ethereum import sign_eip191
 from walletconnect.errors import RemoteProtocolError
@@ -41,7 +41,7 @@ FAULTS = {
 @pytest.fixture
 def newcomer():
     """A signed-in user without Sync."""
-    return sign_in("newcomer")
+    return sign_in_person("newcomer")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -62,10 +62,12 @@ def test_the_signature_of_another_account_or_text_creates_no_store(newcomer, per
     text = sync_message(AccountId.parse(newcomer.account.address))
     for wrong in (
         person.sync_signature,
-        sign_eip191(text, person.private_key),
-        sign_eip191(text + "\n", newcomer.private_key),
-        sign_eip191(text.replace("account: ", "account:  "), newcomer.private_key),
-        sign_eip191(text.replace(":1:", ":5:"), newcomer.private_key),
+        sign_eip191(text, person.wallet.private_key),
+        sign_eip191(text + "\n", newcomer.wallet.private_key),
+        sign_eip191(
+            text.replace("account: ", "account:  "), newcomer.wallet.private_key
+        ),
+        sign_eip191(text.replace(":1:", ":5:"), newcomer.wallet.private_key),
     ):
         with nothing_changes(), pytest.raises(RemoteProtocolError):
             enable_sync(newcomer.account, wrong, newcomer.device)

@@ -35,9 +35,10 @@ from tests.hostile.tokens import (
     wrong,
 )
 from tests.hostile.unchanged import changed_since, contents, nothing_changes
+from tests.people import sign_in_person
 from tests.subscriptions.cast_server import CastServer, listed
 from tests.subscriptions.conftest import requested, subscribed
-from tests.subscriptions.world import deliver, sent, sign_in
+from tests.subscriptions.world import deliver, sent
 from walletconnect.crypto.base64url import encode_base64url
 from walletconnect.crypto.envelope import open_envelope, seal
 from walletconnect.crypto.keys import KeyPair, SymKey
@@ -438,7 +439,7 @@ def test_a_forged_delete_of_another_wallet_ends_nothing(person, deletes):
     other = _key_of(person.devices[1])
     deletes.claims |= {"iss": other.did, "aud": deletes.signer.did}
     deletes.signer = other
-    bob = _key_of(sign_in("bob").device)
+    bob = _key_of(sign_in_person("bob").device)
     of_accounts = {
         "another account's key": (
             lambda d: {"iss": bob.did, "signer": bob},

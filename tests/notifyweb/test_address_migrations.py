@@ -13,7 +13,7 @@ from castserver.services.projects.projects import create_project
 from common import clock
 from keychain.services import ensure_canary
 from subscriptions.models import DappDocument, SubscribeAttempt, Subscription
-from tests.subscriptions.world import sign_in
+from tests.people import sign_in_person
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def attempt(person, url: str) -> SubscribeAttempt:
 
 
 def test_dapp_addresses_of_wallets_are_normalized():
-    alice = sign_in("alice")
+    alice = sign_in_person("alice")
     for number, url in enumerate(["https://a.example:443", "https://b.example"]):
         Subscription.objects.create(
             account=alice.account,

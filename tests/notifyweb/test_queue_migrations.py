@@ -11,7 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from castserver.services import create_project
 from common import clock
-from tests.subscriptions.world import sign_in
+from tests.people import sign_in_person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +33,7 @@ def migrate(redis_client):
 
 
 def test_pending_work_of_subscriptions_becomes_jobs(migrate):
-    account = sign_in("alice").account
+    account = sign_in_person("alice").account
     old = migrate(("subscriptions", "0004_reading_documents_as_work_items"))
     now = clock.now()
     due = now - timedelta(minutes=1)

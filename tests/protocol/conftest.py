@@ -27,7 +27,7 @@ from tests.messaging.conftest import (
     start_program,
     start_relay,
 )
-from tests.subscriptions.world import Person, sign_in
+from tests.people import Person, sign_in_person
 from walletconnect.notify.values import NotifyMessage
 
 __all__ = ["local_relay", "start_gateway", "start_program", "start_relay"]
@@ -119,14 +119,14 @@ def project(transactional_db, redis_client):
 
 @pytest.fixture
 def alice(project) -> Person:
-    person = sign_in("alice", devices=2)
+    person = sign_in_person("alice", devices=2)
     sync.enable_sync(person.account, person.sync_signature, person.device)
     return person
 
 
 @pytest.fixture
 def charlie(project) -> Person:
-    return sign_in("charlie")
+    return sign_in_person("charlie")
 
 
 @pytest.fixture

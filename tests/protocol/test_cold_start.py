@@ -26,9 +26,9 @@ from subscriptions import services as wallet
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from syncstore import services as sync
 from syncstore.models import ColdStart, Store, StoreEntry
+from tests.people import sign_in_person
 from tests.protocol.conftest import BOTH, notify, until
 from tests.protocol.test_twenty_steps import finish, start, subscribed
-from tests.subscriptions.world import sign_in
 
 TITLES = ["first", "second", "third"]
 
@@ -72,7 +72,7 @@ def lose_the_disk(person) -> None:
 
 def come_back(person):
     """The same wallet signs in anew and signs the sync message."""
-    again = sign_in("alice", devices=1)
+    again = sign_in_person("alice", devices=1)
     sync.enable_sync(again.account, again.sync_signature, again.device)
     until(
         lambda: ColdStart.objects.get(account=again.account).state == "done",

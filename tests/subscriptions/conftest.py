@@ -8,10 +8,12 @@ import pytest
 
 from keychain.services import ensure_canary
 from subscriptions import services
-from tests.subscriptions.world import Dapp, Person, deliver, sign_in
+from tests.people import sign_in_person
+from tests.subscriptions.world import Dapp, deliver
 
 if TYPE_CHECKING:
     from subscriptions.models import SubscribeAttempt, Subscription
+    from tests.people import Person
 
 
 @pytest.fixture(autouse=True)
@@ -21,17 +23,17 @@ def open_keychain(db, redis_client):
 
 @pytest.fixture
 def alice():
-    return sign_in("alice", devices=2)
+    return sign_in_person("alice", devices=2)
 
 
 @pytest.fixture
 def bob():
-    return sign_in("bob")
+    return sign_in_person("bob")
 
 
 @pytest.fixture
 def charlie():
-    return sign_in("charlie")
+    return sign_in_person("charlie")
 
 
 @pytest.fixture

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from django.conf import settings
 
-from accounts.models import Account
-from identity import services as identity
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import Store
 from syncstore.services import enable_sync
+from tests.people import ALICE_SECOND, Person, link
 from tests.subscriptions.conftest import subscribed
-from tests.subscriptions.world import Person, deliver
-from walletconnect.crypto.ethereum import address_of, sign_eip191
+from tests.subscriptions.world import deliver
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
-
-SECOND_KEY = b"\x02" * 32
 
 
 @pytest.fixture
 def second(alice) -> Person:
     """Alice's second account, added on her first device."""
-    address = f"eip155:1:{address_of(SECOND_KEY)}"
-    request = identity.begin_sign_in(
-        "second", account=address, origin=settings.PUBLIC_URL, user=alice.user
-    )
-    identity.complete_sign_in(
-        "second",
-        nonce=request.nonce,
-        signature=sign_eip191(request.message, SECOND_KEY),
-        user_agent="",
-        device=alice.device,
-    )
-    account = Account.objects.at(address).get()
-    return Person(alice.user, account, alice.devices, SECOND_KEY)
+    account = link(ALICE_SECOND, alice.device)
+    return Person(alice.user, account, alice.devices, ALICE_SECOND)
 
 
 def test_both_subscribe_to_one_dapp_and_read_one_inbox(alice, second, dapp):

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from accounts.models import Account, Device, User
 from common import clock, entropy
 from identity import services as identity
 from messaging import services as messaging
 from messaging.models import InboxMessage, OutboxMessage, Party
 from walletconnect.crypto.envelope import Envelope, open_envelope, seal
-from walletconnect.crypto.ethereum import address_of, sign_eip191
 from walletconnect.crypto.keys import KeyPair, SymKey, derive_sym_key, topic_of
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId, AppUrl, DidWebDocument
@@ -35,50 +33,9 @@ from walletconnect.notify.subscribe import answer_subscription
 from walletconnect.notify.update import answer_update
 from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import parse
-from walletconnect.sync.derivation import sync_message
 
-# --- people ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A user who has signed in with a wallet in some browsers."""
-
-    user: User
-    account: Account
-    devices: list[Device]
-    private_key: bytes = field(repr=False)
-
-    @property
-    def device(self) -> Device:
-        return self.devices[0]
-
-    @property
-    def sync_signature(self) -> str:
-        account = AccountId.parse(self.account.address)
-        return sign_eip191(sync_message(account), self.private_key)
-
-
-def sign_in(name: str, *, devices: int = 1) -> Person:
-    private_key = name.encode().ljust(32, b"\x01")
-    made = [_sign_in(private_key, f"{name} {number}") for number in range(devices)]
-    account = Account.objects.at(f"eip155:1:{address_of(private_key)}").get()
-    return Person(account.user, account, made, private_key)
-
-
-def _sign_in(private_key: bytes, session_key: str) -> Device:
-    request = identity.begin_sign_in(
-        session_key,
-        account=f"eip155:1:{address_of(private_key)}",
-        origin=settings.PUBLIC_URL,
-    )
-    return identity.complete_sign_in(
-        session_key,
-        nonce=request.nonce,
-        signature=sign_eip191(request.message, private_key),
-        user_agent="Mozilla/5.0 (X11; Linux) Firefox/130.0",
-    )
-
+if TYPE_CHECKING:
+    from accounts.models import Account
 
 # --- messages -------------------------------------------------------------------------
 

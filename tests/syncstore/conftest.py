@@ -13,8 +13,8 @@ from messaging import services as messaging
 from messaging.models import OutboxMessage, Party
 from syncstore import services
 from syncstore.models import Store, StoreEntry, StoreUpdate
+from tests.people import Person, sign_in_person
 from tests.syncstore.archive import Archive
-from tests.syncstore.people import Person, make_person
 from walletconnect.crypto.envelope import open_envelope, seal
 from walletconnect.relay import rpc
 from walletconnect.relay.methods import Tag
@@ -31,17 +31,17 @@ def keychain(db: None) -> None:
 
 @pytest.fixture
 def alice(keychain: None) -> Person:
-    return make_person("alice", devices=2)
+    return sign_in_person("alice", devices=2)
 
 
 @pytest.fixture
 def bob(keychain: None) -> Person:
-    return make_person("bob")
+    return sign_in_person("bob")
 
 
 @pytest.fixture
 def charlie(keychain: None) -> Person:
-    return make_person("charlie")
+    return sign_in_person("charlie")
 
 
 @dataclass

@@ -15,7 +15,7 @@ from keychain.services import Holder, sym_keys
 from messaging.models import TopicSubscription
 from syncstore import services
 from syncstore.models import ColdStart, DeviceCursor, Store
-from tests.syncstore.people import Person, add_device
+from tests.people import Person, sign_in
 from walletconnect.crypto.ethereum import personal_digest
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
@@ -70,7 +70,7 @@ def test_doing_it_again_changes_nothing(alice):
 
 def test_a_device_that_joins_later_gets_a_cursor(alice):
     services.enable_sync(alice.account, alice.sync_signature, alice.device)
-    late = add_device(alice.user, "late")
+    late = sign_in(alice.wallet)
     services.enable_sync(alice.account, alice.sync_signature, late)
     assert DeviceCursor.objects.filter(device=late).exists()
 
@@ -120,7 +120,7 @@ def sign_otherwise(person: Person) -> str:
     from coincurve._libsecp256k1 import ffi
 
     digest = personal_digest(services.message_to_sign(person.account))
-    key = coincurve.PrivateKey(person.private_key)
+    key = coincurve.PrivateKey(person.wallet.private_key)
     signature = key.sign_recoverable(
         digest, hasher=None, custom_nonce=(ffi.NULL, ffi.new("char [32]", b"other" * 6))
     )
@@ -148,7 +148,7 @@ def test_a_lost_fingerprint_key_does_not_lock_the_wallet_out(alice):
 
 def test_the_signature_is_kept_nowhere(alice):
     services.enable_sync(alice.account, alice.sync_signature, alice.device)
-    secrets = [alice.sync_signature[2:66], alice.private_key.hex()]
+    secrets = [alice.sync_signature[2:66], alice.wallet.private_key.hex()]
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names():
             cursor.execute(f'SELECT t::text FROM "{table}" AS t')  # noqa: S608

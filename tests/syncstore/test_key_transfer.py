@@ -14,7 +14,7 @@ from keychain.services import Holder, forget, sym_keys
 from syncstore import services
 from syncstore.models import DeviceLink, Store
 from syncstore.schemas import ANSWER_PREFIX, KeyAnswer, KeyRequest
-from tests.syncstore.people import add_device
+from tests.people import sign_in
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.identity.did import AccountId
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("redis_client")
 
 @pytest.fixture
 def new(alice, store):
-    return add_device(alice.user, "phone at the other server")
+    return sign_in(alice.wallet)
 
 
 @pytest.fixture

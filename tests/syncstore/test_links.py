@@ -16,7 +16,7 @@ from messaging.models import TopicSubscription
 from syncstore import services
 from syncstore.models import ColdStart, DeviceCursor, DeviceLink, Store
 from syncstore.services.links import CODE_LETTERS, VALID_FOR
-from tests.syncstore.people import add_device
+from tests.people import sign_in
 from tests.syncstore.test_enable_sync import sign_otherwise
 from walletconnect.sync.derivation import NOTIFY_SUBSCRIPTION_STORE
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("redis_client")
 @pytest.fixture
 def new(alice, store):
     """A device that has signed in and waits for a link."""
-    return add_device(alice.user, "new phone")
+    return sign_in(alice.wallet)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_the_device_that_shows_the_code_cannot_confirm_it(new, code):
 
 
 def test_a_device_that_does_not_sync_cannot_confirm(alice, code):
-    other = add_device(alice.user, "not linked either")
+    other = sign_in(alice.wallet)
     with pytest.raises(services.LinkNotSyncing):
         services.confirm_link(code, other)
 
