@@ -223,3 +223,9 @@ def test_a_page_costs_the_same_few_queries_whatever_its_length(
 
     with django_assert_max_num_queries(3):
         services.messages(on, direction="forward", count=200, origin=origin.message_id)
+
+
+def test_messages_come_from_the_relay_only(client):
+    """Servers of 2023 were called by the relay here; ours shares its table."""
+    answer = client.post("/history/messages", "{}", content_type="application/json")
+    assert answer.status_code == 405

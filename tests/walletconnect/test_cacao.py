@@ -307,7 +307,40 @@ def test_a_statement_is_a_permission():
     assert every.allows(None)
 
 
-@pytest.mark.parametrize("statement", [None, "", "Hello", LIMITED_STATEMENT + " "])
+@pytest.mark.parametrize(
+    ("who", "what"), [("DAPP", "this domain"), ("WALLET", "ALL domains")]
+)
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "using my WalletConnect identity.",
+        "and manage my identity at keys.walletconnect.com.",
+        "and manage my identity at identity.walletconnect.com}.",
+    ],
+)
+def test_the_statements_of_autumn_2023_are_permissions(who, what, tail):
+    statement = (
+        f"I further authorize this {who} to send and receive messages on my behalf "
+        f"for {what} {tail}"
+    )
+    allowed = authorization_of(
+        signed(statement=statement, domain="dapp.example.org")
+    ).allows
+    assert allowed("dapp.example.org")
+    assert allowed(None) is allowed("other.example.org") is (who == "WALLET")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        None,
+        "",
+        "Hello",
+        LIMITED_STATEMENT + " ",
+        # Contains a word of a known statement, and is another one.
+        "I further authorize this WALLET to show me messages.",
+    ],
+)
 def test_any_other_statement_permits_nothing(statement):
     nothing = authorization_of(signed(statement=statement))
     assert not nothing.allows("keys.example.org")

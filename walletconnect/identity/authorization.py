@@ -9,6 +9,7 @@ method lists subscriptions.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,14 @@ _ALL_APPS = frozenset(
         _IDENTITY_2023.format(" for ALL domains"),
     }
 )
+
+# The clients of autumn 2023, whose Swift and Kotlin forms name the Keys Server's host.
+_AUTUMN_2023: Final = (
+    r"I further authorize this {} to send and receive messages on my behalf for {} "
+    r"(using my WalletConnect identity|and manage my identity at \S+)\."
+)
+_LIMITED_2023: Final = re.compile(_AUTUMN_2023.format("DAPP", "this domain"))
+_ALL_APPS_2023: Final = re.compile(_AUTUMN_2023.format("WALLET", "ALL domains"))
 
 _RECAP_RESOURCE: Final = "https://notify.walletconnect.com"
 _RECAP_ABILITY: Final = "manage"
@@ -82,8 +91,9 @@ def authorization_of(cacao: Cacao) -> AppAuthorization:
             return AppAuthorization(all_apps=True)
         domains = {action.removesuffix(_APP_ACTION) for action in actions}
         return AppAuthorization(all_apps=False, domains=frozenset(domains))
-    if payload.statement in _ALL_APPS:
+    statement = payload.statement or ""
+    if statement in _ALL_APPS or _ALL_APPS_2023.fullmatch(statement):
         return AppAuthorization(all_apps=True)
-    if payload.statement in _LIMITED:
+    if statement in _LIMITED or _LIMITED_2023.fullmatch(statement):
         return AppAuthorization(all_apps=False, domains=frozenset({payload.domain}))
     return AppAuthorization(all_apps=False)

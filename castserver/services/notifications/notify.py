@@ -43,6 +43,9 @@ BAD_ADDRESS: Final = "not an address: 0x and 40 hexadecimal digits"
 BAD_CHECKSUM: Final = "the letter case of the address is not its checksum (EIP-55)"
 NOT_FOUND: Final = "not a subscriber"
 UNREADABLE: Final = "the key of the subscription cannot be read"
+UUID_TYPE: Final = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
+)
 ADDRESS_DIGITS: Final = re.compile(r"[0-9a-fA-F]{40}")
 
 
@@ -190,12 +193,13 @@ def find_accounts(project: Project, type_id: str, accounts: Iterable[str]) -> Ac
 
 
 def require_known_type(project: Project, type_id: str) -> None:
-    """Refuse a type that the project does not offer and no subscriber has chosen.
+    """Refuse a name that the project does not offer and no subscriber has chosen.
 
     A dapp that serves its own documents may offer types that are not listed here;
-    a subscriber who chose one proves that it exists.
+    a subscriber who chose one proves that it exists. A UUID is never refused, as on the
+    servers of 2024: each account that does not allow it fails with that reason.
     """
-    if project.types.filter(type_id=type_id).exists():
+    if UUID_TYPE.fullmatch(type_id) or project.types.filter(type_id=type_id).exists():
         return
     live = Subscriber.objects.of(project.pk).live(clock.now())
     if not live.filter(scope__contains=[type_id]).exists():

@@ -117,6 +117,7 @@ class TopicBatch:
         if message.pk in self.limited:
             raise too_many()
         did = self.identities.claim_of(message).did
+        cacao = self.identities.cacao_of(message)
         account = AccountId.parse(subscriber.account)
         others = [
             each
@@ -129,7 +130,8 @@ class TopicBatch:
             subscriber=subscriber,
             state=state,
             dapp=dapp,
-            cacao=self.identities.cacao_of(message),
+            cacao=cacao,
             identity_did=did,
-            others=with_account(others, account),
+            # As the device writes its account, which may be on another chain.
+            others=with_account(others, cacao.account),
         )
