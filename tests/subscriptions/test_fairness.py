@@ -19,13 +19,13 @@ from subscriptions.services.dapps import directory
 from subscriptions.services.server import watch
 from subscriptions.services.subscribe.subscribe import _claim
 from tests.castserver.receiver import silent_host
+from tests.people import sign_in_person
 from tests.subscriptions.conftest import subscribed
-from tests.subscriptions.world import sign_in
 
 
 @pytest.fixture
 def mallory():
-    return sign_in("mallory")
+    return sign_in_person("mallory")
 
 
 def plant(person, urls, **more):
@@ -128,7 +128,7 @@ def test_planted_entries_do_not_delay_the_key_of_another_users_dapp(
 def test_every_new_account_watches_after_one_run(monkeypatch, settings):
     """However many accounts one user adds, those that come after are not left out."""
     monkeypatch.setattr(watch, "WATCH_BATCH_SIZE", 2)
-    people = [sign_in(f"person {number}") for number in range(5)]
+    people = [sign_in_person(f"person {number}") for number in range(5)]
     services.watch_accounts()
     watching = AccountWatch.objects.values_list("account_id", flat=True)
     assert set(watching) == {each.account.pk for each in people}

@@ -13,8 +13,9 @@ from keychain.services import Holder, put_sym_keys
 from messaging.models import InboxMessage, OutboxMessage
 from subscriptions import services
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
+from tests.people import sign_in_person
 from tests.subscriptions.conftest import subscribed
-from tests.subscriptions.world import deliver, send_as_peer, sent, sign_in
+from tests.subscriptions.world import deliver, send_as_peer, sent
 from walletconnect.crypto.keys import SymKey, hash_text
 from walletconnect.crypto.signing import IdentityKey
 from walletconnect.identity.did import AccountId
@@ -249,7 +250,7 @@ def test_peer_traffic_on_the_shared_topic_is_ignored(alice, dapp, subscription):
 
 
 def test_many_users_each_see_their_own_messages(alice, dapp):
-    people = [alice, sign_in("bob"), sign_in("charlie")]
+    people = [alice, sign_in_person("bob"), sign_in_person("charlie")]
     for person in people:
         subscribed(person, dapp)
         deliver(dapp.notification(person.account, title=person.account.address[-8:]))

@@ -18,9 +18,10 @@ from subscriptions import services
 from subscriptions.models import Subscription
 from subscriptions.models.watches import AccountWatch, WatchedServer
 from tests.cacaos import LIMITED_STATEMENT
+from tests.people import sign_in_person
 from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, listed
-from tests.subscriptions.world import deliver, send_as_peer, sent, sign_in
+from tests.subscriptions.world import deliver, send_as_peer, sent
 from walletconnect.crypto.envelope import Envelope
 from walletconnect.crypto.keys import SymKey
 from walletconnect.crypto.signing import IdentityKey as SecretKey
@@ -91,7 +92,7 @@ def test_the_answers_topic_is_wanted_and_its_key_kept(alice, server):
 
 def test_many_accounts_ask_in_one_go_with_one_reading_of_the_document(server):
     for name in ("alice", "bob", "charlie"):
-        sign_in(name)
+        sign_in_person(name)
     services.watch_accounts()
     assert len({server.claims(row).sub for row in server.requests()}) == 3
     assert len({row.response_topic for row in AccountWatch.objects.all()}) == 3
@@ -141,7 +142,7 @@ def test_an_answered_watch_is_renewed_before_a_day_is_over(watched, server):
 
 def test_signing_in_asks_again_at_once_as_the_same_watcher(watched, server):
     before = server.claims().iss
-    sign_in("alice")
+    sign_in_person("alice")
     services.watch_accounts()
     assert len(server.requests()) == 2
     assert server.claims().iss == before, "a server counts watchers by identity"
