@@ -18,7 +18,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection
 from django.db.transaction import atomic
 
-from common import clock, entropy
+from common import clock, entropy, histograms
 from common.backoff import Backoff
 from common.failpoints import failpoint
 from common.outages import is_database_unavailable
@@ -29,6 +29,7 @@ from messaging.drop_counter import DropCounter
 from messaging.inbox import MAX_ATTEMPTS, Batch, Row, Settlement
 from messaging.models import InboxMessage, Party
 from messaging.opening import open_all
+from walletconnect.relay.methods import Tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,12 @@ TRY_FOR: Final = timedelta(days=1)
 # A run starts only with this much of the lease left, because its `prepare` may wait for
 # the network. 60 s of lease less 25 s exceed the 20 s that a task works.
 MIN_LEASE: Final = timedelta(seconds=25)
+# Labels of the histogram from publication to commit.
+KINDS: Final = {
+    int(Tag.NOTIFY_MESSAGE): "notification",
+    int(Tag.SYNC_SET): "sync",
+    int(Tag.SYNC_DELETE): "sync",
+}
 
 
 class Crashed(NotHandled):
@@ -193,8 +200,15 @@ def _finish(
     *,
     lease: datetime,
 ) -> None:
-    inbox.mark_handled([each.pk for each in taken if each.pk not in declined])
+    handled = [each for each in taken if each.pk not in declined]
+    inbox.mark_handled([each.pk for each in handled])
     _settle(rows, declined, lease)
+    now_ms = clock.now_ms()
+    durations: dict[str, list[float]] = {}
+    for each in handled:
+        kind = KINDS.get(each.tag, "other")
+        durations.setdefault(kind, []).append((now_ms - each.published_at) / 1000)
+    histograms.observe("applied", durations)
 
 
 # --- messages that were not handled -----------------------------------------------------

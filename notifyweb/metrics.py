@@ -8,6 +8,7 @@ process counts itself (requests, sockets, pool) with ``sum``.
 from __future__ import annotations
 
 import time
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -19,14 +20,19 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 
-from common import counters, heartbeat
+from common import counters, heartbeat, histograms
 from common.task_runs import task_runs
+from notifyweb import request_costs
 from notifyweb.task_queues import ROUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from django.http import HttpRequest, HttpResponse
     from prometheus_client.metrics_core import Metric
@@ -47,9 +53,18 @@ REQUESTS = Counter(
 REQUEST_SECONDS = Histogram(
     f"{PREFIX}request_seconds",
     "Time from a request's start to its response",
-    ["method"],
+    ["route", "method"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+# Values of the label ``route``, by namespace of the URL; others are "other".
+ROUTES_BY_NAMESPACE = {
+    "dashboard": "pages",
+    "castserver": "cast",
+    "identity": "keys",
+    "history": "history",
+    "operations": "operations",
+    "admin": "admin",
+}
 SOCKETS = Gauge(f"{PREFIX}browser_sockets", "Open WebSockets of browsers")
 SOCKETS_OPENED = Counter(f"{PREFIX}browser_sockets_opened", "WebSockets of browsers")
 
@@ -61,6 +76,13 @@ SHARED = {
     "pushes": ("outcome", "Messages to push services: accepted, gone, failed"),
     "forwards": ("outcome", "Forwarded notifications: accepted, failed"),
     "lease_expiries": ("queue", "Rows taken over from a worker that did not finish"),
+}
+# Histograms that ``common.histograms`` shares: label, what they measure.
+SHARED_DURATIONS = {
+    "notification": ("stage", "From the stage before: accepted, sent, received, read"),
+    "outbox": ("party", "From the outbox to the relay's acknowledgement"),
+    "applied": ("kind", "From a message's publication until its effects are stored"),
+    "attempt": ("kind", "Calls of webhooks, push services and forwards"),
 }
 
 
@@ -76,8 +98,19 @@ class RequestMetrics:
         if request.path_info.strip("/") not in PROBES:
             method = request.method if request.method in METHODS else "other"
             REQUESTS.labels(method, f"{response.status_code // 100}xx").inc()
-            REQUEST_SECONDS.labels(method).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            REQUEST_SECONDS.labels(route_of(request), method).observe(seconds)
         return response
+
+
+def route_of(request: HttpRequest) -> str:
+    """The kind of page or API that a request is for."""
+    match = request.resolver_match
+    if match is None:
+        return "other"
+    if request_costs.cost_of(match) == request_costs.DOCUMENT:
+        return "documents"
+    return ROUTES_BY_NAMESPACE.get(match.namespace, "other")
 
 
 class SocketMetrics:
@@ -120,6 +153,7 @@ class SystemCollector:
 
         try:
             totals = counters.totals()
+            durations = histograms.totals()
             runs = task_runs(sorted(ROUTES))
             ages = heartbeat.ages(list(MAX_HEARTBEAT_AGE_S))
         except redis.RedisError:
@@ -132,6 +166,13 @@ class SystemCollector:
                 if counter == name:
                     family.add_metric([value], number)
             yield family
+        for name, (label, text) in SHARED_DURATIONS.items():
+            yield _shared_histogram(
+                name,
+                text,
+                label,
+                {value: h for (key, value), h in durations.items() if key == name},
+            )
         beats = _family("heartbeat_age_seconds", "Since the last heartbeat", "process")
         for process, age in ages.items():
             # A heartbeat that expired is as old as its key lived.
@@ -202,6 +243,18 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 
 def _family(name: str, text: str, label: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(PREFIX + name, text, labels=[label])
+
+
+def _shared_histogram(
+    name: str, text: str, label: str, found: Mapping[str, histograms.Histogram]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(f"{PREFIX}{name}_seconds", text, labels=[label])
+    bounds = [*map(str, histograms.BOUNDS), "+Inf"]
+    for value, histogram in found.items():
+        cumulated = accumulate(histogram.counts)
+        buckets = list(zip(bounds, cumulated, strict=True))
+        family.add_metric([value], buckets, histogram.sum_s)
+    return family
 
 
 REGISTRY.register(SystemCollector())

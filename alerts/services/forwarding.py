@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from accounts.models import User
 from accounts.services import audit
 from alerts.models import Forward, ForwardDelivery
-from common import bidi, clock, counters, outbound, retention
+from common import bidi, clock, counters, histograms, outbound, retention
 from common.backoff import Backoff
 from common.drain import drain
 from common.retry_after import retry_after
@@ -150,6 +150,8 @@ class Outcome:
     status: int | None
     reason: str
     not_before: datetime | None
+    # How long the attempt took; None if there was none.
+    seconds: float | None = None
 
 
 def send_due_forwards() -> int:
@@ -244,8 +246,9 @@ def request_of(
 
 def _send(outgoing: Outgoing) -> Outcome:
     delivery = outgoing.delivery
-    status, reason, not_before = None, outgoing.problem, None
+    status, reason, not_before, seconds = None, outgoing.problem, None, None
     if not outgoing.problem:
+        began = clock.monotonic()
         url, value, headers = request_of(
             delivery.forward, delivery.message, outgoing.token
         )
@@ -264,7 +267,8 @@ def _send(outgoing: Outgoing) -> Outcome:
             not_before = retry_after(answer)
         except outbound.OutboundError as error:
             reason = str(error)
-    return Outcome(delivery, status, reason, not_before)
+        seconds = clock.monotonic() - began
+    return Outcome(delivery, status, reason, not_before, seconds)
 
 
 def _record(outcomes: list[Outcome]) -> None:
@@ -275,6 +279,8 @@ def _record(outcomes: list[Outcome]) -> None:
         counters.count(
             "forwards", {"accepted": accepted, "failed": len(outcomes) - accepted}
         )
+        durations = [each.seconds for each in outcomes if each.seconds is not None]
+        histograms.observe("attempt", {"forward": durations})
 
 
 def _settle(outcome: Outcome) -> None:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import PushDelivery, PushSubscription
-from common import bidi, clock, counters, outbound, retention
+from common import bidi, clock, counters, histograms, outbound, retention
 from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
@@ -144,6 +144,8 @@ class Outcome:
     status: int | None
     reason: str
     not_before: datetime | None
+    # How long the attempt took; None if there was none.
+    seconds: float | None = None
 
 
 def send_due_pushes() -> int:
@@ -257,8 +259,9 @@ def _shown(message: NotifyMessageRecord | None) -> dict[str, object]:
 
 
 def _send(outgoing: Outgoing) -> Outcome:
-    status, reason, not_before = None, outgoing.problem, None
+    status, reason, not_before, seconds = None, outgoing.problem, None, None
     if outgoing.headers is not None:
+        began = clock.monotonic()
         try:
             answer = outbound.fetch(
                 "POST",
@@ -274,7 +277,8 @@ def _send(outgoing: Outgoing) -> Outcome:
             not_before = retry_after(answer)
         except outbound.OutboundError as error:
             reason = str(error)
-    return Outcome(outgoing, status, reason, not_before)
+        seconds = clock.monotonic() - began
+    return Outcome(outgoing, status, reason, not_before, seconds)
 
 
 def _record(outcomes: list[Outcome]) -> None:
@@ -287,6 +291,8 @@ def _record(outcomes: list[Outcome]) -> None:
         gone = sum(each.status in GONE for each in sent)
         failed = len(sent) - accepted - gone
         counters.count("pushes", {"accepted": accepted, "gone": gone, "failed": failed})
+        durations = [each.seconds for each in sent if each.seconds is not None]
+        histograms.observe("attempt", {"push": durations})
 
 
 def _settle(outcome: Outcome) -> None:

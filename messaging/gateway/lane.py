@@ -24,6 +24,7 @@ from messaging.gateway.topics import TooManyTopics, TopicSubscriber
 from messaging.gateway.wakes import WakeEvent
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
     from datetime import datetime
 
@@ -85,6 +86,8 @@ class GatewayContext:
     django: DjangoThread
     starter: TaskStarter
     wakes: WakeListener
+    # Times in the outbox, added to Redis with the heartbeat.
+    durations: Counter[str]
     stopping: asyncio.Event
     # Limits how many lanes subscribe all of their topics at the same time.
     starting: asyncio.Semaphore
@@ -176,7 +179,13 @@ class Lane:
         self._of.changed()
         logger.info("%s is connected to the relay", self._name)
         writing = [
-            asyncio.create_task(self._publish(Publisher(party, database, connection))),
+            asyncio.create_task(
+                self._publish(
+                    Publisher(
+                        party, database, connection, durations=self._context.durations
+                    )
+                )
+            ),
             asyncio.create_task(self._maintain_topics(topics)),
         ]
         reading = [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from common import clock
+from common import clock, histograms
 from common.backoff import Backoff
 from common.failpoints import failpoint
 from messaging.gateway.connection import RelayRefused
@@ -22,6 +22,7 @@ from messaging.models import OutboxMessage
 from walletconnect.relay.frames import BatchPublish, RelayErrorCode, RelayMethod
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
@@ -92,7 +93,7 @@ class Rejection:
 class Round:
     """The results of one round. Rows in neither list are sent again."""
 
-    sent: list[int]
+    sent: list[Row]
     rejected: list[Rejection]
 
 
@@ -131,11 +132,18 @@ class Publisher:
     """
 
     def __init__(
-        self, party: Party, database: Database, connection: RelayConnection
+        self,
+        party: Party,
+        database: Database,
+        connection: RelayConnection,
+        *,
+        durations: Counter[str],
     ) -> None:
+        """``durations`` collects the times in the outbox (``common.histograms``)."""
         self._party = party
         self._database = database
         self._connection = connection
+        self._durations = durations
         # Until the relay answers that it has no such method.
         self._in_batches = True
 
@@ -171,7 +179,7 @@ class Publisher:
             # Find the rejected one; repeating the others is harmless.
             await self._publish_singly(chunk, round_)
         else:
-            round_.sent += [row.pk for row in chunk]
+            round_.sent += chunk
 
     async def _publish_singly(self, chunk: Sequence[Row], round_: Round) -> None:
         by_topic: dict[str, list[Row]] = {}
@@ -189,7 +197,7 @@ class Publisher:
                 if not rejection.is_final(clock.now()):
                     return
             else:
-                round_.sent.append(row.pk)
+                round_.sent.append(row)
 
     async def _call(self, method: RelayMethod, params: JsonObject) -> None:
         if not await self._connection.request(method.wire, params):
@@ -198,7 +206,19 @@ class Publisher:
     async def _mark(self, round_: Round) -> None:
         now = clock.now()
         if round_.sent:
-            await self._database.execute(_SENT, {"ids": round_.sent, "now": now})
+            ids = [row.pk for row in round_.sent]
+            await self._database.execute(_SENT, {"ids": ids, "now": now})
+            self._durations.update(
+                histograms.tally(
+                    "outbox",
+                    {
+                        self._party.value: [
+                            (now - row.created_at).total_seconds()
+                            for row in round_.sent
+                        ]
+                    },
+                )
+            )
         if round_.rejected:
             states = [
                 State.FAILED if each.is_final(now) else State.DUE

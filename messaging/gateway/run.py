@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 
+from common import histograms
 from common.heartbeat import beat
 from messaging.gateway.connection import RelayAddress
 from messaging.gateway.database import Database, DjangoThread
@@ -43,6 +45,7 @@ class Gateway:
         self._stopping = asyncio.Event()
         self._database = Database(settings.DATABASES["default"])
         self._django = DjangoThread()
+        self._durations: Counter[str] = Counter()
         channels = [
             f(party) for party in parties for f in (outbox_channel, topics_channel)
         ]
@@ -57,6 +60,7 @@ class Gateway:
             django=self._django,
             starter=TaskStarter(self._django),
             wakes=self._wakes,
+            durations=self._durations,
             stopping=self._stopping,
             starting=asyncio.Semaphore(MAX_STARTING_LANES),
         )
@@ -96,13 +100,21 @@ class Gateway:
                 await asyncio.wait(ending, timeout=DRAIN_S)
         finally:
             await cancel([*running.values(), *background])
+            await self._save_durations()
             await self._database.close()
             self._django.close()
 
     async def _beat(self) -> None:
         while True:
             await self._django.run(beat, HEARTBEAT_NAME)
+            await self._save_durations()
             await asyncio.sleep(HEARTBEAT_S)
+
+    async def _save_durations(self) -> None:
+        # Emptied here, because publishers add to it in this thread.
+        durations = self._durations.copy()
+        self._durations.clear()
+        await self._django.run(histograms.save, durations)
 
 
 async def run_gateway(parties: Sequence[Party]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -15,7 +17,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerts.models import Digest
-from common import clock, counters, task_runs
+from common import clock, counters, histograms, task_runs
 from common.work_queue import WorkItem
 from notifyweb import metrics
 from relayserver.metrics import Counts
@@ -121,6 +123,79 @@ def test_tasks_and_requests(redis_client):
     assert value("notifyweb_requests_total", **labels) == before + 1
     Client().get("/healthz")
     assert value("notifyweb_requests_total", **labels) == before + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_durations_are_shared_and_added_after_commit(redis_client):
+    try:
+        with transaction.atomic():
+            histograms.observe("attempt", {"push": [1.0]})
+            raise ValueError
+    except ValueError:
+        pass
+    # A clock that is behind yields a negative duration.
+    histograms.observe("attempt", {"push": [0.005, 0.2, -3.0], "webhook": [90_000.0]})
+    push = {"kind": "push"}
+    name = "notifyweb_attempt_seconds"
+    assert value(f"{name}_bucket", le="0.005", **push) == 2
+    assert value(f"{name}_bucket", le="0.1", **push) == 2
+    assert value(f"{name}_bucket", le="0.25", **push) == 3
+    assert value(f"{name}_bucket", le="+Inf", **push) == 3
+    assert value(f"{name}_count", **push) == 3
+    assert value(f"{name}_sum", **push) == pytest.approx(0.205)
+    webhook = {"kind": "webhook"}
+    assert value(f"{name}_bucket", le="86400.0", **webhook) == 0
+    assert value(f"{name}_bucket", le="+Inf", **webhook) == 1
+
+
+ADD = """
+import sys
+import django
+django.setup()
+from django.conf import settings
+# The settings of a test run name a Redis for each process.
+settings.REDIS_URL = sys.argv[1]
+from common import histograms
+for _ in range(50):
+    histograms.observe("outbox", {"cast": [0.01, 2.0]})
+"""
+
+
+@pytest.mark.django_db
+def test_durations_of_several_processes_are_summed(redis_client, settings):
+    arguments = [sys.executable, "-c", ADD, settings.REDIS_URL]
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    running = [
+        subprocess.Popen(arguments, cwd=BASE, env=environment)
+        for _ in range(2)
+    ]
+    assert [process.wait(60) for process in running] == [0, 0]
+    name, cast = "notifyweb_outbox_seconds", {"party": "cast"}
+    assert value(f"{name}_bucket", le="0.025", **cast) == 100
+    assert value(f"{name}_count", **cast) == 200
+    assert value(f"{name}_sum", **cast) == pytest.approx(201)
+
+
+@pytest.mark.django_db
+def test_requests_are_measured_by_the_kind_of_route(redis_client):
+    def count(route):
+        labels = metrics.REQUEST_SECONDS.labels(route, "GET")
+        return sum(bucket.get() for bucket in labels._buckets)
+
+    paths = {
+        "pages": "/signin",
+        "keys": "/identity?publicKey=x",
+        "documents": "/.well-known/did.json",
+        "cast": "/cast/none/subscribers",
+        "operations": "/ops",
+        "other": "/nowhere",
+    }
+    before = {route: count(route) for route in paths}
+    for path in paths.values():
+        Client().get(path)
+    assert {route: count(route) - before[route] for route in paths} == dict.fromkeys(
+        paths, 1
+    )
 
 
 @pytest.mark.django_db

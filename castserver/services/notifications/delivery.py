@@ -11,7 +11,7 @@ the same for all receivers are encoded once, and all keys are read in one query.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,7 +23,7 @@ from castserver.models import DueDeliveries, Subscriber
 from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
 from castserver.services.projects.owners import owner_of
 from castserver.services.publications import publish_all
-from common import clock, counters, entropy
+from common import clock, counters, entropy, histograms
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from keychain.services import Holder, signing_key, sym_keys
@@ -32,6 +32,7 @@ from walletconnect.notify.message import MessageBatch, Recipient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from castserver.models import Notification, Project
@@ -85,12 +86,10 @@ def deliver(
     Up to ``CHUNK`` messages are built at once; more are left to tasks. Returns the
     account keys that get the notification: all but those whose key P cannot be opened.
     """
-    if len(subscribers) <= CHUNK:
-        return {
-            each.account_key
-            for each in _deliver_now(project, notification, subscribers)
-        }
     now = clock.now()
+    if len(subscribers) <= CHUNK:
+        delivered = _deliver_now(project, notification, subscribers, accepted_at=now)
+        return {each.account_key for each in delivered}
     DueDeliveries.objects.bulk_create(
         DueDeliveries(
             notification=notification,
@@ -104,7 +103,11 @@ def deliver(
 
 
 def _deliver_now(
-    project: Project, notification: Notification, subscribers: Sequence[Addressee]
+    project: Project,
+    notification: Notification,
+    subscribers: Sequence[Addressee],
+    *,
+    accepted_at: datetime,
 ) -> list[Addressee]:
     """Build the messages of these; returns who has one, which takes a readable key P."""
     count = len(subscribers)
@@ -122,6 +125,8 @@ def _deliver_now(
     with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         for pk, rpc_id, subscriber in due:
             copy.write_row((pk, notification.pk, subscriber.pk, rpc_id, now, now, 0))
+    duration = (now - accepted_at).total_seconds()
+    histograms.observe("notification", {"sent": repeat(duration, len(due))})
     return [each.subscriber for each in due]
 
 
@@ -202,7 +207,9 @@ def send_deliveries(notification_id: str) -> int:
             .filter(pk__in=chunk.subscribers)
             .values_list(*Addressee._fields)
         ]
-        _deliver_now(notification.project, notification, live)
+        _deliver_now(
+            notification.project, notification, live, accepted_at=chunk.created_at
+        )
         chunk.delete()
     return len(chunk.subscribers)
 

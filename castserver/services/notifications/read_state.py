@@ -21,7 +21,7 @@ from castserver.services.subscribers import requests
 from castserver.services.subscribers.announcements import note_changes
 from castserver.services.subscribers.requests import Accepted
 from castserver.services.subscribers.topic_requests import TopicBatch
-from common import clock, entropy
+from common import clock, entropy, histograms
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.notify.methods import GET_NOTIFICATIONS, MARK_READ
 from walletconnect.notify.read_state import (
@@ -183,7 +183,13 @@ def _answer_mark(asked: TopicRequest) -> Accepted:
         )
         # By notification, so that its deliveries to other topics are marked too.
         unread = unread.filter(notification__in=named.values("notification"))
-    unread.update(read_at=clock.now())
+    now = clock.now()
+    arrivals = unread.values_list(
+        Coalesce("receipt_at", "sent_at", "created_at"), flat=True
+    )
+    durations = [(now - at).total_seconds() for at in arrivals]
+    unread.update(read_at=now)
+    histograms.observe("notification", {"read": durations})
     publish = answer_mark_read(
         asked.request,
         auth,

@@ -15,7 +15,7 @@ from castserver.services.projects.identities import (
     dapp_identities,
 )
 from castserver.services.subscribers.requests import look_up_claims
-from common import clock
+from common import clock, histograms
 from identity.services import known_identities
 from messaging.dispatch import Refused
 from walletconnect.errors import RemoteProtocolError
@@ -72,9 +72,15 @@ def store_receipts(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
                 declined[message.pk] = Refused(str(error)[:200])
             else:
                 received.add(message.pk)
-    Delivery.objects.filter(
-        pk__in=[deliveries[pk].pk for pk in received], receipt_at=None
-    ).update(receipt_at=clock.now())
+    # One delivery may have receipts of several devices in one batch.
+    first = {deliveries[pk].pk: deliveries[pk] for pk in received}
+    now = clock.now()
+    Delivery.objects.filter(pk__in=list(first), receipt_at=None).update(receipt_at=now)
+    durations = [
+        (now - (each.sent_at or each.created_at)).total_seconds()
+        for each in first.values()
+    ]
+    histograms.observe("notification", {"received": durations})
     return declined
 
 

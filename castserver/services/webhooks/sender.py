@@ -21,7 +21,7 @@ from accounts.services import audit
 from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
 from castserver.services.projects.owners import owner_of
 from castserver.services.webhooks.webhooks import signing_secrets
-from common import clock, counters, outbound
+from common import clock, counters, histograms, outbound
 from common.backoff import Backoff
 from common.bidi import neutralize
 from common.drain import drain
@@ -189,6 +189,8 @@ def _record(outcomes: list[Outcome]) -> None:
             "webhook_attempts",
             {"delivered": delivered, "failed": len(counted) - delivered},
         )
+        durations = [each.milliseconds / 1000 for each in counted]
+        histograms.observe("attempt", {"webhook": durations})
 
 
 def _settle(outcome: Outcome) -> bool:
