@@ -11,7 +11,7 @@ from alerts.models import AlertSettings, PushDelivery, PushSubscription
 from alerts.services import webpush
 from alerts.services.preferences import mute
 from alerts.services.webpush import BACKOFF, PushError, save_subscription
-from common import clock
+from common import clock, histograms
 from keychain.models import SecretEntry
 from keychain.webpush import application_server_key
 from subscriptions.models import Icon
@@ -42,6 +42,17 @@ def test_a_notification_is_shown_by_the_browser_that_asked(firefox, receiver, no
     assert request.headers["content-encoding"] == "aes128gcm"
     assert int(request.headers["ttl"]) > 0
     assert request.headers["topic"] == f"m{message.pk}"
+
+
+def test_the_time_of_every_push_is_measured(
+    firefox, receiver, notify, redis_client, django_capture_on_commit_callbacks
+):
+    notify()
+    with django_capture_on_commit_callbacks(execute=True):
+        send()
+    measured = histograms.totals()["attempt", "push"]
+    assert sum(measured.counts) == 1
+    assert 0 < measured.sum_s < 15
 
 
 def test_the_icon_in_a_push_is_a_path_of_ours(firefox, receiver, notify):

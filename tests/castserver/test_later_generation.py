@@ -13,7 +13,7 @@ from castserver.services.notifications.read_state import mark_all_as_read
 from castserver.services.projects.documents import server_did_document
 from castserver.services.projects.projects import TypeDraft, create_project
 from castserver.services.subscribers.announcements import announce_changes
-from common import clock, entropy
+from common import clock, entropy, histograms
 from tests.cacaos import LIMITED_STATEMENT
 from tests.castserver.conftest import Caller
 from tests.castserver.world import (
@@ -593,6 +593,19 @@ def test_watchers_receive_unread_counts(project, phone, laptop, with_history):
     mark(phone, project, with_history, all=True)
     assert announced() == 1
     assert list_in(made, 4012)[0].unread_notification_count == 0
+
+
+def test_the_time_until_a_notification_is_read_is_measured(
+    project, phone, with_history, redis_client, django_capture_on_commit_callbacks
+):
+    at = clock.now() - timedelta(seconds=90)
+    Delivery.objects.update(receipt_at=at)
+    with django_capture_on_commit_callbacks(execute=True):
+        mark(phone, project, with_history, all=True)
+        mark(phone, project, with_history, all=True)
+    measured = histograms.totals()["notification", "read"]
+    assert sum(measured.counts) == 7
+    assert 7 * 90 <= measured.sum_s < 7 * 150
 
 
 def test_marking_twice_keeps_the_first_time(project, phone, with_history):

@@ -35,7 +35,7 @@ from castserver.services.webhooks.webhooks import (
     replay_range,
     rotate_secret,
 )
-from common import clock
+from common import clock, histograms
 from common.drain import drain
 from tests.castserver.receiver import Receiver, silent_host
 from walletconnect.notify.parties import WebhookEvent
@@ -89,6 +89,17 @@ def test_an_event_arrives_signed(project, registered, receiver):
     assert (delivery.state, delivery.last_status) == ("delivered", 200)
     assert delivery.delivered_at is not None
     assert deliver_due_webhooks() == 0
+
+
+def test_the_time_of_every_attempt_is_measured(
+    project, registered, receiver, redis_client, django_capture_on_commit_callbacks
+):
+    queue_events([event(project)])
+    with django_capture_on_commit_callbacks(execute=True):
+        assert deliver_due_webhooks() == 1
+    measured = histograms.totals()["attempt", "webhook"]
+    assert sum(measured.counts) == 1
+    assert 0 < measured.sum_s < 15
 
 
 def test_a_forged_body_does_not_verify(project, registered, receiver):

@@ -165,10 +165,7 @@ for _ in range(50):
 def test_durations_of_several_processes_are_summed(redis_client, settings):
     arguments = [sys.executable, "-c", ADD, settings.REDIS_URL]
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
-    running = [
-        subprocess.Popen(arguments, cwd=BASE, env=environment)
-        for _ in range(2)
-    ]
+    running = [subprocess.Popen(arguments, cwd=BASE, env=environment) for _ in range(2)]
     assert [process.wait(60) for process in running] == [0, 0]
     name, cast = "notifyweb_outbox_seconds", {"party": "cast"}
     assert value(f"{name}_bucket", le="0.025", **cast) == 100
