@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from identity.services.contract_wallets import check_contracts
+from identity.services.contract_wallets import check_contracts, endpoint_fault
 from identity.services.device_keys import (
     SigningIdentity,
     add_identity_key,
@@ -78,6 +78,7 @@ __all__ = [
     "canonical_signature",
     "check_contracts",
     "complete_sign_in",
+    "endpoint_fault",
     "ethereum_account",
     "is_contract_wallet",
     "known_identities",

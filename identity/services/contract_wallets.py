@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db import transaction
 
-from common import clock, outbound
+from common import clock, entropy, outbound
 from common.backoff import Backoff
 from common.connections import release_database
 from common.drain import drain
@@ -38,6 +38,7 @@ from identity.services.errors import (
     NoChainEndpoint,
     SignatureRefused,
 )
+from walletconnect.crypto.ethereum import address_of, personal_digest, sign_eip191
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.contract_wallet import ContractCheck, read_verdict
 
@@ -265,6 +266,30 @@ def ask_chain(check: ContractCheck) -> bool:
         raise ChainUnavailable(
             check.chain_id, reason or "its endpoint sent an unusable answer"
         ) from None
+
+
+def endpoint_fault(chain_id: int) -> str:
+    """What is wrong with the endpoint of a chain; empty if it answers, and truly.
+
+    The validator decides about signatures of plain keys, too. Of a new key the right
+    verdicts are known here and nowhere else: one signature fits, the other does not.
+    """
+    # Asked again, although earlier answers were of the right chain.
+    _chain_of.pop(settings.RPC_URLS[chain_id], None)
+    key = entropy.key_bytes()
+    signature = bytes.fromhex(sign_eip191("doctor", key).removeprefix("0x"))
+    right, wrong = (
+        ContractCheck(chain_id, address_of(key), (personal_digest(text),), signature)
+        for text in ("doctor", "another text")
+    )
+    try:
+        if not ask_chain(right):
+            return "it refuses a signature that is valid"
+        if ask_chain(wrong):
+            return "it accepts a signature that is not valid: it must not be trusted"
+    except ChainUnavailable as error:
+        return error.reason
+    return ""
 
 
 class _Unusable(Exception):

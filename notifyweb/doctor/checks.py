@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from django.core.checks import ERROR, WARNING, run_checks
 from django.core.mail import get_connection
 from django.db import DatabaseError, OperationalError, connection
 
+from alerts.models import PushSubscription
 from common import clock
 from common.connections import shared_redis
 from keychain.services import KeychainError
@@ -32,6 +34,8 @@ from notifyweb.embedded.redis import wheel_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from django.http import HttpRequest
 
 MIN_POSTGRES_VERSION = 14
 MIN_REDIS_VERSION = 6
@@ -63,8 +67,11 @@ COMPONENT_ADVICE = {
 }
 
 
-def examine() -> list[Finding]:
-    """Run every check. Never raises because of what a check finds."""
+def examine(request: HttpRequest | None = None) -> list[Finding]:
+    """Run every check. Never raises because of what a check finds.
+
+    ``request`` is the page's own, which shows what the proxies write.
+    """
     components = health.readiness()
     found = [*_variables(), *_secrets(), *_storage(), *component_findings(components)]
     needs_postgres = (_sessions, _schema, _postgres, _push)
@@ -78,8 +85,12 @@ def examine() -> list[Finding]:
             found.append(warning(names, f"not checked: {skipped}", advice))
     found += network.listening()
     found += network.proxy()
+    if request is not None:
+        found += network.proxy_of(request)
     found += network.certificates()
+    found += network.public_addresses()
     found += network.other_servers()
+    found += network.chain_endpoints()
     found += _mail()
     return found
 
@@ -150,6 +161,25 @@ def _push() -> Iterator[Finding]:
         )
         return
     yield ok("VAPID key", "opens" if made else "made when a browser first asks for it")
+    if not settings.PUBLIC_HTTPS and settings.PRODUCTION:
+        yield warning(
+            "push",
+            "NOTIFYWEB_PUBLIC_URL is not https: browsers offer no push there",
+            "put a proxy with TLS in front (docs/deployment.md)",
+        )
+        return
+    browsers = PushSubscription.objects.all()
+    reasons = list(browsers.exclude(reason="").values_list("reason", flat=True)[:100])
+    if reasons:
+        reason, count = Counter(reasons).most_common(1)[0]
+        yield warning(
+            "push",
+            f"the last push to {len(reasons)} browsers failed; {count} times: {reason}",
+            "check the way to the push services from the outbound worker; browsers that "
+            "no longer exist are removed by themselves",
+        )
+    else:
+        yield ok("push", "the last push to each browser was accepted")
 
 
 # --- storage ----------------------------------------------------------------------------
@@ -255,11 +285,14 @@ def _postgres() -> Iterator[Finding]:
             " (SELECT count(*) FROM pg_stat_activity"
             " WHERE backend_type = 'client backend'),"
             " extract(epoch FROM clock_timestamp())::float8,"
-            " pg_database_size(oid)"
+            " pg_database_size(oid), current_setting('fsync'),"
+            " current_setting('full_page_writes'),"
+            " current_setting('synchronous_commit')"
             " FROM pg_database WHERE datname = current_database()"
         )
         row = cursor.fetchone()
-    major, version, encoding, max_connections, used, now_s, size = row
+    major, version, encoding, max_connections, used, now_s, size = row[:7]
+    fsync, full_pages, commits = row[7:]
     if major < MIN_POSTGRES_VERSION:
         yield fault(
             "postgres version", version, f"install {MIN_POSTGRES_VERSION} or newer"
@@ -281,6 +314,23 @@ def _postgres() -> Iterator[Finding]:
         )
     else:
         yield ok("postgres connections", state)
+    unsafe = [
+        name
+        for name, is_on in (
+            ("fsync", fsync == "on"),
+            ("full_page_writes", full_pages == "on"),
+            ("synchronous_commit", commits != "off"),
+        )
+        if not is_on
+    ]
+    if unsafe:
+        yield fault(
+            "postgres durability",
+            f"{', '.join(unsafe)} is off: a crash loses messages that were acknowledged",
+            "switch it on in postgresql.conf, and restart PostgreSQL",
+        )
+    else:
+        yield ok("postgres durability", "commits reach the disk")
     yield from _clock("PostgreSQL", now_s - before)
 
 

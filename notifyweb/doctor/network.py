@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from common import clock
+from common.clients import client_address
+from identity.services import endpoint_fault
 from notifyweb import environment as env
 from notifyweb.doctor.findings import Finding, fault, ok, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from urllib.parse import SplitResult
+
+    from django.http import HttpRequest
 
 TIMEOUT_S = 3.0
 OK = 200
+SWITCHING = 101
+BAD_GATEWAY = frozenset({502, 503, 504})
+# Accepted, or refused by our socket, because it has no session.
+SOCKET_STATES = frozenset({SWITCHING, 403})
+# An endpoint answers three questions of the doctor, and two for a sign-in.
+MAX_ENDPOINT_S = 3.0
+MAX_ENDPOINTS_AT_ONCE = 16
 DAY_S = 86_400
 MIN_CERTIFICATE_DAYS = 14
 
@@ -105,6 +118,37 @@ def proxy() -> Iterator[Finding]:
         )
 
 
+def proxy_of(request: HttpRequest) -> Iterator[Finding]:
+    """Whether this request passed the proxies that are trusted; for the page."""
+    proxies: int = settings.TRUSTED_PROXIES
+    header = request.headers.get("X-Forwarded-For", "")
+    hops = len([hop for hop in header.split(",") if hop.strip()])
+    found = f"came with {hops} addresses in X-Forwarded-For; {proxies} are trusted"
+    if hops and not proxies:
+        yield warning(
+            "this request",
+            found,
+            "set NOTIFYWEB_TRUSTED_PROXIES to the number of your proxies: now every "
+            "caller has the address of the last one and shares its limits",
+        )
+    elif hops < proxies:
+        yield fault(
+            "this request",
+            found,
+            "let each proxy add the caller's address to X-Forwarded-For, and close the "
+            "way past them (NOTIFYWEB_BIND)",
+        )
+    else:
+        # More than trusted ones were written by the caller; they are ignored.
+        yield ok("this request", f"came from {client_address(request)}")
+    if settings.PUBLIC_HTTPS and not request.is_secure():
+        yield fault(
+            "this request",
+            "came without https, as far as its headers show",
+            "let the proxy set X-Forwarded-Proto to https",
+        )
+
+
 def certificates() -> Iterator[Finding]:
     """The certificates that callers of our two public URLs are shown."""
     addresses = {"NOTIFYWEB_PUBLIC_URL": settings.PUBLIC_URL}
@@ -155,6 +199,86 @@ def _certificate(setting: str, parts: SplitResult, port: int) -> Finding:
     return ok("TLS", f"{place}: valid for {days} days")
 
 
+def public_addresses() -> Iterator[Finding]:
+    """Whether our programs are behind the public URLs, and browsers get their sockets."""
+    if not settings.PRODUCTION and not settings.PUBLIC_HTTPS:
+        return  # the ports of this machine, which are checked
+    addresses = {"NOTIFYWEB_PUBLIC_URL": (settings.PUBLIC_URL, "/healthz")}
+    if settings.EMBEDDED_RELAY:
+        relay = settings.RELAY_PUBLIC_URL, "/health"
+        addresses["NOTIFYWEB_RELAY_PUBLIC_URL"] = relay
+    for name, (url, path) in addresses.items():
+        try:
+            status, body = _request(url, path)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            # From inside, a public address is not always reachable.
+            yield warning(
+                "public URL",
+                f"{name} does not answer from here: {str(error) or type(error).__name__}",
+                "open it in a browser elsewhere; check DNS, the proxy and its port",
+            )
+            continue
+        if status in BAD_GATEWAY:
+            yield fault(
+                "public URL",
+                f"{name}: the proxy answers {status}",
+                "start our process, and give the proxy its address and port",
+            )
+        elif status != OK or (path == "/healthz" and not _is_our_health(body)):
+            yield fault(
+                "public URL",
+                f"{name}: another program answers ({path}: {status})",
+                "let the proxy pass the whole host to our process",
+            )
+        else:
+            yield ok("public URL", f"{name} answers")
+            if path == "/healthz":
+                yield from _browser_sockets(url)
+
+
+def _browser_sockets(url: str) -> Iterator[Finding]:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+        "Sec-WebSocket-Version": "13",
+        "Origin": settings.PUBLIC_URL,
+    }
+    try:
+        status, _ = _request(url, "/ws/device/", headers)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        yield warning("browser sockets", f"no answer: {error}", "see the proxy's log")
+        return
+    # A page of ours answers 404 where the headers of a WebSocket are missing.
+    if status in SOCKET_STATES:
+        yield ok("browser sockets", "the proxy passes WebSockets")
+    else:
+        yield fault(
+            "browser sockets",
+            f"a WebSocket is answered with {status}: pages update only by polling",
+            "let the proxy pass the headers Upgrade, Connection and Host "
+            "(deploy/nginx.conf)",
+        )
+
+
+def _request(
+    url: str, path: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or env.DEFAULT_PORTS[parts.scheme]
+    is_secure = parts.scheme in {"https", "wss"}
+    kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+    asking = kind(host, port, timeout=TIMEOUT_S)
+    try:
+        asking.request("GET", path, headers=dict(headers or {}))
+        answer = asking.getresponse()
+        # A socket that was accepted stays open.
+        body = b"" if answer.status == SWITCHING else answer.read(4096)
+        return answer.status, body
+    finally:
+        asking.close()
+
+
 def other_servers() -> Iterator[Finding]:
     """Servers of others that we were set up with."""
     servers = {}
@@ -166,16 +290,67 @@ def other_servers() -> Iterator[Finding]:
         servers["HISTORY_SERVER_URL"] = settings.HISTORY_SERVER_URL
     if settings.CAST_SERVER_URL != settings.PUBLIC_URL:
         servers["CAST_SERVER_URL"] = settings.CAST_SERVER_URL
+    if dsn := env.text("SENTRY_DSN"):
+        servers["SENTRY_DSN"] = dsn
     for name, url in servers.items():
         parts = urlsplit(url)
-        port = parts.port or env.DEFAULT_PORTS[parts.scheme]
+        host, port = parts.hostname or "", parts.port or env.DEFAULT_PORTS[parts.scheme]
+        place = f"{env.url_host(host)}:{port}"
         try:
-            socket.create_connection((parts.hostname or "", port), TIMEOUT_S).close()
-        except OSError as error:
+            with socket.create_connection((host, port), TIMEOUT_S) as plain:
+                if parts.scheme in {"https", "wss"}:
+                    context = ssl.create_default_context()
+                    context.wrap_socket(plain, server_hostname=host).close()
+        except ssl.SSLCertVerificationError as error:
             yield fault(
                 name,
-                f"{parts.hostname}:{port} cannot be reached: {error}",
+                f"{place}: its certificate is refused: {error.verify_message}",
+                f"correct {name}, or report it to the owner of that server",
+            )
+        except (OSError, ValueError) as error:
+            yield fault(
+                name,
+                f"{place} cannot be reached: {error}",
                 f"check the network from here, and {name}",
             )
         else:
-            yield ok(name, f"{parts.hostname}:{port} accepts connections")
+            yield ok(name, f"{place} accepts connections")
+
+
+def chain_endpoints() -> Iterator[Finding]:
+    """Whether each JSON-RPC endpoint is of its chain, fast enough, and truthful."""
+    chains = sorted(settings.RPC_URLS)
+    if not chains:
+        yield ok(
+            "RPC endpoints",
+            "none: smart-contract wallets cannot sign in (NOTIFYWEB_RPC_URLS)",
+        )
+        return
+    with ThreadPoolExecutor(min(len(chains), MAX_ENDPOINTS_AT_ONCE)) as threads:
+        answers = threads.map(_examined, chains)
+        for chain_id, (wrong, seconds) in zip(chains, answers, strict=True):
+            # Without the path and the query, which often contain a key.
+            parts = urlsplit(settings.RPC_URLS[chain_id])
+            place = f"chain {chain_id} ({parts.hostname})"
+            if wrong:
+                yield fault(
+                    "RPC endpoints",
+                    f"{place}: {wrong}",
+                    f"correct the URL of chain {chain_id} in NOTIFYWEB_RPC_URLS, or "
+                    "choose another provider; until then wallets of that chain cannot "
+                    "sign in",
+                )
+            elif seconds > MAX_ENDPOINT_S:
+                yield warning(
+                    "RPC endpoints",
+                    f"{place}: answers after {seconds:.1f} s, and sign-ins wait for it",
+                    "choose a faster or nearer provider in NOTIFYWEB_RPC_URLS",
+                )
+            else:
+                yield ok("RPC endpoints", f"{place} answers truthfully")
+
+
+def _examined(chain_id: int) -> tuple[str, float]:
+    began = clock.monotonic()
+    wrong = endpoint_fault(chain_id)
+    return wrong, clock.monotonic() - began

@@ -61,7 +61,7 @@ def overview(request: MemberRequest) -> HttpResponse:
 @staff
 @require_safe
 def doctor(request: MemberRequest) -> HttpResponse:
-    findings = examine()
+    findings = examine(request)
     return _page(
         request,
         "doctor",

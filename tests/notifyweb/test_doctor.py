@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import shutil
 import socket
@@ -11,20 +12,26 @@ import subprocess
 import threading
 from collections import namedtuple
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from alerts.models import PushSubscription
 from common import clock, heartbeat
 from common.connections import shared_redis
 from notifyweb import health
 from notifyweb.doctor import checks, network
 from notifyweb.doctor.findings import Level, exit_code, fault, ok, summary, warning
+from tests import ethereum_node
+from tests.dashboard.conftest import alice as alice_fixture
+from tests.dashboard.conftest import open_keychain as keychain_fixture
 from tests.notifyweb.test_environment import manage
 from tests.notifyweb.test_readiness import relay as relay_fixture
 from tests.system import free_port
 
 KEY = base64.b64encode(bytes(32)).decode()
 relay = relay_fixture
+alice, open_keychain = alice_fixture, keychain_fixture
 
 
 def by_name(findings):
@@ -255,11 +262,198 @@ def test_mail_that_cannot_be_sent(settings):
     assert "EMAIL_URL" in finding.advice
 
 
+# --- endpoints of chains --------------------------------------------------------------
+
+
+@pytest.fixture
+def node(settings):
+    settings.OUTBOUND_ALLOW = ["localhost"]
+    with ethereum_node.running_node() as node:
+        settings.RPC_URLS = {1: f"{node.url}/v2/a-secret-key"}
+        yield node
+
+
+def test_an_endpoint_that_answers_truthfully(node):
+    (finding,) = network.chain_endpoints()
+    assert finding == ok("RPC endpoints", "chain 1 (localhost) answers truthfully")
+    # The right chain is asked for each time: the node may have been changed since.
+    node.chain_id = 5
+    (finding,) = network.chain_endpoints()
+    assert finding.level is Level.FAULT
+    assert "of chain 5" in finding.state
+    assert "NOTIFYWEB_RPC_URLS" in finding.advice
+    assert "a-secret-key" not in finding.state + finding.advice
+
+
+YES = b'{"jsonrpc": "2.0", "id": 1, "result": "0x01"}'
+NO = YES.replace(b"01", b"00")
+CHAIN = YES.replace(b"0x01", b"0x1")
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        ([CHAIN, YES, YES], "accepts a signature that is not valid"),
+        ([CHAIN, NO], "refuses a signature that is valid"),
+        ([b"<html>sign up</html>"], "no JSON-RPC answer"),
+        ([CHAIN, b'{"error": {"code": -32601, "message": "no eth_call"}}'], "-32601"),
+        ([b'{"result": "mainnet"}'], "unusable answer"),
+    ],
+)
+def test_an_endpoint_that_lies_or_fails_is_named(node, answers, problem):
+    node.answers = answers
+    (finding,) = network.chain_endpoints()
+    assert finding.level is Level.FAULT
+    assert "chain 1 (localhost)" in finding.state
+    assert problem in finding.state
+
+
+def test_an_endpoint_that_does_not_answer_in_time(node, settings):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, contract_check_deadline_s=1)
+    node.answering.clear()
+    began = clock.monotonic()
+    (finding,) = network.chain_endpoints()
+    assert finding.level is Level.FAULT
+    assert clock.monotonic() - began < 10
+
+
+def test_slow_endpoints_are_a_warning_and_asked_at_once(node, settings, monkeypatch):
+    monkeypatch.setattr(network, "MAX_ENDPOINT_S", 0.0)
+    settings.RPC_URLS = {1: node.url, 10: f"http://localhost:{free_port()}"}
+    slow, absent = network.chain_endpoints()
+    assert (slow.level, absent.level) == (Level.WARNING, Level.FAULT)
+    settings.RPC_URLS = {}
+    (none,) = network.chain_endpoints()
+    assert none.level is Level.OK
+
+
+# --- what is behind the public URL ------------------------------------------------------
+
+
+class Proxied(BaseHTTPRequestHandler):
+    """Answers as a proxy may; ``status`` by path, 404 for others."""
+
+    def do_GET(self):
+        status = self.server.statuses.get(self.path, 404)
+        self.send_response(status)
+        body = b'{"status": "ok"}' if status == 200 else b""
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def proxied(settings):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxied)
+    server.statuses = {"/healthz": 200, "/health": 200, "/ws/device/": 403}
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    settings.PRODUCTION = True
+    settings.PUBLIC_URL = f"http://localhost:{server.server_port}"
+    settings.RELAY_PUBLIC_URL = f"ws://localhost:{server.server_port}"
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_public_url_that_leads_to_us(proxied):
+    assert {f.level for f in network.public_addresses()} == {Level.OK}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "name", "problem"),
+    [
+        ("/healthz", 502, "public URL", "the proxy answers 502"),
+        ("/healthz", 301, "public URL", "another program answers"),
+        ("/health", 404, "public URL", "NOTIFYWEB_RELAY_PUBLIC_URL"),
+        ("/ws/device/", 404, "browser sockets", "is answered with 404"),
+    ],
+)
+def test_a_proxy_that_does_not_lead_to_us(proxied, path, status, name, problem):
+    proxied.statuses[path] = status
+    found = by_name(network.public_addresses())[name]
+    assert found.level is Level.FAULT
+    assert problem in found.state
+    assert found.advice
+
+
+def test_a_public_url_that_does_not_answer_from_here_is_a_warning(settings):
+    settings.PRODUCTION, settings.EMBEDDED_RELAY = True, False
+    settings.PUBLIC_URL = f"http://localhost:{free_port()}"
+    (finding,) = network.public_addresses()
+    assert finding.level is Level.WARNING
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "proxies", "level"),
+    [
+        ("", 0, "ok"),
+        ("192.0.2.1", 1, "ok"),
+        ("10.9.9.9, 192.0.2.1", 1, "ok"),
+        ("192.0.2.1", 0, "warning"),
+        ("", 1, "fault"),
+        ("192.0.2.1", 2, "fault"),
+    ],
+)
+def test_the_page_sees_what_the_proxies_write(settings, rf, forwarded, proxies, level):
+    settings.TRUSTED_PROXIES = proxies
+    headers = {"x-forwarded-for": forwarded} if forwarded else {}
+    (finding,) = network.proxy_of(rf.get("/ops/doctor", headers=headers))
+    assert finding.level == level
+
+
+def test_the_page_sees_whether_https_arrives(settings, rf):
+    settings.PUBLIC_HTTPS = True
+    found = by_name(network.proxy_of(rf.get("/ops/doctor")))
+    assert "X-Forwarded-Proto" in found["this request"].advice
+    assert [f.level for f in network.proxy_of(rf.get("/ops/doctor", secure=True))] == [
+        Level.OK
+    ]
+
+
+# --- push and PostgreSQL ----------------------------------------------------------------
+
+
+def test_pushes_that_fail_are_a_warning_with_the_reason(alice):
+    assert by_name(checks._push())["push"].level is Level.OK
+    PushSubscription.objects.create(
+        device=alice.device,
+        endpoint="https://push.example/1",
+        public_key=bytes(65),
+        created_at=clock.now(),
+        reason="the push service answered 403",
+    )
+    found = by_name(checks._push())["push"]
+    assert found.level is Level.WARNING
+    assert "answered 403" in found.state
+
+
+def test_a_database_that_may_lose_commits_is_a_fault(db):
+    # That of the tests is set up so, to be fast.
+    found = by_name(checks._postgres())["postgres durability"]
+    assert found.level is Level.FAULT
+    assert "fsync" in found.state
+
+
 def test_another_server_that_cannot_be_reached(settings):
     settings.EMBEDDED_RELAY = False
     settings.RELAY_URL = f"wss://127.0.0.1:{free_port()}"
     found = by_name(network.other_servers())
     assert found["RELAY_URL"].level is Level.FAULT
+
+
+def test_another_server_whose_certificate_is_refused(settings, tls_port, monkeypatch):
+    settings.EMBEDDED_RELAY = False
+    settings.RELAY_URL = f"wss://localhost:{tls_port}"
+    monkeypatch.setenv("SENTRY_DSN", f"https://key@localhost:{tls_port}/1")
+    found = by_name(network.other_servers())
+    assert "certificate is refused" in found["RELAY_URL"].state
+    assert "certificate is refused" in found["SENTRY_DSN"].state
+    assert "key@" not in found["SENTRY_DSN"].state
 
 
 def test_summary_and_exit_code():
