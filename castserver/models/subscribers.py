@@ -27,6 +27,10 @@ class SubscriberQuerySet(models.QuerySet["Subscriber"]):
     def of(self, project_id: str) -> SubscriberQuerySet:
         return self.filter(project_id=project_id)
 
+    def oldest_first(self) -> SubscriberQuerySet:
+        """By the time at which the wallets subscribed."""
+        return self.order_by("subscribe_iat", "id")
+
     def of_accounts(self, account_keys: Iterable[str]) -> SubscriberQuerySet:
         return self.filter(account_key__in=account_keys)
 
@@ -54,6 +58,11 @@ class Subscriber(models.Model):
     expires_at = models.DateTimeField()
     subscription_hash = models.CharField(
         max_length=64, help_text="sha256 of the last subscriptionAuth or updateAuth"
+    )
+    # Which of an account's topics is newer, whatever order the requests arrived in.
+    subscribe_iat = models.BigIntegerField(
+        db_default=0,
+        help_text="iat of the first subscribe, or its arrival if that was earlier; seconds",
     )
     # The last accepted request: its `iat` by the wallet's clock, the time by ours, and
     # the identity key that signed it.

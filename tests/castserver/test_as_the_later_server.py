@@ -40,7 +40,7 @@ from walletconnect.identity.authorization import ALL_APPS_STATEMENT
 from walletconnect.notify.dialect import V1
 from walletconnect.notify.scope import NotificationType, ScopeMap
 from walletconnect.notify.values import NotifyMessage
-from walletconnect.relay.rpc import parse
+from walletconnect.relay.rpc import JsonRpcError, parse
 
 OTHER_DID = "did:web:other.example.org"
 WELCOME = NotifyMessage(type="news", title="Welcome", body="Good to have you")
@@ -175,6 +175,18 @@ def test_subscribing_again_replaces_the_types_and_keeps_the_key(project, mainnet
     second = subscribe_to(mainnet, project, "news", listed_elsewhere)
     assert second["symKey"] == first["symKey"]
     assert (first["scope"], second["scope"]) == (["alerts"], ["news", listed_elsewhere])
+
+
+def test_a_subscribe_that_was_overtaken_does_not_bring_its_types_back(project, mainnet):
+    """The servers of 2024 go by arrival; a device's own requests have an order."""
+    now = clock.now()
+    with clock.frozen(now):
+        late, _ = mainnet.request(project, app=DID, scope=only("alerts"))
+    with clock.frozen(now + timedelta(seconds=1)):
+        subscribe_to(mainnet, project, "news")
+        deliver(late.publish)
+    assert isinstance(parse(open_last(late.sym_key_s)), JsonRpcError)
+    assert Subscriber.objects.get().scope == ["news"]
 
 
 def test_the_same_address_on_another_chain_has_the_same_subscription(

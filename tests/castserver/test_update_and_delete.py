@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from castserver.models import Subscriber, WebhookDelivery
+from castserver.services.subscribers.subscription_list import subscriptions_of
 from castserver.services.upkeep import expire_subscribers, prune
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock, entropy
@@ -25,6 +26,7 @@ from tests.castserver.world import (
 )
 from walletconnect.crypto.keys import hash_text
 from walletconnect.notify.claims import DeleteAuth
+from walletconnect.notify.subscribe import settle_subscription
 from walletconnect.notify.update import request_update, settle_update
 from walletconnect.relay.rpc import JsonRpcError, JsonRpcRequest, JsonRpcResult, parse
 
@@ -227,6 +229,72 @@ def test_leaving_an_older_topic_keeps_the_newer(project, alice, alice_laptop, ap
     assert [row.topic for row in live()] == [second.topic]
     assert WebhookDelivery.objects.count() == 0
     assert api.get("subscribers").json() == [str(alice.account)]
+
+
+@pytest.fixture
+def reversed_pair(project, alice, alice_laptop):
+    """Two subscribes that arrive in the reverse of the order in which they were signed.
+
+    The subscriptions, older first. In one batch or in two makes no difference.
+    """
+    now = clock.now()
+    made = []
+    for seconds, wallet in ((0, alice), (5, alice_laptop)):
+        with clock.frozen(now + timedelta(seconds=seconds)):
+            made.append(wallet.request(project))
+    with clock.frozen(now + timedelta(seconds=6)):
+        for request, _ in reversed(made):
+            deliver(request.publish)
+        yield [
+            settle_subscription(
+                request.pending,
+                parse(open_last(request.sym_key_s)),
+                key_pair_y=key_pair_y,
+                now=clock.now_s(),
+            ).subscription
+            for request, key_pair_y in made
+        ]
+
+
+def test_leaving_the_topic_signed_last_ends_one_that_arrived_after_it(
+    project, alice_laptop, reversed_pair
+):
+    older, newer = reversed_pair
+    alice_laptop.delete(project, newer)
+    assert not live().exists()
+    assert len(open_all(older.sym_key, 4004)) == 1
+
+
+def test_leaving_the_topic_signed_first_keeps_one_that_arrived_before_it(
+    project, alice, reversed_pair
+):
+    older, newer = reversed_pair
+    alice.delete(project, older)
+    assert [row.topic for row in live()] == [newer.topic]
+
+
+def test_later_clients_are_listed_the_topic_that_was_signed_last(reversed_pair, alice):
+    [found] = subscriptions_of({alice.account.key})[alice.account.key]
+    assert found.sym_key == reversed_pair[1].sym_key
+
+
+def test_a_request_that_was_long_on_its_way_takes_the_place_of_the_oldest(
+    project, alice, settings
+):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, topics_per_subscriber=2)
+    now = clock.now()
+    with clock.frozen(now):
+        late, _ = alice.request(project)
+    topics = []
+    for seconds in (1, 2):
+        with clock.frozen(now + timedelta(seconds=seconds)):
+            topics.append(alice.subscribe(project).topic)
+    with clock.frozen(now + timedelta(seconds=3)):
+        deliver(late.publish)
+        assert isinstance(parse(open_last(late.sym_key_s)), JsonRpcResult)
+    assert live().count() == 2
+    assert topics[1] in {row.topic for row in live()}
+    assert topics[0] not in {row.topic for row in live()}
 
 
 def test_other_messages_on_the_notify_topic_are_dropped(project, alice):

@@ -8,6 +8,7 @@ in sorted order, so that two batches cannot deadlock.
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -39,6 +40,10 @@ class AccountState:
     live: list[Subscriber] = field(default_factory=list)
     last_delete_iat: int | None = None
 
+    def add(self, subscriber: Subscriber) -> None:
+        """Put a new topic where its subscribe was signed, which may have arrived late."""
+        insort(self.live, subscriber, key=lambda each: each.subscribe_iat)
+
     @property
     def newest(self) -> Subscriber | None:
         return self.live[-1] if self.live else None
@@ -69,7 +74,7 @@ def lock_accounts(pairs: Iterable[Pair]) -> dict[Pair, AccountState]:
         Q(account_key__in={account_key for _, account_key in states}),
     )
     now = clock.now()
-    for row in rows.order_by("id"):
+    for row in rows.oldest_first():
         state = states.get((row.project_id, row.account_key))
         if state is None:
             continue

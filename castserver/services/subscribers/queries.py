@@ -20,7 +20,7 @@ def accounts_of(project: Project) -> list[str]:
     rows = (
         Subscriber.objects.of(project.pk)
         .live(clock.now())
-        .order_by("id")
+        .oldest_first()
         .values_list("account_key", "account")
     )
     return list(dict(rows).values())
@@ -36,7 +36,7 @@ def scopes_of(project: Project, accounts: Iterable[str]) -> dict[str, list[str]]
             continue
     rows = Subscriber.objects.of(project.pk).live(clock.now()).of_accounts(written)
     scopes: dict[str, list[str]] = {}
-    for row in rows.order_by("id"):
+    for row in rows.oldest_first():
         known = scopes.setdefault(row.account_key, [])
         known.extend(name for name in row.scope if name not in known)
     return {text: scope for key, scope in scopes.items() for text in written[key]}

@@ -50,6 +50,7 @@ from messaging.models import Party
 from walletconnect.crypto.keys import KeyPair
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.notify.methods import SUBSCRIBE
+from walletconnect.notify.parties import require_newer
 from walletconnect.notify.subscribe import SubscribeAnswer, answer_subscription
 
 if TYPE_CHECKING:
@@ -206,6 +207,9 @@ def _answer(batch: _Batch, message: Inbound) -> Accepted:
 
     if newest is not None and newest.topic == answer.notify_topic:
         row = newest
+        is_own = row.identity_did == identity_did
+        # A device's own clock orders its requests.
+        require_newer(answer.iat, row.last_iat if is_own else None)
         if row.pk is not None:
             batch.renewed[row.pk] = row
     else:
@@ -213,15 +217,19 @@ def _answer(batch: _Batch, message: Inbound) -> Accepted:
             project=project,
             topic=answer.notify_topic,
             account_key=account_key,
+            subscribe_iat=min(answer.iat, clock.now_s()),
             created_at=clock.now(),
         )
         batch.created.append(row)
         batch.keys[row.topic] = answer.sym_key_p
-        state.live.append(row)
+        state.add(row)
     row.account = str(answer.account)
     row.renew(answer, identity_did=identity_did)
     if len(state.live) > settings.LIMITS.topics_per_subscriber:
-        batch.ended.append(state.live.pop(0))
+        # Not the one that is answered now, even if its request was long on its way.
+        oldest = next(each for each in state.live if each is not row)
+        state.live.remove(oldest)
+        batch.ended.append(oldest)
     if answer.webhook is not None:
         batch.events.append(
             SubscriberEvent(

@@ -31,7 +31,7 @@ def subscriptions_of(
         Subscriber.objects.live(now)
         .of_accounts(account_keys)
         .select_related("project")
-        .order_by("id")
+        .oldest_first()
     )
     newest = {(row.account_key, row.project_id): row for row in rows}
     counts = (
