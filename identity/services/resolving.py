@@ -51,7 +51,6 @@ LOOK_UP_TASK: Final = "identity.look_up_identities"
 BACKOFF: Final = Backoff(first_s=1.0, max_s=60.0, max_attempts=8)
 SLOTS: Final = 16
 VERIFIED_CACHE_SIZE: Final = 4096
-MINUTE: Final = 60
 
 
 def resolve_identity(asked: Collection[Asked]) -> dict[str, Cacao]:
@@ -154,7 +153,7 @@ def _check(texts: Iterable[tuple[str, str]]) -> _Found:
     by_contract: list[tuple[str, Cacao, ContractCheck]] = []
     for did, text in texts:
         try:
-            cacao = _verified(text, clock.now_s() // MINUTE)
+            cacao = _verified(text)
         except ContractCheckNeeded as needed:
             by_contract.append((did, Cacao.from_json(text), needed.check))
             continue
@@ -180,7 +179,7 @@ def _check(texts: Iterable[tuple[str, str]]) -> _Found:
 def _is_usable(did: str, text: str) -> bool:
     """Whether a CACAO is valid, as far as that can be judged without its chain."""
     try:
-        return _verified(text, clock.now_s() // MINUTE).identity_key == did
+        return _verified(text).identity_key == did
     except ContractCheckNeeded:
         return Cacao.from_json(text).identity_key == did
     except RemoteProtocolError as error:
@@ -188,12 +187,21 @@ def _is_usable(did: str, text: str) -> bool:
         return False
 
 
+def _verified(text: str) -> Cacao:
+    try:
+        cacao = _signed(text)
+    except ContractCheckNeeded:
+        Cacao.from_json(text).verify_times(clock.now_s())
+        raise
+    cacao.verify_times(clock.now_s())
+    return cacao
+
+
 @functools.lru_cache(maxsize=VERIFIED_CACHE_SIZE)
-def _verified(text: str, minute: int) -> Cacao:
-    # Recovering a signer costs more than the rest of a token's check together. Within a
-    # minute, well inside the leeway of its times, the result is the same.
+def _signed(text: str) -> Cacao:
+    # Recovering a signer costs more than the rest of a token's check together.
     cacao = Cacao.from_json(text)
-    cacao.verify(now=minute * MINUTE)
+    cacao.verify_except_times()
     return cacao
 
 

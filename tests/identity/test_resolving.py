@@ -9,7 +9,7 @@ import pytest
 
 from common import clock
 from identity import services as identity
-from identity.models import KnownIdentity
+from identity.models import IdentityRegistration, KnownIdentity
 from identity.services import KeysServerUnavailable
 from tests.identity.conftest import KEYS_SERVER, cacao_of, identity_key, send, token
 from tests.people import ALICE, BOB, CHARLIE
@@ -65,8 +65,6 @@ def test_an_unregistered_key_is_unknown_at_once(client, registered):
 
 
 def test_a_registered_cacao_is_verified_again(registered):
-    from identity.models import IdentityRegistration
-
     forged = registered.to_value()
     forged["p"]["iss"] = f"did:pkh:{CHARLIE.account}"
     text = Cacao.from_value(forged).text
@@ -74,9 +72,21 @@ def test_a_registered_cacao_is_verified_again(registered):
     assert identity.resolve_identity([(KEY.did, KEYS_SERVER)]) == {}
 
 
-def test_a_row_under_another_keys_name_is_refused(registered):
-    from identity.models import IdentityRegistration
+@pytest.mark.parametrize("second", [0, 1, 29, 30, 58, 59])
+def test_a_cacao_counts_within_two_minutes_of_our_time_to_the_second(
+    registered, second
+):
+    signed_at = datetime(2026, 3, 1, 12, 0, second, tzinfo=UTC)
+    with clock.frozen(signed_at):
+        cacao = cacao_of(ALICE, KEY)
+    IdentityRegistration.objects.update(cacao=cacao.text)
+    for offset, counts in ((-121, False), (-120, True), (-119, True), (119, True)):
+        with clock.frozen(signed_at + timedelta(seconds=offset)):
+            found = identity.resolve_identity([(KEY.did, KEYS_SERVER)])
+            assert bool(found) is counts, offset
 
+
+def test_a_row_under_another_keys_name_is_refused(registered):
     IdentityRegistration.objects.update(public_key=OTHER.did.removeprefix("did:key:"))
     assert identity.resolve_identity([(OTHER.did, KEYS_SERVER)]) == {}
 

@@ -259,6 +259,27 @@ class Cacao:
         `domain`, `nonce` and `aud` are compared when given, as at a sign-in. Raises
         `ContractCheckNeeded` if all is valid but the signature, which is a contract's.
         """
+        self._verify_form()
+        payload = self.payload
+        expected = {
+            "domain": (domain, payload.domain),
+            "nonce": (nonce, payload.nonce),
+            "aud": (aud, payload.aud),
+        }
+        for name, (wanted, found) in expected.items():
+            if wanted is not None and wanted != found:
+                raise RemoteProtocolError(
+                    ErrorCode.MISMATCH, f"cacao {name} does not fit"
+                )
+        self.verify_times(now)
+        return self._verify_signature()
+
+    def verify_except_times(self) -> AccountId:
+        """As `verify`, but for the times: an answer that stays the same for ever."""
+        self._verify_form()
+        return self._verify_signature()
+
+    def _verify_form(self) -> None:
         payload = self.payload
         if self.header not in _HEADERS:
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao header")
@@ -275,29 +296,20 @@ class Cacao:
         named = set(_DID_KEY.findall(unquote(dump_json(payload.to_value()))))
         if named != {self.identity_key}:
             raise malformed("cacao: more than one did:key")
-        expected = {
-            "domain": (domain, payload.domain),
-            "nonce": (nonce, payload.nonce),
-            "aud": (aud, payload.aud),
-        }
-        for name, (wanted, found) in expected.items():
-            if wanted is not None and wanted != found:
-                raise RemoteProtocolError(
-                    ErrorCode.MISMATCH, f"cacao {name} does not fit"
-                )
-        self._verify_times(now)
+
+    def _verify_signature(self) -> AccountId:
         if self.signature_type == EIP1271:
             check = self.contract_check
             if self.accepted != check:
                 raise ContractCheckNeeded(check)
             return self.account
         address = self.account.address.lower()
-        for text in payload.signed_text.texts():
+        for text in self.payload.signed_text.texts():
             if recover_eip191(text, self.signature).lower() == address:
                 return self.account
         raise RemoteProtocolError(ErrorCode.UNAUTHENTIC, "signature does not fit")
 
-    def _verify_times(self, now: int) -> None:
+    def verify_times(self, now: int) -> None:
         payload = self.payload
         if _parse_time(payload.iat) > now + LEEWAY:
             raise RemoteProtocolError(
