@@ -40,6 +40,26 @@ def address_behind(peer: str, *, forwarded: str) -> str:
     return hops[-proxies] if len(hops) >= proxies else peer
 
 
+def is_limited(address: str) -> bool:
+    """Whether limits per address apply.
+
+    Loopback is exempt: it is our own gateway, whose lanes subscribe the topics of all
+    accounts, or a reverse proxy without ``TRUSTED_PROXIES``, which is all its clients.
+    """
+    try:
+        return not ipaddress.ip_address(address.split("%")[0]).is_loopback
+    except ValueError:
+        return True
+
+
+def has_own_address(peer: str) -> bool:
+    """Whether the peer of a connection may be limited before it has sent anything.
+
+    Behind a proxy all connections have the address of the proxy.
+    """
+    return not settings.TRUSTED_PROXIES and is_limited(peer)
+
+
 def shortened(address: str) -> str:
     """The /24 of an IPv4 address, the /48 of an IPv6 address: a network, not a person."""
     key = subnet_key(address).partition("/")[0]

@@ -67,6 +67,12 @@ class Limits:
     relay_queue_messages: int = 1_000
     relay_queue_bytes: int = 16 * MIB
     relay_frames: Bucket = Bucket(500, 100)
+    # About 12 KB each.
+    web_waiting: int = 2_000
+    web_waiting_per_address: int = 200
+    web_head_s: int = 20
+    web_uploads: int = 8
+    web_uploads_per_address: int = 2
     live_sockets: int = 5_000
     live_sockets_per_address: int = 500
     live_sockets_per_user: int = 50

@@ -1,4 +1,4 @@
-"""A listening socket that outlives the process behind it.
+"""Listening: how many files a server may open, and a socket that outlives its process.
 
 Our launcher (``NOTIFYWEB_LISTEN_FD``) or systemd (``LISTEN_FDS``, socket activation) holds
 the port open and passes the socket on. While the process restarts, clients that connect wait
@@ -9,6 +9,7 @@ reconnect once, and never again if that try is refused (docs/interop.md).
 from __future__ import annotations
 
 import os
+import resource
 import socket
 
 VARIABLE = "NOTIFYWEB_LISTEN_FD"
@@ -25,3 +26,9 @@ def inherited_socket() -> socket.socket | None:
     if is_for_us and os.environ.get(SYSTEMD_COUNT) == "1":
         return socket.socket(fileno=SYSTEMD_FIRST)
     return None
+
+
+def raise_file_limit() -> None:
+    """Every connection is an open file; the usual soft limit of 1,024 is too low."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

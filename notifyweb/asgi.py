@@ -33,20 +33,21 @@ if settings.WEB_DATABASE_POOL:
     # A third of the pool: pages always find connections that no socket holds.
     sockets = SocketThreads(sockets, max(1, settings.WEB_DATABASE_POOL // 3))
 
+body_limit = BodyLimit(
+    RequestThread(http_application),
+    settings.LIMITS.json_body_bytes,
+    # The file, and the other fields of its form.
+    {
+        reverse(f"dashboard:{name}"): bound + settings.LIMITS.json_body_bytes
+        for name, bound in (
+            ("data-import", settings.LIMITS.import_bytes),
+            ("accounts-upload", settings.LIMITS.recipient_file_bytes),
+        )
+    },
+)
 application = ProtocolTypeRouter(
     {
-        "http": BodyLimit(
-            RequestThread(http_application),
-            settings.LIMITS.json_body_bytes,
-            # The file, and the other fields of its form.
-            {
-                reverse(f"dashboard:{name}"): bound + settings.LIMITS.json_body_bytes
-                for name, bound in (
-                    ("data-import", settings.LIMITS.import_bytes),
-                    ("accounts-upload", settings.LIMITS.recipient_file_bytes),
-                )
-            },
-        ),
+        "http": body_limit,
         "websocket": SameOrigin(SocketMetrics(sockets), settings.BROWSER_ORIGINS),
     }
 )

@@ -40,7 +40,7 @@ class BodyLimit:
         self._larger = larger or {}
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
-        max_bytes = self._larger.get(scope["path"], self._max_bytes)
+        max_bytes = self.max_bytes_of(scope["path"])
         for name, value in scope["headers"]:
             if name != b"content-length" or not value.isdigit():
                 continue
@@ -65,6 +65,9 @@ class BodyLimit:
         await self._application(scope, counted_receive, tracked_send)
         if seen > max_bytes and not answered:
             await self._refuse(send, max_bytes)
+
+    def max_bytes_of(self, path: str) -> int:
+        return self._larger.get(path, self._max_bytes)
 
     async def _refuse(self, send: Send, max_bytes: int) -> None:
         problem = Problem(

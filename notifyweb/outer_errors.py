@@ -41,9 +41,11 @@ def render_error(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
     return [(k.lower().encode(), v.encode()) for k, v in headers.items()], body
 
 
-def _raw_response(status: int, title: str, detail: str) -> bytes:
-    headers, body = render_error(Problem("http", title, status, detail))
-    head = [f"HTTP/1.1 {status} {title}".encode()]
+def raw_response(problem: Problem, *, retry_after: int | None = None) -> bytes:
+    headers, body = render_error(problem)
+    if retry_after is not None:
+        headers.append((b"retry-after", str(retry_after).encode()))
+    head = [f"HTTP/1.1 {problem.status} {problem.title}".encode()]
     head += [name + b": " + value for name, value in headers]
     return b"\r\n".join([*head, b"", body])
 
@@ -57,15 +59,15 @@ def _basic_error(self: Any, status: int, title: bytes, detail: str) -> None:
 
 
 def _bad_request(self: Any) -> None:
-    detail = "The request is not valid HTTP."
-    self.transport.write(_raw_response(400, "Bad Request", detail))
+    problem = Problem("http", "Bad Request", 400, "The request is not valid HTTP.")
+    self.transport.write(raw_response(problem))
     self.loseConnection()
 
 
 def _socket_refused(
     self: Any, status: int, reason: str, headers: object = None
 ) -> None:
-    self.sendData(_raw_response(status, "WebSocket refused", reason))
+    self.sendData(raw_response(Problem("http", "WebSocket refused", status, reason)))
 
 
 def install() -> None:

@@ -6,15 +6,19 @@ requests may finish, so that a restart is a short pause and not a failure.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import daphne.server
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.server import Server
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor, task
 
-from common.listening import inherited_socket
+from common.listening import inherited_socket, raise_file_limit
+from notifyweb.web_connections import BodyFromFile, BodyQueue, WebFactory
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +53,12 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
         # Called once the factory exists, before the reactor runs.
         self.ready_callable = adopt
 
+    def create_application(self, protocol: Any, scope: Any) -> Any:
+        queue = super().create_application(protocol, scope)
+        if queue is None or scope["type"] != "http":
+            return queue
+        return BodyQueue(queue, protocol.content)
+
     def kill_all_applications(self) -> defer.Deferred[None]:
         for listener in self.listeners:
             listener.addCallback(lambda port: port.stopListening())
@@ -57,28 +67,41 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
                 # ``sendClose`` accepts only 1000 and 3000-4999.
                 protocol.sendCloseFrame(code=GOING_AWAY, isReply=False)
 
-        async def wait_for_requests() -> None:
-            for _ in range(int(GRACE_S / POLL_S)):
-                running = [
-                    details.get("application_instance")
-                    for details in self.connections.values()
-                ]
-                if all(each is None or each.done() for each in running):
-                    return
-                await task.deferLater(reactor, POLL_S)
+        return defer.ensureDeferred(self._end_applications())
 
-        done = defer.ensureDeferred(wait_for_requests())
-        done.addBoth(lambda _: super(GracefulServer, self).kill_all_applications())
-        return done
+    async def _end_applications(self) -> None:
+        """Wait for what runs, then cancel the rest.
+
+        Daphne's own method fails at a request that has not arrived in full, which has
+        no application yet.
+        """
+        for _ in range(int(GRACE_S / POLL_S)):
+            if not self._running():
+                return
+            await task.deferLater(reactor, POLL_S)
+        cancelled = self._running()
+        for application in cancelled:
+            application.cancel()
+        ended = asyncio.gather(*cancelled, return_exceptions=True)
+        await defer.Deferred.fromFuture(ended)
+
+    def _running(self) -> list[asyncio.Future[None]]:
+        applications = [
+            details.get("application_instance") for details in self.connections.values()
+        ]
+        return [each for each in applications if each is not None and not each.done()]
 
 
 def serve(*, bind: str, port: int) -> None:
     from notifyweb import outer_errors
-    from notifyweb.asgi import application
+    from notifyweb.asgi import application, body_limit
 
     outer_errors.install()
+    raise_file_limit()
+    # Daphne makes the factory by this name and offers no other way.
+    daphne.server.HTTPFactory = partial(WebFactory, body_limit.max_bytes_of)
     server = GracefulServer(
-        application=application,
+        application=BodyFromFile(application),
         endpoints=build_endpoint_description_strings(host=bind, port=port),
         server_name="",
         # A browser sends acknowledgements only. Autobahn applies the limit to what we send

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import signal
 from typing import TYPE_CHECKING
 
+from common.listening import raise_file_limit
 from relayserver.connections.listener import Listener
 from relayserver.delivery.hub import Hub
 
@@ -39,9 +39,7 @@ async def run_node(
 
     With ``inherited``, a listening socket, ``host`` and ``port`` are ignored.
     """
-    # Every connection is an open file; the usual soft limit of 1,024 is too low.
-    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    raise_file_limit()
     hub = Hub(database=database, redis_url=redis_url, limits=limits)
     listener = Listener(hub)
     stop = asyncio.Event()

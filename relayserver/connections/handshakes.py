@@ -7,26 +7,13 @@ files of all others.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.conf import settings
+from common.clients import has_own_address
 
 if TYPE_CHECKING:
     from common.limits import Limits
-
-
-def is_limited(address: str) -> bool:
-    """Whether limits per address apply.
-
-    Loopback is exempt: it is our own gateway, whose lanes subscribe the topics of all
-    accounts, or a reverse proxy without ``TRUSTED_PROXIES``, which is all its clients.
-    """
-    try:
-        return not ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return True
 
 
 class Handshakes:
@@ -38,10 +25,8 @@ class Handshakes:
     def begin(self, address: str) -> bool:
         """Count a new connection; returns False if there are too many already."""
         limits = self._limits
-        # Behind a proxy all connections have the address of the proxy.
-        has_own_address = not settings.TRUSTED_PROXIES and is_limited(address)
         if self._total >= limits.relay_handshakes or (
-            has_own_address
+            has_own_address(address)
             and self._by_address[address] >= limits.relay_handshakes_per_address
         ):
             return False

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from relayserver.connections.handshakes import is_limited
+from common.clients import is_limited
 from relayserver.connections.session import Session
 from relayserver.delivery.acknowledgements import Acknowledgements
 from relayserver.delivery.mailbox import Mailbox

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -13,14 +12,11 @@ import sys
 import time
 
 import pytest
-from django.conf import settings
-from django.db import connection
 
-from common.listening import VARIABLE
-from keychain.services import ensure_canary
 from notifyweb import environment as env
 from notifyweb.environment import SettingError
 from notifyweb.redis_address import REDIS_TLS_OPTIONS, RedisAddress, redis_address
+from tests.notifyweb.web_process import web_process
 from tests.system import BASE, System, clean_environment, free_port
 
 HTTP = ("http", "https")
@@ -130,35 +126,9 @@ def test_the_whole_system_is_ready_on_ipv6(bind):
         running.remove()
 
 
-@contextlib.contextmanager
-def web_process():
-    """The real web server on ``::1``; yields the port."""
-    ensure_canary()
-    with socket.socket(socket.AF_INET6) as listening:
-        listening.bind(("::1", 0))
-        listening.listen()
-        port = listening.getsockname()[1]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.notifyweb.slow", str(port)],
-            cwd=BASE,
-            env=os.environ
-            | {
-                "SLOW_DATABASE": connection.settings_dict["NAME"],
-                "SLOW_REDIS_URL": settings.REDIS_URL,
-                VARIABLE: str(listening.fileno()),
-            },
-            pass_fds=[listening.fileno()],
-        )
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_the_address_of_an_ipv6_client_is_seen(redis_client):
-    with web_process() as port:
+    with web_process() as (port, _):
         line = http.client.HTTPConnection("::1", port, timeout=60)
         with contextlib.closing(line):
             line.request("GET", "/slow/client", headers={"Host": "localhost"})
@@ -178,7 +148,7 @@ def test_errors_of_the_web_server_itself_look_like_ours(redis_client):
         upgrade + b"Sec-WebSocket-Version: 13\r\nOrigin: https://evil.example\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     ]
-    with web_process() as port:
+    with web_process() as (port, _):
         for request in requests:
             with socket.create_connection(("::1", port), timeout=60) as line:
                 line.sendall(request)
