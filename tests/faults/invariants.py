@@ -122,6 +122,20 @@ def check_queues(found: Findings) -> None:
         found.require(f"I4 given up: {letters.queue} {reasons}", holds=not reasons)
 
 
+def message_counts() -> list[str]:
+    """Where messages are, for the report of a fault that lost some."""
+    from django.db.models import Count
+
+    from messaging.models import InboxMessage, OutboxMessage
+
+    names = ("party", "tag", "state", "reason")
+    return [
+        f"{model.__name__} {[row[name] for name in names]}: {row['rows']}"
+        for model in (OutboxMessage, InboxMessage)
+        for row in model.objects.values(*names).annotate(rows=Count("pk")).order_by()
+    ]
+
+
 def check_log(text: str, secrets: Collection[str], found: Findings) -> None:
     """I6; also that no handler raised."""
     found.require(

@@ -248,7 +248,7 @@ def _check(dapp: Dapp, sent: Sent, found: Findings) -> float:
             "receipts", receipts.count, wanted.total(), limit_s=MAX_BACKLOG_S
         )
     except AssertionError as error:
-        found.other.append(str(error))
+        found.other += [str(error), *invariants.message_counts()]
     records = NotifyMessageRecord.objects.filter(
         subscription__dapp_url=dapp.url, title__startswith=TITLE
     )
