@@ -41,6 +41,31 @@ class ProjectSecretAdmin(ReadOnlyAdmin):
     list_select_related = ("project",)
 
 
+@admin.register(models.ProjectMember)
+class ProjectMemberAdmin(ReadOnlyAdmin):
+    list_display = ("project", "user", "role", "added_at")
+    list_filter = ("role",)
+    search_fields = ("project__name", "user__username")
+    list_select_related = ("project", "user")
+
+
+@admin.register(models.ProjectInvitation)
+class ProjectInvitationAdmin(ReadOnlyAdmin):
+    hidden = ("digest",)
+    list_display = (
+        "project",
+        "role",
+        "invited_by",
+        "created_at",
+        "expires_at",
+        "accepted_at",
+        "withdrawn_at",
+    )
+    list_filter = ("role",)
+    search_fields = ("project__name",)
+    list_select_related = ("project", "invited_by")
+
+
 @admin.register(models.NotificationType)
 class NotificationTypeAdmin(ReadOnlyAdmin):
     list_display = ("type_id", "name", "project", "description")

@@ -94,6 +94,7 @@ class Limits:
     page_write: Bucket = Bucket(300, 5)
     outbound_request: Bucket = Bucket(30, 1 / 5)
     project_create: Bucket = Bucket(20, 10 / HOUR)
+    project_invite: Bucket = Bucket(20, 10 / HOUR)
     export_read: Bucket = Bucket(10, 1 / 10)
     import_write: Bucket = Bucket(20, 1 / 30)
     digest_confirmation_user: Bucket = Bucket(5, 2 / HOUR)
@@ -150,6 +151,10 @@ class Limits:
     history_page: int = 200
     history_tags: int = 64
     secrets_per_project: int = 10
+    projects_per_owner: int = 100
+    members_per_project: int = 50
+    invitations_per_project: int = 20
+    invitation_days: int = 30
     topics_per_subscriber: int = 20
     archived_messages: int = 50_000
     # How much runs at once, over all workers.

@@ -62,6 +62,11 @@ PROBLEM_TYPES: Final[dict[str, ProblemType]] = {
             "page “Keys & API” of the project."
         ),
     ),
+    "role": ProblemType(
+        403,
+        _("Your role in this project does not allow it."),
+        _("An owner of the project can change your role on its page “Members”."),
+    ),
     "csrf": ProblemType(
         403,
         _("The form is out of date, or another site sent it."),

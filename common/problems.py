@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.text import slugify
 
@@ -47,6 +48,10 @@ class Problem:
 def problem_url(name: str) -> str:
     """The page that explains a problem type."""
     return f"{settings.PUBLIC_URL}/problems/{slugify(name)}"
+
+
+class RoleForbids(PermissionDenied):
+    """A member's role does not allow it. The text says so to that person."""
 
 
 class ProblemError(Exception):

@@ -220,6 +220,10 @@ RULES: Final[dict[str, Rule]] = {
     "subscriptions.AccountWatch": Bounded("accounts, one each"),
     # --- the dapp's side ---
     "castserver.Project": Bounded("dapps"),
+    "castserver.ProjectMember": Bounded("the limit members_per_project"),
+    "castserver.ProjectInvitation": Pruned(
+        "castserver.prune", "expires_at", timedelta(days=90)
+    ),
     "castserver.ProjectSecret": Bounded("the limit secrets_per_project, and used ones"),
     "castserver.NotificationType": Bounded("the limit scopes_per_subscription"),
     "castserver.WelcomeNotification": Bounded("projects, one each"),

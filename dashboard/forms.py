@@ -8,15 +8,19 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, validate_email
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from castserver.models import Role
 from castserver.services.errors import Invalid
 from castserver.services.notifications.templates import (
     check_variables,
     variables_of,
 )
 from castserver.services.notifications.templates import render as render_template
+from castserver.services.projects.members import MAX_LABEL
 from castserver.services.projects.projects import TypeDraft
 from common.links import NotALink, check_link
 from common.pasting import bare_text
@@ -160,6 +164,36 @@ class DescribeForm(StyledForm):
     )
 
 
+class InviteForm(StyledForm):
+    role = forms.ChoiceField(label=_("Role"), choices=Role.choices, initial=Role.VIEWER)
+    label = forms.CharField(
+        label=_("For whom"),
+        max_length=MAX_LABEL,
+        required=False,
+        help_text=_(
+            "A name or a mail address, so that you can tell invitations apart."
+        ),
+    )
+    days = forms.IntegerField(label=_("Days until it expires"), min_value=1, initial=7)
+    mail = forms.BooleanField(label=_("Mail the link to this address"), required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        most = settings.LIMITS.invitation_days
+        days = self.fields["days"]
+        days.widget.attrs["max"] = most
+        days.validators.append(MaxValueValidator(most))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("mail") and "label" in cleaned:
+            try:
+                validate_email(cleaned["label"])
+            except ValidationError:
+                self.add_error("label", gettext("That is not a mail address."))
+        return cleaned
+
+
 def parsed_types(text: str) -> list[TypeDraft]:
     drafts = [TypeDraft.parse(line) for line in text.splitlines() if line.strip()]
     drafts = [draft for draft in drafts if draft.id]
@@ -234,7 +268,7 @@ class TemplateForm(ContentForm):
             check_variables(message)
         except Invalid as error:
             self.add_error(
-                error.field, f"{error.reason[:1].upper()}{error.reason[1:]}."
+                error.field, f"{error.localized[:1].upper()}{error.localized[1:]}."
             )
         else:
             # A link with a variable is checked when the variable has a value.
@@ -355,7 +389,7 @@ class SendForm(ContentForm):
                 self.check_rendered(self.message)
         except Invalid as error:
             self.add_error(
-                error.field, f"{error.reason[:1].upper()}{error.reason[1:]}."
+                error.field, f"{error.localized[:1].upper()}{error.localized[1:]}."
             )
         return cleaned
 

@@ -19,6 +19,7 @@ from dashboard.views import (
     landing,
     linking,
     live,
+    members,
     phone,
     settings,
     sharing,
@@ -260,6 +261,35 @@ urlpatterns = [
         console.project_settings,
         name="project-settings",
     ),
+    path(
+        "console/<slug:slug>/members", members.project_members, name="project-members"
+    ),
+    path(
+        "console/<slug:slug>/members/leave",
+        members.project_leave,
+        name="project-leave",
+    ),
+    path(
+        "console/<slug:slug>/members/<int:pk>/role",
+        members.member_role,
+        name="member-role",
+    ),
+    path(
+        "console/<slug:slug>/members/<int:pk>/remove",
+        members.member_remove,
+        name="member-remove",
+    ),
+    path(
+        "console/<slug:slug>/members/<int:pk>/hand-over",
+        members.member_hand_over,
+        name="member-hand-over",
+    ),
+    path(
+        "console/<slug:slug>/invitations/<uuid:invitation_id>/withdraw",
+        members.invitation_withdraw,
+        name="invitation-withdraw",
+    ),
+    path("invitation/<str:token>", members.invitation, name="invitation"),
     # Pictures of dapps, and texts of the scripts
     path("icons/<slug:slug>", icons.icon, name="icon"),
     path("texts/<str:language>.js", catalog.catalog, name="catalog"),

@@ -14,7 +14,7 @@ from django.template import TemplateDoesNotExist
 from django.template.loader import render_to_string
 
 from common.outages import is_database_unavailable
-from common.problems import Problem, problem_response, request_id
+from common.problems import Problem, RoleForbids, problem_response, request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +117,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, RoleForbids):
+        problem = replace(FORBIDDEN, type="role", detail=str(exception))
+        return answer(request, problem)
     return answer(request, FORBIDDEN)
 
 

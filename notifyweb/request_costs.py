@@ -196,6 +196,14 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:project-webhook-replay-range": OUTBOUND,
     "dashboard:project-webhook-rotate": PAGE,
     "dashboard:project-settings": PAGE,
+    # Also ``project_invite``, for each invitation.
+    "dashboard:project-members": PAGE,
+    "dashboard:project-leave": PAGE,
+    "dashboard:member-role": PAGE,
+    "dashboard:member-remove": PAGE,
+    "dashboard:member-hand-over": PAGE,
+    "dashboard:invitation-withdraw": PAGE,
+    "dashboard:invitation": PAGE,
 }
 
 

@@ -7,6 +7,7 @@ are stored as keyed digests.
 from __future__ import annotations
 
 from castserver.models.counts import ProjectCount
+from castserver.models.members import ProjectInvitation, ProjectMember, Role
 from castserver.models.notifications import (
     Broadcast,
     Delivery,
@@ -47,9 +48,12 @@ __all__ = [
     "NotificationType",
     "Project",
     "ProjectCount",
+    "ProjectInvitation",
+    "ProjectMember",
     "ProjectSecret",
     "Recipient",
     "RecipientList",
+    "Role",
     "SecretScope",
     "ServerKeys",
     "Subscriber",

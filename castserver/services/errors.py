@@ -1,15 +1,32 @@
-"""Errors of the Cast Server's services, shown by the REST API and the console."""
+"""Errors of the Cast Server's services, shown by the REST API and the console.
+
+The API returns them in English, the console in the language of its reader. So a reason that
+people of the console may see is a marked pattern with values:
+``Invalid(gettext_noop("at most %(most)d types"), most=15)``.
+"""
 
 from __future__ import annotations
+
+from django.utils.translation import gettext
 
 
 class CastError(Exception):
     """The caller's fault. ``field`` is the name of the wrong value, if it is one value."""
 
-    def __init__(self, reason: str, *, field: str | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(
+        self, reason: str, *, field: str | None = None, **values: object
+    ) -> None:
+        self.pattern = reason
+        self.values = values
+        self.reason = reason % values if values else reason
         self.field = field
+        super().__init__(self.reason)
+
+    @property
+    def localized(self) -> str:
+        """The reason in the active language."""
+        text = gettext(self.pattern)
+        return text % self.values if self.values else text
 
 
 class Invalid(CastError):
@@ -24,12 +41,16 @@ class Forbidden(CastError):
     """The secret lacks ``scope``."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"this secret does not have the scope {scope}")
+        super().__init__("this secret does not have the scope %(scope)s", scope=scope)
         self.scope = scope
 
 
 class Missing(CastError):
     """It does not exist, or is not the caller's: the two are not distinguished."""
+
+
+class Ended(CastError):
+    """It existed and cannot be used any more: used, withdrawn or expired."""
 
 
 class NotNow(CastError):
@@ -41,8 +62,9 @@ class NotNow(CastError):
         *,
         retry_after: int = 0,
         field: str | None = None,
+        **values: object,
     ) -> None:
-        super().__init__(reason, field=field)
+        super().__init__(reason, field=field, **values)
         self.retry_after = retry_after
 
 

@@ -18,9 +18,12 @@ from castserver.models import (
     Notification,
     Project,
     ProjectCount,
+    ProjectMember,
+    Role,
     Subscriber,
 )
 from castserver.services import Audience, audience
+from castserver.services.projects.members import projects_of
 from common import clock
 from common.connections import shared_redis
 
@@ -42,6 +45,8 @@ class ProjectCard:
     project: Project
     subscribers: int
     sent: int
+    # None: the main owner's, or the demo.
+    role: Role | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,14 @@ class Overview:
 
 def project_cards(user: User) -> list[ProjectCard]:
     live = Q(subscribers__deleted_at=None, subscribers__expires_at__gt=clock.now())
-    found = Project.objects.filter(owner=user)
-    if settings.DEMO:
-        found = Project.objects.filter(Q(owner=user) | Q(is_demo=True))
+    mine = projects_of(user)
+    found = Project.objects.filter(mine | Q(is_demo=True) if settings.DEMO else mine)
+    roles = {
+        project_id: Role(role)
+        for project_id, role in ProjectMember.objects.filter(user=user).values_list(
+            "project_id", "role"
+        )
+    }
     sent = dict(
         ProjectCount.objects.filter(project__in=found)
         .values_list("project")
@@ -85,7 +95,12 @@ def project_cards(user: User) -> list[ProjectCard]:
 
     counts = _kept_if_large(f"of:{user.pk}", count)
     return [
-        ProjectCard(each, counts.get(str(each.pk), 0), sent.get(each.pk, 0))
+        ProjectCard(
+            each,
+            counts.get(str(each.pk), 0),
+            sent.get(each.pk, 0),
+            roles.get(each.pk),
+        )
         for each in found.select_related("address_check").order_by("-created_at")
     ]
 
@@ -105,24 +120,6 @@ def _kept_if_large(key: str, count: Callable[[], dict[str, int]]) -> dict[str, i
         with contextlib.suppress(redis.RedisError):
             shared_redis().set(key, json.dumps(counts), ex=COUNTS_KEPT_S)
     return counts
-
-
-def project_of(user: User, slug: str) -> Project | None:
-    """The user's project; in demo mode also the demo dapp, which has no owner."""
-    found = (
-        Project.objects.filter(slug=slug)
-        .select_related("owner", "address_check")
-        .first()
-    )
-    if found is None:
-        return None
-    if found.owner_id == user.pk or (settings.DEMO and found.is_demo):
-        return found
-    return None
-
-
-def is_owner(user: User, project: Project) -> bool:
-    return project.owner_id == user.pk
 
 
 def overview(project: Project) -> Overview:

@@ -31,16 +31,19 @@ from castserver.services.notifications.broadcast import (
 from castserver.services.notifications.dry_run import dry_run
 from castserver.services.notifications.notify import notify
 from castserver.services.notifications.schedule import scheduled_time
+from castserver.services.projects.members import Right
 from common import limits
-from dashboard.access import MemberRequest, member
+from dashboard.access import member
 from dashboard.forms import SendForm
 from dashboard.keys import is_uuid
 from dashboard.pages import console as console_pages
 from dashboard.pages import sending as pages
 from dashboard.submissions import submission_key
 from dashboard.views.console import (
+    ProjectRequest,
     add_service_error,
     of_project,
+    project_for,
     project_page,
     sentence,
 )
@@ -60,8 +63,8 @@ TAB = "send"
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project(owner_only=False)
-def project_send(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.TRY)
+def project_send(request: ProjectRequest, project: Project) -> HttpResponse:
     """``act`` of a POST: send, me (to the own accounts), check (dry run) or schedule."""
     act = request.POST.get("act", "send")
     data: QueryDict | None = None
@@ -86,7 +89,7 @@ def project_send(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _form(
-    request: MemberRequest,
+    request: ProjectRequest,
     project: Project,
     data: QueryDict | None,
     *,
@@ -97,12 +100,12 @@ def _form(
         data,
         types=[(each.type_id, each.name) for each in project.types.all()],
         lists=[(str(each.pk), f"{each.name} ({each.size:,})") for each in lists],
-        may_choose=console_pages.is_owner(request.user, project),
+        may_choose=Right.SEND in request.rights,
         initial={**_initial(request, project), **(entered or {})},
     )
 
 
-def _initial(request: MemberRequest, project: Project) -> dict[str, Any]:
+def _initial(request: ProjectRequest, project: Project) -> dict[str, Any]:
     """From a template, a notification to send again, or the parameters of a link."""
     found: dict[str, Any] = {
         "type": request.GET.get("type", ""),
@@ -122,7 +125,7 @@ def _initial(request: MemberRequest, project: Project) -> dict[str, Any]:
 
 
 def _compose_page(
-    request: MemberRequest,
+    request: ProjectRequest,
     project: Project,
     form: SendForm,
     *,
@@ -130,7 +133,7 @@ def _compose_page(
     bad_lines: BadLines | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    is_owner = console_pages.is_owner(request.user, project)
+    may_choose = Right.SEND in request.rights
     types = [(each.type_id, each.name) for each in project.types.all()]
     return project_page(
         request,
@@ -142,19 +145,19 @@ def _compose_page(
         checked=checked,
         bad_lines=bad_lines,
         once=pages.send_token(request.user, project),
-        templates=list(project.templates.order_by("name")) if is_owner else [],
+        templates=list(project.templates.order_by("name")) if may_choose else [],
         chosen_template=request.GET.get("template", ""),
-        zones=sorted(available_timezones()) if is_owner else [],
+        zones=sorted(available_timezones()) if may_choose else [],
         max_accounts=f"{settings.LIMITS.recipients_per_list:,}",
         max_bytes=settings.LIMITS.recipient_file_bytes,
         reach=[(name, console_pages.reach(project, type_id)) for type_id, name in types]
-        if is_owner
+        if may_choose
         else [],
         status=422 if form.is_bound and form.errors else status,
     )
 
 
-def _target(request: MemberRequest, project: Project, form: SendForm) -> Target:
+def _target(request: ProjectRequest, project: Project, form: SendForm) -> Target:
     entered = form.cleaned_data
     kind = entered["audience"]
     if kind == "me":
@@ -170,7 +173,7 @@ def _target(request: MemberRequest, project: Project, form: SendForm) -> Target:
 
 
 def _send(
-    request: MemberRequest,
+    request: ProjectRequest,
     project: Project,
     form: SendForm,
     message: NotifyMessage,
@@ -214,17 +217,16 @@ def _send(
 
 @member
 @require_POST
-def accounts_upload(request: MemberRequest) -> HttpResponse:
+def accounts_upload(request: ProjectRequest) -> HttpResponse:
     """Store a CSV file; the form that it was chosen in comes back with what was entered.
 
     One path for all projects, because the limit of a body is by path.
     """
     slug = request.POST.get("project", "")
     # In a path, the URL converter refuses what is no slug, NUL for example.
-    is_slug = slug.isascii() and slug.isprintable()
-    project = console_pages.project_of(request.user, slug) if is_slug else None
-    if project is None or not console_pages.is_owner(request.user, project):
+    if not (slug.isascii() and slug.isprintable()):
         raise Http404
+    project = project_for(request, slug, Right.SEND)
     data = request.POST.copy()
     data["audience"] = "file"
     file = request.FILES.get("file")
@@ -249,9 +251,9 @@ def accounts_upload(request: MemberRequest) -> HttpResponse:
                 leave_out=request.POST.get("leave_out") == "on",
             )
         except recipients.BadLines as error:
-            problem, bad_lines = sentence(error.reason), error
+            problem, bad_lines = sentence(error.localized), error
         except CastError as error:
-            problem = sentence(error.reason)
+            problem = sentence(error.localized)
     if found is not None:
         data["recipients"] = str(found.pk)
         messages.success(
@@ -277,8 +279,8 @@ def accounts_upload(request: MemberRequest) -> HttpResponse:
 
 @member
 @require_safe
-@of_project()
-def project_lists(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW, change=Right.SEND)
+def project_lists(request: ProjectRequest, project: Project) -> HttpResponse:
     return project_page(
         request,
         "project_lists",
@@ -292,9 +294,9 @@ def project_lists(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.SEND)
 def list_delete(
-    request: MemberRequest, project: Project, list_id: UUID
+    request: ProjectRequest, project: Project, list_id: UUID
 ) -> HttpResponse:
     found = recipients.list_of(project, list_id)
     if found is None:
@@ -303,7 +305,7 @@ def list_delete(
         recipients.delete_list(found)
         messages.success(request, gettext("The list was deleted."))
     except CastError as error:
-        messages.error(request, sentence(error.reason))
+        messages.error(request, sentence(error.localized))
     there = reverse("dashboard:project-lists", args=[project.slug])
     return HttpResponseRedirect(there)
 
@@ -313,10 +315,8 @@ def list_delete(
 
 @member
 @require_safe
-@of_project(owner_only=False)
-def project_scheduled(request: MemberRequest, project: Project) -> HttpResponse:
-    if not console_pages.is_owner(request.user, project):
-        raise Http404
+@of_project(Right.VIEW, change=Right.SEND)
+def project_scheduled(request: ProjectRequest, project: Project) -> HttpResponse:
     return project_page(
         request,
         "project_scheduled",
@@ -334,9 +334,9 @@ def project_scheduled(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_safe
-@of_project(owner_only=False)
+@of_project(Right.VISIT)
 def project_sent(
-    request: MemberRequest, project: Project, notification_id: UUID
+    request: ProjectRequest, project: Project, notification_id: UUID
 ) -> HttpResponse:
     sent = pages.sent_page(
         project,
@@ -346,7 +346,7 @@ def project_sent(
     )
     if sent is None:
         raise Http404
-    if not console_pages.is_owner(request.user, project):
+    if Right.VIEW not in request.rights:
         addresses = console_pages.own_accounts(request.user)
         own = {AccountId.parse(text).key for text in addresses}
         mine = [each for each in sent.deliveries if each.subscriber.account_key in own]
@@ -360,9 +360,9 @@ def project_sent(
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.SEND)
 def broadcast_cancel(
-    request: MemberRequest, project: Project, notification_id: UUID
+    request: ProjectRequest, project: Project, notification_id: UUID
 ) -> HttpResponse:
     """Send to no further subscriber; what was sent stays sent."""
     notification = project.notifications.filter(pk=notification_id).first()
@@ -378,9 +378,9 @@ def broadcast_cancel(
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.SEND)
 def broadcast_retry(
-    request: MemberRequest, project: Project, notification_id: UUID
+    request: ProjectRequest, project: Project, notification_id: UUID
 ) -> HttpResponse:
     """Send to the accounts that it did not reach."""
     notification = project.notifications.filter(pk=notification_id).first()
@@ -392,6 +392,6 @@ def broadcast_retry(
         else:
             messages.error(request, gettext("It is still being sent."))
     except CastError as error:
-        messages.error(request, sentence(error.reason))
+        messages.error(request, sentence(error.localized))
     there = reverse("dashboard:project-sent", args=[project.slug, notification_id])
     return HttpResponseRedirect(there)

@@ -18,11 +18,13 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from castserver.models import SecretScope
+from castserver.models import Project, SecretScope
 from castserver.services.errors import CastError
 from castserver.services.projects import projects
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.documents import did_document
+from castserver.services.projects.members import Right, rights_of, role_of
+from common.problems import RoleForbids
 from dashboard.access import MemberRequest, member, require_recent_signature
 from dashboard.formatting import format_time
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
@@ -50,37 +52,77 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from castserver.models import Project
     from dashboard.forms import StyledForm
 
 SECTION = "console"
 NEW_PROJECT = "project"
 
 
+class ProjectRequest(MemberRequest):
+    """A request that ``project_for`` has let pass."""
+
+    rights: frozenset[Right]
+    # Whether the user may submit the forms of the page, too.
+    may_change: bool
+
+
+def project_for(request: ProjectRequest, slug: str, may: Right) -> Project:
+    """The project, if the user has this right in it. All pages of projects ask here.
+
+    Without any role it is not found: the response must not reveal that it exists.
+    """
+    project = (
+        Project.objects.filter(slug=slug)
+        .select_related("owner", "address_check")
+        .first()
+    )
+    rights = rights_of(request.user, project) if project else frozenset()
+    if project is None or Right.VISIT not in rights:
+        raise Http404
+    request.rights = rights
+    request.may_change = may in rights
+    if may not in rights:
+        role = role_of(request.user, project)
+        if role is None:
+            # A guest of the demo dapp.
+            raise Http404
+        raise RoleForbids(
+            gettext(
+                "You are a %(role)s of %(project)s, which does not include this. An owner "
+                "of the project can change your role."
+            )
+            % {"role": role.label, "project": project.name}
+        )
+    return project
+
+
 def of_project(
-    *, owner_only: bool = True
+    may: Right, *, change: Right | None = None
 ) -> Callable[..., Callable[..., HttpResponse]]:
-    """Passes the project named in the URL to the view; 404 if the user may not see it."""
+    """Passes the project named in the URL to the view, for users with this right.
+
+    ``change`` is the right that a POST needs, if it needs another one. The page then
+    shows its forms only to those who have it.
+    """
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @functools.wraps(view)
         def guarded(
-            request: MemberRequest, slug: str, *args: Any, **kwargs: Any
+            request: ProjectRequest, slug: str, *args: Any, **kwargs: Any
         ) -> HttpResponse:
-            project = pages.project_of(request.user, slug)
-            if project is None:
-                raise Http404
-            if owner_only and not pages.is_owner(request.user, project):
-                raise Http404
+            needed = change if change and request.method == "POST" else may
+            project = project_for(request, slug, needed)
+            request.may_change = (change or may) in request.rights
             return view(request, project, *args, **kwargs)
 
+        guarded.rights = (may, change or may)  # type: ignore[attr-defined]
         return guarded
 
     return decorate
 
 
 def project_page(
-    request: MemberRequest,
+    request: ProjectRequest,
     template: str,
     project: Project,
     *,
@@ -88,6 +130,10 @@ def project_page(
     status: int = 200,
     **context: Any,
 ) -> HttpResponse:
+    form = context.get("form")
+    if form is not None and not request.may_change:
+        for field in form.fields.values():
+            field.disabled = True
     return page(
         request,
         template,
@@ -95,7 +141,8 @@ def project_page(
         status=status,
         project=project,
         tab=tab,
-        is_owner=pages.is_owner(request.user, project),
+        can={right.value: right in request.rights for right in Right},
+        may_change=request.may_change,
         type_names=dict(project.types.values_list("type_id", "name")),
         **context,
     )
@@ -109,7 +156,7 @@ def sentence(reason: str) -> str:
 def add_service_error(form: StyledForm, error: CastError) -> None:
     """Show a service's error at its field, or above the form if it has no such field."""
     name = error.field if error.field in form.fields else None
-    form.add_error(name, sentence(error.reason))
+    form.add_error(name, sentence(error.localized))
 
 
 @member
@@ -157,8 +204,8 @@ def project_new(request: MemberRequest) -> HttpResponse:
 
 @member
 @require_safe
-@of_project(owner_only=False)
-def project(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VISIT)
+def project(request: ProjectRequest, project: Project) -> HttpResponse:
     return project_page(
         request,
         "project",
@@ -171,11 +218,12 @@ def project(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_safe
-@of_project()
-def project_keys(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW)
+def project_keys(request: ProjectRequest, project: Project) -> HttpResponse:
     """Keys, API secrets, and for ten minutes the secret that was just created."""
     form = _secret_form(project)
-    result = result_of(request)
+    may_manage = Right.MANAGE in request.rights
+    result = result_of(request) if may_manage else None
     if result and result.submission.form not in (NEW_PROJECT, form):
         result = None
     secret = result.secret if result else ""
@@ -188,7 +236,7 @@ def project_keys(request: MemberRequest, project: Project) -> HttpResponse:
         secret=secret,
         is_new=result is not None and result.submission.form == NEW_PROJECT,
         once=form_token(request.device, form),
-        secrets=list(project.secrets.order_by("-created_at")),
+        secrets=list(project.secrets.order_by("-created_at")) if may_manage else [],
         scopes=SecretScope.choices,
         snippets=snippets_for(project, secret),
     )
@@ -200,9 +248,9 @@ def _secret_form(project: Project) -> str:
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.MANAGE)
 @require_recent_signature(_("Making an API secret"), back="project-keys")
-def secret_add(request: MemberRequest, project: Project) -> HttpResponse:
+def secret_add(request: ProjectRequest, project: Project) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
     is_limited = request.POST.get("access") == "some"
     scopes = request.POST.getlist("scope") if is_limited else list(SecretScope)
@@ -216,9 +264,9 @@ def secret_add(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.MANAGE)
 @require_recent_signature(_("Replacing an API secret"), back="project-keys")
-def secret_replace(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+def secret_replace(request: ProjectRequest, project: Project, pk: int) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
     return _show_secret_once(
         request, project, lambda: Created(keys, projects.replace_secret(project, pk))
@@ -231,7 +279,7 @@ def _show_secret_once(
     try:
         sent = submit_once(request, _secret_form(project), create)
     except CastError as error:
-        messages.error(request, sentence(error.reason))
+        messages.error(request, sentence(error.localized))
         keys = reverse("dashboard:project-keys", args=[project.slug])
         return HttpResponseRedirect(keys)
     return HttpResponseRedirect(sent.location)
@@ -239,8 +287,8 @@ def _show_secret_once(
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def secret_revoke(request: MemberRequest, project: Project, pk: int) -> HttpResponse:
+@of_project(Right.MANAGE)
+def secret_revoke(request: ProjectRequest, project: Project, pk: int) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
     found = project.secrets.active().filter(pk=pk).first()
     if found is None:
@@ -291,9 +339,9 @@ def secret_stored(request: MemberRequest, submission_id: UUID) -> HttpResponse:
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
+@of_project(Right.MANAGE)
 @require_recent_signature(_("Closing a project"))
-def project_close(request: MemberRequest, project: Project) -> HttpResponse:
+def project_close(request: ProjectRequest, project: Project) -> HttpResponse:
     asked = Confirmation(
         title=gettext("Close %(name)s?") % {"name": project.name},
         button=gettext("Close the project"),
@@ -333,8 +381,8 @@ def project_close(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def project_types(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW, change=Right.MANAGE)
+def project_types(request: ProjectRequest, project: Project) -> HttpResponse:
     present = "\n".join(
         str(projects.TypeDraft.of(each)) for each in project.types.all()
     )
@@ -379,8 +427,8 @@ def describe_project(
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW, change=Right.MANAGE)
+def project_settings(request: ProjectRequest, project: Project) -> HttpResponse:
     form, is_saved = describe_project(request, project)
     if is_saved:
         messages.success(request, gettext("The texts were saved."))
@@ -398,11 +446,11 @@ def project_settings(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_safe
-@of_project(owner_only=False)
-def project_subscribers(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VISIT)
+def project_subscribers(request: ProjectRequest, project: Project) -> HttpResponse:
     # The demo dapp is shared by all users: each sees only their own subscribers.
-    is_owner = pages.is_owner(request.user, project)
-    only = None if is_owner else pages.own_accounts(request.user)
+    sees_all = Right.VIEW in request.rights
+    only = None if sees_all else pages.own_accounts(request.user)
     wanted = SubscriberFilter.parse(request.GET)
     names = dict(project.types.values_list("type_id", "name"))
     return project_page(
@@ -411,15 +459,15 @@ def project_subscribers(request: MemberRequest, project: Project) -> HttpRespons
         project,
         tab="subscribers",
         found=subscriber_page(project, wanted, only),
-        numbers=numbers_by_day(project, names) if is_owner else None,
+        numbers=numbers_by_day(project, names) if sees_all else None,
         is_partial=only is not None,
     )
 
 
 @member
 @require_safe
-@of_project()
-def project_subscribers_csv(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW)
+def project_subscribers_csv(request: ProjectRequest, project: Project) -> HttpResponse:
     wanted = replace(SubscriberFilter.parse(request.GET), before=None)
     return download(
         request,

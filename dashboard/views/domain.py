@@ -17,14 +17,16 @@ from castserver.services.errors import CastError, TooMany
 from castserver.services.projects import projects
 from castserver.services.projects.address_proof import ask_check
 from castserver.services.projects.documents import did_document, notify_config
+from castserver.services.projects.members import Right
 from common import limits
-from dashboard.access import MemberRequest, member
+from dashboard.access import member
 from dashboard.forms import DomainForm, TypesForm
 from dashboard.pages.domain import address_status
 from dashboard.pages.snippets import readable
 from dashboard.submissions import Created, submit_once
 from dashboard.views.console import (
     NEW_PROJECT,
+    ProjectRequest,
     add_service_error,
     describe_project,
     of_project,
@@ -47,8 +49,8 @@ STEPS: dict[str, StrPromise] = {
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def project_domain(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW, change=Right.MANAGE)
+def project_domain(request: ProjectRequest, project: Project) -> HttpResponse:
     """``act``: check (now), save an address, or host (the documents here)."""
     form = DomainForm(request.POST or None, initial=_domain_initial(project))
     if request.method == "POST":
@@ -73,9 +75,9 @@ def project_domain(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_safe
-@of_project()
+@of_project(Right.VIEW)
 def project_document(
-    request: MemberRequest, project: Project, name: str
+    request: ProjectRequest, project: Project, name: str
 ) -> HttpResponse:
     """One of the two documents, to download."""
     texts = {each: text for each, _, text in _files(project)}
@@ -123,7 +125,7 @@ def _save_domain(form: DomainForm, project: Project) -> bool:
     return True
 
 
-def _check_now(request: MemberRequest, project: Project) -> None:
+def _check_now(request: ProjectRequest, project: Project) -> None:
     if project.is_hosted:
         return
     verdict = limits.consume("domain_check", f"user:{request.user.pk}")
@@ -131,7 +133,7 @@ def _check_now(request: MemberRequest, project: Project) -> None:
         problem = TooMany(
             f"too many checks; try again in {verdict.retry_after} seconds"
         )
-        messages.error(request, sentence(problem.reason))
+        messages.error(request, sentence(problem.localized))
         return
     ask_check(project)
 
@@ -141,8 +143,8 @@ def _check_now(request: MemberRequest, project: Project) -> None:
 
 @member
 @require_safe
-@of_project()
-def setup(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.MANAGE)
+def setup(request: ProjectRequest, project: Project) -> HttpResponse:
     """The step at which the owner left."""
     if not project.setup_step:
         there = reverse("dashboard:project", args=[project.slug])
@@ -152,8 +154,8 @@ def setup(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def setup_step(request: MemberRequest, project: Project, step: str) -> HttpResponse:
+@of_project(Right.MANAGE)
+def setup_step(request: ProjectRequest, project: Project, step: str) -> HttpResponse:
     """A step of the wizard. Each is saved by itself, and may be returned to."""
     if step not in STEPS:
         raise Http404
@@ -182,7 +184,7 @@ def _go_on(project: Project, done: str) -> HttpResponse:
 
 
 def _step_page(
-    request: MemberRequest, project: Project, step: str, **context: Any
+    request: ProjectRequest, project: Project, step: str, **context: Any
 ) -> HttpResponse:
     names = list(STEPS)
     reached = names.index(project.setup_step)
@@ -208,14 +210,14 @@ def _step_page(
     )
 
 
-def _texts_step(request: MemberRequest, project: Project) -> HttpResponse:
+def _texts_step(request: ProjectRequest, project: Project) -> HttpResponse:
     form, is_saved = describe_project(request, project)
     if is_saved:
         return _go_on(project, "texts")
     return _step_page(request, project, "texts", form=form)
 
 
-def _domain_step(request: MemberRequest, project: Project) -> HttpResponse:
+def _domain_step(request: ProjectRequest, project: Project) -> HttpResponse:
     form = DomainForm(request.POST or None, initial=_domain_initial(project))
     if request.method == "POST":
         here = HttpResponseRedirect(_step_url(project, "domain"))
@@ -232,7 +234,7 @@ def _domain_step(request: MemberRequest, project: Project) -> HttpResponse:
     return _step_page(request, project, "domain", form=form, **_documents(project))
 
 
-def _types_step(request: MemberRequest, project: Project) -> HttpResponse:
+def _types_step(request: ProjectRequest, project: Project) -> HttpResponse:
     present = "\n".join(
         str(projects.TypeDraft.of(each)) for each in project.types.all()
     )
@@ -247,7 +249,7 @@ def _types_step(request: MemberRequest, project: Project) -> HttpResponse:
     return _step_page(request, project, "types", form=form)
 
 
-def _keys_step(request: MemberRequest, project: Project) -> HttpResponse:
+def _keys_step(request: ProjectRequest, project: Project) -> HttpResponse:
     """The last one. The first secret needs no signature, as that of a new project."""
     if request.method != "POST":
         return _step_page(request, project, "keys")

@@ -14,9 +14,15 @@ from django.views.decorators.http import require_http_methods, require_safe
 from castserver.services.errors import CastError
 from castserver.services.notifications import templates
 from castserver.services.notifications.welcome import set_welcome, welcome_of
-from dashboard.access import MemberRequest, member
+from castserver.services.projects.members import Right
+from dashboard.access import member
 from dashboard.forms import TemplateForm, WelcomeForm
-from dashboard.views.console import add_service_error, of_project, project_page
+from dashboard.views.console import (
+    ProjectRequest,
+    add_service_error,
+    of_project,
+    project_page,
+)
 from walletconnect.notify.values import CONTENT_FIELDS
 
 if TYPE_CHECKING:
@@ -29,8 +35,8 @@ TAB = "send"
 
 @member
 @require_safe
-@of_project()
-def project_templates(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW, change=Right.SEND)
+def project_templates(request: ProjectRequest, project: Project) -> HttpResponse:
     found = list(project.templates.order_by("name"))
     return project_page(
         request,
@@ -47,16 +53,16 @@ def project_templates(request: MemberRequest, project: Project) -> HttpResponse:
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def template_new(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.SEND)
+def template_new(request: ProjectRequest, project: Project) -> HttpResponse:
     return _template_form(request, project, None)
 
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
+@of_project(Right.VIEW, change=Right.SEND)
 def template_edit(
-    request: MemberRequest, project: Project, template_id: UUID
+    request: ProjectRequest, project: Project, template_id: UUID
 ) -> HttpResponse:
     try:
         template = templates.template_of(project, template_id)
@@ -66,7 +72,7 @@ def template_edit(
 
 
 def _template_form(
-    request: MemberRequest, project: Project, template: MessageTemplate | None
+    request: ProjectRequest, project: Project, template: MessageTemplate | None
 ) -> HttpResponse:
     there = reverse("dashboard:project-templates", args=[project.slug])
     if template is not None and request.POST.get("act") == "delete":
@@ -104,8 +110,8 @@ def _template_form(
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def project_welcome(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW, change=Right.SEND)
+def project_welcome(request: ProjectRequest, project: Project) -> HttpResponse:
     """The notification that every new subscriber gets once."""
     welcome = welcome_of(project)
     form = WelcomeForm(

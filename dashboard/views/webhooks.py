@@ -15,9 +15,9 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import services as accounts
 from castserver.models import WebhookDelivery
 from castserver.services.errors import CastError
+from castserver.services.projects.members import Right
 from castserver.services.webhooks import webhooks
 from dashboard.access import (
-    MemberRequest,
     member,
     redirect_to_sign_again,
     require_recent_signature,
@@ -28,6 +28,7 @@ from dashboard.pages.webhooks import receivers, webhook_log
 from dashboard.submissions import Created, form_token, result_of, submit_once
 from dashboard.views.console import (
     SECTION,
+    ProjectRequest,
     add_service_error,
     of_project,
     project_page,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
-def project_webhooks(request: MemberRequest, project: Project) -> HttpResponse:
+@of_project(Right.VIEW, change=Right.MANAGE)
+def project_webhooks(request: ProjectRequest, project: Project) -> HttpResponse:
     initial: dict[str, Any] = {}
     if "url" in request.GET:
         initial["url"] = request.GET["url"]
@@ -89,7 +90,7 @@ def project_webhooks(request: MemberRequest, project: Project) -> HttpResponse:
 
 
 def _log_page(
-    request: MemberRequest, project: Project, webhook: Webhook | None = None
+    request: ProjectRequest, project: Project, webhook: Webhook | None = None
 ) -> dict[str, Any]:
     state = request.GET.get("state", "")
     if state not in WebhookDelivery.State.values:
@@ -117,9 +118,9 @@ def _webhook_of(project: Project, webhook_id: UUID) -> Webhook:
 
 @member
 @require_http_methods(["GET", "HEAD", "POST"])
-@of_project()
+@of_project(Right.VIEW, change=Right.MANAGE)
 def project_webhook(
-    request: MemberRequest, project: Project, webhook_id: UUID
+    request: ProjectRequest, project: Project, webhook_id: UUID
 ) -> HttpResponse:
     """One webhook with its log; POST tests, enables or deletes it."""
     webhook = _webhook_of(project, webhook_id)
@@ -131,7 +132,7 @@ def project_webhook(
 
 
 def _webhook_page(
-    request: MemberRequest, project: Project, webhook: Webhook, replay: ReplayForm
+    request: ProjectRequest, project: Project, webhook: Webhook, replay: ReplayForm
 ) -> HttpResponse:
     name = f"webhook:{webhook.pk}"
     result = result_of(request, name)
@@ -176,7 +177,7 @@ def _deletion(project: Project, webhook: Webhook) -> Confirmation:
     )
 
 
-def _act(request: MemberRequest, project: Project, webhook: Webhook) -> HttpResponse:
+def _act(request: ProjectRequest, project: Project, webhook: Webhook) -> HttpResponse:
     here = reverse("dashboard:project-webhook", args=[project.slug, webhook.pk])
 
     def queue_test() -> Created:
@@ -207,10 +208,10 @@ def _act(request: MemberRequest, project: Project, webhook: Webhook) -> HttpResp
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.MANAGE)
 @require_recent_signature(_("Rotating a webhook's secret"), back="project-webhooks")
 def webhook_rotate(
-    request: MemberRequest, project: Project, webhook_id: UUID
+    request: ProjectRequest, project: Project, webhook_id: UUID
 ) -> HttpResponse:
     webhook = _webhook_of(project, webhook_id)
     here = reverse("dashboard:project-webhook", args=[project.slug, webhook.pk])
@@ -224,9 +225,9 @@ def webhook_rotate(
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.MANAGE)
 def webhook_replay_range(
-    request: MemberRequest, project: Project, webhook_id: UUID
+    request: ProjectRequest, project: Project, webhook_id: UUID
 ) -> HttpResponse:
     webhook = _webhook_of(project, webhook_id)
     form = ReplayForm(request.POST)
@@ -258,9 +259,9 @@ def webhook_replay_range(
 
 @member
 @require_POST
-@of_project()
+@of_project(Right.MANAGE)
 def webhook_replay(
-    request: MemberRequest, project: Project, delivery_id: UUID
+    request: ProjectRequest, project: Project, delivery_id: UUID
 ) -> HttpResponse:
     found = WebhookDelivery.objects.filter(
         webhook__project=project, pk=delivery_id

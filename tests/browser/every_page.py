@@ -91,6 +91,11 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "dashboard:project-webhooks": ("/console/{slug}/webhooks",),
     "dashboard:project-webhook": ("{webhook}",),
     "dashboard:project-settings": ("/console/{slug}/settings",),
+    "dashboard:project-members": ("/console/{slug}/members",),
+    "dashboard:project-leave": ("/console/{slug}/members/leave",),
+    "dashboard:member-remove": ("/console/{slug}/members/{member}/remove",),
+    "dashboard:member-hand-over": ("/console/{slug}/members/{member}/hand-over",),
+    "dashboard:invitation": ("{invitation}", "/invitation/unknown"),
     "operations:overview": ("/ops",),
     "operations:failed": ("/ops/failed",),
     "operations:jobs": ("/ops/jobs",),
@@ -131,6 +136,15 @@ User.objects.update(is_staff=True)
 Device.objects.update(proved_at=clock.now() + timedelta(hours=2))
 print(Account.objects.latest("pk").pk, Device.objects.latest("created_at").pk)
 """
+# A second member of the project.
+COLLEAGUE: Final = """
+from accounts.models import User
+from castserver.models import Project
+from common import clock
+user = User.objects.create(username="wallet-colleague")
+lumen = Project.objects.get(slug="lumen")
+print(lumen.members.create(user=user, role="sender", added_at=clock.now()).pk)
+"""
 
 
 def settle(system: System, page: Page) -> list[str]:
@@ -155,7 +169,7 @@ def settle(system: System, page: Page) -> list[str]:
     page.goto("/discover/dapp?url=https://nowhere.invalid.example")
     places["check"] = page.url
     _settle_data(page, places)
-    _settle_console(page, places)
+    _settle_console(system, page, places)
     paths = [path for templates in PAGES.values() for path in templates]
     return [path.format(**places) for path in [*paths, *OTHERS]]
 
@@ -170,7 +184,7 @@ def _settle_data(page: Page, places: dict[str, str]) -> None:
     places["preview"] = page.url
 
 
-def _settle_console(page: Page, places: dict[str, str]) -> None:
+def _settle_console(system: System, page: Page, places: dict[str, str]) -> None:
     places["slug"] = slug = create_project(page, "Lumen")
     places["keys"] = page.url
     places["revoke"] = _path(page, "form[action$='/revoke']", "action")
@@ -191,6 +205,12 @@ def _settle_console(page: Page, places: dict[str, str]) -> None:
     page.get_by_role("button", name="Add it").click()
     page.wait_for_url("**/webhooks*made=*")
     places["webhook"] = _path(page, f"a[href*='/console/{slug}/webhooks/']")
+    member = system.manage("shell", "-v0", "-c", COLLEAGUE)
+    places["member"] = member.stdout.split()[-1]
+    page.goto(f"/console/{slug}/members")
+    page.get_by_label("For whom").fill("Bea")
+    page.get_by_role("button", name="Make the link").click()
+    places["invitation"] = page.locator("#invitation-link").text_content() or ""
     page.goto(f"/console/{slug}/templates/new")
     page.get_by_label("Name of the template").fill("Weekly")
     page.get_by_label("Title").first.fill("Week {{number}}")

@@ -96,3 +96,52 @@ def test_sending_works_without_javascript(system, window):
     expect(still.get_by_label("Title")).to_have_value("Without scripts")
     still.get_by_role("button", name="Send", exact=True).click()
     expect(still.get_by_text("so it was sent to no account")).to_be_visible()
+
+
+def test_an_invited_person_accepts_with_a_wallet_and_sends(system, window):
+    owner, guest, late = (window(base_url=system.base_url) for _ in range(3))
+    start_demo(owner)
+    slug = create_project(owner, "Shared")
+    owner.goto(f"/console/{slug}/members")
+    owner.get_by_label("Role", exact=True).select_option("sender")
+    owner.get_by_label("For whom").fill("Bea of the press office")
+    owner.get_by_role("button", name="Make the link").dblclick()
+    link = owner.locator("#invitation-link").text_content() or ""
+    expect(owner.get_by_text("Bea of the press office")).to_have_count(1)
+
+    # Signing in comes first, and leads back to the invitation.
+    start_demo(guest)
+    guest.goto(link)
+    expect(guest.get_by_role("heading", name="Join Shared?")).to_be_visible()
+    expect(guest.get_by_text("compose, schedule, cancel")).to_be_visible()
+    guest.get_by_role("button", name="Accept").click()
+    expect(guest.get_by_text("You are now a member of Shared: sender.")).to_be_visible()
+    tabs = guest.get_by_role("navigation", name="Project")
+    expect(tabs.get_by_role("link", name="Webhooks")).to_be_visible()
+    guest.goto(f"/console/{slug}/keys")
+    expect(guest.get_by_text("Only owners see and make API secrets.")).to_be_visible()
+    compose(guest, slug, "From the sender")
+    guest.get_by_label("Everyone who allows this type").check()
+    guest.get_by_role("button", name="Send", exact=True).click()
+    expect(guest.get_by_text("so it was sent to no account")).to_be_visible()
+    guest.goto(f"/console/{slug}/close")
+    expect(guest.get_by_text("You are a sender of Shared")).to_be_visible()
+
+    start_demo(late)
+    late.goto(link)
+    expect(late.get_by_text("This invitation was used already")).to_be_visible()
+
+    # The owner makes a viewer of the sender, whose pages then have no forms.
+    owner.goto(f"/console/{slug}/members")
+    owner.get_by_label("Role of").select_option("viewer")
+    owner.get_by_role("button", name="Change the role of").click()
+    expect(owner.get_by_text("The member is now: viewer.")).to_be_visible()
+    guest.goto(f"/console/{slug}/sent")
+    expect(guest.get_by_text("From the sender")).to_be_visible()
+    expect(guest.get_by_role("link", name="Compose")).to_have_count(0)
+    guest.goto(f"/console/{slug}/settings")
+    expect(guest.get_by_label("Name")).to_be_disabled()
+    guest.goto(f"/console/{slug}/members")
+    guest.get_by_role("link", name="Leave the project").click()
+    guest.get_by_role("button", name="Leave the project").click()
+    expect(guest.get_by_role("link", name="Shared")).to_have_count(0)

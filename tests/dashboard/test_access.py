@@ -30,6 +30,7 @@ SOME = {
     "import_id": uuid.UUID(int=1),
     "list_id": uuid.UUID(int=1),
     "template_id": uuid.UUID(int=1),
+    "invitation_id": uuid.UUID(int=1),
     "step": "types",
     "name": "did.json",
     "token": "no-such-token",

@@ -51,6 +51,8 @@ PAGES = [
     "/console/lumen/keys",
     "/console/lumen/webhooks",
     "/console/lumen/types",
+    "/console/lumen/members",
+    "/invitation/unknown",
     "/console/lumen/subscribers",
     "/console/lumen/settings",
     "/nowhere",

@@ -14,9 +14,9 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import User
 from alerts.services import digest, forwarding, preferences, webpush
-from castserver.models import Project
+from castserver.models import Project, Role
 from castserver.services.notifications.notify import notify as send_notification
-from castserver.services.projects import projects
+from castserver.services.projects import members, projects
 from castserver.services.webhooks import webhooks
 from common import clock
 from common.limits import Bucket
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from castserver.models import (
         MessageTemplate,
         Notification,
+        ProjectInvitation,
+        ProjectMember,
         RecipientList,
         Webhook,
         WebhookDelivery,
@@ -81,6 +83,8 @@ class World:
     recipients: RecipientList
     template: MessageTemplate
     link_code: str
+    member: ProjectMember
+    invitation: ProjectInvitation
     rows: Rows = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)
 
@@ -155,6 +159,13 @@ def world(alice, dapp, subscription, notify) -> World:  # noqa: F811
         body="x",
         changed_at=clock.now(),
     )
+    colleague = User.objects.create(username="wallet-colleague")
+    member = project.members.create(
+        user=colleague, role=Role.SENDER, added_at=clock.now()
+    )
+    invitation, _ = members.invite(
+        project, by=user, role="viewer", days=7, label="Zq9-invited"
+    )
     made = World(
         alice=alice,
         message=message,
@@ -175,11 +186,13 @@ def world(alice, dapp, subscription, notify) -> World:  # noqa: F811
         job=job,
         recipients=recipients,
         template=template,
+        member=member,
+        invitation=invitation,
         link_code=syncstore.code_of(syncstore.begin_link(account, device)),
     )
     made.rows = all_rows()
     named = (check, submission, prepared, forward, webhook, delivery, made.sent, device)
-    named += (recipients, template)
+    named += (recipients, template, invitation)
     made.marks = {
         "Zq9-",
         account.address.rpartition(":")[2].lower(),

@@ -93,8 +93,19 @@ OBJECTS: dict[str, Callable[[World], Arguments]] = {
             "-secret-add",
             "-webhooks",
             "-settings",
+            "-members",
+            "-leave",
         )
     },
+    **{
+        f"dashboard:{name}": lambda w: _project(w, pk=w.member.pk)
+        for name in ("member-role", "member-remove", "member-hand-over")
+    },
+    "dashboard:invitation-withdraw": lambda w: _project(
+        w, invitation_id=w.invitation.pk
+    ),
+    # The link is the right itself: whoever has it may join. test_roles.py has it.
+    "dashboard:invitation": lambda w: {"token": "0" * 64},
     "dashboard:project-sent": lambda w: _project(w, notification_id=w.sent.pk),
     "dashboard:broadcast-cancel": lambda w: _project(w, notification_id=w.sent.pk),
     "dashboard:project-secret-revoke": lambda w: _project(w, pk=w.secret_pk),
@@ -194,7 +205,12 @@ OPEN = {
     "dashboard:digest-stop",
 }
 # A subscriber's own page of a project, and a number that is no object.
-NOT_OWNED = {"dashboard:sign-text", "operations:failed-act", "operations:job-run"}
+NOT_OWNED = {
+    "dashboard:sign-text",
+    "dashboard:invitation",
+    "operations:failed-act",
+    "operations:job-run",
+}
 # Forms with which Alice's request changes something, by route; the default is empty.
 FORMS: dict[str, list[Callable[[World], Arguments]]] = {
     "dashboard:sign-in-begin": [
@@ -282,6 +298,8 @@ FORMS: dict[str, list[Callable[[World], Arguments]]] = {
         lambda w: {"act": "test"},
         lambda w: {"act": "delete"},
     ],
+    "dashboard:project-members": [lambda w: {"role": "viewer", "days": "7"}],
+    "dashboard:member-role": [lambda w: {"role": "viewer"}],
     "dashboard:theme": [lambda w: {"theme": "dark"}],
     "operations:failed-act": [
         lambda w: {"queue": "alerts.ForwardDelivery", "reason": "", "pk": ""}
@@ -302,6 +320,8 @@ CHANGE_NOTHING = {
     "dashboard:sign-in-phone-code",
     "dashboard:broadcast-retry",
     "dashboard:push-enable",
+    # The main owner cannot leave.
+    "dashboard:project-leave",
     "dashboard:theme",
     "dashboard:broadcast-cancel",
     "dashboard:project-webhook-replay",
@@ -324,6 +344,7 @@ ELSEWHERE = {
     "dashboard:accounts-upload",
     "dashboard:join",
     "dashboard:subscription-keys",
+    "dashboard:invitation",
 }
 # Every name that views read from a query or form: whether it names an object.
 FIELDS = {
@@ -373,6 +394,7 @@ FIELDS = {
             "quiet",
             "reason",
             "rows",
+            "role",
             "seen",
             "shortcuts",
             "signature",

@@ -19,6 +19,7 @@ from django.utils.text import slugify
 from accounts.services import audit
 from castserver.models import NotificationType, Project, ProjectSecret, SecretScope
 from castserver.services.errors import Invalid, Missing, Taken, TooMany
+from castserver.services.projects.members import require_room_of_owner
 from common import clock, entropy
 from common.dapp_urls import NotAnAddress, parse_dapp_url
 from common.links import NotALink, check_link
@@ -117,6 +118,8 @@ def create_project(
         created_at=now,
     )
     with transaction.atomic():
+        if owner is not None:
+            require_room_of_owner(owner)
         require_free_address(project, address)
         project.save(force_insert=True)
         put_key_pair(Holder.CAST, key_pair_x)
