@@ -133,7 +133,7 @@ def test_an_invited_person_accepts_with_a_wallet_and_sends(system, window):
 
     # The owner makes a viewer of the sender, whose pages then have no forms.
     owner.goto(f"/console/{slug}/members")
-    owner.get_by_label("Role of").select_option("viewer")
+    owner.get_by_role("combobox", name="Role of").select_option("viewer")
     owner.get_by_role("button", name="Change the role of").click()
     expect(owner.get_by_text("The member is now: viewer.")).to_be_visible()
     guest.goto(f"/console/{slug}/sent")
