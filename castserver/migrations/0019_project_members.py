@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('castserver', '0017_numbers_of_subscribers'),
+        ('castserver', '0018_topics_in_the_order_of_their_subscribes'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
