@@ -24,6 +24,11 @@ def iv() -> bytes:
     return secrets.token_bytes(IV_LENGTH)
 
 
+def random_bytes(count: int) -> bytes:
+    """For many values at once: a call for each costs 2 us."""
+    return secrets.token_bytes(count)
+
+
 def token_hex(byte_count: int) -> str:
     return secrets.token_hex(byte_count)
 

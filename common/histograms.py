@@ -73,10 +73,13 @@ def tally(name: str, by_label: Mapping[str, Iterable[float]]) -> Counter[str]:
     """
     added: Counter[str] = Counter()
     for label, durations in by_label.items():
-        for duration in durations:
-            positive = max(0.0, duration)
-            added[f"{name}:{label}:{bisect_left(BOUNDS, positive)}"] += 1
-            added[f"{name}:{label}:{SUM}"] += round(positive * MICROSECONDS)
+        positive = [max(0.0, duration) for duration in durations]
+        for bucket, count in Counter(
+            bisect_left(BOUNDS, duration) for duration in positive
+        ).items():
+            added[f"{name}:{label}:{bucket}"] += count
+        if positive:
+            added[f"{name}:{label}:{SUM}"] += round(sum(positive) * MICROSECONDS)
     return added
 
 

@@ -14,6 +14,7 @@ import logging
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -336,29 +337,49 @@ def consume(name: str, key: str, cost: int = 1) -> Verdict:
 
 def consume_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
     """One verdict per key, in one round trip."""
-    if not keys:
-        return []
     bucket = bucket_of(name)
-    full_keys = [f"limit:{name}:{key}" for key in keys]
-    try:
-        answers = _script()(
-            keys=full_keys, args=[bucket.burst, bucket.per_second, cost]
-        )
-    except redis.RedisError as error:
-        logger.warning("limit not checked", extra={"limit": name, "error": error})
-        full = bucket.burst
+    full = bucket.burst
+    answers = _consume(name, keys, cost)
+    if answers is None:
         return [Verdict(allowed=True, limit=full, remaining=full, retry_after=0)] * len(
             keys
         )
     return [
         Verdict(
             allowed=bool(taken),
-            limit=bucket.burst,
+            limit=full,
             remaining=int(float(tokens)),
             retry_after=math.ceil(float(wait)),
         )
         for taken, tokens, wait in answers
     ]
+
+
+def refused(name: str, keys: list[str]) -> list[str]:
+    """Take a token from each bucket; the keys of those that have none.
+
+    For thousands of keys, of which nobody wants to know how much is left.
+    """
+    answers = _consume(name, keys, 1)
+    if answers is None:
+        return []
+    pairs = zip(keys, answers, strict=True)
+    return [key for key, (taken, _, _) in pairs if not taken]
+
+
+def _consume(name: str, keys: list[str], cost: int) -> list[tuple[Any, ...]] | None:
+    """The answers of the script; None if Redis is unavailable, which allows all."""
+    if not keys:
+        return []
+    bucket = bucket_of(name)
+    full_keys = [f"limit:{name}:{key}" for key in keys]
+    arguments = [bucket.burst, bucket.per_second, cost]
+    try:
+        found: list[tuple[Any, ...]] = _script()(keys=full_keys, args=arguments)
+    except redis.RedisError as error:
+        logger.warning("limit not checked", extra={"limit": name, "error": error})
+        return None
+    return found
 
 
 @functools.cache

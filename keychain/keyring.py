@@ -68,6 +68,11 @@ class SealingKey:
 
     id: str
     _cipher: AESGCM = field(repr=False, compare=False)
+    # The first bytes of everything that this key sealed.
+    prefix: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", bytes([len(self.id)]) + self.id.encode())
 
     @classmethod
     def parse(cls, text: str) -> SealingKey:
@@ -86,11 +91,6 @@ class SealingKey:
                 f"Key {key_id} of KEYCHAIN_KEYS is not the base64 text of 32 bytes."
             )
         return cls(key_id, AESGCM(key))
-
-    @property
-    def prefix(self) -> bytes:
-        """The first bytes of everything that this key sealed."""
-        return bytes([len(self.id)]) + self.id.encode()
 
     def seal(self, context: tuple[str, str, str, str], plaintext: bytes) -> bytes:
         # Random nonces are safe for 2^32 values per key (NIST SP 800-38D, 8.3).
@@ -119,6 +119,7 @@ class Keyring:
 
     first: SealingKey
     _by_id: Mapping[str, SealingKey] = field(repr=False)
+    _by_prefix: Mapping[bytes, SealingKey] = field(repr=False)
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> Keyring:
@@ -130,7 +131,7 @@ class Keyring:
         by_id = {key.id: key for key in keys}
         if len(by_id) != len(keys):
             raise KeyringError("KEYCHAIN_KEYS names two keys by one id.")
-        return cls(keys[0], by_id)
+        return cls(keys[0], by_id, {key.prefix: key for key in keys})
 
     @property
     def ids(self) -> list[str]:
@@ -143,9 +144,9 @@ class Keyring:
         self, context: tuple[str, str, str, str], sealed: bytes | memoryview
     ) -> bytes:
         sealed = bytes(sealed)  # the database driver hands out memoryviews
-        key_id = key_id_of(sealed)
-        key = self._by_id.get(key_id)
+        key = self._by_prefix.get(sealed[: 1 + sealed[0]]) if sealed else None
         if key is None:
+            key_id = key_id_of(sealed)
             raise DecryptionFailed(f"key {key_id} is not in KEYCHAIN_KEYS")
         return key.open(context, sealed)
 
@@ -185,5 +186,6 @@ def _column_prefix(key_id: str, table: str, column: str) -> bytes:
 
 def _joined(*parts: str) -> bytes:
     # Each part after its length, so that no two contexts give the same bytes.
-    encoded = [part.encode() for part in parts]
-    return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])
+    return b"".join(
+        [len(encoded := part.encode()).to_bytes(4, "big") + encoded for part in parts]
+    )

@@ -175,12 +175,20 @@ def signing_key(holder: Holder, did: str) -> IdentityKey:
     return found[did]
 
 
+_SIGNING_KEYS: Final = """
+SELECT id, did, account_id, sealed FROM keychain_signingkeyentry
+WHERE holder = %s AND did = ANY(%s)
+"""
+
+
 def signing_keys(holder: Holder, dids: Collection[str]) -> dict[str, IdentityKey]:
-    rows = SigningKeyEntry.objects.filter(holder=holder, did__in=dids)
+    with connection.cursor() as cursor:
+        cursor.execute(_SIGNING_KEYS, [Holder(holder).value, list(dids)])
+        rows = cursor.fetchall()
     found = {}
-    for row, raw in opened(rows):
+    for pk, did, raw in opened_values(SigningKeyEntry, holder, rows):
         key = IdentityKey.from_seed(raw)
-        if verify_name(row, key.did):
+        if key.did == did or verify_name(SigningKeyEntry(pk=pk, did=did), key.did):
             found[key.did] = key
     return found
 

@@ -70,6 +70,15 @@ def test_a_batch_is_answered_in_its_order(redis_client):
     assert limits.consume_all("failed_sign_in", []) == []
 
 
+def test_of_many_keys_only_the_refused_ones_are_named(redis_client):
+    limits.consume("failed_sign_in", "bob", cost=30)
+    limits.consume("failed_sign_in", "alice", cost=29)
+    assert limits.refused("failed_sign_in", ["alice", "bob", "charlie"]) == ["bob"]
+    # That took a token of each.
+    assert limits.refused("failed_sign_in", ["alice", "charlie"]) == ["alice"]
+    assert limits.refused("failed_sign_in", []) == []
+
+
 def test_the_answer_names_limit_remainder_and_pause(redis_client):
     assert limits.consume("failed_sign_in", "alice").headers() == {
         "X-RateLimit-Limit": "30",

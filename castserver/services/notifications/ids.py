@@ -18,6 +18,7 @@ from common import clock, entropy
 
 SEQUENCE: Final = "castserver_rpc_id"
 IDS_PER_SECOND: Final = 1_000_000
+_RANDOM_BYTES: Final = 10
 
 
 def rpc_ids(count: int) -> list[int]:
@@ -35,10 +36,11 @@ def rpc_ids(count: int) -> list[int]:
 def time_ordered_ids(count: int) -> list[uuid.UUID]:
     """``count`` UUIDs of version 7 (RFC 9562): the millisecond, then random bits."""
     head = clock.now_ms() << 80 | 0x7 << 76 | 0x2 << 62
+    random = entropy.random_bytes(_RANDOM_BYTES * count)
     found = []
-    for _ in range(count):
-        random = int.from_bytes(entropy.key_bytes()[:10])
+    for start in range(0, len(random), _RANDOM_BYTES):
+        bits = int.from_bytes(random[start : start + _RANDOM_BYTES])
         # Twelve random bits follow the version, 62 the variant.
-        tail = (random >> 62 & 0xFFF) << 64 | random & (1 << 62) - 1
+        tail = (bits >> 62 & 0xFFF) << 64 | bits & (1 << 62) - 1
         found.append(uuid.UUID(int=head | tail))
     return found

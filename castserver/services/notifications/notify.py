@@ -265,12 +265,9 @@ def send_to(
             if any(each.pk in delivered for each in rows):
                 earlier.add(key)
                 del eligible[key]
-    keys = list(eligible)
-    verdicts = limits.consume_all(
-        "notify_subscriber", [f"{project.pk} {key}" for key in keys]
-    )
-    pairs = zip(keys, verdicts, strict=True)
-    accounts.fail([key for key, verdict in pairs if not verdict.allowed], TOO_MANY)
+    buckets = {f"{project.pk} {key}": key for key in eligible}
+    over = limits.refused("notify_subscriber", list(buckets))
+    accounts.fail([buckets[each] for each in over], TOO_MANY)
     readable = deliver(
         project, notification, [each for rows in eligible.values() for each in rows]
     )
