@@ -18,8 +18,9 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.audit import audit, one_line
+from accounts.channels import Head
 from accounts.events import EventDraft, record_events
-from accounts.groups import device_group, send_to_groups
+from accounts.groups import send_hint
 from accounts.models import Device, EventKind
 from accounts.sessions import session_digest
 from accounts.signals import devices_revoked, sessions_ended
@@ -27,7 +28,7 @@ from common import clock
 from common.work_queue import repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
     from uuid import UUID
 
@@ -71,12 +72,19 @@ _SYSTEMS: Final = (
 )
 
 
-class DeviceRevoked(TypedDict):
-    """What the group ``device.<uuid>`` receives; ``by`` is the name of the other device."""
+class RevokedDevice(TypedDict):
+    """``by`` is the name of the device that revoked it; empty if none did."""
 
-    type: Literal["device.revoked"]
+    user: int
     device: str
     by: str
+
+
+class DevicesRevoked(TypedDict):
+    """What the web processes receive."""
+
+    type: Literal["devices.revoked"]
+    devices: list[RevokedDevice]
 
 
 def device_name(user_agent: str) -> str:
@@ -170,6 +178,29 @@ def device_of_session(session_key: str | None) -> Device | None:
     return device
 
 
+def heads_of_sessions(session_keys: Collection[str]) -> dict[str, Head]:
+    """As ``device_of_session`` for many sessions: the head of each valid one's user.
+
+    One query, and one update if a device was not seen for a minute.
+    """
+    keys = {session_digest(key): key for key in session_keys if key}
+    now = clock.now()
+    devices = [
+        device
+        for device in Device.objects.active()
+        .select_related("user")
+        .filter(session_digest__in=list(keys), user__is_active=True)
+        if is_alive(device, now)
+    ]
+    touch_devices(devices)
+    return {
+        keys[device.session_digest]: Head(
+            device.user.event_sequence, device.user.event_generation
+        )
+        for device in devices
+    }
+
+
 def is_alive(device: Device, now: datetime) -> bool:
     idle = now - device.last_seen_at
     age = now - device.proved_at
@@ -193,14 +224,22 @@ def note_network(device: Device, network: str) -> None:
 
 def touch_device(device: Device) -> bool:
     """Record that the device was seen, at most once a minute; True if it was recorded."""
+    return bool(touch_devices([device]))
+
+
+def touch_devices(devices: Iterable[Device]) -> int:
+    """As ``touch_device``, for many; how many were recorded."""
     now = clock.now()
-    if now - device.last_seen_at < SEEN_INTERVAL:
-        return False
+    due = [device for device in devices if now - device.last_seen_at >= SEEN_INTERVAL]
+    if not due:
+        return 0
+    # Another process may have been faster.
     changed = Device.objects.filter(
-        pk=device.pk, last_seen_at__lte=now - SEEN_INTERVAL
+        pk__in=[device.pk for device in due], last_seen_at__lte=now - SEEN_INTERVAL
     ).update(last_seen_at=now)
-    device.last_seen_at = now
-    return bool(changed)
+    for device in due:
+        device.last_seen_at = now
+    return changed
 
 
 @transaction.atomic
@@ -256,15 +295,18 @@ def _end(
         actor = device.user if by is None else by.user
         audit(action, actor=actor, device=device, detail=device.name)
     record_events([device_changed(device) for device in devices])
-    messages = {
-        device_group(device.pk): DeviceRevoked(
-            type="device.revoked",
-            device=str(device.pk),
-            by="" if by is None else by.name,
-        )
-        for device in devices
-    }
-    transaction.on_commit(lambda: send_to_groups(messages), robust=True)
+    hint = DevicesRevoked(
+        type="devices.revoked",
+        devices=[
+            RevokedDevice(
+                user=device.user_id,
+                device=str(device.pk),
+                by="" if by is None else by.name,
+            )
+            for device in devices
+        ],
+    )
+    transaction.on_commit(lambda: send_hint(hint), robust=True)
     return devices
 
 

@@ -40,6 +40,22 @@ FROM unnest(
     %(kinds)s::text[], %(subjects)s::text[]
 ) AS event (user_id, sequence, account_id, kind, subject)
 """
+# One statement, so that head and events are of one moment. Events are read for cursors only
+# that may continue.
+_CATCH_UP: Final = """
+SELECT wanted.place, owner.event_sequence, owner.event_generation,
+    missed.sequence, missed.kind, missed.subject
+FROM unnest(%(users)s::bigint[], %(sequences)s::bigint[], %(generations)s::uuid[])
+    WITH ORDINALITY AS wanted (user_id, sequence, generation, place)
+JOIN accounts_user owner ON owner.id = wanted.user_id
+LEFT JOIN LATERAL (
+    SELECT sequence, kind, subject FROM accounts_accountevent event
+    WHERE event.user_id = wanted.user_id AND event.sequence > wanted.sequence
+        AND wanted.sequence >= 0 AND wanted.generation = owner.event_generation
+    ORDER BY event.sequence LIMIT %(limit)s
+) missed ON true
+ORDER BY wanted.place, missed.sequence
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +72,29 @@ class EventDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """What a browser needs of an ``AccountEvent``."""
+
+    sequence: int
+    kind: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A browser's cursor in the events of a user."""
+
+    user_id: int
+    sequence: int
+    generation: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class CatchUp:
     """What a browser missed. With ``refetch`` its cursor is invalid: reload the page."""
 
     head: Head
-    events: list[AccountEvent]
+    events: list[RecordedEvent]
     refetch: bool
 
 
@@ -155,19 +189,53 @@ def events_after(
 def catch_up(
     user: User, sequence: int, *, generation: UUID | None, limit: int = PAGE_SIZE
 ) -> CatchUp:
-    """The events after a browser's cursor, or that it must reload everything.
+    """The events after a browser's cursor, or that it must reload everything."""
+    found = catch_up_all([Position(user.pk, sequence, generation)], limit=limit)[0]
+    if found is None:
+        raise User.DoesNotExist
+    return found
 
-    It must refetch if its cursor is of another generation, lies in the future, or so
-    far back that the events after it were pruned.
+
+def catch_up_all(
+    positions: Sequence[Position], *, limit: int = PAGE_SIZE
+) -> list[CatchUp | None]:
+    """As ``catch_up``, for many cursors in one query; None for users that are gone.
+
+    A cursor must refetch if it is of another generation, lies in the future, or so far
+    back that the events after it were pruned.
     """
-    head = head_of(user.pk)
-    if generation != head.generation or not 0 <= sequence <= head.sequence:
-        return CatchUp(head, [], refetch=True)
-    events = events_after(user, sequence, limit=limit)
-    # Head and events are read by two statements, and a commit between them may show in
-    # one only. What pruning leaves is a gap right behind the cursor.
-    if events and events[0].sequence != sequence + 1:
-        return CatchUp(head, [], refetch=True)
-    if not events and sequence < head.sequence:
-        return CatchUp(head, [], refetch=True)
-    return CatchUp(head, events, refetch=False)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CATCH_UP,
+            {
+                "users": [each.user_id for each in positions],
+                "sequences": [each.sequence for each in positions],
+                "generations": [each.generation for each in positions],
+                "limit": limit,
+            },
+        )
+        rows = cursor.fetchall()
+    found: list[CatchUp | None] = [None] * len(positions)
+    for place, head, generation, sequence, kind, subject in rows:
+        known = found[place - 1]
+        if known is None:
+            known = CatchUp(Head(head, generation), [], refetch=False)
+            found[place - 1] = known
+        if sequence is not None:
+            known.events.append(RecordedEvent(sequence, kind, subject))
+    return [
+        each
+        if each is None or _continues(position, each)
+        else CatchUp(each.head, [], refetch=True)
+        for position, each in zip(positions, found, strict=True)
+    ]
+
+
+def _continues(position: Position, found: CatchUp) -> bool:
+    head, start = found.head, position.sequence
+    if position.generation != head.generation or not 0 <= start <= head.sequence:
+        return False
+    # What pruning leaves is a gap right behind the cursor.
+    return start == head.sequence or (
+        bool(found.events) and found.events[0].sequence == start + 1
+    )

@@ -1,8 +1,12 @@
-"""Channels groups of a user and of a device, and how messages are sent to them."""
+"""The Channels group of all web processes, and how hints are sent to it.
+
+One group for all users: a hint is a few bytes, and a web process looks up in memory which of
+its sockets are concerned. A group for each user would cost a subscription in Redis for each,
+and a message for each user of a transaction.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,41 +16,22 @@ from channels.layers import get_channel_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from uuid import UUID
 
 logger = logging.getLogger(__name__)
 
-# Sends that run at once. Each takes a connection of the pool for a moment.
-SEND_BATCH_SIZE: Final = 100
+LIVE_GROUP: Final = "live"
 
 
-def user_group(user_id: int) -> str:
-    return f"user.{user_id}"
+def send_hint(message: Mapping[str, Any]) -> None:
+    """Send a Channels message to all web processes, now; call it after the commit.
 
-
-def device_group(device_id: UUID) -> str:
-    return f"device.{device_id}"
-
-
-def send_to_groups(messages: Mapping[str, Mapping[str, Any]]) -> None:
-    """Send one Channels message to each group, now; call it after the commit.
-
-    Messages are hints. Receivers also read the database every few seconds, so a failing
-    Redis costs time only and is logged.
+    Receivers also read the database every few seconds, so a failing Redis costs time only
+    and is logged.
     """
     layer = get_channel_layer()
-    if layer is None or not messages:
+    if layer is None:
         return
-
-    async def send_all() -> None:
-        waiting = list(messages.items())
-        while waiting:
-            batch, waiting = waiting[:SEND_BATCH_SIZE], waiting[SEND_BATCH_SIZE:]
-            await asyncio.gather(
-                *(layer.group_send(group, dict(message)) for group, message in batch)
-            )
-
     try:
-        async_to_sync(send_all)()
+        async_to_sync(layer.group_send)(LIVE_GROUP, dict(message))
     except (redis.RedisError, OSError) as error:
-        logger.warning("group messages not sent", extra={"error": type(error).__name__})
+        logger.warning("hint not sent", extra={"error": type(error).__name__})

@@ -22,6 +22,7 @@ from accounts.devices import (
     device_name,
     device_of_session,
     expire_devices,
+    heads_of_sessions,
     is_fresh,
     note_network,
     prove_device,
@@ -35,12 +36,15 @@ from accounts.devices import (
 from accounts.events import (
     CatchUp,
     EventDraft,
+    Position,
+    RecordedEvent,
     catch_up,
+    catch_up_all,
     events_after,
     head_of,
     record_events,
 )
-from accounts.groups import device_group, send_to_groups, user_group
+from accounts.groups import LIVE_GROUP, send_hint
 from accounts.models import (
     Account,
     AccountTombstone,
@@ -57,25 +61,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "LIVE_GROUP",
     "AccountTaken",
     "CatchUp",
     "Channel",
     "EventDraft",
     "EventKind",
     "Head",
+    "Position",
+    "RecordedEvent",
     "UserEvents",
     "add_device",
     "apply_tombstones",
     "audit",
     "bind_session",
     "catch_up",
-    "device_group",
+    "catch_up_all",
     "device_name",
     "device_of_session",
     "events_after",
     "expire_devices",
     "find_account",
     "head_of",
+    "heads_of_sessions",
     "is_fresh",
     "label_account",
     "note_network",
@@ -88,13 +96,12 @@ __all__ = [
     "revoke_device",
     "revoke_devices",
     "revoke_other_devices",
-    "send_to_groups",
+    "send_hint",
     "session_digest",
     "sign_out_device",
     "start_generation",
     "tombstone_digest",
     "touch_device",
-    "user_group",
 ]
 
 LABEL_LENGTH = 64

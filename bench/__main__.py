@@ -18,6 +18,7 @@ from bench.report import Goal, Report, print_goals
 MODULES = {
     "start": "bench.start",
     "pages": "bench.pages",
+    "push": "bench.push",
     "sync": "bench.sync",
     "relay": "bench.relay",
     "append": "bench.append",
@@ -42,8 +43,9 @@ def main() -> None:
     parser.add_argument("--goals", type=Path, help=argparse.SUPPRESS)
     for name in ("subscribers", "messages"):
         parser.add_argument(f"--{name}", type=int, help="for scale")
+    parser.add_argument("--sockets", type=int, help="for push")
     arguments = parser.parse_args()
-    for name in ("subscribers", "messages"):
+    for name in ("subscribers", "messages", "sockets"):
         if value := getattr(arguments, name):
             os.environ[f"BENCH_{name.upper()}"] = str(value)
     unknown = set(arguments.names) - set(MODULES)

@@ -139,7 +139,7 @@ class _Bench:
         while sequence < user.event_sequence:
             cursor = Cursor(str(user.event_generation), sequence)
             batch = next_batch(user.pk, cursor, zone="UTC", language="en")
-            size += len(batch.to_json().encode())
+            size += len(batch.text.encode())
             sequence, frames = batch.head, frames + 1
         took = time.process_time() - started
         self.report.add(
@@ -172,7 +172,7 @@ def _reader(number: int) -> _Reader:
     project, _ = create_project(
         f"Bench {number}", types=[TypeDraft("news", "News")], owner=user
     )
-    subscriptions = [_subscription(account, place) for place in range(DAPPS)]
+    subscriptions = [subscription(account, place) for place in range(DAPPS)]
     _fill(subscriptions, number)
     rows = NotifyMessageRecord.objects.filter(subscription__account=account)
     newest = rows.in_inbox().order_by("-published_at", "-pk")
@@ -188,7 +188,7 @@ def _reader(number: int) -> _Reader:
     )
 
 
-def _subscription(account: object, place: int) -> Subscription:
+def subscription(account: object, place: int) -> Subscription:
     from common import clock
     from subscriptions.models import DappDocument, Subscription
 

@@ -2,7 +2,7 @@
 
 ``notifyweb.asgi_middleware`` has checked the origin. The browser sends ``resume`` (its
 cursor) and ``ack`` (the last event it has shown); the server sends ``events``,
-``heartbeat``, ``refetch`` and ``revoked``. Channel-layer messages carry no content: they
+``heartbeat``, ``refetch`` and ``revoked``. Hints of other processes carry no content: they
 only trigger a read of the database from the cursor on, so a lost one delays an update
 until the next heartbeat but never drops it.
 
@@ -12,16 +12,12 @@ its own cursor.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from channels.db import database_sync_to_async
-from channels.exceptions import StopConsumer
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import DatabaseError
 from django.template.loader import render_to_string
 from django.utils import translation
 
@@ -29,14 +25,18 @@ from accounts import services as accounts
 from common import clock
 from dashboard import appearance
 from dashboard.hub import hub
-from dashboard.live import Cursor
+from dashboard.live import Cursor, Reader
 from dashboard.open_sockets import address_of, open_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Mapping
 
     from accounts.models import Device
     from accounts.services import Head
+    from dashboard.live import Batch
+
+    Receive = Callable[[], Awaitable[dict[str, Any]]]
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,6 @@ WINDOW: Final = 1_000
 ACK_WITHIN_S: Final = 30.0
 MAX_FRAME_LENGTH: Final = 1_024
 FRAMES_PER_HEARTBEAT: Final = 600
-# Delay before another read after a database error.
-RETRY_S: Final = 1.0
 
 # Close codes. Applications may only send 1000 and 3000-4999 (RFC 6455, section 7.4): for
 # 1008, 1011 or 1013 Daphne raises and the socket stays open.
@@ -74,112 +72,114 @@ class Ack(TypedDict):
 Frame = Resume | Ack
 
 
-class DeviceConsumer(AsyncWebsocketConsumer):
-    """One browser tab."""
+class DeviceConsumer:
+    """One browser tab: a plain ASGI application, because what a Channels consumer adds (a
+    subscription, a queue and two tasks for each message) costs more than the push itself.
+    The ``hub`` of the process calls it."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.device: Device | None = None
-        self.session_key = ""
-        self.zone = "UTC"
-        self.language = settings.LANGUAGE_CODE
+    def __init__(self, scope: Mapping[str, Any], send: Send) -> None:
+        self.scope = scope
+        self.session_key = scope["session"].session_key or ""
+        self.zone = appearance.zone_of(scope.get("cookies", {}))
+        self.language = appearance.language_of(scope)
+        self.user_id = 0
+        # Empty until the device is known.
+        self.device_id = ""
+        self.is_closed = False
         self.cursor: Cursor | None = None
-        # Set when there may be new events; cleared before the database is read, so that
-        # a notification during the read causes another read.
+        # Set when there may be new events, cleared before the database is read, so that a
+        # hint during the read causes another one; and the newest event that hints named.
         self.read_pending = False
+        self.newest = 0
         self.resume_unconfirmed = False
         self.acked = 0
         self.unacked_since: float | None = None
         self.frames_received = 0
-        self.sender: asyncio.Task[None] | None = None
-        self.heartbeat: asyncio.Task[None] | None = None
+        self._transmit = send
 
-    # --- connect and disconnect -------------------------------------------------------
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    @classmethod
+    async def as_asgi(
+        cls, scope: Mapping[str, Any], receive: Receive, send: Send
+    ) -> None:
         """Runs until the browser disconnected.
 
-        What the socket holds is released here and not in ``disconnect``: Daphne cancels a
-        socket whose ``connect`` still waits five seconds after its browser went away, and
-        leaving the groups fails without Redis. Neither reaches ``disconnect``.
+        What the socket holds is released however that ends: Daphne cancels a socket whose
+        ``connect`` still waits five seconds after its browser went away.
         """
+        socket = cls(scope, send)
         try:
-            await super().__call__(scope, receive, send)
+            while (message := await receive())["type"] != "websocket.disconnect":
+                try:
+                    await socket.dispatch(message)
+                except Exception as error:
+                    await socket.fail(error)
         finally:
-            open_sockets.remove(self)
-            for task in (self.heartbeat, self.sender):
-                if task is not None:
-                    task.cancel()
+            socket.is_closed = True
+            hub().remove(socket)
+            open_sockets.remove(socket)
 
-    async def dispatch(self, message: dict[str, Any]) -> None:
-        """Close the socket if a handler fails. Letting the exception through would end
-        the consumer without ``disconnect``, and its tasks and groups would leak."""
-        try:
-            await super().dispatch(message)
-        except StopConsumer:
-            raise
-        except Exception as error:
-            await self._fail(error)
+    async def dispatch(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "websocket.connect":
+            await self.connect()
+        elif not self.is_closed:
+            await self.receive(message.get("text"))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        async def close_on_failure() -> None:
-            try:
-                await work
-            except Exception as error:
-                await self._fail(error)
+    async def fail(self, error: Exception) -> None:
+        if not self.is_closed:
+            logger.error("live socket failed, closing it", exc_info=error)
+            await self.close(FAILED)
 
-        return asyncio.create_task(close_on_failure())
+    async def close(self, code: int) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            hub().remove(self)
+            await self._transmit({"type": "websocket.close", "code": code})
 
-    async def _fail(self, error: Exception) -> None:
-        logger.error("live socket failed, closing it", exc_info=error)
-        await self.close(FAILED)
+    # --- connect ----------------------------------------------------------------------
 
     async def connect(self) -> None:
-        self.session_key = self.scope["session"].session_key or ""
-        self.zone = appearance.zone_of(self.scope.get("cookies", {}))
-        self.language = appearance.language_of(self.scope)
         # Before anything that costs. Accepted first, because otherwise the page would not
         # receive the code.
         if not open_sockets.add(self, address_of(self.scope)):
-            await self.accept()
+            await self._accept()
             await self.close(TOO_MANY)
             return
-        self.device = await self._active_device()
-        await self.accept()
-        if self.device is None:
+        device = await self._active_device()
+        await self._accept()
+        if device is None:
             await self._send_revoked("")
             return
-        if not open_sockets.assign(self, self.device.user_id):
-            self.device = None
+        if not open_sockets.assign(self, device.user_id):
             await self.close(TOO_MANY)
             return
-        groups = (
-            accounts.user_group(self.device.user_id),
-            accounts.device_group(self.device.pk),
-        )
-        self.groups = list(groups)
-        for group in groups:
-            await self.channel_layer.group_add(group, self.channel_name)
-        self.heartbeat = self._start(self._send_heartbeats())
+        self.user_id, self.device_id = device.user_id, str(device.pk)
+        await hub().add(self, heartbeat_s=HEARTBEAT_S)
+
+    async def _accept(self) -> None:
+        await self._transmit({"type": "websocket.accept"})
+
+    @database_sync_to_async
+    def _active_device(self) -> Device | None:
+        return accounts.device_of_session(self.session_key)
 
     # --- frames of the browser --------------------------------------------------------
 
-    async def receive(
-        self, text_data: str | None = None, bytes_data: bytes | None = None
-    ) -> None:
+    async def receive(self, text: str | None) -> None:
         self.frames_received += 1
         if self.frames_received > FRAMES_PER_HEARTBEAT:
             await self.close(TOO_MANY)
             return
-        frame = _parse_frame(text_data)
-        if frame is None or self.device is None:
+        frame = _parse_frame(text)
+        if frame is None:
             await self.close(MALFORMED)
         elif frame["type"] == "resume":
             self.cursor = Cursor.of(frame["generation"], frame["sequence"])
             self.acked = self.cursor.sequence
             self.unacked_since = None
+            self.newest = 0
             self.resume_unconfirmed = True
-            self._schedule_read()
+            self.read_again()
+            hub().wake(self)
         elif (
             self.cursor is not None
             and self.acked < frame["sequence"] <= self.cursor.sequence
@@ -190,60 +190,62 @@ class DeviceConsumer(AsyncWebsocketConsumer):
 
     # --- events -----------------------------------------------------------------------
 
-    async def account_events(self, message: dict[str, Any]) -> None:
-        """From ``accounts``: the user's event log now ends at ``message["sequence"]``."""
-        if self.cursor is not None and message["sequence"] > self.cursor.sequence:
-            self._schedule_read()
+    async def account_events(self, message: Mapping[str, Any]) -> None:
+        """The user's event log now ends at ``message["sequence"]``."""
+        self._learn(message["sequence"])
 
-    def _schedule_read(self) -> None:
+    def _learn(self, newest: int) -> None:
+        if self.cursor is not None and newest > self.cursor.sequence:
+            self.newest = max(self.newest, newest)
+            self.read_again()
+            hub().wake(self)
+
+    def read_again(self) -> None:
         self.read_pending = True
-        if self.sender is None or self.sender.done():
-            self.sender = self._start(self._send_events())
 
-    async def _send_events(self) -> None:
-        while self.read_pending and self.cursor is not None:
-            self.read_pending = False
-            try:
-                await self._send_batch(self.cursor)
-            except DatabaseError as error:
-                # The page stays usable meanwhile; a restart of PostgreSQL must not make
-                # every open page reconnect at once.
-                logger.warning(
-                    "live batch postponed", extra={"error": type(error).__name__}
-                )
-                self.read_pending = True
-                await asyncio.sleep(RETRY_S)
-
-    async def _send_batch(self, cursor: Cursor) -> None:
-        """Send the next batch. The cursor advances only after the batch was sent."""
-        assert self.device is not None  # noqa: S101  (set by connect)
-        if cursor.sequence - self.acked > WINDOW:
-            await self.close(SLOW)
-            return
-        batch = await hub.batch(
-            self.device.user_id, cursor, zone=self.zone, language=self.language
+    @property
+    def needs_read(self) -> bool:
+        return (
+            self.read_pending
+            and not self.is_closed
+            and self.cursor is not None
+            and (self.resume_unconfirmed or self.newest > self.cursor.sequence)
         )
-        if self.cursor is not cursor:
+
+    async def next_reader(self) -> Reader | None:
+        """What to read for this socket; None, and it is closed, if it is too slow."""
+        assert self.cursor is not None  # noqa: S101  (``needs_read``)
+        if self.cursor.sequence - self.acked > WINDOW:
+            await self.close(SLOW)
+            return None
+        self.read_pending = False
+        return Reader(self.user_id, self.cursor, self.zone, self.language)
+
+    async def take(self, reader: Reader, batch: Batch) -> None:
+        """Send a batch. The cursor advances only after the batch was sent."""
+        if self.is_closed:
+            return
+        if self.cursor != reader.cursor:
             # The browser resumed from another cursor while this batch was rendered.
-            self.read_pending = True
+            self.read_again()
             return
         if batch.refetch:
-            await self.send(text_data=batch.to_json())
+            await self.send(text_data=batch.text)
             self.cursor = None
         elif not batch.is_empty:
-            await self.send(text_data=batch.to_json())
-            self.cursor = Cursor(cursor.generation, batch.head)
+            await self.send(text_data=batch.text)
+            self.cursor = Cursor(reader.cursor.generation, batch.head)
             if self.unacked_since is None:
                 self.unacked_since = clock.monotonic()
-            self.read_pending = self.read_pending or batch.newest > batch.head
+            self._learn(batch.newest)
         elif self.resume_unconfirmed:
             # Confirm at once that nothing was missed, so that the page shows "Live"
             # now and not up to HEARTBEAT_S later.
             await self._send_heartbeat(batch.newest, batch.generation)
         self.resume_unconfirmed = False
 
-    async def device_revoked(self, message: dict[str, Any]) -> None:
-        """From ``accounts``: this device was signed out by the device named in ``by``."""
+    async def device_revoked(self, message: Mapping[str, Any]) -> None:
+        """This device was signed out by the device named in ``by``."""
         await self._send_revoked(str(message.get("by", "")))
 
     async def _send_revoked(self, by: str) -> None:
@@ -255,40 +257,31 @@ class DeviceConsumer(AsyncWebsocketConsumer):
 
     # --- heartbeats -------------------------------------------------------------------
 
-    async def _send_heartbeats(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            self.frames_received = 0
-            since = self.unacked_since
-            if since is not None and clock.monotonic() - since > ACK_WITHIN_S:
-                await self.close(SLOW)
-                return
-            try:
-                head = await self._head_of_active_device()
-            except DatabaseError:
-                # The database may be restarting: skip this heartbeat, keep the socket.
-                continue
-            if head is None:
-                await self._send_revoked("")
-                return
-            await self._send_heartbeat(head.sequence, str(head.generation))
-            if self.cursor is not None and head.sequence > self.cursor.sequence:
-                self._schedule_read()
+    async def check_pace(self) -> None:
+        """Before each heartbeat: close the socket if its browser acknowledges nothing."""
+        self.frames_received = 0
+        since = self.unacked_since
+        if since is not None and clock.monotonic() - since > ACK_WITHIN_S:
+            await self.close(SLOW)
+
+    async def beat(self, head: Head | None) -> None:
+        """A heartbeat; ``head`` is None if the session is no longer valid."""
+        if self.is_closed:
+            return
+        if head is None:
+            await self._send_revoked("")
+            return
+        await self._send_heartbeat(head.sequence, str(head.generation))
+        self._learn(head.sequence)
 
     async def _send_heartbeat(self, head: int, generation: str) -> None:
         await self._send({"type": "heartbeat", "head": head, "generation": generation})
 
-    @database_sync_to_async
-    def _active_device(self) -> Device | None:
-        return accounts.device_of_session(self.session_key)
-
-    @database_sync_to_async
-    def _head_of_active_device(self) -> Head | None:
-        device = accounts.device_of_session(self.session_key)
-        return None if device is None else accounts.head_of(device.user_id)
-
     async def _send(self, value: dict[str, Any]) -> None:
         await self.send(text_data=json.dumps(value, separators=(",", ":")))
+
+    async def send(self, *, text_data: str) -> None:
+        await self._transmit({"type": "websocket.send", "text": text_data})
 
 
 def _parse_frame(text: str | None) -> Frame | None:

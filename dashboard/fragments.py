@@ -2,11 +2,12 @@
 
 Pages, responses to actions and live updates use the same partial templates. A batch of
 events takes one query per kind of row, and each row is rendered once however many events
-refer to it.
+refer to it. Rows of notifications and unread counts are read for many users at once.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,19 +18,20 @@ from django.utils.translation import gettext
 
 from accounts.services import EventKind
 from common import bidi
-from dashboard.frame import format_count, unread_number
+from dashboard.frame import format_count, unread_numbers
 from dashboard.keys import is_uuid
 from dashboard.message_rows import message_rows
 from dashboard.pages.attempts import attempt_page
-from dashboard.pages.message_rows import rows_of
+from dashboard.pages.message_rows import rows_of, rows_of_users
 from dashboard.pages.subscriptions import subscription_rows
 from dashboard.pages.sync import update_rows, updates_of
 from subscriptions.models import SubscribeAttempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from accounts.models import AccountEvent
+    from accounts.services import RecordedEvent
+    from dashboard.pages.message_rows import MessageRow
 
 MESSAGE: Final = "subscriptions.notifymessagerecord"
 SUBSCRIPTION: Final = "subscriptions.subscription"
@@ -64,28 +66,62 @@ class LiveFrame:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What several users' events need of the database."""
+
+    rows: Mapping[int, list[MessageRow]]
+    unread: Mapping[int, int]
+
+
+def load(events: Mapping[int, Iterable[RecordedEvent]]) -> Loaded:
+    """For the events of each user, in four queries."""
+    counted, pks = set(), set()
+    for user_id, of_user in events.items():
+        for event in of_user:
+            table, _, key = event.subject.partition(":")
+            if event.kind in COUNTED:
+                counted.add(user_id)
+            if table == MESSAGE:
+                pks.update(_integers([key]))
+    return Loaded(
+        rows=rows_of_users(events, pks) if pks else defaultdict(list),
+        unread=unread_numbers(counted) if counted else {},
+    )
+
+
 def frames_for(
-    user_id: int, events: Sequence[AccountEvent], *, zone: str, language: str
+    user_id: int,
+    events: Sequence[RecordedEvent],
+    *,
+    zone: str,
+    language: str,
+    loaded: Loaded,
 ) -> list[LiveFrame]:
     """The events as frames, one per table, ordered by sequence."""
-    by_table: dict[str, list[AccountEvent]] = {}
+    by_table: dict[str, list[RecordedEvent]] = {}
     for event in events:
         by_table.setdefault(event.subject.partition(":")[0], []).append(event)
     with timezone.override(zone), translation.override(language):
-        frames = [_frame(user_id, table, batch) for table, batch in by_table.items()]
+        frames = [
+            _frame(user_id, table, batch, loaded) for table, batch in by_table.items()
+        ]
     return sorted(frames, key=lambda frame: frame.id)
 
 
-def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFrame:
+def _frame(
+    user_id: int, table: str, events: Sequence[RecordedEvent], loaded: Loaded
+) -> LiveFrame:
     subjects = tuple(dict.fromkeys(event.subject for event in events))
-    render = _RENDERERS.get(table)
+    keys = [subject.partition(":")[2] for subject in subjects][-MAX_ROWS:]
     html = ""
-    if render is not None:
-        keys = [subject.partition(":")[2] for subject in subjects]
-        html = render(user_id, keys[-MAX_ROWS:])
+    if table == MESSAGE:
+        html = _message_rows(loaded.rows[user_id], _integers(keys))
+    elif render := _RENDERERS.get(table):
+        html = render(user_id, keys)
     kinds = {event.kind for event in events}
     if kinds & COUNTED:
-        html += unread_counts(user_id)
+        html += _unread_counts(loaded.unread[user_id])
     return LiveFrame(
         id=max(event.sequence for event in events),
         kind=events[-1].kind,
@@ -100,7 +136,12 @@ def _frame(user_id: int, table: str, events: Sequence[AccountEvent]) -> LiveFram
 
 def rows_of_messages(user_id: int, pks: Sequence[int]) -> str:
     """The rows, oldest first; a deleted notification's row leaves the page."""
-    rows = sorted(rows_of(user_id, pks), key=lambda row: row.pk)
+    return _message_rows(rows_of(user_id, pks), pks)
+
+
+def _message_rows(loaded: Iterable[MessageRow], pks: Sequence[int]) -> str:
+    wanted = set(pks)
+    rows = sorted((row for row in loaded if row.pk in wanted), key=lambda row: row.pk)
     present = {row.pk for row in rows}
     return message_rows(rows) + "".join(
         format_html('<li id="message-{}" data-list="messages" data-gone></li>', pk)
@@ -110,20 +151,20 @@ def rows_of_messages(user_id: int, pks: Sequence[int]) -> str:
 
 
 def unread_counts(user_id: int) -> str:
+    return _unread_counts(unread_numbers([user_id])[user_id])
+
+
+def _unread_counts(number: int) -> str:
     return format_html(
         '<span class="count" id="unread-count" aria-label="{1}">{0}</span>'
         '<span class="count" id="unread-tab-count">{0}</span>',
-        format_count(unread_number(user_id)),
+        format_count(number),
         gettext("unread"),
     )
 
 
 def _integers(keys: Iterable[str]) -> list[int]:
     return [int(key) for key in keys if key.isdecimal()]
-
-
-def _messages(user_id: int, keys: list[str]) -> str:
-    return rows_of_messages(user_id, _integers(keys))
 
 
 def _subscriptions(user_id: int, keys: list[str]) -> str:
@@ -177,9 +218,9 @@ def sync_rows(rows: Iterable[object]) -> str:
 
 
 # Devices, accounts and stores have no renderer: the few pages that show them list them in
-# data-watch and reload instead, which needs no second implementation of each row.
+# data-watch and reload instead, which needs no second implementation of each row. Rows of
+# notifications were loaded for all users.
 _RENDERERS: Final[dict[str, Callable[[int, list[str]], str]]] = {
-    MESSAGE: _messages,
     SUBSCRIPTION: _subscriptions,
     ATTEMPT: _attempts,
     RUN: _runs,

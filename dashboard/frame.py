@@ -13,11 +13,11 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
-from subscriptions.models import NotifyMessageRecord, Subscription
+from subscriptions.services import unread_of_users
 from syncstore.models import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from django_stubs_ext import StrPromise, WithAnnotations
 
@@ -84,10 +84,11 @@ def accounts_of(user_id: int) -> list[SyncedAccount]:
 
 
 def unread_number(user_id: int) -> int:
-    unread = Subscription.objects.of_user(user_id).newest_of_each(
-        NotifyMessageRecord.objects.unread(), MAX_COUNTED + 1
-    )
-    return unread[: MAX_COUNTED + 1].count()
+    return unread_numbers([user_id])[user_id]
+
+
+def unread_numbers(user_ids: Collection[int]) -> dict[int, int]:
+    return unread_of_users(user_ids, most=MAX_COUNTED + 1)
 
 
 def format_count(number: int) -> str:

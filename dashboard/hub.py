@@ -1,71 +1,274 @@
-"""Shares one read and one rendering between all sockets of a user in this process.
+"""What the live sockets of a process share: one subscription, one reader, one heartbeat.
 
-Tabs and devices with the same cursor, time zone and language need the same batch: the
-first request starts a task, the others await it.
+A hint names users with new events. Their sockets are read for together, some tens of users in
+one call, and sockets that show the same (user, cursor, time zone, language) get one text. A
+heartbeat asks for all sockets that are due at once. A socket has no task, no subscription and
+no query of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeAlias
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.db import DatabaseError
 
-from dashboard.live import Cursor, next_batch
+from accounts.services import LIVE_GROUP, heads_of_sessions
+from common import clock
+from dashboard.live import next_batches
 
 if TYPE_CHECKING:
-    from dashboard.live import Batch
+    from collections.abc import Coroutine, Mapping
+
+    from accounts.services import Head
+    from dashboard.live import Batch, Reader
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Wait before reading, so that events committed close together end up in one batch.
 GATHER_S: Final = 0.015
+# Cursors in one call: enough to share its cost, few enough for the first to be sent soon.
+MAX_READERS: Final = 50
+# Calls at once. Each holds a thread of the sockets; others must still be able to connect.
+MAX_CALLS: Final = 2
+# Delay before another read after a database error.
+RETRY_S: Final = 1.0
+# Heartbeats due within this part of the interval are sent together, as many in one query.
+TOGETHER: Final = 1 / 15
+MAX_HEARTBEATS: Final = 500
 
-_Key: TypeAlias = tuple[int, str, int, str, str]
+
+class Socket(Protocol):
+    user_id: int
+    device_id: str
+    session_key: str
+    is_closed: bool
+
+    @property
+    def needs_read(self) -> bool: ...
+
+    async def next_reader(self) -> Reader | None: ...
+
+    async def take(self, reader: Reader, batch: Batch) -> None: ...
+
+    async def account_events(self, message: Mapping[str, Any]) -> None: ...
+
+    async def device_revoked(self, message: Mapping[str, Any]) -> None: ...
+
+    async def check_pace(self) -> None: ...
+
+    async def beat(self, head: Head | None) -> None: ...
+
+    def read_again(self) -> None: ...
+
+    async def fail(self, error: Exception) -> None: ...
 
 
 class Hub:
-    """Running batches by user, event loop, cursor, time zone and language."""
+    """The sockets of one event loop."""
 
     def __init__(self) -> None:
-        self._running: dict[_Key, asyncio.Task[Batch]] = {}
-        self._waiters: dict[asyncio.Task[Batch], int] = {}
+        # Sockets of each user, in the order in which they came.
+        self._users: dict[int, dict[Socket, None]] = {}
+        self._due: dict[Socket, None] = {}
+        self._reading: set[Socket] = set()
+        self._calls = asyncio.Semaphore(MAX_CALLS)
+        # When a heartbeat is due, and after how long the next one.
+        self._heartbeats: deque[tuple[float, float, Socket]] = deque()
+        self._subscribing = asyncio.Lock()
+        self._listener: asyncio.Task[None] | None = None
+        self._gatherer: asyncio.Task[None] | None = None
+        self._pulse: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def batch(
-        self, user_id: int, cursor: Cursor, *, zone: str, language: str
-    ) -> Batch:
-        # A task belongs to one event loop; tests run several in one process.
-        loop = str(id(asyncio.get_running_loop()))
-        generation = f"{loop} {cursor.generation}"
-        key = (user_id, generation, cursor.sequence, zone, language)
-        task = self._running.get(key)
-        if task is None:
-            task = asyncio.create_task(self._make(key, cursor))
-            self._running[key] = task
-        self._waiters[task] = self._waiters.get(task, 0) + 1
-        try:
-            # Shielded: closing one socket must not cancel the batch of the others.
-            return await asyncio.shield(task)
-        finally:
-            self._waiters[task] -= 1
-            if not self._waiters[task]:
-                del self._waiters[task]
-                # All sockets closed: do not occupy a thread of the pool without a reader
-                # while open sockets wait for one.
-                task.cancel()
-                if self._running.get(key) is task:
-                    # A task cancelled before its first step never runs its `finally`.
-                    del self._running[key]
+    async def add(self, socket: Socket, *, heartbeat_s: float) -> None:
+        """Hints reach the socket once this returns."""
+        await self._subscribe()
+        self._users.setdefault(socket.user_id, {})[socket] = None
+        self._heartbeats.append((clock.monotonic() + heartbeat_s, heartbeat_s, socket))
+        if self._pulse is None or self._pulse.done():
+            self._pulse = self._start(self._send_heartbeats())
 
-    async def _make(self, key: _Key, cursor: Cursor) -> Batch:
-        try:
+    def remove(self, socket: Socket) -> None:
+        """A socket that was not added may be removed, too."""
+        of_user = self._users.get(socket.user_id, {})
+        of_user.pop(socket, None)
+        if not of_user:
+            self._users.pop(socket.user_id, None)
+        self._due.pop(socket, None)
+        if not self._users and self._pulse is not None:
+            self._pulse.cancel()
+            self._pulse = None
+            self._heartbeats.clear()
+
+    def wake(self, socket: Socket) -> None:
+        """Read for this socket soon, if it still needs that."""
+        if socket.is_closed:
+            return
+        self._due[socket] = None
+        if self._gatherer is None or self._gatherer.done():
+            self._gatherer = self._start(self._gather())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        # The loop itself keeps only weak references.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- hints ------------------------------------------------------------------------
+
+    async def _subscribe(self) -> None:
+        async with self._subscribing:
+            if self._listener is not None and not self._listener.done():
+                return
+            layer = get_channel_layer()
+            assert layer is not None  # noqa: S101  (configured by the settings)
+            channel = await layer.new_channel()
+            await layer.group_add(LIVE_GROUP, channel)
+            self._listener = self._start(self._listen(layer, channel))
+
+    async def _listen(self, layer: Any, channel: str) -> None:
+        while True:
+            message = await layer.receive(channel)
+            try:
+                await self._pass_on(message)
+            except Exception:
+                # A lost hint costs time only: heartbeats name the newest event.
+                logger.exception("a hint was not understood")
+
+    async def _pass_on(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "account.events":
+            for user_id, sequence in message["heads"]:
+                events = {"type": message["type"], "sequence": sequence}
+                for socket in list(self._users.get(user_id, ())):
+                    await _guarded(socket, socket.account_events(events))
+        elif message["type"] == "devices.revoked":
+            for revoked in message["devices"]:
+                for socket in list(self._users.get(revoked["user"], ())):
+                    if socket.device_id == revoked["device"]:
+                        await _guarded(socket, socket.device_revoked(revoked))
+
+    # --- reading ----------------------------------------------------------------------
+
+    async def _gather(self) -> None:
+        while self._due:
             await asyncio.sleep(GATHER_S)
+            due, self._due = self._due, {}
+            shared: dict[Reader, list[Socket]] = {}
+            for socket in due:
+                # One that is read for is looked at again when that is done.
+                if socket in self._reading or not socket.needs_read:
+                    continue
+                reader = await _guarded(socket, socket.next_reader())
+                if reader is not None:
+                    self._reading.add(socket)
+                    shared.setdefault(reader, []).append(socket)
+            waiting = list(shared.items())
+            for start in range(0, len(waiting), MAX_READERS):
+                await self._calls.acquire()
+                part = dict(waiting[start : start + MAX_READERS])
+                self._start(self._read_for(part))
+
+    async def _read_for(self, shared: dict[Reader, list[Socket]]) -> None:
+        sockets = [socket for each in shared.values() for socket in each]
+        try:
+            found = await self._batches(list(shared))
         finally:
-            # The read starts now: later requests need a batch with later events.
-            if self._running.get(key) is asyncio.current_task():
-                del self._running[key]
-        user_id, _, _, zone, language = key
-        return await database_sync_to_async(next_batch)(
-            user_id, cursor, zone=zone, language=language
-        )
+            self._calls.release()
+            self._reading.difference_update(sockets)
+        if found is None:
+            for socket in sockets:
+                socket.read_again()
+                asyncio.get_running_loop().call_later(RETRY_S, self.wake, socket)
+            return
+        for (reader, those), batch in zip(shared.items(), found, strict=True):
+            for socket in those:
+                if isinstance(batch, Exception):
+                    await socket.fail(batch)
+                    continue
+                await _guarded(socket, socket.take(reader, batch))
+                if socket.needs_read:
+                    self.wake(socket)
+            # What browsers send is not held up by what they are sent.
+            await asyncio.sleep(0)
+
+    async def _batches(self, readers: list[Reader]) -> list[Batch | Exception] | None:
+        """None if the database failed: the pages stay usable meanwhile, and a restart of
+        PostgreSQL must not make every open page reconnect at once."""
+        try:
+            return await database_sync_to_async(next_batches)(readers)
+        except DatabaseError as error:
+            logger.warning(
+                "live batches postponed", extra={"error": type(error).__name__}
+            )
+            return None
+        except Exception as error:
+            return [error] * len(readers)
+
+    # --- heartbeats -------------------------------------------------------------------
+
+    async def _send_heartbeats(self) -> None:
+        while self._heartbeats:
+            due_at, interval, _ = self._heartbeats[0]
+            await asyncio.sleep(max(0.0, due_at - clock.monotonic()))
+            until = clock.monotonic() + interval * TOGETHER
+            due: list[tuple[float, Socket]] = []
+            while self._heartbeats and self._heartbeats[0][0] <= until:
+                _, interval, socket = self._heartbeats.popleft()
+                if not socket.is_closed:
+                    due.append((interval, socket))
+            for start in range(0, len(due), MAX_HEARTBEATS):
+                part = due[start : start + MAX_HEARTBEATS]
+                await self._beat([socket for _, socket in part])
+            now = clock.monotonic()
+            self._heartbeats += [
+                (now + interval, interval, socket)
+                for interval, socket in due
+                if not socket.is_closed
+            ]
+
+    async def _beat(self, sockets: list[Socket]) -> None:
+        for socket in sockets:
+            await _guarded(socket, socket.check_pace())
+        present = [socket for socket in sockets if not socket.is_closed]
+        keys = {socket.session_key for socket in present}
+        try:
+            heads = await database_sync_to_async(heads_of_sessions)(keys)
+        except DatabaseError:
+            # The database may be restarting: skip this heartbeat, keep the sockets.
+            return
+        except Exception as error:
+            for socket in present:
+                await socket.fail(error)
+            return
+        for socket in present:
+            await _guarded(socket, socket.beat(heads.get(socket.session_key)))
 
 
-hub = Hub()
+async def _guarded(socket: Socket, work: Coroutine[Any, Any, T]) -> T | None:
+    """What fails for one socket closes that one and no other."""
+    try:
+        return await work
+    except Exception as error:
+        await socket.fail(error)
+        return None
+
+
+# A hub belongs to one event loop; tests run several in one process.
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def hub() -> Hub:
+    """The hub of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _hubs:
+        _hubs[loop] = Hub()
+    return _hubs[loop]

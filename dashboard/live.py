@@ -6,17 +6,23 @@ answered with ``refetch``: the browser reloads the page's content and continues 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import orjson
+from django.db import DatabaseError
+
 from accounts.models import User
-from accounts.services import catch_up
+from accounts.services import Position, catch_up_all
 from dashboard import fragments
 
 if TYPE_CHECKING:
-    from dashboard.fragments import LiveFrame
+    from collections.abc import Sequence
+
+    from accounts.services import CatchUp, RecordedEvent
+    from dashboard.fragments import LiveFrame, Loaded
 
 # Small batches keep the first row on the screen fast and stay below MAX_BATCH_BYTES,
 # also with texts as long as dapps may write them: a larger one is rendered twice.
@@ -48,7 +54,7 @@ class Cursor:
             return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """The events after ``after`` up to ``head``; ``newest`` is the end of the log."""
 
@@ -79,18 +85,70 @@ class Batch:
             "frames": [frame.to_value() for frame in self.frames],
         }
 
-    def to_json(self) -> str:
-        return json.dumps(self.to_value(), separators=(",", ":"), ensure_ascii=False)
+    @cached_property
+    def text(self) -> str:
+        """As JSON, made once for all sockets that get it."""
+        return orjson.dumps(self.to_value()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who needs the events after a cursor, and how they are shown there. Sockets with equal
+    values get the same batch."""
+
+    user_id: int
+    cursor: Cursor
+    zone: str
+    language: str
 
 
 def next_batch(user_id: int, cursor: Cursor, *, zone: str, language: str) -> Batch:
     """Read and render the next events; call again while ``head < newest``."""
-    found = catch_up(
-        User(pk=user_id),
-        cursor.sequence,
-        generation=cursor.generation_id,
+    found = next_batches([Reader(user_id, cursor, zone, language)])[0]
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def next_batches(readers: Sequence[Reader]) -> list[Batch | Exception]:
+    """As ``next_batch`` for many, with as many queries as for one.
+
+    What fails for one reader is returned in its place, so that the others get theirs; a
+    failure of the database is raised.
+    """
+    found = catch_up_all(
+        [
+            Position(each.user_id, each.cursor.sequence, each.cursor.generation_id)
+            for each in readers
+        ],
         limit=BATCH,
     )
+    events: dict[int, list[RecordedEvent]] = {}
+    for reader, missed in zip(readers, found, strict=True):
+        if missed is not None:
+            events.setdefault(reader.user_id, []).extend(missed.events)
+    loaded = fragments.load(events)
+    return [
+        _batch_or_failure(reader, missed, loaded)
+        for reader, missed in zip(readers, found, strict=True)
+    ]
+
+
+def _batch_or_failure(
+    reader: Reader, found: CatchUp | None, loaded: Loaded
+) -> Batch | Exception:
+    try:
+        if found is None:
+            raise User.DoesNotExist
+        return _batch(reader, found, loaded)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        return error
+
+
+def _batch(reader: Reader, found: CatchUp, loaded: Loaded) -> Batch:
+    cursor = reader.cursor
     generation = str(found.head.generation)
     newest = found.head.sequence
     if found.refetch or newest - cursor.sequence > TOO_FAR:
@@ -103,10 +161,16 @@ def next_batch(user_id: int, cursor: Cursor, *, zone: str, language: str) -> Bat
             generation=generation,
             after=cursor.sequence,
             head=events[-1].sequence,
-            newest=max(newest, found.events[-1].sequence),
-            frames=fragments.frames_for(user_id, events, zone=zone, language=language),
+            newest=newest,
+            frames=fragments.frames_for(
+                reader.user_id,
+                events,
+                zone=reader.zone,
+                language=reader.language,
+                loaded=loaded,
+            ),
         )
-        size = len(batch.to_json().encode())
+        size = len(batch.text.encode())
         if size <= MAX_BATCH_BYTES:
             return batch
         fitting = max(1, len(events) * MAX_BATCH_BYTES // size)

@@ -6,24 +6,23 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from django.db import connection, transaction
 
-from accounts.services import Channel, send_to_groups, user_group
+from accounts.services import Channel, send_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from accounts.services import Head, UserEvents
+    from accounts.services import UserEvents
 
 
 class AccountEvents(TypedDict):
-    """What the group ``user.<pk>`` receives."""
+    """What the web processes receive: users, and the new end of their event logs."""
 
     type: Literal["account.events"]
-    sequence: int
-    generation: str
+    heads: list[tuple[int, int]]
 
 
 class LivePage(Channel):
-    """Sends each user's new head on commit; sockets read the rows themselves."""
+    """Sends each user's new head on commit; web processes read the rows themselves."""
 
     name = "live-page"
 
@@ -32,27 +31,21 @@ class LivePage(Channel):
         if hint is None:
             hint = _Hint(frozenset(connection.savepoint_ids))
             transaction.on_commit(hint, robust=True)
-        hint.heads.update({batch.user_id: batch.head for batch in batches})
+        hint.heads.update({batch.user_id: batch.head.sequence for batch in batches})
 
 
 class _Hint:
-    """One message per user and transaction, however often events were recorded."""
+    """One message per transaction, however often events were recorded."""
 
     def __init__(self, savepoints: frozenset[str]) -> None:
         self.savepoints = savepoints
-        self.heads: dict[int, Head] = {}
+        self.heads: dict[int, int] = {}
 
     def __call__(self) -> None:
-        send_to_groups(
-            {
-                user_group(user_id): AccountEvents(
-                    type="account.events",
-                    sequence=head.sequence,
-                    generation=str(head.generation),
-                )
-                for user_id, head in self.heads.items()
-            }
-        )
+        if self.heads:
+            send_hint(
+                AccountEvents(type="account.events", heads=list(self.heads.items()))
+            )
 
 
 def _pending_hint() -> _Hint | None:

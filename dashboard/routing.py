@@ -8,5 +8,5 @@ from dashboard.consumers import DeviceConsumer
 
 websocket_urlpatterns = [
     # Channels routes ASGI applications by Django's patterns; the stubs know views only.
-    path("ws/device/", DeviceConsumer.as_asgi())  # type: ignore[arg-type]
+    path("ws/device/", DeviceConsumer.as_asgi)  # type: ignore[arg-type]
 ]

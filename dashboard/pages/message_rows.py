@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from subscriptions.models import DappDocument, Icon, NotifyMessageRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
-# Places in the columns of ``rows_of``.
+# Places in the columns of ``rows_of_users``.
 ICON, DAPP_ICON = 8, 9
 
 
@@ -37,10 +37,20 @@ class MessageRow:
 
 
 def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
-    """The rows of these notifications, newest first. Three queries, without model instances,
-    which would take longer to create than the rows to render."""
+    """The rows of these notifications, newest first."""
+    return rows_of_users([user_id], pks)[user_id]
+
+
+def rows_of_users(
+    user_ids: Collection[int], pks: Iterable[int]
+) -> dict[int, list[MessageRow]]:
+    """The rows of those of these notifications that belong to the users, newest first.
+
+    Three queries, without model instances, which would take longer to create than the rows
+    to render.
+    """
     records = NotifyMessageRecord.objects.kept().filter(
-        pk__in=set(pks), subscription__account__user_id=user_id
+        pk__in=set(pks), subscription__account__user_id__in=set(user_ids)
     )
     found = list(
         records.order_by("-published_at", "-pk").values_list(
@@ -58,14 +68,32 @@ def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
             "subscription__dapp_url",
             "subscription__account_id",
             "subscription__account__address",
+            "subscription__account__user_id",
         )
     )
-    offered = types_of({url for *_, url, _, _ in found})
+    offered = types_of({url for *_, url, _, _, _ in found})
     icons = Icon.objects.digests(
         str(url) for row in found for url in (row[ICON], row[DAPP_ICON]) if url
     )
-    return [
-        MessageRow(
+    rows: dict[int, list[MessageRow]] = {user_id: [] for user_id in user_ids}
+    for (
+        pk,
+        published_at,
+        title,
+        body,
+        type_id,
+        read_at,
+        archived_at,
+        snoozed_until,
+        icon,
+        dapp_icon,
+        name,
+        url,
+        account_pk,
+        address,
+        user_id,
+    ) in found:
+        row = MessageRow(
             pk=pk,
             published_at=published_at,
             title=title,
@@ -81,23 +109,8 @@ def rows_of(user_id: int, pks: Iterable[int]) -> list[MessageRow]:
             snoozed_until=snoozed_until,
             icon=icons.get(icon) or icons.get(dapp_icon) or "",
         )
-        for (
-            pk,
-            published_at,
-            title,
-            body,
-            type_id,
-            read_at,
-            archived_at,
-            snoozed_until,
-            icon,
-            dapp_icon,
-            name,
-            url,
-            account_pk,
-            address,
-        ) in found
-    ]
+        rows[user_id].append(row)
+    return rows
 
 
 def types_of(dapp_urls: Iterable[str]) -> dict[str, list[dict[str, str]]]:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 
 from alerts.services.preferences import active_mutes
 from common import clock
+from dashboard.frame import MAX_COUNTED
 from subscriptions.models import (
     BlockedDapp,
     DappDocument,
@@ -22,6 +23,7 @@ from subscriptions.models import (
     SubscribeAttempt,
     Subscription,
 )
+from subscriptions.services import unread_of_subscriptions
 from syncstore.models import DeviceCursor, StoreUpdate
 
 if TYPE_CHECKING:
@@ -167,12 +169,7 @@ def subscription_rows(
     )
     rows = cast("list[DatedSubscription]", list(dated.order_by("-created_at", "-pk")))
     keys = [row.pk for row in rows]
-    unread = dict(
-        NotifyMessageRecord.objects.unread()
-        .filter(subscription__in=keys)
-        .values_list("subscription")
-        .annotate(number=Count("pk"))
-    )
+    unread = unread_of_subscriptions(keys, most=MAX_COUNTED + 1)
     per_day = _per_day(keys)
     updates = StoreUpdate.objects.filter(
         store__account__in={row.account_id for row in rows},

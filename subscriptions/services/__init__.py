@@ -54,6 +54,10 @@ from subscriptions.services.messages.read_state import (
     unsnooze,
     wake_snoozed,
 )
+from subscriptions.services.messages.unread import (
+    unread_of_subscriptions,
+    unread_of_users,
+)
 from subscriptions.services.server.remote_reads import ask_reads, receive_pages
 from subscriptions.services.server.watch import (
     receive_lists,
@@ -132,6 +136,8 @@ __all__ = [
     "subscribe",
     "unarchive",
     "unblock",
+    "unread_of_subscriptions",
+    "unread_of_users",
     "unsnooze",
     "unsubscribe_before_removal",
     "update",

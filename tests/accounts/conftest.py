@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.accounts.event_listener import GroupListener
+from tests.accounts.event_listener import HintListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 @pytest.fixture
-def listen_to() -> Iterator[Callable[[str], GroupListener]]:
-    """``listen_to(group)`` returns a ``GroupListener`` for the duration of the test."""
-    with ExitStack() as listeners:
-        yield lambda group: listeners.enter_context(GroupListener(group))
+def hints() -> Iterator[HintListener]:
+    """What is sent to the web processes during the test."""
+    with HintListener() as listener:
+        yield listener

@@ -1,4 +1,4 @@
-"""Receives the messages of a Channels group, over the real layer in Redis."""
+"""Receives the hints that web processes get, over the real layer in Redis."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING
 
 from channels.layers import channel_layers
 
+from accounts.services import LIVE_GROUP
+
 if TYPE_CHECKING:
     from types import TracebackType
 
 TIMEOUT_S = 20
 
 
-class GroupListener:
-    """A channel that joined a group; ``received()`` returns and removes its messages.
+class HintListener:
+    """A channel that joined the group; ``received()`` returns and removes its messages.
 
     It has a layer and a loop of its own, as another process would.
     """
 
-    def __init__(self, group: str) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.Runner()
         self._layer = channel_layers.make_backend("default")
         self._channel = self._loop.run(self._layer.new_channel())
-        self._loop.run(self._layer.group_add(group, self._channel))
+        self._loop.run(self._layer.group_add(LIVE_GROUP, self._channel))
 
     def received(self) -> list[dict]:
         return self._loop.run(self._drain())
@@ -39,7 +41,7 @@ class GroupListener:
                     return found
                 found.append(message)
 
-    def __enter__(self) -> GroupListener:
+    def __enter__(self) -> HintListener:
         return self
 
     def __exit__(

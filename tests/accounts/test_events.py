@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import threading
 import uuid
+from dataclasses import replace
 
 import pytest
 from django.db import connection, transaction
 
-from accounts.events import EventDraft, catch_up, events_after, head_of, record_events
+from accounts.events import (
+    EventDraft,
+    Position,
+    catch_up,
+    catch_up_all,
+    events_after,
+    head_of,
+    record_events,
+)
 from accounts.models import AccountEvent, User
 from accounts.services import prune
 from tests.people import ALICE, ALICE_SECOND, BOB, CHARLIE, link, sign_in
@@ -89,47 +98,38 @@ def test_charlie_has_none_of_it(alice):
     assert all(event.user_id == charlie.user_id for event in before)
 
 
-def test_each_user_gets_one_message_per_transaction_after_commit(
-    alice, bob, django_capture_on_commit_callbacks, listen_to
+def test_web_processes_get_one_hint_per_transaction_after_commit(
+    alice, bob, django_capture_on_commit_callbacks, hints
 ):
-    listener, other = (
-        listen_to(f"user.{alice.user_id}"),
-        listen_to(f"user.{bob.user_id}"),
-    )
     with django_capture_on_commit_callbacks(execute=True):
         record_events([draft(ALICE.row())])
         record_events([draft(ALICE.row()), draft(BOB.row())])
-        assert listener.received() == []
-    head = head_of(alice.user_id)
-    assert listener.received() == [
-        {
-            "type": "account.events",
-            "sequence": head.sequence,
-            "generation": str(head.generation),
-        }
-    ]
-    assert len(other.received()) == 1
+        assert hints.received() == []
+    (received,) = hints.received()
+    assert received["type"] == "account.events"
+    assert sorted(received["heads"]) == sorted(
+        [user_id, head_of(user_id).sequence] for user_id in (alice.user_id, bob.user_id)
+    )
 
 
 def test_rolled_back_events_are_neither_stored_nor_announced(
-    alice, django_capture_on_commit_callbacks, listen_to
+    alice, django_capture_on_commit_callbacks, hints
 ):
-    listener, start = listen_to(f"user.{alice.user_id}"), head_of(alice.user_id)
+    start = head_of(alice.user_id)
     with django_capture_on_commit_callbacks(execute=True):
         record_and_fail(ALICE.row())
-    assert listener.received() == []
+    assert hints.received() == []
     assert head_of(alice.user_id) == start
 
 
 def test_an_inner_rollback_does_not_raise_the_announced_head(
-    alice, django_capture_on_commit_callbacks, listen_to
+    alice, django_capture_on_commit_callbacks, hints
 ):
-    listener = listen_to(f"user.{alice.user_id}")
     with django_capture_on_commit_callbacks(execute=True):
         record_events([draft(ALICE.row())])
         record_and_fail(ALICE.row())
-    (received,) = listener.received()
-    assert received["sequence"] == head_of(alice.user_id).sequence
+    (received,) = hints.received()
+    assert received["heads"] == [[alice.user_id, head_of(alice.user_id).sequence]]
 
 
 def test_events_of_a_removed_account_are_dropped(alice):
@@ -182,6 +182,30 @@ def test_a_cursor_behind_pruned_events_means_refetch(alice):
         head.sequence + 3,
         head.sequence + 4,
     ]
+
+
+def test_cursors_of_many_users_are_caught_up_in_one_query(
+    alice, bob, django_assert_num_queries
+):
+    at_first = head_of(alice.user_id), head_of(bob.user_id)
+    record_events([draft(ALICE.row(), 1), draft(BOB.row(), 2), draft(ALICE.row(), 3)])
+    positions = [
+        Position(user.user_id, head.sequence, head.generation)
+        for user, head in zip((alice, bob), at_first, strict=True)
+    ]
+    gone = Position(10**9, 0, at_first[0].generation)
+    invalid = replace(positions[1], generation=uuid.uuid4())
+    with django_assert_num_queries(1):
+        found = catch_up_all([positions[0], gone, invalid, positions[1]])
+    subjects = [each and [event.subject for event in each.events] for each in found]
+    assert subjects == [
+        [draft(ALICE.row(), 1).subject, draft(ALICE.row(), 3).subject],
+        None,
+        [],
+        [draft(BOB.row(), 2).subject],
+    ]
+    assert [each and each.refetch for each in found] == [False, None, True, False]
+    assert found[0].head == head_of(alice.user_id)
 
 
 def test_old_events_are_pruned_and_new_ones_are_not(alice):

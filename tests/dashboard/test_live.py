@@ -13,12 +13,12 @@ from channels.db import database_sync_to_async
 from channels.testing import WebsocketCommunicator
 from channels_redis.pubsub import RedisPubSubLoopLayer
 from django.conf import settings
-from django.db import connections
+from django.db import OperationalError, connections
 
 from accounts import services as accounts
 from accounts.models import AccountEvent, User
 from accounts.services import EventDraft, record_events
-from dashboard import consumers, live
+from dashboard import consumers, hub, live
 from dashboard.consumers import DeviceConsumer
 from dashboard.open_sockets import OpenSockets
 from notifyweb import web
@@ -249,21 +249,19 @@ async def test_a_socket_that_is_cancelled_releases_what_it_holds(
     await let_go()
 
 
-async def test_a_socket_that_cannot_leave_its_groups_releases_what_it_holds(
+async def test_a_socket_that_gets_no_hints_is_closed_and_releases_what_it_holds(
     alice, monkeypatch, sockets
 ):
-    line = communicator(alice.browser)
-    assert (await line.connect(timeout=PATIENCE_S))[0]
+    """Without a subscription a page would look live and be late."""
 
     async def broken(*args, **kwargs):
         raise ConnectionError("broken on purpose")
 
-    monkeypatch.setattr(RedisPubSubLoopLayer, "group_discard", broken)
-    await line.send_input({"type": "websocket.disconnect", "code": 1006})
+    monkeypatch.setattr(RedisPubSubLoopLayer, "group_add", broken)
+    line = communicator(alice.browser)
+    assert (await line.connect(timeout=PATIENCE_S))[0]
     assert (await line.receive_output(timeout=PATIENCE_S))["code"] == consumers.FAILED
-    line.future.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await line.future
+    await line.disconnect(timeout=PATIENCE_S)
     assert len(sockets) == 0
     await let_go()
 
@@ -505,10 +503,10 @@ async def test_a_failure_anywhere_in_a_socket_closes_it(alice, monkeypatch, noti
         broken()
 
     for owner, name, double in (
-        (consumers.hub, "batch", broken_later),
+        (hub, "next_batches", broken),
         (live.fragments, "frames_for", broken),
         (DeviceConsumer, "_send_heartbeat", broken_later),
-        (DeviceConsumer, "_head_of_active_device", broken_later),
+        (hub, "heads_of_sessions", broken),
         (DeviceConsumer, "account_events", broken_later),
     ):
         cursor = await cursor_of(alice)
@@ -572,7 +570,7 @@ def test_a_batch_stays_below_what_the_web_server_sends(alice, notify, kind):
     while True:
         batch = live.next_batch(alice.user.pk, cursor, zone="UTC", language="en")
         assert not batch.refetch
-        assert len(batch.to_json().encode()) <= live.MAX_BATCH_BYTES < web.FRAME_BYTES
+        assert len(batch.text.encode()) <= live.MAX_BATCH_BYTES < web.FRAME_BYTES
         if batch.is_empty:
             break
         assert batch.head > cursor.sequence
@@ -685,26 +683,109 @@ async def test_rows_by_events_equal_rows_of_the_page(alice, notify):
         assert seen[f"message-{record.pk}"].split(f'id="message-{record.pk}"')[1] == row
 
 
-async def test_ten_tabs_share_one_rendering(alice, monkeypatch, notify):
+@pytest.fixture
+def calls(monkeypatch):
+    """The cursors of each call that read and rendered."""
     made = []
-    real = consumers.hub._make
 
-    async def counted(key, cursor):
-        made.append(key)
-        return await real(key, cursor)
+    def counted(readers):
+        made.append(list(readers))
+        return live.next_batches(readers)
 
-    monkeypatch.setattr(consumers.hub, "_make", counted)
-    lines = [communicator(alice.browser) for _ in range(10)]
-    for line in lines:
-        await line.connect(timeout=PATIENCE_S)
-        await line.send_json_to(await cursor_of(alice))
-        await line.receive_json_from(timeout=PATIENCE_S)
-    await asyncio.gather(*(line.receive_nothing(timeout=NOTHING_S) for line in lines))
-    made.clear()
-    await later(notify)(title="Once")
-    frames = await asyncio.gather(*(next_events(line) for line in lines))
-    assert all("Once" in html_of(frame) for frame in frames)
-    assert len(made) < 5
+    monkeypatch.setattr(hub, "next_batches", counted)
+    return made
+
+
+@asynccontextmanager
+async def all_resumed(*people):
+    lines = [communicator(each.browser) for each in people]
+    for person, line in zip(people, lines, strict=True):
+        assert (await line.connect(timeout=PATIENCE_S))[0]
+        cursor = await cursor_of(person)
+        await line.send_json_to(cursor)
+        frame = await line.receive_json_from(timeout=PATIENCE_S)
+        assert frame == cursor_heartbeat(cursor)
+    yield lines
     for line in lines:
         await line.disconnect(timeout=PATIENCE_S)
     await let_go()
+
+
+async def test_ten_tabs_share_one_rendering(alice, calls, notify):
+    async with all_resumed(*[alice] * 10) as lines:
+        calls.clear()
+        await later(notify)(title="Once")
+        frames = await asyncio.gather(*(next_events(line) for line in lines))
+        assert all("Once" in html_of(frame) for frame in frames)
+        assert sum(map(len, calls)) < 5
+
+
+@later
+def note(*people):
+    """One event of each, in one transaction."""
+    record_events(
+        [EventDraft(each.account.pk, "sync.update", "x:1") for each in people]
+    )
+
+
+async def test_events_of_many_users_are_read_in_one_call(alice, charlie, calls):
+    async with all_resumed(alice, charlie) as lines:
+        calls.clear()
+        await note(alice, charlie)
+        for line in lines:
+            assert [each["id"] for each in (await next_events(line))["frames"]]
+        assert [len(readers) for readers in calls] == [2]
+
+
+async def test_what_fails_for_one_user_closes_no_socket_of_another(
+    alice, charlie, monkeypatch
+):
+    real = live.fragments.frames_for
+
+    def broken(user_id, *args, **kwargs):
+        if user_id == alice.user.pk:
+            raise RuntimeError("broken on purpose")
+        return real(user_id, *args, **kwargs)
+
+    monkeypatch.setattr(live.fragments, "frames_for", broken)
+    async with all_resumed(alice, charlie) as (hers, his):
+        await note(alice, charlie)
+        assert (await next_events(his))["frames"]
+        output = await hers.receive_output(timeout=PATIENCE_S)
+        assert output["code"] == consumers.FAILED
+        await note(charlie)
+        assert (await next_events(his))["frames"]
+
+
+async def test_a_heartbeat_of_many_sockets_takes_one_query(alice, charlie, monkeypatch):
+    monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.5)
+    asked = []
+
+    def counted(session_keys):
+        asked.append(set(session_keys))
+        return accounts.heads_of_sessions(session_keys)
+
+    monkeypatch.setattr(hub, "heads_of_sessions", counted)
+    async with all_resumed(alice, alice, charlie) as lines:
+        for line in lines:
+            frame = await line.receive_json_from(timeout=PATIENCE_S)
+            assert frame["type"] == "heartbeat"
+    assert {alice.browser.session_key, charlie.browser.session_key} in asked
+
+
+async def test_a_database_that_fails_delays_events_and_closes_nothing(
+    alice, monkeypatch, notify
+):
+    monkeypatch.setattr(hub, "RETRY_S", 0.05)
+    failures = [OperationalError("gone"), OperationalError("gone")]
+
+    def failing(readers):
+        if failures:
+            raise failures.pop()
+        return live.next_batches(readers)
+
+    async with resumed(alice) as line:
+        monkeypatch.setattr(hub, "next_batches", failing)
+        await later(notify)(title="Late")
+        assert "Late" in html_of(await next_events(line))
+        assert not failures
