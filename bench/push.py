@@ -130,8 +130,7 @@ class _Ours:
                 for place, user in enumerate(users, first)
             )
             record_events(message_events("notify.message", records))
-            started = time.monotonic()
-        return started
+            return time.monotonic()
 
 
 class _Groups:

@@ -11,17 +11,17 @@ import os
 import sys
 from typing import Any
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
-
 import django
 
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notifyweb.settings")
+# Consumers read the settings when they are imported.
 django.setup()
 
-from channels.generic.websocket import AsyncWebsocketConsumer
-from channels.routing import ProtocolTypeRouter
-from daphne.endpoints import build_endpoint_description_strings
+from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
+from channels.routing import ProtocolTypeRouter  # noqa: E402
+from daphne.endpoints import build_endpoint_description_strings  # noqa: E402
 
-from notifyweb.web import FRAME_BYTES, GracefulServer
+from notifyweb.web import FRAME_BYTES, GracefulServer  # noqa: E402
 
 
 def group_of(user: str) -> str:

@@ -8,12 +8,12 @@ where the values go.
 from __future__ import annotations
 
 import functools
+from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from django.template.loader import render_to_string
 from django.utils import timezone
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 

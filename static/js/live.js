@@ -18,6 +18,10 @@ const QUIET_START_MS = 1_000;
 // Without progress for this long: resume, then reconnect, then reload the content (escalate()).
 const BEHIND_MS = 10_000;
 const RETRY_LOAD_MS = 2_000;
+// One acknowledgement for what arrives within this time, or at once after so many events. The
+// server waits for half a minute and a thousand events.
+const ACK_MS = 500;
+const ACK_EVENTS = 200;
 
 const live = {
   path: "",
@@ -25,6 +29,9 @@ const live = {
   sequence: 0,
   // The newest number received from the server.
   head: 0,
+  // The last event that was acknowledged, and the timer of the next acknowledgement.
+  acked: 0,
+  acking: 0,
   // The server has confirmed the cursor on this connection.
   isConfirmed: false,
   // The content has to be reloaded because an update could not be applied.
@@ -142,6 +149,7 @@ function markUnconfirmed() {
 
 function resume() {
   live.behindSince = Date.now();
+  live.acked = live.sequence;
   send({ type: "resume", generation: live.generation, sequence: live.sequence });
 }
 
@@ -188,7 +196,8 @@ async function handleEvents({ after, head, newest, frames, generation }) {
     for (const row of arrived) announceRow(row, isDown);
   }
   moveTo(head);
-  send({ type: "ack", sequence: head });
+  if (head - live.acked >= ACK_EVENTS) acknowledge();
+  else live.acking ||= setTimeout(acknowledge, ACK_MS);
   document.dispatchEvent(new CustomEvent("live:events", { detail: { frames } }));
   const watchers = watchersOf(subjects);
   if (watchers.length === 0) return;
@@ -196,6 +205,13 @@ async function handleEvents({ after, head, newest, frames, generation }) {
   const update = watchers.every((element) => "part" in element.dataset) ? refreshPart : () => reloadContent();
   // Events of one action arrive in several frames; reload once for all of them.
   watching = setTimeout(() => queue(update), 60);
+}
+
+function acknowledge() {
+  clearTimeout(live.acking);
+  live.acking = 0;
+  live.acked = live.sequence;
+  send({ type: "ack", sequence: live.sequence });
 }
 
 function moveTo(sequence) {
