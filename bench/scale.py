@@ -286,7 +286,6 @@ class _Scale:
         from history.tasks import prune_messages
         from identity import services as identity
         from messaging import services as messaging
-        from messaging.models import Party
         from notifyweb.operations import queues
         from notifyweb.operations.storage import table_sizes
         from subscriptions import services as wallet
@@ -333,9 +332,8 @@ class _Scale:
             "sweep: devices": accounts.expire_devices,
             "sweep: broadcasts": broadcast.send_due_broadcasts,
             "sweep: deliveries": delivery.send_due_chunk,
-            "backlog of the inbox": lambda: messaging.inbox_backlog(Party.WALLET),
-            "backlog of the outbox": lambda: messaging.outbox_backlog(Party.CAST),
-            "depth of all queues": lambda: list(map(queues.depth, queues.queues())),
+            "oldest row of the outbox": messaging.oldest_due_in_outbox,
+            "depth of all queues": queues.depths,
             "sizes of all tables": table_sizes,
             "prune: messaging": messaging.prune,
             "prune: castserver": upkeep.prune,

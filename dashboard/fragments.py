@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from accounts.services import EventKind
 from common import bidi
 from dashboard.frame import format_count, unread_numbers
-from dashboard.keys import is_uuid
+from dashboard.keys import is_uuid, parse_pk
 from dashboard.message_rows import message_rows
 from dashboard.pages.attempts import attempt_page
 from dashboard.pages.message_rows import rows_of, rows_of_users
@@ -164,7 +164,7 @@ def _unread_counts(number: int) -> str:
 
 
 def _integers(keys: Iterable[str]) -> list[int]:
-    return [int(key) for key in keys if key.isdecimal()]
+    return [pk for key in keys if (pk := parse_pk(key)) is not None]
 
 
 def _subscriptions(user_id: int, keys: list[str]) -> str:

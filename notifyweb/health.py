@@ -12,7 +12,7 @@ import http.client
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -23,10 +23,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
-from psycopg import sql
 
 from common import clock, heartbeat
 from common.connections import shared_redis
+from messaging.services import OLDEST_IN_OUTBOX
 from notifyweb import metrics as _system_metrics  # noqa: F401  # registers
 from notifyweb import startup
 from notifyweb.database import probe_arguments
@@ -44,9 +44,17 @@ WRITE_TIMEOUT_S = 5.0
 MAX_DUE_AGE_S = 120.0
 # Outcomes of the two are kept for this long.
 KEEP_S = 5.0
-MESSAGE_QUEUES = {
-    "inbox": "messaging_inboxmessage",
-    "outbox": "messaging_outboxmessage",
+# Of rows that were never tried, by indexes.
+OLDEST_UNTRIED: Final[dict[str, LiteralString]] = {
+    "inbox": """
+        SELECT min(next_attempt_at) FROM (
+            SELECT next_attempt_at FROM messaging_inboxmessage
+            WHERE state = 'due' AND attempts = 0 ORDER BY id LIMIT 10000
+        ) AS first
+    """,
+    "outbox": OLDEST_IN_OUTBOX.format(
+        column="next_attempt_at", condition="attempts = 0"
+    ),
 }
 OK = 200
 UNAVAILABLE = 503
@@ -221,12 +229,10 @@ def _find_backlog(own: psycopg.Connection) -> str:
     Rows that are tried again are left out: what one peer sends must not make the whole
     system look broken. Queues for other servers have limits per owner and may be long.
     """
-    for name, table in MESSAGE_QUEUES.items():
+    own.execute("SET enable_seqscan = off")
+    for name, statement in OLDEST_UNTRIED.items():
         row = own.execute(
-            sql.SQL(
-                "SELECT extract(epoch FROM now() - min(next_attempt_at))::float8 FROM {}"
-                " WHERE state = 'due' AND attempts = 0"
-            ).format(sql.Identifier(table))
+            f"SELECT extract(epoch FROM now() - ({statement}))::float8"  # noqa: S608
         ).fetchone()
         age = 0.0 if row is None or row[0] is None else row[0]
         if age > MAX_DUE_AGE_S:

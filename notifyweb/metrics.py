@@ -191,7 +191,7 @@ class SystemCollector:
             yield family
 
     def _queues(self) -> Iterator[Metric]:
-        from notifyweb.operations.queues import depth, queues
+        from notifyweb.operations.queues import depths
 
         due = _family("queue_due", "Due rows, at most 10,001", "queue")
         oldest = _family(
@@ -200,9 +200,8 @@ class SystemCollector:
         working = _family("queue_working", "Rows that a worker holds", "queue")
         waiting = _family("queue_waiting", "Rows that are due later", "queue")
         failed = _family("queue_failed", "Rows whose attempts are over", "queue")
-        for queue in queues():
-            found = depth(queue)
-            labels = [queue.name]
+        for found in depths():
+            labels = [found.queue.name]
             due.add_metric(labels, found.due)
             oldest.add_metric(labels, found.oldest_age_s)
             working.add_metric(labels, found.working)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Apps whose pages put what a URL says into queries.
+PAGES = frozenset({"dashboard", "operations"})
 REPEATED_SLASHES = re.compile("/{2,}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 PERMISSIONS = ", ".join(
@@ -140,7 +142,7 @@ class RejectNullBytes:
         self, request: HttpRequest, view: object, args: object, kwargs: object
     ) -> HttpResponse | None:
         match = request.resolver_match
-        if match is None or match.app_name != "dashboard":
+        if match is None or match.app_name not in PAGES:
             return None
         if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
             return errors.answer(request, errors.BAD_REQUEST)

@@ -71,6 +71,7 @@ COSTS: Final[dict[str, Cost]] = {
     "operations:overview": PAGE,
     "operations:failed": PAGE,
     "operations:failed-act": OUTBOUND,
+    "operations:replay": OUTBOUND,
     "operations:jobs": PAGE,
     "operations:job-run": OUTBOUND,
     "operations:storage": PAGE,

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from accounts.services import audit
@@ -36,13 +36,13 @@ MAX_GROUPS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """One table of work. ``since`` is the column that a due row's age is counted from."""
+    """One table of work."""
 
     model: type[Model]
     due: Callable[[], Q]
     dead: Q
-    since: str
-    oldest_first: str
+    # When the oldest due row became due; None if none is.
+    oldest: Callable[[], datetime | None]
     retry: Callable[[list[Any]], int]
     drop: Callable[[list[Any]], int]
     waiting: Callable[[], Q] | None = None
@@ -148,8 +148,12 @@ def _of_work_items(model: type[WorkItem]) -> Queue:
         due=lambda: Q(next_attempt_at__lte=clock.now()),
         waiting=lambda: Q(next_attempt_at__gt=clock.now()),
         dead=dead,
-        since="next_attempt_at",
-        oldest_first="next_attempt_at",
+        oldest=lambda: (
+            model._default_manager.filter(next_attempt_at__lte=clock.now())
+            .order_by("next_attempt_at")
+            .values_list("next_attempt_at", flat=True)
+            .first()
+        ),
         retry=retry,
         drop=drop,
         can_retry=changes is not None,
@@ -172,8 +176,12 @@ def _inbox() -> Queue:
         model=InboxMessage,
         due=lambda: Q(state=InboxMessage.State.DUE),
         dead=failed,
-        since="received_at",
-        oldest_first="id",
+        oldest=lambda: (
+            InboxMessage.objects.filter(state=InboxMessage.State.DUE)
+            .order_by("id")
+            .values_list("received_at", flat=True)
+            .first()
+        ),
         retry=lambda pks: messaging.replay(InboxMessage.State.FAILED, pks=pks),
         drop=drop,
     )
@@ -189,8 +197,7 @@ def _outbox() -> Queue:
         model=OutboxMessage,
         due=lambda: Q(state=OutboxMessage.State.DUE),
         dead=failed,
-        since="created_at",
-        oldest_first="id",
+        oldest=messaging.oldest_due_in_outbox,
         retry=messaging.publish_again,
         drop=drop,
     )
@@ -201,7 +208,6 @@ def _outbox() -> Queue:
 
 def depth(queue: Queue) -> Depth:
     due = queue.due()
-    oldest = queue.rows(due).order_by(queue.oldest_first)
     working = 0
     if hasattr(queue.model, "leased_until"):
         working = queue.count(due_leased(queue))
@@ -211,8 +217,20 @@ def depth(queue: Queue) -> Depth:
         waiting=queue.count(queue.waiting()) if queue.waiting else 0,
         working=working,
         dead=queue.count(queue.dead) if queue.can_retry else 0,
-        oldest=oldest.values_list(queue.since, flat=True).first(),
+        oldest=queue.oldest(),
     )
+
+
+def depths() -> list[Depth]:
+    """Of every queue, by indexes only.
+
+    PostgreSQL expects many due rows for a while after a long queue has become short, and
+    would then rather read a table of millions from its beginning.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        return [depth(queue) for queue in queues()]
 
 
 def due_leased(queue: Queue) -> Q:

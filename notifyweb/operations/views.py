@@ -20,12 +20,15 @@ from django_celery_beat.models import PeriodicTask
 from accounts.models import AuditEntry
 from dashboard.access import staff
 from dashboard.frame import frame_of
+from dashboard.keys import parse_pk
 from dashboard.views.responses import Confirmation, confirmation
 from notifyweb import health
 from notifyweb.doctor.checks import component_findings, examine
 from notifyweb.doctor.findings import summary, worst
 from notifyweb.operations import jobs as periodic
 from notifyweb.operations import queues as work
+from notifyweb.operations import replays
+from notifyweb.operations.forms import ReplayForm
 from notifyweb.operations.storage import table_sizes
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ def overview(request: MemberRequest) -> HttpResponse:
         findings=components,
         level=worst(components),
         summary=summary(components),
-        depths=[work.depth(queue) for queue in work.queues()],
+        depths=work.depths(),
         workers=periodic.worker_names(),
         lanes=periodic.gateway_lanes(),
     )
@@ -86,6 +89,8 @@ def failed_act(request: MemberRequest, act: str) -> HttpResponse:
     if queue is None or not queue.can_retry or act not in {"retry", "drop"}:
         raise Http404
     reason, pk = given.get("reason", ""), given.get("pk", "")
+    if "\0" in reason + pk:
+        raise Http404  # PostgreSQL has no such text
     if pk:
         try:
             queue.model._meta.pk.to_python(pk)
@@ -129,6 +134,69 @@ def failed_act(request: MemberRequest, act: str) -> HttpResponse:
 
 
 @staff
+@require_http_methods(["GET", "HEAD", "POST"])
+def replay(request: MemberRequest) -> HttpResponse:
+    """Choose what and of which time; a second page says how many; its button does it."""
+    given = request.POST if request.method == "POST" else request.GET
+    form = ReplayForm(given or None)
+    if not form.is_valid():
+        return _page(request, "replay", form=form, status=422 if given else 200)
+    chosen, times = (
+        form.chosen,
+        (form.cleaned_data["since"], form.cleaned_data["until"]),
+    )
+    count = chosen.count(*times)
+    if not count:
+        form.add_error(None, gettext("There is no such row in this time range."))
+    elif count > work.MAX_CHANGED:
+        form.add_error("until", _too_many())
+    elif request.method != "POST":
+        return confirmation(
+            request,
+            SECTION,
+            Confirmation(
+                title=gettext("Replay %(what)s?") % {"what": chosen.label},
+                button=gettext("Replay"),
+                cancel=reverse("operations:replay"),
+                effects=(
+                    ngettext(
+                        "%(count)d row becomes due again, with all its attempts.",
+                        "%(count)d rows become due again, with all their attempts.",
+                        count,
+                    )
+                    % {"count": count},
+                    gettext(
+                        "Receivers get what they have already a second time, under the "
+                        "same id."
+                    ),
+                    gettext("The audit log keeps who replayed it, and the time range."),
+                ),
+                fields=tuple((name, given[name]) for name in form.fields),
+            ),
+        )
+    else:
+        try:
+            done = replays.replay(
+                chosen, *times, actor=request.user, device=request.device
+            )
+        except replays.TooManyRows:
+            form.add_error("until", _too_many())
+        else:
+            text = ngettext(
+                "%(count)d row is due again.", "%(count)d rows are due again.", done
+            ) % {"count": done}
+            messages.success(request, text)
+            return HttpResponseRedirect(reverse("operations:overview"))
+    return _page(request, "replay", form=form, status=422)
+
+
+def _too_many() -> str:
+    return gettext("The range has more than %(count)s rows; choose a shorter one.") % {
+        "count": f"{work.MAX_CHANGED:,}"
+    }
+
+
+@staff
 @require_safe
 def job_list(request: MemberRequest) -> HttpResponse:
     return _page(request, "jobs", jobs=periodic.jobs())
@@ -159,9 +227,9 @@ def storage(request: MemberRequest) -> HttpResponse:
 @require_safe
 def audit_log(request: MemberRequest) -> HttpResponse:
     entries = AuditEntry.objects.select_related("account", "device").order_by("-id")
-    before = request.GET.get("before", "")
-    if before.isascii() and before.isdecimal() and len(before) < 19:
-        entries = entries.filter(pk__lt=int(before))
+    before = parse_pk(request.GET.get("before", ""))
+    if before is not None:
+        entries = entries.filter(pk__lt=before)
     rows = list(entries[: AUDIT_PAGE + 1])
     older = rows[AUDIT_PAGE - 1].pk if len(rows) > AUDIT_PAGE else None
     return _page(request, "audit", entries=rows[:AUDIT_PAGE], older=older)

@@ -98,6 +98,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "dashboard:invitation": ("{invitation}", "/invitation/unknown"),
     "operations:overview": ("/ops",),
     "operations:failed": ("/ops/failed",),
+    "operations:replay": ("/ops/replay",),
     "operations:jobs": ("/ops/jobs",),
     "operations:storage": ("/ops/storage",),
     "operations:audit": ("/ops/audit",),

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from common import clock
 from messaging import outbox, services
 from messaging.models import InboxMessage, OutboxMessage, Party, TopicSubscription
+from notifyweb.operations.queues import depths
 from runlog import services as runlog
 from runlog.models import StepRecord
 from runlog.services import StepDraft
@@ -154,11 +155,12 @@ def test_backlogs_count_waiting_rows(handler):
     key = make_key()
     services.receive(Party.WALLET, [received(key, envelope(key, n)) for n in range(3)])
     outbox.publish_all(Party.CAST, [publication(key)])
-    waiting = services.inbox_backlog(Party.WALLET)
-    assert (waiting.due, waiting.failed) == (3, 0)
-    assert waiting.oldest_due is not None
-    assert services.inbox_backlog(Party.CAST).oldest_due is None
-    assert services.outbox_backlog(Party.CAST).due == 1
+    found = {each.queue.name: each for each in depths()}
+    waiting = found["messaging.InboxMessage"]
+    assert (waiting.due, waiting.dead) == (3, 0)
+    assert waiting.oldest is not None
+    assert found["messaging.OutboxMessage"].due == 1
+    assert found["alerts.PushDelivery"].oldest is None
 
 
 # --- the record of the twenty steps -------------------------------------------------------

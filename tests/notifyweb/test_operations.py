@@ -9,16 +9,21 @@ from django.apps import apps
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import AuditEntry
 from alerts.models import Forward, ForwardDelivery
+from castserver.models import Webhook, WebhookDelivery
+from castserver.services.projects.projects import create_project
 from common import clock, task_runs
 from common.connections import shared_redis
 from common.work_queue import WorkItem
 from messaging.models import InboxMessage, OutboxMessage, Party
 from notifyweb import celery as tasks
-from notifyweb.operations import queues, storage, urls, views
+from notifyweb import health
+from notifyweb.operations import queues, replays, storage, urls, views
 from subscriptions.models import DomainCheck
 from tests.dashboard.conftest import (  # noqa: F401  # fixtures
     alice,
@@ -31,6 +36,7 @@ from tests.dashboard.conftest import (  # noqa: F401  # fixtures
 PAGES = [
     "/ops",
     "/ops/failed",
+    "/ops/replay",
     "/ops/jobs",
     "/ops/storage",
     "/ops/audit",
@@ -141,7 +147,19 @@ def test_counts_end_at_a_bound(operator, monkeypatch):
     assert not letters.is_complete
 
 
-@pytest.mark.parametrize("path", ["/ops", "/ops/failed", "/ops/storage", "/ops/audit"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ops",
+        "/ops/failed",
+        "/ops/storage",
+        "/ops/audit",
+        "/ops/replay?what=castserver.WebhookDelivery:delivered"
+        "&since=2026-01-01T00:00&until=2026-01-02T00:00",
+        "/ops/replay?what=messaging.InboxMessage:refused"
+        "&since=2026-01-01T00:00&until=2026-01-02T00:00",
+    ],
+)
 def test_no_page_reads_a_whole_table(operator, path):
     """Where an index could serve, PostgreSQL finds one for every statement."""
     with CaptureQueriesContext(connection) as queries:
@@ -162,6 +180,250 @@ def test_no_page_reads_a_whole_table(operator, path):
                 if "Seq Scan" in line and any(name in line for name in tables)
             ]
     assert scanned == []
+
+
+MANY = """
+    INSERT INTO messaging_outboxmessage
+        (party, topic, message_id, message, tag, ttl, prompt, state, attempts,
+         next_attempt_at, reason, created_at)
+    SELECT (ARRAY['cast', 'wallet'])[1 + n %% 2], encode(sha256(n::text::bytea), 'hex'),
+        n::text, '', 1, 60, false, %s, 0, moment, '', moment
+    FROM generate_series(1, %s) AS n,
+        LATERAL (SELECT now() + (n - 30000) * interval '1 second' AS moment) AS at
+"""
+
+
+def plan_of(statement):
+    """What PostgreSQL really did: the nodes of the plan that read the outbox."""
+
+    def nodes(plan):
+        yield plan
+        for each in plan.get("Plans", ()):
+            yield from nodes(each)
+
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement)
+        (found,) = cursor.fetchone()
+    return [
+        node
+        for node in nodes(found[0]["Plan"])
+        if node.get("Relation Name") == "messaging_outboxmessage"
+    ]
+
+
+def test_the_oldest_row_of_the_outbox_is_found_by_its_index(db):
+    """However many messages were sent before it, and however many are due."""
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, ["sent", 25_000])
+        # The statistics are of a long queue.
+        cursor.execute(MANY, ["due", 25_000])
+        cursor.execute("ANALYZE messaging_outboxmessage")
+    oldest = OutboxMessage.objects.filter(state="due").earliest("created_at")
+    with CaptureQueriesContext(connection) as queries:
+        found = queues.queue_named("messaging.OutboxMessage").oldest()
+    assert found == oldest.created_at
+    (query,) = queries
+    read = plan_of(query["sql"])
+    assert {node["Index Name"] for node in read} == {"outbox_message_due_of_shard"}
+    # One step for each party and shard, ten thousand rows, and nothing is thrown away.
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in read) <= 18_192
+    assert sum(node.get("Rows Removed by Filter", 0) for node in read) == 0
+    # The same for the probe of /readyz, and for an empty queue.
+    OutboxMessage.objects.filter(state="due").exclude(pk=oldest.pk).delete()
+    for statement in (health.OLDEST_UNTRIED["outbox"], query["sql"]):
+        read = plan_of(statement)
+        assert {node["Index Name"] for node in read} == {"outbox_message_due_of_shard"}
+        assert sum(node.get("Rows Removed by Filter", 0) for node in read) == 0
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            assert cursor.fetchone() == (oldest.created_at,)
+    OutboxMessage.objects.filter(state="due").delete()
+    assert queues.queue_named("messaging.OutboxMessage").oldest() is None
+
+
+def test_after_a_long_queue_no_table_is_read(operator):
+    """Statistics that are out of date must not make a page read all that was sent."""
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, ["sent", 5_000])
+        cursor.execute(MANY, ["due", 20_000])
+        cursor.execute("ANALYZE messaging_outboxmessage")
+    OutboxMessage.objects.filter(state="due").delete()
+    with CaptureQueriesContext(connection) as queries:
+        queues.depths()
+    statements = [
+        query["sql"]
+        for query in queries
+        if query["sql"].startswith(("SELECT", "\nWITH"))
+        and "messaging_outboxmessage" in query["sql"]
+    ]
+    assert len(statements) == 3
+    # As ``depths`` sets it, in the transaction of this test.
+    for statement in statements:
+        assert "Seq Scan" not in {node["Node Type"] for node in plan_of(statement)}
+
+
+# --- replays ----------------------------------------------------------------------------
+
+
+def window(minutes_from, minutes_until, what):
+    def text(minutes):
+        moment = timezone.localtime(clock.now() + timedelta(minutes=minutes))
+        return f"{moment:%Y-%m-%dT%H:%M}"
+
+    return {"what": what, "since": text(minutes_from), "until": text(minutes_until)}
+
+
+def test_every_queue_can_be_replayed_or_has_no_date():
+    """A new queue is put into the table, or here."""
+    undated = {
+        "alerts.Digest",
+        "identity.ContractProof",
+        "identity.KnownIdentity",
+        "subscriptions.SubscriptionJob",
+    }
+    retried = {queue.name for queue in queues.queues() if queue.can_retry}
+    assert retried == set(replays.DATED_BY) | undated
+    for each in replays.replays():
+        assert each.count(clock.now(), clock.now()) == 0
+
+
+def test_failed_work_of_a_time_range_is_replayed(operator):
+    inside, outside = forwards(operator.user, 2)
+    ForwardDelivery.objects.filter(pk=inside.pk).update(
+        created_at=clock.now() - timedelta(minutes=30)
+    )
+    ForwardDelivery.objects.filter(pk=outside.pk).update(
+        created_at=clock.now() - timedelta(minutes=90)
+    )
+    given = window(-60, 0, "alerts.ForwardDelivery:failed")
+    asked = text_of(operator.get(f"/ops/replay?{urlencode(given)}"))
+    assert "1 row becomes due again" in asked
+    assert ForwardDelivery.objects.due().count() == 0
+    done = operator.follow(operator.post("/ops/replay", **given))
+    assert "1 row is due again" in text_of(done)
+    assert [row.pk for row in ForwardDelivery.objects.due()] == [inside.pk]
+    entry = AuditEntry.objects.get(action="queue.replay")
+    assert entry.actor == operator.user.username
+    assert entry.detail.startswith("1 rows of ")
+    again = operator.post("/ops/replay", **given)
+    assert again.status_code == 422
+    assert "no such row" in text_of(again)
+
+
+def test_refused_messages_and_sent_webhook_events_are_replayed(operator):
+    now = clock.now()
+    refused, emptied = (
+        InboxMessage.objects.create(
+            party=Party.WALLET,
+            topic="b" * 64,
+            message_id=message or "none",
+            message=message,
+            tag=4002,
+            published_at=1,
+            received_at=now - timedelta(minutes=5),
+            next_attempt_at=now,
+            state=InboxMessage.State.REFUSED,
+            reason="no key",
+        )
+        for message in ("envelope", "")
+    )
+    project, _ = create_project("Acme", url="https://acme.example", types=[])
+    on, paused = (
+        Webhook.objects.create(
+            project=project,
+            url="https://acme.example/hook",
+            events=["subscribed"],
+            created_at=now,
+            disabled_at=at,
+        )
+        for at in (None, now)
+    )
+    for webhook in (on, paused):
+        WebhookDelivery.objects.create(
+            webhook=webhook,
+            event="subscribed",
+            body="{}",
+            state="delivered",
+            next_attempt_at=None,
+            created_at=now - timedelta(minutes=5),
+        )
+    operator.get("/ops/replay")
+    for what in (
+        "messaging.InboxMessage:refused",
+        "castserver.WebhookDelivery:delivered",
+    ):
+        operator.post("/ops/replay", **window(-60, 1, what))
+    refused.refresh_from_db()
+    emptied.refresh_from_db()
+    assert (refused.state, emptied.state) == ("due", "refused")
+    assert [row.webhook_id for row in WebhookDelivery.objects.due()] == [on.pk]
+    assert WebhookDelivery.objects.get(webhook=on).state == "due"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"what": "accounts.User:failed"}, "Select a valid choice"),
+        ({"what": ""}, "This field is required"),
+        ({"since": "yesterday"}, "Enter a valid date/time"),
+        ({"until": "0001-01-01T00:00"}, "ends before it begins"),
+        ({"since": "2019-01-01T00:00", "until": "2019-01-02T00:00"}, "no such row"),
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_wrong_range_replays_nothing(operator, change, problem, method):
+    forwards(operator.user, 1)
+    operator.get("/ops/replay")
+    given = window(-60, 1, "alerts.ForwardDelivery:failed") | change
+    if method == "get":
+        answer = operator.get(f"/ops/replay?{urlencode(given)}")
+    else:
+        answer = operator.post("/ops/replay", **given)
+    assert answer.status_code == 422
+    assert problem in text_of(answer)
+    assert ForwardDelivery.objects.due().count() == 0
+    assert not AuditEntry.objects.filter(action="queue.replay").exists()
+
+
+def test_a_range_of_too_many_rows_replays_none(operator, monkeypatch):
+    monkeypatch.setattr(queues, "MAX_CHANGED", 2)
+    monkeypatch.setattr(replays, "MAX_CHANGED", 2)
+    forwards(operator.user, 3)
+    operator.get("/ops/replay")
+    given = window(-60, 1, "alerts.ForwardDelivery:failed")
+    answer = operator.post("/ops/replay", **given)
+    assert answer.status_code == 422
+    assert "more than 2 rows" in text_of(answer)
+    with pytest.raises(replays.TooManyRows):
+        replays.replay(
+            next(r for r in replays.replays() if r.name == given["what"]),
+            clock.now() - timedelta(hours=1),
+            clock.now(),
+            actor=operator.user,
+            device=operator.device,
+        )
+    assert ForwardDelivery.objects.due().count() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/ops/failed/retry", {"reason": "a\0b"}),
+        ("/ops/failed/retry", {"pk": "1\0"}),
+        ("/ops/failed/retry", {"pk": "9" * 40}),
+        ("/ops/failed/retry", {"queue": "\0"}),
+        ("/ops/replay", {"what": "\0", "since": "\0", "until": "\0"}),
+    ],
+)
+def test_null_characters_and_large_numbers_change_nothing(operator, path, fields):
+    forwards(operator.user, 1)
+    operator.get("/ops/failed")
+    given = {"queue": "alerts.ForwardDelivery", "reason": NOT_REACHED} | fields
+    assert operator.post(path, **given).status_code in {302, 404, 422}
+    quoted = urlencode(given)
+    assert operator.get(f"/ops/failed/drop?{quoted}").status_code in {400, 404, 200}
+    assert operator.get(f"/ops/audit?before={'9' * 40}").status_code == 200
+    assert ForwardDelivery.objects.due().count() == 0
 
 
 # --- dead letters -----------------------------------------------------------------------

@@ -27,6 +27,7 @@ from walletconnect.notify.parties import WebhookEvent
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from django.db.models import QuerySet
 
@@ -254,11 +255,20 @@ def replay_range(
     return len(keys)
 
 
-def _make_due(deliveries: QuerySet[WebhookDelivery]) -> None:
-    deliveries.update(
+def send_again(pks: Collection[UUID]) -> int:
+    """Send finished events again, under their ids; returns their number."""
+    finished = WebhookDelivery.objects.filter(pk__in=pks).exclude(
+        state=WebhookDelivery.State.DUE
+    )
+    return _make_due(finished)
+
+
+def _make_due(deliveries: QuerySet[WebhookDelivery]) -> int:
+    count = deliveries.update(
         state=WebhookDelivery.State.DUE, reason="", next_attempt_at=clock.now()
     )
     enqueue_on_commit(DELIVER_TASK)
+    return count
 
 
 def _delivery(webhook: Webhook, event: SubscriberEvent) -> WebhookDelivery:
