@@ -18,7 +18,7 @@ from django.db import OperationalError, connections
 from accounts import services as accounts
 from accounts.models import AccountEvent, User
 from accounts.services import EventDraft, record_events
-from dashboard import consumers, hub, live
+from dashboard import consumers, fragments, hub, live
 from dashboard.consumers import DeviceConsumer
 from dashboard.open_sockets import OpenSockets
 from notifyweb import web
@@ -625,6 +625,13 @@ async def test_a_lost_revocation_ends_the_socket_at_the_heartbeat(alice, monkeyp
 
 
 # --- without a socket -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", sorted(fragments._RENDERERS))
+@pytest.mark.parametrize("key", ["9" * 40, "-1", "x", "", "\u0663"])
+def test_a_row_that_cannot_exist_is_rendered_as_nothing(alice, table, key):
+    assert fragments._RENDERERS[table](alice.user.pk, [key]) == ""
+    assert fragments._integers([key]) == []
 
 
 def test_polling_brings_the_same_frames(alice, notify):
