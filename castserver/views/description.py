@@ -6,10 +6,13 @@ Rendered here and not by a script: it is small, needs no JavaScript and reads we
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.shortcuts import render
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 from ninja.openapi.docs import DocsBase
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ class Operation:
     method: str
     path: str
     summary: str
-    description: str
+    description: SafeString
     id: str
     parameters: list[dict[str, Any]]
     # Names of schemas, or JSON Schema where there is no name.
@@ -42,6 +45,10 @@ class DescriptionPage(DocsBase):
                 groups.setdefault(tag, []).append(_operation(method, path, value))
         context = {
             "info": described["info"],
+            "paragraphs": [
+                _with_code(each)
+                for each in described["info"]["description"].strip().split("\n\n")
+            ],
             "groups": groups,
             "schemas": {
                 name: json.dumps(value, indent=2, ensure_ascii=False)
@@ -57,7 +64,7 @@ def _operation(method: str, path: str, value: dict[str, Any]) -> Operation:
         method=method.upper(),
         path=path,
         summary=value.get("summary", ""),
-        description=value.get("description", ""),
+        description=_with_code(value.get("description", "")),
         id=value["operationId"],
         parameters=value.get("parameters", []),
         body=_schema_text(value.get("requestBody", {})),
@@ -68,14 +75,27 @@ def _operation(method: str, path: str, value: dict[str, Any]) -> Operation:
     )
 
 
+def _with_code(text: str) -> SafeString:
+    """What the descriptions have between back-quotes, as code."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return mark_safe(marked)  # noqa: S308  (escaped before)
+
+
 def _schema_text(holder: dict[str, Any]) -> str:
-    """``NotifyIn``, ``list of NotifyV1In``, or the schema itself; empty without content."""
+    """Its first content's schema; empty without content."""
     for content in holder.get("content", {}).values():
-        schema = content["schema"]
-        items = schema.get("items", {}) if schema.get("type") == "array" else {}
-        if "$ref" in schema:
-            return str(schema["$ref"]).rpartition("/")[2]
-        if "$ref" in items:
-            return f"list of {items['$ref'].rpartition('/')[2]}"
-        return json.dumps(schema, ensure_ascii=False)
+        return _schema_name(content["schema"])
     return ""
+
+
+def _schema_name(schema: dict[str, Any]) -> str:
+    """``NotifyIn``, ``list of NotifyV1In``, ``A or nothing``, or the schema itself."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if schema.get("type") == "array" and "items" in schema:
+        return f"list of {_schema_name(schema['items'])}"
+    if "anyOf" in schema:
+        return " or ".join(map(_schema_name, schema["anyOf"]))
+    if schema.get("type") == "null":
+        return "nothing"
+    return json.dumps(schema, ensure_ascii=False)

@@ -15,7 +15,7 @@ from accounts.models import Device
 from castserver.models import Project
 from dashboard.keys import is_uuid
 from runlog import services as records
-from subscriptions.models import DappDocument, SubscribeAttempt
+from subscriptions.models import DappDocument, Icon, SubscribeAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,6 +95,8 @@ class StepRow:
 class AttemptPage:
     attempt: SubscribeAttempt
     name: str
+    # Digest of the picture; empty for the letter tile.
+    icon: str
     steps: list[StepRow]
     summary: str
     tone: str
@@ -134,24 +136,32 @@ def attempt_page(attempt: SubscribeAttempt) -> AttemptPage:
     text, tone = _STATE_TEXTS[attempt.state]
     if FIRST_OF_WX in recorded:
         text = _("Subscribed and shared with the other devices")
+    name, icon = _name_and_icon(attempt)
     return AttemptPage(
         attempt=attempt,
-        name=attempt.metadata.get("name") or name_of(attempt.dapp_url),
+        name=name,
+        icon=icon,
         steps=_rows(attempt, recorded),
         summary=str(text),
         tone=tone,
     )
 
 
-def name_of(dapp_url: str) -> str:
-    """The dapp's name from its documents or project, otherwise its domain."""
-    documents = DappDocument.objects.filter(url=dapp_url).exclude(name="")
-    projects = Project.objects.filter(url=dapp_url)
-    found = (
-        documents.values_list("name", flat=True).first()
-        or projects.values_list("name", flat=True).first()
-    )
-    return found or dapp_url.partition("://")[2]
+def _name_and_icon(attempt: SubscribeAttempt) -> tuple[str, str]:
+    """As the attempt, the dapp's documents or its project name them; else its domain."""
+    url, metadata = attempt.dapp_url, attempt.metadata
+    names = [str(metadata.get("name") or "")]
+    icons = [str(each) for each in metadata.get("icons", [])[:1]]
+    documents = DappDocument.objects.filter(url=url)
+    for name, listed in documents.values_list("name", "icons"):
+        names.append(name)
+        icons.extend(map(str, listed[:1]))
+    for name, icon in Project.objects.filter(url=url).values_list("name", "icon"):
+        names.append(name)
+        icons.append(icon)
+    found = Icon.objects.digests(icons)
+    name = next(filter(None, names), url.partition("://")[2])
+    return name, next((found[each] for each in icons if each in found), "")
 
 
 def _rows(

@@ -26,6 +26,7 @@ from castserver.services import Audience, audience
 from castserver.services.projects.members import projects_of
 from common import clock
 from common.connections import shared_redis
+from subscriptions.models import Icon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,8 @@ class ProjectCard:
     sent: int
     # None: the main owner's, or the demo.
     role: Role | None
+    # Digest of the picture; empty for the letter tile.
+    icon: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +97,23 @@ def project_cards(user: User) -> list[ProjectCard]:
         return {str(each.pk): each.live for each in cards}
 
     counts = _kept_if_large(f"of:{user.pk}", count)
+    rows = list(found.select_related("address_check").order_by("-created_at"))
+    icons = Icon.objects.digests(each.icon for each in rows)
     return [
         ProjectCard(
             each,
             counts.get(str(each.pk), 0),
             sent.get(each.pk, 0),
             roles.get(each.pk),
+            icons.get(each.icon, ""),
         )
-        for each in found.select_related("address_check").order_by("-created_at")
+        for each in rows
     ]
+
+
+def icon_of(project: Project) -> str:
+    """The digest of the project's picture; empty if we have none."""
+    return Icon.objects.digests([project.icon]).get(project.icon, "")
 
 
 def _kept_if_large(key: str, count: Callable[[], dict[str, int]]) -> dict[str, int]:

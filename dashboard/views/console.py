@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.timezone import localtime
@@ -18,6 +19,7 @@ from django.views.decorators.http import (
     require_safe,
 )
 
+from accounts.models import Account
 from castserver.models import Project, SecretScope
 from castserver.services.errors import CastError
 from castserver.services.projects import projects
@@ -47,6 +49,7 @@ from dashboard.submissions import (
     submit_once,
 )
 from dashboard.views.responses import Confirmation, confirmation, download
+from subscriptions.services import WantedIcon, want_icons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +146,7 @@ def project_page(
         tab=tab,
         can={right.value: right in request.rights for right in Right},
         may_change=request.may_change,
+        icon=pages.icon_of(project),
         type_names=dict(project.types.values_list("type_id", "name")),
         **context,
     )
@@ -417,7 +421,11 @@ def describe_project(
     form = DescribeForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:
-            projects.describe(project, **form.cleaned_data)
+            with transaction.atomic():
+                projects.describe(project, **form.cleaned_data)
+                # The console shows it before the first subscriber's device wants it.
+                for account in Account.objects.filter(user=request.user)[:1]:
+                    want_icons([WantedIcon(project.icon, project.url, account.pk)])
         except CastError as error:
             add_service_error(form, error)
         else:

@@ -21,6 +21,7 @@ from common.problem_types import PROBLEM_TYPES
 from dashboard.access import demo_only, member, public
 from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
+from dashboard.pages.console import icon_of
 from dashboard.pages.demo import (
     CAUGHT_UP,
     CHANGES_WHILE_AWAY,
@@ -75,6 +76,8 @@ def dapp(request: HttpRequest, slug: str) -> HttpResponse:
         "dashboard/dapp.html",
         {
             "project": project,
+            # Pictures are served to members.
+            "icon": icon_of(project) if request.user.is_authenticated else "",
             "types": project.types.all(),
             "subscribe_link": subscribe_link(project.url),
         },

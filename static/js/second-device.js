@@ -31,6 +31,7 @@ if (join) {
     join.elements.address.value = wallet.address;
     join.requestSubmit();
   } catch {
+    note.className = "error";
     note.textContent = gettext("This link contains no demo key. Open it again from the first device.");
   }
 }

@@ -14,7 +14,13 @@ from subscriptions.services.dapps.directory import learn_dapps, recheck_document
 from subscriptions.services.dapps.documents import accept_changed_keys, look_up_dapp
 from subscriptions.services.dapps.domain_checks import run_checks, start_check
 from subscriptions.services.dapps.enrichment import enrich_subscriptions
-from subscriptions.services.dapps.icons import fetch_icons, picture_of, prune_icons
+from subscriptions.services.dapps.icons import (
+    WantedIcon,
+    fetch_icons,
+    picture_of,
+    prune_icons,
+    want_icons,
+)
 from subscriptions.services.deletes import (
     delete_subscription,
     expire_subscriptions,
@@ -91,6 +97,7 @@ __all__ = [
     "SubscriptionRefused",
     "TooMany",
     "UnknownTypes",
+    "WantedIcon",
     "accept_changed_keys",
     "adopt",
     "announce_missing",
@@ -142,6 +149,7 @@ __all__ = [
     "unsubscribe_before_removal",
     "update",
     "wake_snoozed",
+    "want_icons",
     "watch_accounts",
     "watch_soon",
 ]

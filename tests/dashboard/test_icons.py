@@ -15,10 +15,12 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from accounts.services import remove_account
+from castserver.services.projects.projects import TypeDraft, create_project
 from common import clock
 from subscriptions.models import Icon, NotifyMessageRecord
 from subscriptions.services.dapps import icons
 from subscriptions.services.dapps.icons import WantedIcon, fetch_icons, want_icons
+from tests.subscriptions.conftest import requested
 from tests.subscriptions.conftest import subscribed as subscribe_at
 
 SECRET = b"Berlin 52.5N"
@@ -159,6 +161,37 @@ def test_the_icon_of_a_document_is_shown_before_anything_arrives(alice, dapp, se
     (path,) = shown(page)
     assert path.startswith("/icons/")
     assert dapp.config["icons"][0] not in page.text
+
+
+@pytest.mark.parametrize("metadata", [{}, {"name": "Acme DAO"}])
+def test_the_row_of_an_attempt_shows_the_icon_of_its_dapp(
+    alice, dapp, serve, metadata
+):
+    dapp.config["icons"] = [serve(picture())]
+    attempt = requested(alice, dapp)
+    attempt.metadata = metadata
+    attempt.save()
+    page = alice.get("/subscriptions")
+    assert (shown(page), "Acme DAO" in page.text) == ([], True)
+    fetch_icons()
+    icon = Icon.objects.get(url=dapp.config["icons"][0])
+    assert shown(alice.get("/subscriptions")) == [f"/icons/{icon.digest}"]
+
+
+def test_the_console_shows_the_icon_that_its_owner_enters(alice, stranger, serve):
+    url = serve(picture())
+    project, _ = create_project(
+        "Lumen", url=None, types=[TypeDraft("news", "News")], owner=alice.user
+    )
+    alice.get("/console/lumen/settings")
+    alice.post("/console/lumen/settings", name="Lumen", description="", icon=url)
+    fetch_icons()
+    path = f"/icons/{Icon.objects.get(url=url).digest}"
+    for page in ("/console", "/console/lumen/send", "/console/lumen/welcome"):
+        assert shown(alice.get(page)) == [path], page
+    assert shown(alice.get("/dapps/lumen")) == [path]
+    # Pictures are served to members only.
+    assert shown(stranger.get("/dapps/lumen")) == []
 
 
 def test_a_picture_is_kept_by_the_browser_for_good(alice, stranger, serve):
