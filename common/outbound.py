@@ -14,6 +14,7 @@ import functools
 import ipaddress
 import json as json_module
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -168,9 +169,14 @@ def _our_errors() -> Iterator[None]:
     except httpcore.TimeoutException:
         raise OutboundFailed("no whole answer within the deadline") from None
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise OutboundFailed(str(error) or type(error).__name__) from None
+        raise OutboundFailed(_without_number(error) or type(error).__name__) from None
     except (OSError, ssl.SSLError) as error:
-        raise OutboundFailed(str(error)) from None
+        raise OutboundFailed(_without_number(error)) from None
+
+
+def _without_number(error: Exception) -> str:
+    """The text of an error of the operating system: pages show it."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error))
 
 
 def _decoded(

@@ -24,6 +24,7 @@ from castserver.services.projects.members import MAX_LABEL
 from castserver.services.projects.projects import TypeDraft
 from common.links import NotALink, check_link
 from common.pasting import bare_text
+from dashboard.reasons import sentence
 from walletconnect.identity.did import with_chain
 from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 
@@ -250,7 +251,7 @@ class ContentForm(StyledForm):
                 if link := getattr(message, name):
                     check_link(link)
             except NotALink as error:
-                self.add_error(name, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+                self.add_error(name, sentence(error))
 
 
 class TemplateForm(ContentForm):
@@ -267,9 +268,7 @@ class TemplateForm(ContentForm):
         try:
             check_variables(message)
         except Invalid as error:
-            self.add_error(
-                error.field, f"{error.localized[:1].upper()}{error.localized[1:]}."
-            )
+            self.add_error(error.field, sentence(error.localized))
         else:
             # A link with a variable is checked when the variable has a value.
             for name in ("url", "icon"):
@@ -388,9 +387,7 @@ class SendForm(ContentForm):
                 self.message = render_template(message, values)
                 self.check_rendered(self.message)
         except Invalid as error:
-            self.add_error(
-                error.field, f"{error.localized[:1].upper()}{error.localized[1:]}."
-            )
+            self.add_error(error.field, sentence(error.localized))
         return cleaned
 
 

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account, Device
 from dashboard.keys import is_uuid, parse_pk
+from dashboard.reasons import translate_reason
 from messaging.models import OutboxMessage
 from subscriptions.models import Subscription
 from syncstore.models import ColdStart, DeviceCursor, Store, StoreCheck, StoreUpdate
@@ -92,7 +93,7 @@ class UpdateRow:
         old = self.update.previous_id
         ids = {"new": self.update.rpc_id, "old": old}
         if self.update.outcome == "refused":
-            return self.update.reason
+            return translate_reason(self.update.reason)
         if old is None:
             return gettext("%(new)d is the first update of this key.") % ids
         if self.update.outcome == "applied":

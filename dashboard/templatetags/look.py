@@ -26,6 +26,7 @@ from dashboard.formatting import format_time
 from dashboard.frame import format_count
 from dashboard.pages import message_rows
 from dashboard.pages.qr import MAX_TEXT_LENGTH, qr_svg
+from dashboard.reasons import translate_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +86,9 @@ def sprites(*names: str) -> SafeString:
         for name in names
     )
     return mark_safe(f'<svg class="sprites" aria-hidden="true">{drawn}</svg>')  # noqa: S308
+
+
+register.filter("reason", translate_reason)
 
 
 @register.filter

@@ -24,6 +24,7 @@ from alerts.models import PushSubscription
 from alerts.services import digest, forwarding, preferences, webpush
 from common.clients import rate_key
 from dashboard.access import member, public
+from dashboard.reasons import translate_reason
 from dashboard.views.responses import done
 from dashboard.views.subscriptions import owned_subscription
 
@@ -61,7 +62,10 @@ def quiet_hours(request: MemberRequest) -> HttpResponse:
             time_zone=form.get("zone", ""),
         )
     except preferences.PreferenceError as error:
-        return _back(request, problem=_("Not saved: %(reason)s.") % {"reason": error})
+        return _back(
+            request,
+            problem=_("Not saved: %(reason)s.") % {"reason": translate_reason(error)},
+        )
     return _back(request, result=_("Quiet hours were saved."))
 
 
@@ -93,7 +97,9 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
             device=request.device,
         )
     except preferences.PreferenceError as error:
-        messages.error(request, _("Not muted: %(reason)s.") % {"reason": error})
+        messages.error(
+            request, _("Not muted: %(reason)s.") % {"reason": translate_reason(error)}
+        )
         return HttpResponseRedirect(there)
     return done(request, _("%(dapp)s is muted.") % {"dapp": found}, default=there)
 
@@ -111,7 +117,8 @@ def push_enable(request: MemberRequest) -> HttpResponse:
     except webpush.PushError as error:
         return _back(
             request,
-            problem=_("Push was not turned on: %(reason)s.") % {"reason": error},
+            problem=_("Push was not turned on: %(reason)s.")
+            % {"reason": translate_reason(error)},
         )
     except (ValueError, RecursionError):
         return _back(request, problem=_("Push was not turned on: malformed JSON."))
@@ -150,7 +157,10 @@ def forward_add(request: MemberRequest) -> HttpResponse:
             form.get("token", ""),
         )
     except forwarding.ForwardError as error:
-        return _back(request, problem=_("Not added: %(reason)s.") % {"reason": error})
+        return _back(
+            request,
+            problem=_("Not added: %(reason)s.") % {"reason": translate_reason(error)},
+        )
     return _back(
         request,
         result=_("Notifications are forwarded to %(service)s.")
@@ -198,7 +208,10 @@ def digest_save(request: MemberRequest) -> HttpResponse:
             client=rate_key(request),
         )
     except digest.DigestError as error:
-        return _back(request, problem=_("Not saved: %(reason)s.") % {"reason": error})
+        return _back(
+            request,
+            problem=_("Not saved: %(reason)s.") % {"reason": translate_reason(error)},
+        )
     if row.confirmed_at is None:
         return _back(
             request,

@@ -38,6 +38,7 @@ from dashboard.forms import SendForm
 from dashboard.keys import is_uuid
 from dashboard.pages import console as console_pages
 from dashboard.pages import sending as pages
+from dashboard.reasons import sentence
 from dashboard.submissions import submission_key
 from dashboard.views.console import (
     ProjectRequest,
@@ -45,7 +46,6 @@ from dashboard.views.console import (
     of_project,
     project_for,
     project_page,
-    sentence,
 )
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage

@@ -40,6 +40,7 @@ from dashboard.pages.subscribers import (
     subscriber_page,
     subscribers_csv,
 )
+from dashboard.reasons import sentence
 from dashboard.submissions import (
     Created,
     find,
@@ -150,11 +151,6 @@ def project_page(
         type_names=dict(project.types.values_list("type_id", "name")),
         **context,
     )
-
-
-def sentence(reason: str) -> str:
-    """Services raise reasons in lower case without a full stop, as the APIs return them."""
-    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def add_service_error(form: StyledForm, error: CastError) -> None:

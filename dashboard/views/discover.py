@@ -20,6 +20,7 @@ from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
 from dashboard.pages import discover as pages
 from dashboard.pages import domain_check
+from dashboard.reasons import translate_reason
 from subscriptions import services
 from subscriptions.services.errors import AlreadySubscribed, SubscriptionRefused
 
@@ -57,7 +58,7 @@ def choose(request: MemberRequest) -> HttpResponse:
     try:
         url = str(parse_dapp_url(request.GET.get("url", "")))
     except NotAnAddress as error:
-        messages.error(request, str(error))
+        messages.error(request, translate_reason(error))
         return HttpResponseRedirect(reverse("dashboard:discover"))
     card = pages.card_of_url(request.user.pk, url)
     if card is not None and card.is_hosted:
@@ -70,7 +71,7 @@ def choose(request: MemberRequest) -> HttpResponse:
     except services.TooMany as error:
         return _too_many(request, error.retry_after or 1)
     except services.DappUnusable as error:
-        messages.error(request, str(error))
+        messages.error(request, translate_reason(error))
         return HttpResponseRedirect(reverse("dashboard:discover"))
     domain_check.wait_for(check)
     if check.finished_at is None:
@@ -156,7 +157,7 @@ def subscribe(request: MemberRequest) -> HttpResponse:
             reverse("dashboard:subscription", args=[error.subscription.topic])
         )
     except SubscriptionRefused as error:
-        messages.error(request, str(error))
+        messages.error(request, translate_reason(error))
         return HttpResponseRedirect(back)
     return HttpResponseRedirect(reverse("dashboard:attempt", args=[attempt.pk]))
 

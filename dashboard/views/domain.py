@@ -23,6 +23,7 @@ from dashboard.access import member
 from dashboard.forms import DomainForm, TypesForm
 from dashboard.pages.domain import address_status
 from dashboard.pages.snippets import readable
+from dashboard.reasons import sentence
 from dashboard.submissions import Created, submit_once
 from dashboard.views.console import (
     NEW_PROJECT,
@@ -31,7 +32,6 @@ from dashboard.views.console import (
     describe_project,
     of_project,
     project_page,
-    sentence,
 )
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from dashboard.access import (
     require_recent_signature,
 )
 from dashboard.pages.signing import NEW_EPOCH, NEW_EPOCH_EFFECTS, SignInProblem
+from dashboard.reasons import translate_reason
 from dashboard.views.sharing import mismatch
 from dashboard.views.sign_in import SESSION_ENTRY, sign_page
 from identity import services as identity
@@ -60,7 +61,9 @@ def new_epoch(request: MemberRequest, pk: int) -> HttpResponse:
         problem = SignInProblem(gettext("There is no new epoch"), text, tone="warn")
         return _page(request, account, problem)
     except (syncstore.SyncRefused, NoIdentityKey, NotYours) as error:
-        problem = SignInProblem(gettext("There is no new epoch"), str(error))
+        problem = SignInProblem(
+            gettext("There is no new epoch"), translate_reason(error)
+        )
         return _page(request, account, problem)
     except (MalformedSignature, RemoteProtocolError) as error:
         return _page(request, account, mismatch(request, account, error))

@@ -27,6 +27,7 @@ from dashboard.pages.signing import (
     SignInProblem,
     Step,
 )
+from dashboard.reasons import translate_reason
 from dashboard.views.sign_in import (
     INBOX,
     SESSION_ENTRY,
@@ -61,10 +62,12 @@ def share(request: MemberRequest) -> HttpResponse:
         syncstore.enable_sync(account, signature, request.device)
     except syncstore.SignatureDiffers as error:
         title = gettext("This wallet signs differently each time")
-        problem = SignInProblem(title, str(error), tone="warn", differs=True)
+        problem = SignInProblem(
+            title, translate_reason(error), tone="warn", differs=True
+        )
         return _share_page(request, account, problem=problem)
     except syncstore.SyncRefused as error:
-        problem = SignInProblem(gettext("Sync is not on"), str(error))
+        problem = SignInProblem(gettext("Sync is not on"), translate_reason(error))
         return _share_page(request, account, problem=problem)
     except (MalformedSignature, RemoteProtocolError) as error:
         return _share_page(request, account, problem=mismatch(request, account, error))
@@ -133,7 +136,9 @@ def new_group(request: MemberRequest) -> HttpResponse:
         signature = identity.canonical_signature(request.POST.get("signature", ""))
         syncstore.start_new_group(account, signature, request.device)
     except syncstore.SyncRefused as error:
-        problem = SignInProblem(gettext("There is no new group"), str(error))
+        problem = SignInProblem(
+            gettext("There is no new group"), translate_reason(error)
+        )
         return _share_page(request, account, step=NEW_GROUP, problem=problem)
     except (MalformedSignature, RemoteProtocolError) as error:
         problem = mismatch(request, account, error)
@@ -162,7 +167,9 @@ def mismatch(
     text = gettext(
         "It must be the signature of exactly the text below, by this account."
     )
-    return SignInProblem(gettext("This signature does not fit"), f"{text} ({error})")
+    return SignInProblem(
+        gettext("This signature does not fit"), f"{text} ({translate_reason(error)})"
+    )
 
 
 def own_account(request: MemberRequest) -> Account:

@@ -43,6 +43,7 @@ from dashboard.pages.signing import (
     SignInProblem,
     Step,
 )
+from dashboard.reasons import translate_reason
 from identity import services as identity
 from identity.services.errors import (
     ChainUnavailable,
@@ -145,7 +146,9 @@ def begin(request: HttpRequest) -> HttpResponse:
             user=device.user if device else None,
         )
     except SignInError as error:
-        return _choose(request, address=address, address_error=str(error), status=422)
+        return _choose(
+            request, address=address, address_error=translate_reason(error), status=422
+        )
     request.session[SESSION_ENTRY] = {
         "nonce": wanted.nonce,
         "signer": signer,
@@ -194,7 +197,7 @@ def prove(request: HttpRequest) -> HttpResponse:
         # No fault of the person's; `signature_check` limits how often a chain is asked.
         problem = SignInProblem(
             gettext("The signature cannot be checked now"),
-            str(error),
+            translate_reason(error),
             tone="warn",
             retry=request.POST.get("signature", ""),
         )
@@ -210,7 +213,9 @@ def prove(request: HttpRequest) -> HttpResponse:
             return _too_many(request, verdict)
         return _prove_page(request, wanted, problem=problem_of(error))
     except accounts.AccountTaken as error:
-        problem = SignInProblem(gettext("This account is taken"), str(error))
+        problem = SignInProblem(
+            gettext("This account is taken"), translate_reason(error)
+        )
         return _prove_page(request, wanted, problem=problem)
     return _signed_in(request, wanted, device)
 
@@ -318,7 +323,8 @@ def _signed_in(
 def problem_of(error: SignInError) -> SignInProblem:
     if isinstance(error, TextDiffers):
         return SignInProblem(
-            gettext("The signed text contained additional characters"), str(error)
+            gettext("The signed text contained additional characters"),
+            translate_reason(error),
         )
     titles = {
         "contract-refused": gettext("The wallet's contract does not accept this"),
@@ -331,7 +337,9 @@ def problem_of(error: SignInError) -> SignInProblem:
     }
     again = error.kind in {"request-expired", "request-used", "other-browser"}
     return SignInProblem(
-        titles.get(error.kind, gettext("That did not work")), str(error), again=again
+        titles.get(error.kind, gettext("That did not work")),
+        translate_reason(error),
+        again=again,
     )
 
 

@@ -17,6 +17,7 @@ from dashboard.access import member
 from dashboard.frame import frame_of, page
 from dashboard.pages import attempts
 from dashboard.pages import subscriptions as pages
+from dashboard.reasons import translate_reason
 from dashboard.views.discover import choose_url
 from dashboard.views.responses import done
 from identity.services import NoIdentityKey
@@ -84,7 +85,7 @@ def update(request: MemberRequest, topic: str) -> HttpResponse:
             # Both devices chose the same types.
             return HttpResponseRedirect(there)
     except SubscriptionRefused as error:
-        messages.error(request, str(error))
+        messages.error(request, translate_reason(error))
     except NoIdentityKey:
         messages.error(request, KEY_NOT_REGISTERED)
     else:

@@ -45,8 +45,10 @@ class UnsupportedAccount(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is not an Ethereum address, or it was mistyped: its checksum (the "
-            "capital letters) is wrong."
+            gettext(
+                "This is not an Ethereum address, or it was mistyped: its checksum (the "
+                "capital letters) is wrong."
+            )
         )
 
 
@@ -55,8 +57,11 @@ class ForeignOrigin(SignInError):
 
     def __init__(self, origin: str, expected: str) -> None:
         super().__init__(
-            f"This page was opened at an address that is not this server's. Open "
-            f"{expected} and sign in there."
+            gettext(
+                "This page was opened at an address that is not this server's. Open "
+                "%(expected)s and sign in there."
+            )
+            % {"expected": expected}
         )
         self.origin = origin
         self.expected = expected
@@ -66,14 +71,16 @@ class RequestUnknown(SignInError):
     kind = "request-unknown"
 
     def __init__(self) -> None:
-        super().__init__("This message was not made here. Ask for a new one.")
+        super().__init__(gettext("This message was not made here. Ask for a new one."))
 
 
 class RequestExpired(SignInError):
     kind = "request-expired"
 
     def __init__(self, address: str) -> None:
-        super().__init__("This message is more than ten minutes old. Make a new one.")
+        super().__init__(
+            gettext("This message is more than ten minutes old. Make a new one.")
+        )
         self.address = address
 
 
@@ -81,7 +88,9 @@ class RequestUsed(SignInError):
     kind = "request-used"
 
     def __init__(self, address: str) -> None:
-        super().__init__("This message was used to sign in already. Make a new one.")
+        super().__init__(
+            gettext("This message was used to sign in already. Make a new one.")
+        )
         self.address = address
 
 
@@ -90,7 +99,9 @@ class OtherBrowser(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This message was made in another browser or session. Make a new one here."
+            gettext(
+                "This message was made in another browser or session. Make a new one here."
+            )
         )
 
 
@@ -99,8 +110,10 @@ class MalformedSignature(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is not a signature. A signature has 130 (or 128) hexadecimal digits, with or "
-            "without 0x."
+            gettext(
+                "This is not a signature. A signature has 130 (or 128) hexadecimal digits, with or "
+                "without 0x."
+            )
         )
 
 
@@ -110,10 +123,9 @@ class WrongSigner(SignInError):
     def __init__(
         self, signed_by: str, expected: str, *, unchecked_chain: int | None = None
     ) -> None:
-        text = (
-            f"This signature is from {_short(signed_by)}. Expected was "
-            f"{_short(expected)}."
-        )
+        text = gettext(
+            "This signature is from %(signer)s. Expected was %(expected)s."
+        ) % {"signer": _short(signed_by), "expected": _short(expected)}
         if unchecked_chain is not None:
             # A contract wallet often signs with a key of its owner.
             text += " " + gettext(
@@ -130,10 +142,13 @@ class TextDiffers(WrongSigner):
     def __init__(self, added: str, signed_by: str, expected: str) -> None:
         super().__init__(signed_by, expected)
         self.args = (
-            f"Your account signed this text with {added}, which makes it another text: "
-            "everybody else checks the signature against the text without it. Sign the "
-            "same text once more, exactly as it is here; it is still valid. The copy "
-            "button beside it and the download add nothing.",
+            gettext(
+                "Your account signed this text with %(added)s, which makes it another "
+                "text: everybody else checks the signature against the text without it. "
+                "Sign the same text once more, exactly as it is here; it is still valid. "
+                "The copy button beside it and the download add nothing."
+            )
+            % {"added": added},
         )
         self.added = added
 

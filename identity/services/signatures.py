@@ -16,6 +16,8 @@ import itertools
 import re
 from typing import Final
 
+from django.utils.translation import gettext
+
 from common.pasting import bare_text
 from identity.services.errors import MalformedSignature
 from walletconnect.crypto.ethereum import recover_eip191
@@ -102,7 +104,8 @@ def added_white_space(message: str, address: str, signature: str) -> str:
     for (lines, newline), (end, after), (start, before) in itertools.product(
         _NEWLINES, _ENDS, _STARTS
     ):
-        description = " and ".join(filter(None, (lines, start, end)))
+        parts = [gettext(each) for each in (lines, start, end) if each]
+        description = gettext(" and ").join(parts)
         if not description:
             continue
         text = message.replace("\n", newline)

@@ -164,9 +164,7 @@ def test_the_icon_of_a_document_is_shown_before_anything_arrives(alice, dapp, se
 
 
 @pytest.mark.parametrize("metadata", [{}, {"name": "Acme DAO"}])
-def test_the_row_of_an_attempt_shows_the_icon_of_its_dapp(
-    alice, dapp, serve, metadata
-):
+def test_the_row_of_an_attempt_shows_the_icon_of_its_dapp(alice, dapp, serve, metadata):
     dapp.config["icons"] = [serve(picture())]
     attempt = requested(alice, dapp)
     attempt.metadata = metadata
@@ -180,7 +178,7 @@ def test_the_row_of_an_attempt_shows_the_icon_of_its_dapp(
 
 def test_the_console_shows_the_icon_that_its_owner_enters(alice, stranger, serve):
     url = serve(picture())
-    project, _ = create_project(
+    create_project(
         "Lumen", url=None, types=[TypeDraft("news", "News")], owner=alice.user
     )
     alice.get("/console/lumen/settings")

@@ -1,0 +1,301 @@
+"""Reasons of services, in the language of the page.
+
+Services word them in English, and so do the database, the APIs and the logs: what has happened
+is the same for everyone who looks. Pages translate a reason by the template that it fits; a
+text without a template (another server's, say) stays as it is. ``tests/dashboard/test_reasons.py``
+compares the templates with what the services raise.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Final
+
+from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext_noop as _
+
+TEMPLATES: Final = (
+    # Preferences and subscriptions
+    _("This browser is not signed in with that account."),
+    _("The dapp does not offer: %(names)s."),
+    _("The types were changed elsewhere while you were choosing."),
+    _("The account is subscribed to this dapp already."),
+    _("You have blocked this dapp. Unblock it under Subscriptions first."),
+    _("An account has preferences for at most %(most)s dapps."),
+    _("That address is not reached: %(reason)s."),
+    _("Your other checks are still running."),
+    _("Too many domains are being checked at the moment."),
+    _("An account has at most %(most)s subscriptions."),
+    _("Too many subscribe requests today."),
+    _(
+        "The dapp's keys are not those it had before. Look at the change first, "
+        "then subscribe again."
+    ),
+    _("The account is no longer subscribed to this dapp."),
+    _("The key of this subscription is no longer in the keychain."),
+    _("The dapp's own key is not known yet. Try again in a minute."),
+    _(
+        "A subscription has at most %(most)s types, and %(chosen)s are chosen. "
+        "Switch %(surplus)s of them off."
+    ),
+    _("The dapp did not answer in time."),
+    _("The dapp's documents could not be read in time."),
+    _("The identity key is not registered yet."),
+    _("No device of the account has a registered identity key."),
+    _("the account has no registered identity key"),
+    _("That address has more than %(most)s characters."),
+    _("That is not the address of a dapp: its host name has no dot."),
+    _(
+        "That is not the address of a dapp: %(reason)s. Enter it as "
+        "https://app.example, with at most a path."
+    ),
+    # Addresses
+    _("it must be a text of at most %(most)s characters"),
+    _("it has a space, a backslash or a control character"),
+    _("it begins with neither https:// nor http://"),
+    _("it has a user name"),
+    _("port 0 cannot be reached"),
+    _("its path has . or .. segments"),
+    _("it has more than %(most)s characters"),
+    _("it cannot be read"),
+    _("the host name is missing"),
+    _("the host name has more than %(most)s characters"),
+    _("the host name has an empty label"),
+    _("a label of the host name has more than %(most)s characters"),
+    _(
+        "a label of the host name has characters other than letters, digits and "
+        "hyphens, or a hyphen at an end"
+    ),
+    _("the host is not a valid IPv6 address"),
+    _("the host name is not a valid domain"),
+    _("the host is not a valid IPv4 address"),
+    _("a link has no spaces, quotation marks or backslashes"),
+    _("a link must not carry a user name"),
+    _("a link must begin with https://"),
+    _("a link must be a complete address such as https://a.example/b"),
+    # Calls of other servers
+    _("the answer is in an encoding we did not ask for"),
+    _("Unix sockets are not reached"),
+    _("the host name has no address"),
+    _("the host is not on the public Internet"),
+    _("the host name cannot be resolved"),
+    _("the host name was not resolved in time"),
+    _("no whole answer within the deadline"),
+    _("the answer's compression is broken"),
+    _("the answer is longer than %(most)s bytes"),
+    _("the URL has more than %(most)s characters"),
+    _(
+        "the URL is malformed: it has a space, a quotation mark, a backslash or a "
+        "control character"
+    ),
+    _("the URL is malformed"),
+    _("the URL does not begin with https://"),
+    _("the URL carries a user name"),
+    _("the URL has a fragment (#), which is never sent"),
+    _("only https on port 443 is reached"),
+    _("Connection refused"),
+    _("Connection reset by peer"),
+    _("No route to host"),
+    _("Network is unreachable"),
+    _("Server disconnected without sending a response."),
+    _("ConnectTimeout"),
+    _("answer %(status)s"),
+    _("answered %(status)s"),
+    _("the answer is %(status)s"),
+    _("the receiver answered %(status)s"),
+    _("the push service answered %(status)s"),
+    _("the webhook's secret cannot be opened"),
+    _("the webhook was disabled"),
+    _("status %(status)s"),
+    _("the receiver answered 410 Gone"),
+    _("no event was delivered for %(days)s days"),
+    # Reports on a dapp's documents
+    _("its id is %(found)s; %(expected)s was expected"),
+    _('Write "id": "%(id)s" into %(file)s.'),
+    _(
+        "List two JsonWebKey2020 methods, first X25519 (keyAgreement), then Ed25519"
+        " (authentication), each with publicKeyJwk {kty: OKP, crv, x}, and refer to"
+        " them in keyAgreement and authentication."
+    ),
+    _(
+        'Add "types": [{"name": "updates", "description": "…"}]; a name, or the id '
+        "if there is one, has up to 36 letters, digits and . / - _"
+    ),
+    _("%(names)s; %(count)s more cannot be offered"),
+    _("Make %(url)s reachable from the internet."),
+    _("Serve %(url)s over https on a public address, in at most %(most)s bytes."),
+    _(
+        "Answer GET %(url)s with status 200 and the JSON document; redirects are "
+        "not followed."
+    ),
+    _("Serve valid JSON at %(url)s."),
+    _("this is not a JSON object"),
+    _("%(count)s bytes of JSON"),
+    _("types lists nothing"),
+    _("types lists none with a usable name"),
+    _("%(role)s names no %(curve)s key"),
+    _("malformed %(what)s"),
+    _("%(what)s is too long"),
+    _("the dapp's keys are not those that it had before"),
+    _("it stopped for a reason of ours"),
+    _("Try again."),
+    _("did.json: %(reason)s"),
+    _("wc-notify-config.json: %(reason)s"),
+    # Sync and Keys Servers
+    _(
+        "This wallet signed the same text differently before. Its signatures are "
+        "not deterministic, so they do not lead to the same shared store. Nothing "
+        "was changed."
+    ),
+    _("An account has at most %(most)s epochs."),
+    _(
+        "This account already has an inbox of its own here. Sign in with it, or "
+        "remove it there first."
+    ),
+    _("the History Server is too slow: not read within 9.5 minutes"),
+    _("the store's key is no longer in the keychain"),
+    _("its id is far ahead of the clock"),
+    _("a Keys Server is not available"),
+    _(
+        "the sync signature must be 0x and 130 lower-case hex digits, s in the "
+        "lower half, v 1b or 1c"
+    ),
+    _("the sync signature is not the account's"),
+    _("sync needs an eip155 account"),
+    _("signature does not fit"),
+    # Projects and sending
+    _("a project has at most %(most)s scheduled notifications"),
+    _("no account is left to retry"),
+    _("notification_id must be one line"),
+    _("the project offers no type %(type)s"),
+    _("a project has at most %(most)s lists; delete one first"),
+    _("the file names no account"),
+    _("%(text)s is not a CAIP-10 account"),
+    _("a notification is still to be sent to this list; cancel it first"),
+    _("line %(line)s: a list has at most %(most)s lines"),
+    _("%(zone)s is not a time zone"),
+    _("enter a local time, without an offset"),
+    _("that year is out of range"),
+    _("%(local)s does not exist in %(zone)s: clocks go forward then; %(shown)s does"),
+    _("%(local)s in %(zone)s is past; it is %(now)s there now"),
+    _("schedule at most %(days)s days ahead"),
+    _("enter a date and a time such as 2027-03-28T09:30"),
+    _("no value for the variable %(name)s"),
+    _("no values for the variables %(names)s"),
+    _("a template's name has 1 to 64 characters"),
+    _("a template has a title and a text"),
+    _("no template has this id"),
+    _("write a variable as {{ name }}: small letters, digits and _, up to 32"),
+    _("%(part)s has at most %(most)s characters"),
+    _("another template has this name"),
+    _("a project has at most %(most)s templates; delete one first"),
+    _("another project has this address"),
+    _(
+        "this server's own addresses cannot be claimed; have the dapp hosted here "
+        "instead"
+    ),
+    _("a dapp offers 1 to %(most)s types"),
+    _("a dapp offers each type once"),
+    _("a secret has at least one scope"),
+    _("a project has at most %(most)s secrets"),
+    _("no active secret has this id"),
+    _("this secret is being replaced already"),
+    _("name has %(least)s to %(most)s characters"),
+    _("description has %(least)s to %(most)s characters"),
+    _("%(part)s has %(least)s to %(most)s characters"),
+    _("name is text on one line"),
+    _("description is text on one line"),
+    _("%(part)s is text on one line"),
+    _("an icon address has at most %(most)s characters"),
+    _("a type's id has up to 36 letters, digits, and . / - _"),
+    _("the name of type %(type)s is one line of up to %(most)s characters"),
+    _("the description of type %(type)s is one line of up to %(most)s characters"),
+    _("icon: %(reason)s"),
+    _("the demo is switched off (NOTIFYWEB_DEMO)"),
+    _("the project has no webhook with this id"),
+    _("events must be %(names)s"),
+    _("the range ends before it begins"),
+    _("the webhook is paused; turn it on first"),
+    _("states must be %(names)s"),
+    _("a project has at most %(most)s webhooks"),
+    _("the range has more than %(most)s events; choose a shorter one"),
+    _("this project sends too often; try again in %(seconds)s seconds"),
+    _("too many uploads; try again in %(seconds)s seconds"),
+    _("title must have %(least)s to %(most)s characters"),
+    _("body must have %(least)s to %(most)s characters"),
+    _("%(part)s must have %(least)s to %(most)s characters"),
+    _("an Idempotency-Key must be 1 to 255 visible ASCII characters"),
+    _("this Idempotency-Key was used for another request"),
+    _("the first call with this Idempotency-Key is still running"),
+    _("nothing was stored: one line has no account"),
+    _("nothing was stored: %(count)s lines have no account"),
+    _("too many checks; try again in %(seconds)s seconds"),
+    _("the project id and the secret do not match"),
+    _("the %(part)s of type %(type)s is one line of up to %(most)s characters"),
+    # Why an account gets nothing
+    _("the account does not allow the other type"),
+    _("the account does not allow notifications of this type"),
+    _("the account got too many notifications from this app lately"),
+    _("not a CAIP-10 account"),
+    _("not an address: 0x and 40 hexadecimal digits"),
+    _("the letter case of the address is not its checksum (EIP-55)"),
+    _("not a subscriber"),
+    _("the key of the subscription cannot be read"),
+    _("no account in the column of accounts"),
+    _("more than %(most)s bytes in one line"),
+)
+_PLACE = re.compile(r"%\((\w+)\)s")
+
+
+@functools.cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    """Those with the most letters of their own first: they fit the fewest reasons."""
+    found = sorted(TEMPLATES, key=lambda each: -len(_PLACE.sub("", each)))
+    return [(_pattern(each), each) for each in found if "%(" in each]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = _PLACE.split(template)
+    names, texts = parts[1::2], map(re.escape, parts[0::2])
+    first = next(texts)
+    rest = (f"(?P<{name}>.+){text}" for name, text in zip(names, texts, strict=True))
+    return re.compile(first + "".join(rest), re.DOTALL)
+
+
+@functools.cache
+def _exact() -> frozenset[str]:
+    return frozenset(each for each in TEMPLATES if "%(" not in each)
+
+
+def template_of(reason: str) -> tuple[str, dict[str, str]] | None:
+    """The template that a reason fits, and what it has in its places."""
+    if reason in _exact():
+        return reason, {}
+    for pattern, template in _patterns():
+        if match := pattern.fullmatch(reason):
+            return template, match.groupdict()
+    return None
+
+
+def translate_reason(reason: object) -> str:
+    """``reason`` in the active language; reasons within it, too."""
+    text = str(reason)
+    if (get_language() or "en").startswith("en"):
+        return text
+    # The Cast Server's reasons have no full stop, also where they quote a sentence.
+    found = template_of(text) or template_of(f"{text}.")
+    if found is None:
+        return text
+    template, places = found
+    if not places:
+        return gettext(template)
+    return gettext(template) % {
+        name: translate_reason(value) for name, value in places.items()
+    }
+
+
+def sentence(reason: object) -> str:
+    """A reason as a sentence: services raise them in lower case without a full stop."""
+    text = translate_reason(reason)
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith(".") else ".")
