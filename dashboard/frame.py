@@ -13,8 +13,10 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
+from preferences.services import EPOCH_KEY
 from subscriptions.services import unread_of_users
-from syncstore.models import Store
+from syncstore.models import Store, StoreEntry
+from syncstore.names import PREFERENCES_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     class Sync(TypedDict):
         is_synced: bool
+        # Started on another server of the wallet, and not here yet.
+        has_new_epoch: bool
 
     SyncedAccount = WithAnnotations[Account, Sync]
 
@@ -77,9 +81,17 @@ class Frame:
 
 
 def accounts_of(user_id: int) -> list[SyncedAccount]:
-    """The user's accounts, oldest first, annotated with ``is_synced``."""
+    """The user's accounts, oldest first, annotated with ``is_synced`` and ``has_new_epoch``."""
     stores = Store.objects.filter(account=OuterRef("pk"))
-    found = Account.objects.of_user(user_id).annotate(is_synced=Exists(stores))
+    announced = StoreEntry.objects.filter(
+        store__account=OuterRef("pk"),
+        store__name=PREFERENCES_STORE,
+        key=EPOCH_KEY,
+        is_deleted=False,
+    )
+    found = Account.objects.of_user(user_id).annotate(
+        is_synced=Exists(stores), has_new_epoch=Exists(announced)
+    )
     return cast("list[SyncedAccount]", list(found.order_by("pk")))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from django.conf import settings
 from django.utils.translation import gettext
 
 from keychain.passphrase import NotSealed, check_sealed
@@ -29,6 +30,7 @@ from walletconnect.json_values import (
     shown_line,
     take_integer,
     take_line,
+    take_optional_line,
 )
 from walletconnect.notify.scope import ScopeMap
 from walletconnect.notify.values import Metadata, NotifyMessage
@@ -41,6 +43,7 @@ FORMAT: Final = "notifyweb-account"
 VERSION: Final = 1
 # A line of sealed keys is the longest: about 150 bytes for each subscription.
 MAX_LINE_BYTES: Final = 1024 * 1024
+_MAX_RELAY_URL: Final = 2048
 _MAX_TOKEN: Final = 64 * 1024
 _MAX_EXPIRY: Final = 10**11 - 1
 # Kinds in their order; ``sealed`` and ``settings`` occur at most once.
@@ -72,6 +75,8 @@ class ExportFileError(Exception):
 class Header:
     line: int
     account: AccountId
+    # Of the server that wrote the file; empty in files of earlier releases.
+    relay: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,12 @@ class SubscriptionLine:
 
 
 Line: TypeAlias = "Header | SettingsLine | MuteLine | SealedLine | SubscriptionLine | NotificationCopy"
+
+
+def own_relay() -> str:
+    """The relay of this server, by the address that wallets use."""
+    embedded = settings.EMBEDDED_RELAY
+    return str(settings.RELAY_PUBLIC_URL if embedded else settings.RELAY_URL)
 
 
 def associated_data(account: AccountId) -> bytes:
@@ -175,7 +186,8 @@ def _header(number: int, members: JsonObject) -> Header:
             gettext("this server reads version %(version)d of the format only")
             % {"version": VERSION},
         )
-    return Header(number, AccountId.parse(members.get("account")))
+    relay = take_optional_line(members, "relay", max_length=_MAX_RELAY_URL)
+    return Header(number, AccountId.parse(members.get("account")), relay or "")
 
 
 def _settings(number: int, members: JsonObject) -> SettingsLine:

@@ -142,6 +142,27 @@ class BrowserDevice:
         """Open the newest notification of that title."""
         self._get(self._messages("all")[title])
 
+    def export_account(self, passphrase: str) -> bytes:
+        self._get("/settings/data")
+        return self._post(
+            "/settings/data/export", passphrase=passphrase, again=passphrase
+        ).content
+
+    def import_account(self, content: bytes, passphrase: str) -> str:
+        """Upload the file and confirm the preview; the preview."""
+        self._get("/settings/data")
+        form = {"csrfmiddlewaretoken": self._token, "passphrase": passphrase}
+        preview = self._read(
+            self._client.post(
+                "/settings/data/import",
+                data=form,
+                files={"file": ("account.jsonl", content)},
+                headers={"Referer": str(self._client.base_url)},
+            )
+        )
+        self._post(preview.url.path, act="import")
+        return unescape(preview.text)
+
     # What a person sees ---------------------------------------------------
 
     def topics(self) -> set[str]:

@@ -117,8 +117,8 @@ NEW_EPOCH_EFFECTS: Final = (
         "notifications come under other keys. Notifications that you have stay."
     ),
     _(
-        "All devices that are signed in on this server move along. On another server of "
-        "yours start a new epoch as well: the same wallet leads to the same stores."
+        "All devices that are signed in on this server move along. Another server of "
+        "yours asks you to start the epoch there: the same wallet leads to the same stores."
     ),
     _(
         "Wallets that know only the store of the specification do not follow. They lose the "

@@ -26,7 +26,7 @@ from dashboard.access import member, require_recent_signature
 from dashboard.frame import accounts_of, page
 from dashboard.views.responses import done, download
 from keychain.passphrase import MAX_LENGTH, MIN_LENGTH, WeakPassphrase
-from portability.schemas import ExportFileError
+from portability.schemas import ExportFileError, own_relay
 from portability.services import export as exporting
 from portability.services import uploads
 from portability.services.importing import KINDS, ImportReport
@@ -154,6 +154,7 @@ def preview(request: MemberRequest, import_id: UUID) -> HttpResponse:
             "data_import",
             section=SECTION,
             report=report,
+            ours=own_relay(),
             rows=[(LABELS[kind], report.counts[kind]) for kind in KINDS],
             account=prepared.account,
             hidden_refusals=report.refused_count - len(report.refused),

@@ -17,7 +17,7 @@ from common import clock
 from common.csv_text import csv_rows
 from keychain.passphrase import seal_with_passphrase
 from keychain.services import Holder, sym_keys
-from portability.schemas import FORMAT, VERSION, associated_data
+from portability.schemas import FORMAT, VERSION, associated_data, own_relay
 from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import Store
 from walletconnect.identity.did import AccountId
@@ -111,6 +111,7 @@ def _header(account: Account) -> JsonObject:
         "account": account.address,
         "exportedAt": clock.now().isoformat(),
         "server": settings.PUBLIC_URL,
+        "relay": own_relay(),
     }
 
 

@@ -29,6 +29,7 @@ from portability.schemas import (
     SettingsLine,
     SubscriptionLine,
     associated_data,
+    own_relay,
     read_lines,
 )
 from preferences.services import lock as lock_preferences
@@ -79,6 +80,8 @@ class ImportReport:
     # Whether the file has a sealed part, and whether it was opened.
     has_keys: bool = False
     opened_keys: bool = False
+    # Where the file's server receives, if that is not this server's relay.
+    other_relay: str = ""
     counts: dict[str, Counts] = field(
         default_factory=lambda: {kind: Counts() for kind in KINDS}
     )
@@ -107,6 +110,7 @@ class ImportReport:
             "account": self.account,
             "hasKeys": self.has_keys,
             "openedKeys": self.opened_keys,
+            "otherRelay": self.other_relay,
             "counts": {
                 kind: {
                     "new": each.new,
@@ -127,6 +131,8 @@ class ImportReport:
             account=value["account"],
             has_keys=value["hasKeys"],
             opened_keys=value["openedKeys"],
+            # An upload of the release before waits for ten minutes.
+            other_relay=value.get("otherRelay", ""),
             counts={kind: Counts(**each) for kind, each in value["counts"].items()},
             refused=[(each["line"], each["reason"]) for each in value["refused"]],
         )
@@ -156,7 +162,8 @@ def import_file(
     by ``passphrase``; nothing is changed then.
     """
     file.seek(0)
-    owner, sealed = _inspect(file)
+    header, sealed = _inspect(file)
+    owner = header.account
     account = accounts.at(str(owner)).select_related("user").first()
     if account is None:
         raise ExportFileError(
@@ -167,6 +174,8 @@ def import_file(
     report = ImportReport(account.address, has_keys=sealed is not None)
     keys = _open(sealed, owner, passphrase) if sealed and passphrase else None
     report.opened_keys = keys is not None
+    if header.relay != own_relay():
+        report.other_relay = header.relay
     file.seek(0)
     with transaction.atomic():
         _apply(account, read_lines(file), keys, report, device=device)
@@ -182,17 +191,17 @@ def import_file(
     return report
 
 
-def _inspect(file: BinaryIO) -> tuple[AccountId, SealedLine | None]:
-    """Check the whole file; its account and its sealed part."""
-    owner, sealed = None, None
+def _inspect(file: BinaryIO) -> tuple[Header, SealedLine | None]:
+    """Check the whole file; its first line and its sealed part."""
+    header, sealed = None, None
     for line in read_lines(file):
         if isinstance(line, Header):
-            owner = line.account
+            header = line
         elif isinstance(line, SealedLine):
             sealed = line
-    if owner is None:
+    if header is None:
         raise ExportFileError(1, gettext("the file is empty"))
-    return owner, sealed
+    return header, sealed
 
 
 def _open(sealed: SealedLine, owner: AccountId, passphrase: str) -> Keys:

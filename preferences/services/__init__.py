@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from preferences.services.change import (
+    EPOCH_KEY,
     Change,
     TooManyPreferences,
+    announce_epoch,
     change,
     collide,
     lock,
@@ -13,9 +15,11 @@ from preferences.services.change import (
 from preferences.services.receive import announce, receive
 
 __all__ = [
+    "EPOCH_KEY",
     "Change",
     "TooManyPreferences",
     "announce",
+    "announce_epoch",
     "change",
     "collide",
     "lock",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from walletconnect.json_values import JsonObject, JsonValue
 
 logger = logging.getLogger(__name__)
+
+# Not an address, so it never collides with a dapp; earlier releases ignore it.
+EPOCH_KEY: Final = "epoch"
 
 
 class TooManyPreferences(Exception):
@@ -187,6 +190,21 @@ def write(
     except (StoreKeyMissing, LocalProtocolError) as error:
         logger.warning("preferences not shared: %s", error)
         return []
+
+
+def announce_epoch(account: Account, epoch: int, device: Device) -> list[EventDraft]:
+    """Announce a new epoch in the stores that are left, to other servers of the wallet.
+
+    Whoever has copied the store's key can write this as well: it only makes pages advise
+    to start the epoch, which needs the wallet's signature.
+    """
+    document: JsonObject = {
+        "epoch": epoch,
+        "at": clock.now_ms(),
+        "by": author(device),
+    }
+    note = {EPOCH_KEY: f"epoch {epoch} begins"}
+    return write(account, {EPOCH_KEY: document}, device=device, notes=note)
 
 
 def author(device: Device | None) -> str:

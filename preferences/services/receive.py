@@ -16,7 +16,7 @@ from common import clock
 from preferences.document import canonical, merge, newest_author, parse
 from preferences.models import DappPreferences
 from preferences.registry import put_into_force
-from preferences.services.change import rows_of, save, write
+from preferences.services.change import EPOCH_KEY, rows_of, save, write
 from syncstore.registry import AppliedUpdate, Consequences
 from syncstore.services import present_values
 from walletconnect.errors import RemoteProtocolError
@@ -31,16 +31,19 @@ if TYPE_CHECKING:
 NOT_APPLIED = "not applied: %s"
 ENDED = "removed from the store; the preferences here stay"
 MERGED = "merged with newer changes of this server"
+EPOCH = "a new epoch was started on another server"
 AGAIN = "written again, with what is newer here"
 
 
 def receive(store: Store, applied: list[AppliedUpdate]) -> Consequences:
     """Merge updates of the store; in the transaction of the apply."""
+    announced = [each for each in applied if each.key == EPOCH_KEY]
+    applied = [each for each in applied if each.key != EPOCH_KEY]
     rows = rows_of(store.account, [update.key for update in applied])
     kept = DappPreferences.objects.filter(account=store.account).count()
     room = settings.LIMITS.preferences_per_account - kept
     now_ms = clock.now_ms()
-    notes: dict[str, str] = {}
+    notes = {each.key: EPOCH for each in announced}
     authors: dict[str, str] = {}
     changed: dict[str, JsonObject] = {}
     # What the store should hold instead.

@@ -36,6 +36,7 @@ const ACTIONS = {
     press("b");
     focusMenu();
   },
+  m: () => openDetail()?.querySelector("[data-mute] button")?.focus(),
   x: () => focusedRow()?.querySelector("[name=chosen]")?.click(),
   u: () => document.querySelector("#status button")?.click(),
   g: () => (firstKeyAt = Date.now()),

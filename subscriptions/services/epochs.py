@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
+from accounts.services import record_events
+from preferences.services import announce_epoch
 from subscriptions.models import BlockedDapp, Subscription
 from subscriptions.services.deletes import delete_subscription
 from subscriptions.services.errors import SubscriptionRefused
@@ -39,12 +41,15 @@ def start_new_epoch(account: Account, signature: str, device: Device) -> NewEpoc
     then.
     """
     with transaction.atomic():
-        lock_stores(account_id=account.pk)
+        stores = lock_stores(account_id=account.pk)
         rows = list(Subscription.objects.active().of(account).order_by("pk"))
         wanted = [(str(row), row.dapp_url, row.effective_types) for row in rows]
         # Into the former store as well, so that no device keeps using the old subscriptions.
         for row in rows:
             delete_subscription(row, device)
+        if stores:
+            epoch = stores[0].epoch + 1
+            record_events(announce_epoch(account, epoch, device))
         done = NewEpoch(start_epoch(account, signature, device))
     blocked = BlockedDapp.objects.pairs([account.pk])
     for name, url, types in wanted:

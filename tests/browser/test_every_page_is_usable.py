@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import axe_playwright_python
 import pytest
@@ -10,6 +11,9 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.every_page import settle
 from tests.browser.pages import TIMEOUT_MS, start_demo
+
+if TYPE_CHECKING:
+    from playwright.sync_api import CDPSession
 
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
@@ -108,6 +112,34 @@ def person(system, window) -> Page:
     return page
 
 
+class Transfers:
+    """Bytes that each page transfers with an empty cache."""
+
+    def __init__(self, devtools: CDPSession) -> None:
+        self.bytes: dict[str, int] = {}
+        self._kinds: dict[str, str] = {}
+        devtools.on("Network.responseReceived", self._begun)
+        devtools.on("Network.loadingFinished", self._finished)
+        devtools.send("Network.enable")
+        devtools.send("Network.setCacheDisabled", {"cacheDisabled": True})
+
+    def _begun(self, event: dict[str, Any]) -> None:
+        self._kinds[event["requestId"]] = event["type"]
+
+    def _finished(self, event: dict[str, Any]) -> None:
+        kind = self._kinds.get(event["requestId"], "Other")
+        size = round(event["encodedDataLength"])
+        self.bytes[kind] = self.bytes.get(kind, 0) + size
+
+    def faults(self) -> list[str]:
+        """Of the page since the last call."""
+        found, self.bytes = self.bytes, {}
+        whole, scripts = sum(found.values()), found.get("Script", 0)
+        if whole <= MAX_PAGE_BYTES and scripts <= MAX_SCRIPT_BYTES:
+            return []
+        return [f"heavy: {whole} bytes, of scripts {scripts}: {found}"]
+
+
 def audit(page: Page, *, least: int) -> list[str]:
     faults = page.evaluate(AUDIT) + page.evaluate(SIDEWAYS) + page.evaluate(OVERLAPS)
     return faults + page.evaluate(TARGETS, least) + page.evaluate(NAMES)
@@ -120,7 +152,17 @@ LOOKS = {
     "german": {"locale": "de-DE"},
     "right-to-left": {},
 }
-WIDTHS_OF = {"german": (320, 1280), "right-to-left": (320,)}
+# 640 is what 1280 pixels show at a zoom of 200 %, and 320 at 400 %.
+WIDTHS_OF = {
+    "light": (320, 390, 640, 768, 1280),
+    "german": (320, 1280),
+    "right-to-left": (320,),
+}
+# Transferred by a first visit, compressed: of all, and of scripts (docs/pages.md).
+MAX_PAGE_BYTES = 120_000
+MAX_SCRIPT_BYTES = 60_000
+# Loads the WalletConnect client, and only there (dashboard/views/phone.py).
+HEAVY = {"/signin/phone"}
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -132,9 +174,16 @@ def test_every_page_passes_at_every_width_in_every_colour_and_language(
     page = window(base_url=system.base_url, **LOOKS[look])
     page.context.add_cookies(cookies)
     devtools = page.context.new_cdp_session(page)
+    transfers = Transfers(devtools) if look == "light" else None
     faults: dict[str, list[str]] = {}
     for path in paths:
         page.goto(path)
+        if transfers is not None:
+            page.wait_for_load_state("networkidle")
+            heavy = transfers.faults()
+            short = path.removeprefix(system.base_url)
+            if heavy and short not in HEAVY:
+                faults[f"{look} {short}"] = heavy
         page.evaluate(AXE)
         if look == "right-to-left":
             page.evaluate(RIGHT_TO_LEFT)

@@ -12,6 +12,7 @@ from alerts.services import preferences as mutes
 from common import clock
 from messaging.models import OutboxMessage
 from preferences.models import DappPreferences
+from preferences.services import EPOCH_KEY
 from subscriptions import services
 from subscriptions.models import BlockedDapp, NotifyMessageRecord, Subscription
 from subscriptions.services.errors import DappBlocked
@@ -290,3 +291,47 @@ def test_a_mute_ends_by_itself_and_the_document_is_not_changed(alice, store):
         assert mutes.prune() == 1
     assert DappPreferences.objects.get().document == text
     assert Subscription.objects.count() == 0
+
+
+# --- a new epoch --------------------------------------------------------------------------
+
+
+def start_epoch(alice) -> None:
+    signature = ALICE.sign(message_to_sign(alice.account))
+    services.start_new_epoch(alice.account, signature, alice.device)
+
+
+def test_a_new_epoch_is_announced_in_the_store_that_is_left(alice, store, other):
+    start_epoch(alice)
+    (update,) = [each for each in published_on(other) if each.key == EPOCH_KEY]
+    announced = json.loads(update.value)
+    assert announced["epoch"] == 2
+    assert announced["by"].startswith(alice.device.name)
+    # The server that started it is not asked to.
+    assert "A new epoch was started" not in alice.get("/inbox").text
+
+
+def test_a_server_that_receives_the_announcement_asks_to_start_the_epoch(
+    alice, store, other
+):
+    assert "A new epoch was started" not in alice.get("/inbox").text
+    send(other, {"epoch": 2, "at": clock.now_ms(), "by": "there"}, key=EPOCH_KEY)
+    assert not DappPreferences.objects.exists()
+    for path in ("/inbox", "/subscriptions", "/sync"):
+        page = alice.get(path)
+        assert "A new epoch was started" in page.text
+        assert f'href="/devices/epoch/{alice.account.pk}"' in page.text
+    assert "on another server" in text_of(alice.get("/sync"))
+    start_epoch(alice)
+    assert "A new epoch was started" not in alice.get("/inbox").text
+
+
+@pytest.mark.parametrize("value", ["", "[]", "{", "x" * 900])
+def test_a_hostile_announcement_shows_no_more_than_the_advice(
+    alice, store, other, value
+):
+    send(other, value, key=EPOCH_KEY)
+    assert alice.get("/sync").status_code == 200
+    assert store.epoch == Store.objects.get(pk=store.pk).epoch
+    other.send(StoreDelete(EPOCH_KEY, clock.payload_id()))
+    assert "A new epoch was started" not in alice.get("/inbox").text
