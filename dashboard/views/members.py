@@ -24,6 +24,7 @@ from dashboard.access import MemberRequest, member
 from dashboard.forms import InviteForm
 from dashboard.frame import page
 from dashboard.pages import members as pages
+from dashboard.reasons import sentence
 from dashboard.submissions import Created, form_token, result_of, submit_once
 from dashboard.views.console import (
     SECTION,
@@ -31,7 +32,6 @@ from dashboard.views.console import (
     add_service_error,
     of_project,
     project_page,
-    sentence,
 )
 from dashboard.views.responses import Confirmation, confirmation
 
