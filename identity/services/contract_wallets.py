@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db import transaction
 
+from accounts.services import audit, find_account, revoke_devices
 from common import clock, entropy, outbound
 from common.backoff import Backoff
 from common.connections import release_database
@@ -149,6 +150,29 @@ def _answer(
                 extra={"address": check.address, "chain": check.chain_id},
             )
     return {"accepted": accepted, "checked_at": now, "reason": reason}
+
+
+@transaction.atomic
+def move_wallet(address: str, chain_id: int) -> int:
+    """Make an address belong to its contract on another chain; by the operator only.
+
+    Signatures that were accepted on the chain before it end, and so do the sessions of the
+    account: a stranger may have been first. Returns the number of devices signed out.
+    """
+    address = address.lower()
+    now = clock.now()
+    ContractWallet.objects.update_or_create(
+        address=address, defaults={"chain_id": chain_id, "accepted_at": now}
+    )
+    # Refusals of the chain, too: they were for the chain before it.
+    proofs = ContractProof.objects.filter(address=address)
+    proofs.exclude(chain_id=chain_id, accepted=True).delete()
+    account = find_account(f"eip155:{chain_id}:{address}")
+    audit("contract-wallet.moved", account=account, subject=f"chain {chain_id}")
+    if account is None:
+        return 0
+    devices = account.user.devices.values_list("pk", flat=True)
+    return len(revoke_devices(devices, by=None))
 
 
 # --- later ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import Account
@@ -196,6 +197,61 @@ def test_an_address_belongs_to_the_first_chain_that_accepted(client, node, setti
         cacao = contract_cacao(chain=10, key=OTHER)
         assert "another chain" in refuses(client, cacao, 400)
         assert other.methods == ["eth_chainId", "eth_call"]
+
+
+def test_a_stranger_on_another_chain_neither_displaces_nor_joins(
+    client, node, settings
+):
+    """Whatever they try: a registration, a sign-in, a CACAO that a message waits for."""
+    device = sign_in(ACCEPTING, bytes)
+    with ethereum_node.running_node() as other:
+        other.chain_id = 10
+        settings.RPC_URLS = {1: node.url, 10: other.url}
+        assert "another chain" in refuses(
+            client, contract_cacao(chain=10, key=OTHER), 400
+        )
+        with pytest.raises(MalformedSignature):
+            sign_in(ACCEPTING, bytes, chain=10)
+        cacao = contract_cacao(chain=10, key=OTHER, nonce="5" * 64)
+        contract_wallets.check_later([cacao.contract_check])
+        identity.check_contracts()
+        assert not contract_wallets.KnownAnswers([cacao.contract_check]).accepted
+        device.refresh_from_db()
+        assert device.revoked_at is None
+        # The first one goes on.
+        assert sign_in(ACCEPTING, bytes).user_id == device.user_id
+
+
+def test_the_operator_moves_an_address_to_another_chain(client, node, settings, capsys):
+    device = sign_in(ACCEPTING, bytes)
+    with ethereum_node.running_node() as other:
+        other.chain_id = 10
+        settings.RPC_URLS = {1: node.url, 10: other.url}
+        with pytest.raises(MalformedSignature):
+            sign_in(ACCEPTING, bytes, chain=10)
+        call_command("contract_wallet", ACCEPTING, chain=10)
+        assert capsys.readouterr().out == "Moved to chain 10. Devices signed out: 1.\n"
+        device.refresh_from_db()
+        assert device.revoked_at is not None
+        with pytest.raises(MalformedSignature):
+            sign_in(ACCEPTING, bytes)
+        assert sign_in(ACCEPTING, bytes, chain=10).user_id == device.user_id
+    call_command("contract_wallet", ACCEPTING.lower())
+    assert capsys.readouterr().out.startswith("chain 10, since ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["0x12"], "40 hexadecimal digits"),
+        ([ACCEPTING, "--chain", "0"], "a number from 1"),
+        ([ACCEPTING], "has signed here"),
+    ],
+)
+def test_a_move_needs_an_address_and_a_chain(arguments, fault):
+    with pytest.raises(CommandError, match=fault):
+        call_command("contract_wallet", *arguments)
+    assert not ContractWallet.objects.exists()
 
 
 # --- signing in -----------------------------------------------------------------------
