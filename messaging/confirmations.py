@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from django.db import Error as DatabaseError
 
+from common.named import Named
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
@@ -41,18 +43,10 @@ class Confirmed:
 
 Callback: TypeAlias = Callable[[list[Confirmed]], None]
 
-_callbacks: dict[str, Callback] = {}
+_callbacks: Named[Callback] = Named("callback")
 
-
-def on_confirmed(name: str) -> Callable[[Callback], Callback]:
-    """Register the decorated function as ``name``. Rows keep the name: do not change it."""
-
-    def register(callback: Callback) -> Callback:
-        if _callbacks.setdefault(name, callback) is not callback:
-            raise ValueError(f"there already is a callback {name}")
-        return callback
-
-    return register
+# Rows keep the name: do not change it.
+on_confirmed = _callbacks.register
 
 
 def is_registered(name: str) -> bool:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from common.named import Named
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -24,16 +26,9 @@ if TYPE_CHECKING:
 
 Hook: TypeAlias = "Callable[[Account, Mapping[str, JsonValue]], Sequence[EventDraft]]"
 
-_hooks: dict[str, Hook] = {}
+_hooks: Named[Hook] = Named("member")
 
-
-def puts_into_force(member: str) -> Callable[[Hook], Hook]:
-    def register(hook: Hook) -> Hook:
-        if _hooks.setdefault(member, hook) is not hook:
-            raise ValueError(f"member {member} already has an owner")
-        return hook
-
-    return register
+puts_into_force = _hooks.register
 
 
 def put_into_force(

@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from common.named import Named
 from walletconnect.sync.store import StoreSet
 
 if TYPE_CHECKING:
@@ -61,33 +62,14 @@ class Consequences:
 AppliedHook: TypeAlias = "Callable[[Store, list[AppliedUpdate]], Consequences | None]"
 RebuiltHook: TypeAlias = "Callable[[Store], Sequence[EventDraft]]"
 
-_applied_hooks: dict[str, AppliedHook] = {}
-_rebuilt_hooks: dict[str, RebuiltHook] = {}
+_applied_hooks: Named[AppliedHook] = Named("store")
+_rebuilt_hooks: Named[RebuiltHook] = Named("store")
 
-
-def on_applied(store_name: str) -> Callable[[AppliedHook], AppliedHook]:
-    """Register the hook for updates from the relay or from History."""
-
-    def register(hook: AppliedHook) -> AppliedHook:
-        if _applied_hooks.setdefault(store_name, hook) is not hook:
-            raise ValueError(f"store {store_name} already has an owner")
-        return hook
-
-    return register
-
-
-def on_rebuilt(store_name: str) -> Callable[[RebuiltHook], RebuiltHook]:
-    """Register the hook that runs after History has been replayed into the store.
-
-    It runs with the store locked and returns the events to record.
-    """
-
-    def register(hook: RebuiltHook) -> RebuiltHook:
-        if _rebuilt_hooks.setdefault(store_name, hook) is not hook:
-            raise ValueError(f"store {store_name} already has an owner")
-        return hook
-
-    return register
+# For updates from the relay or from History.
+on_applied = _applied_hooks.register
+# After History has been replayed into the store; the store is locked, and the events that
+# the hook returns are recorded.
+on_rebuilt = _rebuilt_hooks.register
 
 
 def notify_applied(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from common import clock
+from keychain.services import Holder, sym_keys
+from messaging.models import TopicSubscription
 from subscriptions import services
 from subscriptions.models import BlockedDapp, NotifyMessageRecord, Subscription
 from subscriptions.services.errors import DappBlocked
 from tests.dashboard.conftest import text_of
+from tests.subscriptions.conftest import requested
 from tests.subscriptions.world import deliver, sent
+from walletconnect.crypto.envelope import open_envelope
 from walletconnect.relay.methods import Tag
+from walletconnect.relay.rpc import parse
 
 
 def types_on(dapp, alice) -> set[str]:
@@ -75,3 +81,60 @@ def test_another_user_blocks_and_unblocks_nothing(alice, charlie, subscription):
     assert charlie.post(f"/subscriptions/blocked/{blocked.pk}").status_code == 404
     assert BlockedDapp.objects.exists()
     assert "Blocked dapps" not in text_of(charlie.get("/subscriptions"))
+
+
+# --- attempts that are running when the block arrives ---------------------------------
+
+
+def block_elsewhere(attempt):
+    """As the preferences of another server of the account put it into force."""
+    BlockedDapp.objects.create(
+        account=attempt.account,
+        dapp_url=attempt.dapp_url,
+        name="Dapp",
+        created_at=clock.now(),
+    )
+
+
+def test_an_attempt_that_has_not_asked_yet_does_not_ask(alice, dapp):
+    attempt = services.subscribe(alice.account, dapp.url, device=alice.device)
+    block_elsewhere(attempt)
+    services.resolve_due()
+    attempt.refresh_from_db()
+    assert (attempt.state, "blocked this dapp" in attempt.reason) == ("rejected", True)
+    assert sent(Tag.NOTIFY_SUBSCRIBE) == []
+
+
+def test_an_answer_after_the_block_is_answered_with_a_delete(alice, dapp):
+    attempt = requested(alice, dapp)
+    block_elsewhere(attempt)
+    deliver(dapp.answer())
+    attempt.refresh_from_db()
+    assert (attempt.state, "blocked this dapp" in attempt.reason) == ("rejected", True)
+    assert not Subscription.objects.exists()
+    key = dapp.key_of(alice.account)
+    [delete] = sent(Tag.NOTIFY_DELETE)
+    assert delete.topic == key.topic
+    assert parse(open_envelope(delete.message, key)).method == "wc_notifyDelete"
+    # Neither key P nor those of the run are kept.
+    assert not sym_keys(Holder.WALLET, [key.topic, attempt.response_topic])
+    topics = TopicSubscription.objects.filter(
+        topic__in=[key.topic, attempt.response_topic]
+    )
+    assert not topics.filter(state="wanted").exists()
+
+
+def test_an_answer_after_the_block_leaves_another_wallet_s_topic(
+    alice, dapp, subscription
+):
+    """A delete of the newer topic would end the older one at the dapp."""
+    rows = Subscription.objects.all()
+    rows.update(deleted_at=clock.now())
+    attempt = requested(alice, dapp)
+    rows.update(deleted_at=None, added_by=Subscription.AddedBy.SYNC)
+    block_elsewhere(attempt)
+    deliver(dapp.answer())
+    attempt.refresh_from_db()
+    assert attempt.state == "rejected"
+    assert sent(Tag.NOTIFY_DELETE) == []
+    assert [row.topic for row in rows] == [subscription.topic]

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Final
 
 from accounts.models import Device
 from accounts.services import EventDraft, EventKind, audit, record_events
-from common import clock
+from common import clock, entropy
 from common.failpoints import failpoint
+from identity.services import NoIdentityKey
 from keychain.services import Holder, key_pairs
 from messaging import outbox
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from messaging.models import Party
 from runlog import services as runlog
 from runlog.services import StepDraft
-from subscriptions.models import SubscribeAttempt, Subscription
+from subscriptions.models import BlockedDapp, SubscribeAttempt, Subscription
+from subscriptions.services.errors import DappBlocked
 from subscriptions.services.subscribe.attempts import (
     NO_ANSWER,
     State,
@@ -37,12 +39,15 @@ from subscriptions.services.wallet import (
     attempt_event,
     describe,
     keep_notify_keys,
+    publish,
     store_entries,
     subscription_event,
+    wallet_identity,
 )
 from syncstore.services import lock_stores, store_set
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import ErrorCode, RemoteProtocolError
+from walletconnect.notify.delete import request_delete
 from walletconnect.notify.steps import Actor, Step
 from walletconnect.notify.subscribe import Settlement, settle_subscription
 from walletconnect.relay.rpc import JsonRpcRequest
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from syncstore.models import Store
+    from walletconnect.relay.messages import Publication
 
 KEY_LOST: Final = "The key of this request is no longer in the keychain."
 NOT_WAITING: Final = "no subscribe attempt waits for this answer"
@@ -85,6 +91,7 @@ def settle_attempts(messages: list[Inbound]) -> Declined:
         Holder.WALLET, [each.topic_of_key_pair_y for each in attempts.values()]
     )
     devices = _active_devices(attempts.values())
+    blocked = BlockedDapp.objects.pairs(accounts)
     for message in messages:
         attempt = attempts.get(message.topic)
         answer = message.payload
@@ -119,6 +126,10 @@ def settle_attempts(messages: list[Inbound]) -> Declined:
             else:
                 reason = f"The dapp's answer is unusable: {error}"
                 events += _end(attempt, State.REJECTED, reason)
+            continue
+        if (attempt.account_id, attempt.dapp_url) in blocked:
+            publish(_refusals(attempt, settlement))
+            events += _end(attempt, State.REJECTED, str(DappBlocked()))
             continue
         store = stores.get(attempt.account_id)
         new = State.SETTLED if store is None else State.SYNCED
@@ -162,6 +173,31 @@ def _active_devices(attempts: Iterable[SubscribeAttempt]) -> dict[int, list[Devi
 def _end(attempt: SubscribeAttempt, new: State, reason: str) -> list[EventDraft]:
     ended = end_attempt(attempt, new, reason=reason)
     return [attempt_event(attempt)] if ended else []
+
+
+def _refusals(attempt: SubscribeAttempt, settlement: Settlement) -> list[Publication]:
+    """The dapp was blocked while it was asked: the delete that ends what it has made.
+
+    None if a wallet of the account is subscribed: it would lose its topic with this one.
+    """
+    present = Subscription.objects.active().of(attempt.account)
+    if present.filter(dapp_url=attempt.dapp_url).exists():
+        return []
+    try:
+        wallet = wallet_identity(attempt.account, attempt.device)
+    except NoIdentityKey:
+        return []
+    request = request_delete(
+        settlement.subscription,
+        wallet,
+        dapp_did=attempt.dapp_authentication_did,
+        request_id=clock.payload_id(),
+        # There is no store entry.
+        update_id=1,
+        iv=entropy.iv(),
+        now=clock.now_s(),
+    )
+    return [request.publish]
 
 
 def _keep_subscription(

@@ -237,6 +237,9 @@ def reject(attempt: SubscribeAttempt, reason: str) -> None:
 def _request(
     attempt: SubscribeAttempt, document: DappDocument, scope: ScopeMap
 ) -> None:
+    # Blocked since the attempt began. A block that comes later is found at the answer.
+    if BlockedDapp.objects.covers(attempt.account_id, attempt.dapp_url):
+        raise DappBlocked
     now = clock.now()
     key_pair_y = KeyPair.from_private(entropy.key_bytes())
     pinned = DidWebDocument(
