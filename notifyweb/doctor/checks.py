@@ -19,12 +19,16 @@ from django.conf import settings
 from django.core.checks import ERROR, WARNING, run_checks
 from django.core.mail import get_connection
 from django.db import DatabaseError, OperationalError, connection
+from django.db.models import Count
+from django.db.models.functions import Left
 
 from alerts.models import PushSubscription
 from common import clock
 from common.connections import shared_redis
 from keychain.services import KeychainError
 from keychain.webpush import has_application_server_key
+from messaging.models import TopicSubscription
+from messaging.shards import SHARD_DIGITS
 from notifyweb import environment as env
 from notifyweb import health, startup
 from notifyweb.doctor import network
@@ -45,6 +49,7 @@ MAX_TOLERATED_CLOCK_DIFFERENCE_S = 30.0
 # Short of what PostgreSQL accepts, so that superusers and backups still connect.
 MAX_CONNECTION_SHARE = 0.85
 MAX_REDIS_MEMORY_SHARE = 0.85
+FULL_SHARD_SHARE = 0.8
 MIN_FREE_BYTES = 1 << 30
 MIN_FREE_SHARE = 0.05
 CRITICAL_FREE_BYTES = 200 << 20
@@ -74,7 +79,7 @@ def examine(request: HttpRequest | None = None) -> list[Finding]:
     """
     components = health.readiness()
     found = [*_variables(), *_secrets(), *_storage(), *component_findings(components)]
-    needs_postgres = (_sessions, _schema, _postgres, _push)
+    needs_postgres = (_sessions, _schema, _postgres, _push, _shards)
     for names, checks in (("postgres", needs_postgres), ("redis", (_redis,))):
         if components[names].ok:
             for check in checks:
@@ -332,6 +337,31 @@ def _postgres() -> Iterator[Finding]:
     else:
         yield ok("postgres durability", "commits reach the disk")
     yield from _clock("PostgreSQL", now_s - before)
+
+
+def _shards() -> Iterator[Finding]:
+    """Whether a relay client can have the topics of a shard, which cannot be split.
+
+    Topics are hashes: honest ones fill the shards evenly (docs/messages.md has the figures).
+    """
+    most = settings.LIMITS.relay_topics_per_client * 9 // 10
+    fullest = (
+        TopicSubscription.objects.filter(state=TopicSubscription.State.WANTED)
+        .values("party", shard=Left("topic", SHARD_DIGITS))
+        .annotate(count=Count("pk"))
+        .order_by("-count")
+        .first()
+    )
+    if fullest is None or fullest["count"] <= most * FULL_SHARD_SHARE:
+        yield ok("shards of topics", "each fits a relay client")
+        return
+    yield warning(
+        "shards of topics",
+        f"the {fullest['party']} has {fullest['count']} topics that begin with "
+        f"{fullest['shard']}, and a relay client may have {most} of ours",
+        "raise relay_topics_per_client in NOTIFYWEB_LIMITS here and at the relay; if there "
+        "are far more of them than in other shards, somebody chose them: see the sync log",
+    )
 
 
 def _clock(server: str, difference_s: float) -> Iterator[Finding]:

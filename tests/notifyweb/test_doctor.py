@@ -19,6 +19,8 @@ import pytest
 from alerts.models import PushSubscription
 from common import clock, heartbeat
 from common.connections import shared_redis
+from messaging import outbox
+from messaging.models import Party
 from notifyweb import health
 from notifyweb.doctor import checks, network
 from notifyweb.doctor.findings import Level, exit_code, fault, ok, summary, warning
@@ -461,3 +463,18 @@ def test_summary_and_exit_code():
     assert (summary(fine), exit_code(fine)) == ("All 2 checks passed.", 0)
     wrong = [*fine, warning("c", "x", "do"), fault("d", "x", "do")]
     assert (summary(wrong), exit_code(wrong)) == ("1 fault, 1 warning: d, c", 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "level"), [(0, Level.OK), (7, Level.OK), (8, Level.WARNING)]
+)
+def test_a_shard_that_is_nearly_full_is_reported(db, settings, count, level):
+    """Nine of ten topics that a client may have are used; more than 80 % of those are many."""
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, relay_topics_per_client=10)
+    topics = [f"abc{number:061x}" for number in range(count)]
+    # Those of other shards and of the other party do not count.
+    outbox.subscribe(Party.WALLET, [*topics, *(f"{n:064x}" for n in range(3))])
+    outbox.subscribe(Party.CAST, [f"abc{number:061x}" for number in range(5)])
+    [finding] = checks._shards()
+    assert finding.level is level
+    assert ("begin with abc" in finding.state) is (level is Level.WARNING)
