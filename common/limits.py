@@ -298,12 +298,13 @@ class Verdict:
 
 
 # KEYS: one bucket each. ARGV: burst, tokens per second, cost. Redis' own clock
-# decides. Answers, per bucket: taken (0 or 1), tokens left, seconds until it fits.
+# decides. Answers, per bucket: taken (0 or 1), tokens left, seconds until it fits; or
+# with a fourth argument only the positions of the buckets that had too few.
 CONSUME_SCRIPT = """
 local burst, rate, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local answers = {}
+local answers, refused = {}, {}
 for position, key in ipairs(KEYS) do
   local kept = redis.call('HMGET', key, 'tokens', 'at')
   local tokens = tonumber(kept[1]) or burst
@@ -314,12 +315,15 @@ for position, key in ipairs(KEYS) do
     taken, tokens = 1, tokens - cost
   else
     wait = (cost - tokens) / rate
+    refused[#refused + 1] = position
   end
   redis.call('HSET', key, 'tokens', tostring(tokens), 'at', tostring(now))
   redis.call('EXPIRE', key, math.ceil((burst - tokens) / rate) + 1)
-  answers[position] = {taken, tostring(tokens), tostring(wait)}
+  if not ARGV[4] then
+    answers[position] = {taken, tostring(tokens), tostring(wait)}
+  end
 end
-return answers
+return ARGV[4] and refused or answers
 """
 
 
@@ -358,24 +362,22 @@ def consume_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
 def refused(name: str, keys: list[str]) -> list[str]:
     """Take a token from each bucket; the keys of those that have none.
 
-    For thousands of keys, of which nobody wants to know how much is left.
+    For ten thousand keys at once, of which it does not matter how much is left.
     """
-    answers = _consume(name, keys, 1)
-    if answers is None:
-        return []
-    pairs = zip(keys, answers, strict=True)
-    return [key for key, (taken, _, _) in pairs if not taken]
+    positions = _consume(name, keys, 1, "refused only")
+    return [keys[position - 1] for position in positions or ()]
 
 
-def _consume(name: str, keys: list[str], cost: int) -> list[tuple[Any, ...]] | None:
+def _consume(name: str, keys: list[str], *arguments: int | str) -> list[Any] | None:
     """The answers of the script; None if Redis is unavailable, which allows all."""
     if not keys:
         return []
     bucket = bucket_of(name)
     full_keys = [f"limit:{name}:{key}" for key in keys]
-    arguments = [bucket.burst, bucket.per_second, cost]
     try:
-        found: list[tuple[Any, ...]] = _script()(keys=full_keys, args=arguments)
+        found: list[Any] = _script()(
+            keys=full_keys, args=[bucket.burst, bucket.per_second, *arguments]
+        )
     except redis.RedisError as error:
         logger.warning("limit not checked", extra={"limit": name, "error": error})
         return None

@@ -11,13 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from common import clock
 from messaging.gateway.running import first_to_end
 from messaging.outbox import outbox_channel
-from walletconnect.crypto.keys import Topic
-from walletconnect.relay.messages import Publication
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from messaging.gateway.wakes import WakeListener
     from messaging.models import Party
     from messaging.shards import ShardRange
+    from walletconnect.json_values import JsonObject
 
 SCAN_S: Final = 2.0
 # Of one lane, and of all lanes together, in one query.
@@ -54,8 +53,7 @@ CROSS JOIN LATERAL (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A due row of the outbox."""
 
     pk: int
@@ -67,10 +65,15 @@ class Row:
     attempts: int
     created_at: datetime
 
-    def to_publication(self) -> Publication:
-        return Publication(
-            Topic(self.topic), self.message, self.tag, self.ttl, self.prompt
-        )
+    def to_params(self) -> JsonObject:
+        """The parameters of ``irn_publish``; the outbox has checked them."""
+        return {
+            "topic": self.topic,
+            "message": self.message,
+            "ttl": self.ttl,
+            "prompt": self.prompt,
+            "tag": self.tag,
+        }
 
 
 @dataclass(slots=True)
@@ -156,7 +159,7 @@ class DueRows:
         rows_of: dict[int, list[Row]] = defaultdict(list)
         last_shard: dict[int, int] = {}
         for lane, shard, *row in found:
-            rows_of[lane].append(Row(*row))
+            rows_of[lane].append(Row._make(row))
             last_shard[lane] = shard
         for lane, waiting in lanes.items():
             if self._waiting.get(lane) is not waiting:

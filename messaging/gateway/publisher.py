@@ -19,7 +19,7 @@ from common.failpoints import failpoint
 from messaging.gateway.connection import RelayRefused
 from messaging.gateway.running import all_of
 from messaging.models import OutboxMessage
-from walletconnect.relay.frames import BatchPublish, RelayErrorCode, RelayMethod
+from walletconnect.relay.frames import RelayErrorCode, RelayMethod
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from messaging.gateway.database import Database
     from messaging.gateway.due_rows import Row
     from messaging.models import Party
-    from walletconnect.json_values import JsonObject
+    from walletconnect.json_values import JsonObject, JsonValue
 
 logger = logging.getLogger(__name__)
 
@@ -165,9 +165,9 @@ class Publisher:
         if not self._in_batches or len(chunk) == 1:
             await self._publish_singly(chunk, round_)
             return
-        batch = BatchPublish(tuple(row.to_publication() for row in chunk))
+        messages: list[JsonValue] = [row.to_params() for row in chunk]
         try:
-            await self._call(RelayMethod.BATCH_PUBLISH, batch.to_params())
+            await self._call(RelayMethod.BATCH_PUBLISH, {"messages": messages})
         except RelayRefused as refusal:
             if refusal.code in NOT_NOW:
                 round_.rejected += [
@@ -190,7 +190,7 @@ class Publisher:
     async def _publish_topic(self, rows: Sequence[Row], round_: Round) -> None:
         for row in rows:
             try:
-                await self._call(RelayMethod.PUBLISH, row.to_publication().to_params())
+                await self._call(RelayMethod.PUBLISH, row.to_params())
             except RelayRefused as refusal:
                 rejection = Rejection(row, refusal.code, refusal.message)
                 round_.rejected.append(rejection)

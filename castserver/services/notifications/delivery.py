@@ -130,7 +130,7 @@ class Content(NamedTuple):
 class DueDelivery(NamedTuple):
     """A delivery whose message is to be built."""
 
-    pk: UUID
+    pk: str
     rpc_id: int
     subscriber: Addressee
 
@@ -164,7 +164,8 @@ def _deliver_now(content: Content, subscribers: Sequence[Addressee]) -> list[Add
     count = len(subscribers)
     if not count:
         return []
-    ids = zip(time_ordered_ids(count), rpc_ids(count), subscribers, strict=True)
+    pks = map(str, time_ordered_ids(count))
+    ids = zip(pks, rpc_ids(count), subscribers, strict=True)
     sent = _publish(content, [DueDelivery(*each) for each in ids])
     now = clock.now()
     sent_at = now.isoformat()
@@ -195,6 +196,7 @@ def _publish(content: Content, due: Sequence[DueDelivery]) -> list[DueDelivery]:
         (each for each in due if Topic(each.subscriber.topic) in keys), key=app_of
     )
     publications: list[Publication] = []
+    ivs = iter(entropy.ivs(len(readable)))
     for app, group in groupby(readable, key=app_of):
         times = {"now": clock.now_s(), "sent_at": clock.now_ms()}
         batch = MessageBatch.create(message, signer, app=app, **times)
@@ -212,16 +214,16 @@ def _publish(content: Content, due: Sequence[DueDelivery]) -> list[DueDelivery]:
                 sym_key=keys[Topic(each.subscriber.topic)],
                 request_id=each.rpc_id,
                 subscription_hash=each.subscriber.subscription_hash,
-                notification_id=str(each.pk),
+                notification_id=each.pk,
             )
-            publications.append(batch.publication(recipient, iv=entropy.iv()))
+            publications.append(batch.publication(recipient, iv=next(ivs)))
     publish_all(publications)
     counters.count("notifications", {"sent": len(publications)})
     failpoint("notify.before_commit")
     return readable
 
 
-def counted_link(delivery_id: UUID) -> str:
+def counted_link(delivery_id: str) -> str:
     """The link of one delivery that counts and redirects to the notification's link."""
     return f"{settings.CAST_API_URL}/v1/notification/{delivery_id}"
 

@@ -118,7 +118,7 @@ def _message(delivery: Delivery, *, counts_clicks: bool) -> NotifyMessage:
     """What was sent, with the same link: v1 clients replace the message by the page."""
     message = delivery.notification.message
     if counts_clicks and message.url:
-        message = replace(message, url=counted_link(delivery.pk))
+        message = replace(message, url=counted_link(str(delivery.pk)))
     return message
 
 
