@@ -66,6 +66,46 @@ async def test_an_acknowledged_message_does_not_come_again(join):
     assert again.texts == []
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"id":%d,"jsonrpc":"2.0","result":true}',
+        '{ "id": %d, "jsonrpc": "2.0", "result": true }',
+        '{"jsonrpc":"2.0","id":%d,"result":true}',
+        '{"id":"%d","jsonrpc":"2.0","result":true}',
+        '{"id":"%dn","jsonrpc":"2.0","result":true}',
+        '{"id":%d,"jsonrpc":"2.0","result":{}}',
+    ],
+)
+async def test_an_acknowledgement_counts_however_it_is_written(join, written):
+    alice, bob = await join(), await join(acknowledges=False)
+    on = topic()
+    await bob.subscribe(on)
+    await alice.publish(on, "acknowledged")
+    await bob.heard(1)
+    await bob.send(written % bob.deliveries[0].id)
+    await bob.close()
+
+    again = await join(bob.owner)
+    await again.subscribe(on)
+    await again.settled(on)
+    assert again.texts == []
+
+
+async def test_a_number_that_json_does_not_know_acknowledges_nothing(join):
+    alice, bob = await join(), await join(acknowledges=False)
+    on = topic()
+    await bob.subscribe(on)
+    await alice.publish(on, "kept")
+    await bob.heard(1)
+    await bob.send('{"id":0%d,"jsonrpc":"2.0","result":true}' % bob.deliveries[0].id)
+    await bob.close()
+
+    again = await join(bob.owner)
+    await again.subscribe(on)
+    assert await again.heard(1) == ["kept"]
+
+
 async def test_an_unacknowledged_message_comes_again_on_the_next_connection(join):
     alice, bob = await join(), await join(acknowledges=False)
     on = topic()
