@@ -98,7 +98,8 @@ async def test_a_number_that_json_does_not_know_acknowledges_nothing(join):
     await bob.subscribe(on)
     await alice.publish(on, "kept")
     await bob.heard(1)
-    await bob.send('{"id":0%d,"jsonrpc":"2.0","result":true}' % bob.deliveries[0].id)
+    delivered = bob.deliveries[0].id
+    await bob.send(f'{{"id":0{delivered},"jsonrpc":"2.0","result":true}}')
     await bob.close()
 
     again = await join(bob.owner)
