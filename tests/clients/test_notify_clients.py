@@ -105,6 +105,23 @@ def test_registrations_of_the_later_generation_work_unchanged(
     ]
 
 
+def test_the_cases_of_the_later_client_s_own_tests_work(
+    scenario: Callable[..., Scenario], dapp: OwnDapp, owner: BrowserDevice
+) -> None:
+    """docs/interop.md says which of its cases are run here and which elsewhere."""
+    other = owner.make_dapp("other dapp of its cases", {"alerts": "a", "news": "b"})
+    assert scenario("later-own-cases", dapp=dapp, other_dapp=other).finish() == [
+        "a subscribe is answered and listed",
+        "an update is answered and listed once",
+        "a notification arrives, is kept and can be decrypted",
+        "a repeated notification is one",
+        "the dapp's document is read once",
+        "several subscriptions, on every client and at the relay",
+        "a delete is answered and listed",
+        "a stale registration is replaced after unregistering",
+    ]
+
+
 def test_two_wallets_and_a_browser_device_are_one_account(
     scenario: Callable[..., Scenario], dapp: OwnDapp, system: System
 ) -> None:

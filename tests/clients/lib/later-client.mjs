@@ -11,7 +11,7 @@ const { NotifyClient } = require("@walletconnect/notify-client");
 // The package has the explorer's address built in. Where it asks for a dapp's types, our Cast Server
 // answers: as a name server would send it there.
 const EXPLORER = "https://explorer-api.walletconnect.com";
-const axios = createRequire(require.resolve("@walletconnect/notify-client"))("axios");
+export const axios = createRequire(require.resolve("@walletconnect/notify-client"))("axios");
 axios.interceptors.request.use((config) => ({
   ...config,
   url: config.url.replace(EXPLORER, servers.cast),
