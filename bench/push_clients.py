@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 CONNECTING = 20
 PATIENCE_S = 120.0
 # As ``ACK_MS`` of static/js/live.js.
-ACK_AFTER_S = 0.5
+ACK_AFTER_S = 5.0
 HEAD = re.compile(r'^{"type":"events".*?"head":(\d+)')
 
 

@@ -75,7 +75,7 @@ class Loaded:
 
 
 def load(events: Mapping[int, Iterable[RecordedEvent]]) -> Loaded:
-    """For the events of each user, in four queries."""
+    """For the events of each user, in two queries."""
     counted, pks = set(), set()
     for user_id, of_user in events.items():
         for event in of_user:

@@ -32,8 +32,10 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Wait before reading, so that events committed close together end up in one batch.
+# Wait before reading, so that events committed close together end up in one batch; and while
+# reading follows reading, so that many users share a call.
 GATHER_S: Final = 0.015
+BUSY_GATHER_S: Final = 0.05
 # Cursors in one call: enough to share its cost, few enough for the first to be sent soon.
 MAX_READERS: Final = 50
 # Calls at once. Each holds a thread of the sockets; others must still be able to connect.
@@ -80,6 +82,7 @@ class Hub:
         self._due: dict[Socket, None] = {}
         self._reading: set[Socket] = set()
         self._calls = asyncio.Semaphore(MAX_CALLS)
+        self._read_at = float("-inf")
         # When a heartbeat is due, and after how long the next one.
         self._heartbeats: deque[tuple[float, float, Socket]] = deque()
         self._subscribing = asyncio.Lock()
@@ -160,7 +163,8 @@ class Hub:
 
     async def _gather(self) -> None:
         while self._due:
-            await asyncio.sleep(GATHER_S)
+            is_busy = clock.monotonic() - self._read_at < BUSY_GATHER_S
+            await asyncio.sleep(BUSY_GATHER_S if is_busy else GATHER_S)
             due, self._due = self._due, {}
             shared: dict[Reader, list[Socket]] = {}
             for socket in due:
@@ -175,6 +179,7 @@ class Hub:
             for start in range(0, len(waiting), MAX_READERS):
                 await self._calls.acquire()
                 part = dict(waiting[start : start + MAX_READERS])
+                self._read_at = clock.monotonic()
                 self._start(self._read_for(part))
 
     async def _read_for(self, shared: dict[Reader, list[Socket]]) -> None:

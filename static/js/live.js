@@ -20,7 +20,7 @@ const BEHIND_MS = 10_000;
 const RETRY_LOAD_MS = 2_000;
 // One acknowledgement for what arrives within this time, or at once after so many events. The
 // server waits for half a minute and a thousand events.
-const ACK_MS = 500;
+const ACK_MS = 5_000;
 const ACK_EVENTS = 200;
 
 const live = {
