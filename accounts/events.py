@@ -132,7 +132,7 @@ def record_events(drafts: Sequence[EventDraft]) -> None:
     for user in users:
         events = [
             AccountEvent(
-                user=user,
+                user_id=user.pk,
                 sequence=sequence,
                 account_id=draft.account_id,
                 kind=draft.kind,

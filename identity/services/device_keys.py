@@ -120,12 +120,13 @@ def signing_identities(account_ids: Collection[int]) -> dict[int, SigningIdentit
         account_id__in=account_ids, registered_at__isnull=False
     )
     newest = keys.order_by("account_id", "-created_at").distinct("account_id")
-    rows = list(newest)
-    secrets = keychain.signing_keys(Holder.IDENTITY, [row.did for row in rows])
+    # Without the CACAO, which is larger than everything else.
+    rows = list(newest.values_list("account_id", "did", "keys_server"))
+    secrets = keychain.signing_keys(Holder.IDENTITY, [did for _, did, _ in rows])
     return {
-        row.account_id: _identity(row, secrets[row.did])
-        for row in rows
-        if row.did in secrets
+        account_id: SigningIdentity(secrets[did], did, keys_server)
+        for account_id, did, keys_server in rows
+        if did in secrets
     }
 
 

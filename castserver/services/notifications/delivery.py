@@ -54,7 +54,7 @@ FROM STDIN
 # much as a seventh of its messages. So these are written out.
 _ADD_CHUNK: Final = """
 INSERT INTO castserver_duedeliveries (notification_id, subscribers, created_at)
-VALUES (%s, %s, %s)
+VALUES (%s, %s::bigint[], %s)
 """
 _WAITING: Final = """
 SELECT coalesce(project.owner_id::text, project.id::text), due.notification_id, count(*)
@@ -147,13 +147,14 @@ def deliver(
     if len(subscribers) <= CHUNK:
         content = Content.of(project, notification, accepted_at=now)
         return {each.account_key for each in _deliver_now(content, subscribers)}
+    # The arrays as PostgreSQL writes them: psycopg would convert number by number.
     chunks = [
-        [each.pk for each in subscribers[start : start + CHUNK]]
+        ",".join(str(each.pk) for each in subscribers[start : start + CHUNK])
         for start in range(0, len(subscribers), CHUNK)
     ]
     with connection.cursor() as cursor:
         cursor.executemany(
-            _ADD_CHUNK, [(notification.pk, each, now) for each in chunks]
+            _ADD_CHUNK, [(notification.pk, f"{{{each}}}", now) for each in chunks]
         )
     enqueue_on_commit(SEND_TASK)
     return {each.account_key for each in subscribers}

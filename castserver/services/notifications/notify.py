@@ -265,7 +265,9 @@ def send_to(
             if any(each.pk in delivered for each in rows):
                 earlier.add(key)
                 del eligible[key]
-    buckets = {f"{project.pk} {key}": key for key in eligible}
+    # Once: to write a UUID takes as long as the rest of this line.
+    prefix = str(project.pk)
+    buckets = {f"{prefix} {key}": key for key in eligible}
     over = limits.refused("notify_subscriber", list(buckets))
     accounts.fail([buckets[each] for each in over], TOO_MANY)
     readable = deliver(

@@ -63,6 +63,15 @@ DAPP_CHANGED: Final = "signed by another key than the dapp's pinned one"
 # not repeat them. Nothing is sent for a bad signature, which anyone could provoke.
 _ANSWERED: Final = frozenset({ErrorCode.MALFORMED, ErrorCode.TOO_LARGE})
 
+# Of 29 columns of a subscription and its account.
+_NEEDED: Final = (
+    "topic",
+    "dapp_url",
+    "dapp_authentication_did",
+    "metadata",
+    "account__address",
+)
+
 _RAISE_IAT: Final = """
 UPDATE subscriptions_subscription AS kept SET last_iat = new.iat
 FROM unnest(%s::bigint[], %s::bigint[]) AS new (id, iat)
@@ -88,8 +97,10 @@ class Arrived:
 def receive_messages(messages: list[Inbound]) -> Declined:
     """Notifications from the relay; runs in the transaction of the dispatch."""
     declined: dict[int, NotHandled] = {}
-    subscriptions = Subscription.objects.active().on_topics(
-        message.topic for message in messages
+    subscriptions = (
+        Subscription.objects.active()
+        .only(*_NEEDED)
+        .on_topics(message.topic for message in messages)
     )
     arrived: list[Arrived] = []
     errors: list[Publication] = []
