@@ -11,30 +11,34 @@ from tests.dashboard.test_linking import RESTLESS
 pytestmark = [pytest.mark.system, pytest.mark.browser]
 
 
-def paste(page) -> None:
+def paste(page, wallet=RESTLESS) -> None:
     text = page.locator("#text-to-sign").text_content()
-    page.get_by_label("Signature", exact=True).fill(RESTLESS.sign(text))
+    page.get_by_label("Signature", exact=True).fill(wallet.sign(text))
     page.get_by_role("button", name="Check the signature").click()
 
 
-def begin(page, url: str) -> None:
+def begin(page, url: str, wallet=RESTLESS) -> None:
     page.goto(url)
-    page.get_by_label("Address").fill(RESTLESS.address)
+    page.get_by_label("Address").fill(wallet.address)
     page.get_by_role("button", name="Continue").click()
-    paste(page)
+    paste(page, wallet)
     page.wait_for_url("**/signin/share*")
+
+
+def first_device(page, wallet) -> None:
+    """Sign in; two signatures are compared, and Sync is turned on nevertheless."""
+    begin(page, "/signin", wallet)
+    paste(page, wallet)
+    expect(page.get_by_role("heading", name="Sign once more")).to_be_visible()
+    paste(page, wallet)
+    expect(page.get_by_role("alert")).to_contain_text("signs differently each time")
+    page.get_by_role("button", name="Turn Sync on nevertheless").click()
+    page.wait_for_url("**/inbox")
 
 
 def test_the_second_window_goes_on_by_itself_once_the_first_confirms(system, window):
     a, b = window(base_url=system.base_url), window()
-    begin(a, "/signin")
-    # Compared on the first device, and turned on nevertheless.
-    paste(a)
-    expect(a.get_by_role("heading", name="Sign once more")).to_be_visible()
-    paste(a)
-    expect(a.get_by_role("alert")).to_contain_text("signs differently each time")
-    a.get_by_role("button", name="Turn Sync on nevertheless").click()
-    a.wait_for_url("**/inbox")
+    first_device(a, RESTLESS)
 
     begin(b, on_b(system, "/signin"))
     paste(b)
