@@ -49,7 +49,6 @@ def test_the_keys_of_the_store_go_from_one_server_to_the_other(
     there.get_by_role("link", name="Another server already syncs this account").click()
     there.get_by_role("button", name="Make a request").click()
     request = there.locator("#key-request").text_content()
-    expect(there.get_by_text("QR code of the request")).to_be_visible()
 
     here.goto("/devices")
     here.get_by_role("link", name="Link a device on another server").click()
