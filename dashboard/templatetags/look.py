@@ -118,7 +118,9 @@ def mark(size: int = 24) -> SafeString:
 
 @register.simple_tag
 def identicon(address: str, size: int = 24) -> SafeString:
-    return mark_safe(_identicon(str(address), size))  # noqa: S308  (numbers only)
+    # Ethereum is written with and without its chain; the picture is the same.
+    text = str(address).removeprefix("eip155:1:")
+    return mark_safe(_identicon(text, size))  # noqa: S308  (numbers only)
 
 
 @functools.lru_cache(maxsize=2048)

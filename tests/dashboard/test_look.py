@@ -233,6 +233,7 @@ def test_days_are_formatted():
 def test_an_identicon_ignores_the_case_of_the_address():
     address = "0x52908400098527886E0F7030069857D2E4169EE7"
     assert look.identicon(address, 20) == look.identicon(address.lower(), 20)
+    assert look.identicon(address, 20) == look.identicon(f"eip155:1:{address}", 20)
     assert look.identicon(address, 20) != look.identicon("0x" + "0" * 40, 20)
 
 
