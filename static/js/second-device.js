@@ -1,6 +1,6 @@
 // "Open a second device": the other loopback name of this machine has separate cookies, so it is
 // another device. The demo key is in the fragment, which browsers do not send to servers.
-import { adopt, walletOf } from "./demo-wallet.js";
+import { walletOf } from "./demo-wallet.js";
 
 const OTHER_NAME = { localhost: "127.0.0.1", "127.0.0.1": "localhost" };
 
@@ -27,6 +27,8 @@ if (join) {
   history.replaceState(null, "", location.pathname);
   const note = document.getElementById("join-note");
   try {
+    if (!key) throw new Error("no demo key");
+    const { adopt } = await import("./demo-keys.js");
     const wallet = await adopt(key);
     join.elements.address.value = wallet.address;
     join.requestSubmit();

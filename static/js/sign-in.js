@@ -56,20 +56,23 @@ async function connect(wallet, press) {
 
 const demo = document.getElementById("demo-wallets");
 if (demo) {
-  const { addressOf, create, wallets } = await import("./demo-wallet.js");
+  const { wallets } = await import("./demo-wallet.js");
   const short = (address) => `${address.slice(0, 4)}…${address.slice(-4)}`;
   const known = await wallets();
   demo.replaceChildren(
     ...known.map((wallet) => {
       const item = document.createElement("li");
-      const press = button(interpolate(gettext("Demo wallet %s"), [short(addressOf(wallet.secret))]));
+      const press = button(interpolate(gettext("Demo wallet %s"), [short(wallet.address)]));
       press.addEventListener("click", () => choose(wallet.address, "demo"));
       item.append(press);
       return item;
     }),
   );
   const make = document.getElementById("make-demo-wallet");
-  const start = async () => choose((await create()).address, "demo");
+  const start = async () => {
+    const { create } = await import("./demo-keys.js");
+    choose((await create()).address, "demo");
+  };
   // "Sign again" offers no new wallet: it would not belong to the account.
   if (make) {
     make.addEventListener("click", start);

@@ -20,9 +20,10 @@ function showNote({ tone, text: message }) {
 }
 
 async function signWithDemoWallet() {
-  const { signText, walletOf } = await import("./demo-wallet.js");
+  const { walletOf } = await import("./demo-wallet.js");
   const wallet = await walletOf(address);
   if (!wallet) return showNote({ tone: "danger", text: gettext("This browser does not have that demo wallet.") });
+  const { signText } = await import("./demo-keys.js");
   send(signText(text, wallet.secret));
 }
 
