@@ -25,6 +25,7 @@ from walletconnect.identity.did import (
     authentication_of,
     did_key,
     document_id,
+    handovers_of,
     is_id_of,
     key_agreement_of,
 )
@@ -191,7 +192,10 @@ def _read_keys(report: _Report, members: JsonObject) -> DidWebDocument | None:
     report.ok(ENCRYPTION_KEY, found[ENCRYPTION_KEY].hex())
     report.ok(SIGNING_KEY, did_key(found[SIGNING_KEY]))
     return DidWebDocument(
-        document_id(members), found[ENCRYPTION_KEY], found[SIGNING_KEY]
+        document_id(members),
+        found[ENCRYPTION_KEY],
+        found[SIGNING_KEY],
+        handovers=handovers_of(members),
     )
 
 

@@ -152,6 +152,8 @@ class Limits:
     history_page: int = 200
     history_tags: int = 64
     secrets_per_project: int = 10
+    # Clients may keep did.json for long, and messages wait in mailboxes for 30 days.
+    rotated_keys_days: int = 90
     projects_per_owner: int = 100
     members_per_project: int = 50
     invitations_per_project: int = 20

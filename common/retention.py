@@ -220,6 +220,9 @@ RULES: Final[dict[str, Rule]] = {
     "subscriptions.AccountWatch": Bounded("accounts, one each"),
     # --- the dapp's side ---
     "castserver.Project": Bounded("dapps"),
+    "castserver.ProjectKeys": Pruned(
+        "castserver.prune", "valid_until", timedelta(), is_own=True
+    ),
     "castserver.ProjectMember": Bounded("the limit members_per_project"),
     "castserver.ProjectInvitation": Pruned(
         "castserver.prune", "expires_at", timedelta(days=90)

@@ -7,6 +7,7 @@ are stored as keyed digests.
 from __future__ import annotations
 
 from castserver.models.counts import ProjectCount
+from castserver.models.keys import ProjectKeys
 from castserver.models.members import ProjectInvitation, ProjectMember, Role
 from castserver.models.notifications import (
     Broadcast,
@@ -49,6 +50,7 @@ __all__ = [
     "Project",
     "ProjectCount",
     "ProjectInvitation",
+    "ProjectKeys",
     "ProjectMember",
     "ProjectSecret",
     "Recipient",

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from castserver.models import Subscriber, Watcher
 from castserver.services import idempotency
 from castserver.services.notifications.recipients import prune_lists
+from castserver.services.projects.rotation import drop_expired_keys
 from castserver.services.webhooks.webhooks import (
     SubscriberEvent,
     queue_events,
@@ -90,6 +91,7 @@ def prune() -> int:
         _forget_keys_of_deleted,
         idempotency.forget_old,
         prune_lists,
+        drop_expired_keys,
         _merge_counts,
     )
 

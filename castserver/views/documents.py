@@ -1,7 +1,7 @@
 """did.json and wc-notify-config.json of dapps hosted here, and the server's own did.json.
 
-Public and readable from any origin. They may be cached for five minutes: keys never change,
-and a wallet that offers an old list of types for that long does no harm.
+Public and readable from any origin. They may be cached for five minutes: replaced keys are
+accepted for months, and a wallet that offers an old list of types for that long does no harm.
 """
 
 from __future__ import annotations

@@ -26,6 +26,9 @@ class DappDocument(models.Model):
     # Keys that differ from the pinned ones, until a person accepts them:
     # {"publicKeyX", "authenticationKey", "seenAt"}.
     changed_keys = models.JSONField(null=True, blank=True)
+    # Pinned authentication keys that handed over to the next ones by their signature:
+    # [{"did", "until"}], until when (in seconds) messages that they signed count.
+    previous_keys = models.JSONField(default=list, blank=True)
     name = models.CharField(max_length=256, blank=True)
     description = models.TextField(blank=True)
     icons = models.JSONField(default=list, blank=True)

@@ -210,6 +210,8 @@ class Subscription(models.Model):
             "scope": pending.scope.to_value(),
             "rpcId": pending.request_id,
             "identityDid": pending.identity_did,
+            # The dapp answers with the key that the request named.
+            "dappDid": pending.dapp_did,
             "updateHash": pending.update_hash,
             "expiresAt": expires_at,
             "device": str(device.pk) if device else None,
@@ -228,7 +230,7 @@ class Subscription(models.Model):
         return PendingUpdate(
             request_id=kept["rpcId"],
             identity_did=kept["identityDid"],
-            dapp_did=self.dapp_authentication_did,
+            dapp_did=kept.get("dappDid") or self.dapp_authentication_did,
             scope=ScopeMap.from_value(kept["scope"]),
             update_hash=kept["updateHash"],
         )

@@ -24,6 +24,7 @@ from messaging import outbox
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused, TryLater
 from messaging.models import Party
 from subscriptions.models import REASON_LENGTH, Subscription, SubscriptionJob
+from subscriptions.services.dapps.documents import trusted_signers
 from subscriptions.services.wallet import (
     notify_keys,
     publish,
@@ -148,7 +149,7 @@ def resolve_signers(messages: list[Inbound]) -> Declined:
     active = Subscription.objects.active().filter(
         topic__in={message.topic for message in messages}
     )
-    dapp_dids = set(active.values_list("dapp_authentication_did", flat=True))
+    dapp_dids = {did for dids in trusted_signers(active).values() for did in dids}
     for message in messages:
         try:
             request = _request(message)
@@ -231,7 +232,7 @@ def _verify(row: Subscription, message: Inbound) -> str:
     token = token_of_request(_request(message), methods.DELETE)
     auth = DeleteAuth.read(token, now=clock.now_s())
     require_app(auth.app, row.dapp_url)
-    if auth.iss == row.dapp_authentication_did:
+    if auth.iss in trusted_signers([row])[row.pk]:
         return BY_DAPP
     vouching = identity.known_identity(auth.iss)
     if vouching is None:

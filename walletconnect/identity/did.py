@@ -41,6 +41,7 @@ __all__ = [
     "authentication_of",
     "did_key",
     "document_id",
+    "handovers_of",
     "is_did_key",
     "is_did_web",
     "is_id_of",
@@ -50,6 +51,8 @@ __all__ = [
 
 DID_KEY: Final = "did:key:"
 _DID_PKH: Final = "did:pkh:"
+HANDOVERS: Final = "keyHandovers"
+MAX_HANDOVERS: Final = 10
 
 _EIP155: Final = "eip155"
 # What dapps write of an address where only the chain is missing.
@@ -165,6 +168,10 @@ class DidWebDocument:
     did: str
     key_agreement: bytes
     authentication: bytes
+    # Departure: pairs of keys that these replaced, listed behind them, and what the
+    # replaced ones sign about that (`walletconnect.notify.handover`).
+    replaced: tuple[tuple[bytes, bytes], ...] = ()
+    handovers: tuple[str, ...] = ()
 
     @property
     def authentication_did(self) -> str:
@@ -182,24 +189,36 @@ class DidWebDocument:
             did=document_id(members),
             key_agreement=key_agreement_of(members),
             authentication=authentication_of(members),
+            handovers=handovers_of(members),
         )
 
     def to_value(self) -> JsonObject:
-        subscribe = f"{self.did}#wc-notify-subscribe-key"
-        authentication = f"{self.did}#wc-notify-authentication-key"
-        return {
+        pairs = [(self.key_agreement, self.authentication), *self.replaced]
+        methods: list[JsonValue] = []
+        subscribe: list[JsonValue] = []
+        authentication: list[JsonValue] = []
+        for number, (key_agreement, signing) in enumerate(pairs):
+            # Clients take the first of each, by position or by reference.
+            suffix = f"-{number}" if number else ""
+            subscribe.append(f"{self.did}#wc-notify-subscribe-key{suffix}")
+            authentication.append(f"{self.did}#wc-notify-authentication-key{suffix}")
+            methods += [
+                self._method(str(subscribe[-1]), "X25519", key_agreement),
+                self._method(str(authentication[-1]), "Ed25519", signing),
+            ]
+        value: JsonObject = {
             "@context": [
                 "https://www.w3.org/ns/did/v1",
                 "https://w3id.org/security/suites/jws-2020/v1",
             ],
             "id": self.did,
-            "verificationMethod": [
-                self._method(subscribe, "X25519", self.key_agreement),
-                self._method(authentication, "Ed25519", self.authentication),
-            ],
-            "keyAgreement": [subscribe],
-            "authentication": [authentication],
+            "verificationMethod": methods,
+            "keyAgreement": subscribe,
+            "authentication": authentication,
         }
+        if self.handovers:
+            value[HANDOVERS] = list(self.handovers)
+        return value
 
     def _method(self, method_id: str, curve: str, public_key: bytes) -> JsonObject:
         return {
@@ -231,6 +250,15 @@ def is_id_of(did: str, url: AppUrl) -> bool:
     except RemoteProtocolError:
         return False
     return named.domain in (url.domain, url.authority, url.host)
+
+
+def handovers_of(members: JsonObject) -> tuple[str, ...]:
+    """The unverified handover tokens; a document with something else there has none."""
+    listed = members.get(HANDOVERS)
+    if not isinstance(listed, list):
+        return ()
+    texts = [each for each in listed if isinstance(each, str)]
+    return tuple(texts[:MAX_HANDOVERS])
 
 
 def key_agreement_of(members: JsonObject) -> bytes:

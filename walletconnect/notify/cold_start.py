@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.errors import RemoteProtocolError
+from walletconnect.identity.jwt import DidJwt
 from walletconnect.json_values import malformed
+from walletconnect.notify.answers import token_of_request
 from walletconnect.notify.message import ReceivedMessage, receive_message
+from walletconnect.notify.methods import MESSAGE
 from walletconnect.relay.rpc import JsonRpcRequest, RpcId, parse
 from walletconnect.sync.store import StoreUpdate, parse_update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from walletconnect.crypto.keys import SymKey
     from walletconnect.notify.values import NotifySubscription
@@ -41,22 +44,24 @@ def replay_messages(
     subscription: NotifySubscription,
     *,
     dapp_did: str,
+    also_signed_by: Collection[str] = (),
     now: int,
 ) -> list[ReceivedMessage]:
     """The notifications among the archived messages of a notify topic.
 
-    Oldest first, and each once although the archive may hold repeats.
+    `also_signed_by` are keys of the dapp that it replaced. Oldest first, and each once although the archive may hold repeats.
     """
     received: dict[RpcId, ReceivedMessage] = {}
     for message in messages:
         try:
             request = _open_request(message, subscription.sym_key)
             if request.id not in received:
+                issuer = DidJwt.parse(token_of_request(request, MESSAGE)).iss
                 received[request.id] = receive_message(
                     request,
                     subscription.account,
                     app=subscription.app,
-                    dapp_did=dapp_did,
+                    dapp_did=issuer if issuer in also_signed_by else dapp_did,
                     now=now,
                     archived=True,
                 )

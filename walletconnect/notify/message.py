@@ -259,6 +259,7 @@ def read_receipt(
     A wallet that could not read the message answers with an error: `REFUSED`.
     """
     jwt = DidJwt.parse(_receipt_token(answer))
+    dapp = dapp.addressed_by(jwt.claims.get("aud"))
     kind: type[ReceiptAuth | MessageResponseAuth] = (
         ReceiptAuth if jwt.act == ReceiptAuth.act else MessageResponseAuth
     )

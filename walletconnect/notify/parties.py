@@ -54,6 +54,18 @@ class DappIdentity:
     key: IdentityKey
     key_pair_x: KeyPair
     allowed_keys_servers: frozenset[str] = field(default_factory=frozenset)
+    # The same dapp with the keys that these replaced, or that will replace them.
+    others: tuple[DappIdentity, ...] = ()
+
+    def addressed_by(self, aud: object) -> DappIdentity:
+        """The identity that a token's `aud` names: it answers, as the wallet expects."""
+        named = (each for each in self.others if each.key.did == aud)
+        return self if self.key.did == aud else next(named, self)
+
+    def on_topic(self, topic: str) -> DappIdentity:
+        """The identity whose subscribe topic this is."""
+        named = (each for each in self.others if each.key_pair_x.topic == topic)
+        return self if self.key_pair_x.topic == topic else next(named, self)
 
 
 class WebhookEvent(StrEnum):
@@ -74,6 +86,7 @@ class ClaimedIdentity:
 
     did: str
     keys_server_url: str
+    aud: str = ""
 
 
 def claimed_identity(
@@ -86,7 +99,10 @@ def claimed_identity(
         raise malformed("claim ksu")
     if keys_server_url not in allowed:
         raise RemoteProtocolError(ErrorCode.MISMATCH, "claim ksu does not fit")
-    return ClaimedIdentity(jwt.iss, keys_server_url)
+    aud = jwt.claims.get("aud")
+    return ClaimedIdentity(
+        jwt.iss, keys_server_url, aud if isinstance(aud, str) else ""
+    )
 
 
 WalletAuth = TypeVar("WalletAuth", SubscriptionAuth, UpdateAuth, DeleteAuth)

@@ -19,8 +19,9 @@ from django.db.models.functions import Cast, Coalesce, RowNumber
 from django.utils.translation import gettext_noop
 
 from accounts.services import audit
-from castserver.models import AddressCheck, Project
+from castserver.models import AddressCheck, Project, ProjectKeys
 from castserver.services.projects.documents import notify_config
+from castserver.services.projects.rotation import use_published_keys
 from common import clock
 from common.dapp_documents import ENCRYPTION_KEY, SIGNING_KEY, TYPES, read_dapp
 from common.drain import drain
@@ -45,6 +46,8 @@ RECHECK_ASKED: Final = timedelta(seconds=30)
 ASKED_LASTS: Final = timedelta(hours=1)
 # Dapps are deployed some time after their project was created, and owners wait for it.
 RECHECK_UNPROVEN: Final = timedelta(minutes=10)
+# While the owner is to publish new keys.
+RECHECK_NEXT_KEYS: Final = timedelta(minutes=1)
 RECHECK_PROVEN: Final = timedelta(days=1)
 # A day of failed checks is an outage; only other keys, or a month of failures, end a proof.
 PROOF_LASTS: Final = timedelta(days=30)
@@ -62,6 +65,8 @@ class Found:
     proven: bool | None
     reading: Reading
     at: datetime
+    # The authentication key, if these are the keys that are to be used next.
+    next_did: str = ""
 
 
 def ask_check(project: Project) -> None:
@@ -89,6 +94,12 @@ def _claim(limit: int) -> list[Project]:
         | Q(url_checked_at__lte=now - RECHECK_PROVEN)
         | Q(url_proven_at=None, url_checked_at__lte=now - RECHECK_UNPROVEN)
         | Q(
+            pk__in=ProjectKeys.objects.filter(state=ProjectKeys.State.NEXT).values(
+                "project_id"
+            ),
+            url_checked_at__lte=now - RECHECK_NEXT_KEYS,
+        )
+        | Q(
             address_check__differs_since__isnull=False,
             url_checked_at__lte=now - RECHECK_UNPROVEN,
         )
@@ -109,6 +120,7 @@ def _claim(limit: int) -> list[Project]:
         first = due.annotate(turn=turn).filter(turn=1).values("pk")
         rows = list(
             Project.objects.select_for_update(skip_locked=True, of=("self",))
+            .prefetch_related("other_keys")
             .filter(pk__in=first)
             .order_by(oldest_first)[:limit]
         )
@@ -122,13 +134,17 @@ def _check(project: Project) -> Found:
     """Reads the address. In a thread of its own, so without the database."""
     reading = read_dapp(project.url, on_step=lambda *_: None)
     keys = reading.published_keys
-    proven = None
+    proven, next_did = None, ""
     if keys is not None:
-        proven = (keys.key_agreement, keys.authentication) == (
-            bytes.fromhex(project.public_key_x),
-            public_key_of(project.authentication_did),
-        )
-    return Found(project, proven, reading, clock.now())
+        published = (keys.key_agreement.hex(), did_key(keys.authentication))
+        proven = published == (project.public_key_x, project.authentication_did)
+        for row in project.other_keys.all():
+            if published == (row.public_key_x, row.authentication_did):
+                # Previous keys may still be served by a cache.
+                proven = True
+                if row.state == ProjectKeys.State.NEXT:
+                    next_did = row.authentication_did
+    return Found(project, proven, reading, clock.now(), next_did)
 
 
 def _differences(project: Project, reading: Reading) -> list[dict[str, str]]:
@@ -175,6 +191,8 @@ def _record(results: list[Found]) -> None:
         same = Project.objects.filter(pk=project.pk, url=project.url, is_hosted=False)
         with transaction.atomic():
             if same.exists():
+                if found.next_did and use_published_keys(project, found.next_did):
+                    project.refresh_from_db()
                 _report(found)
             if proven:
                 # Locked, because another claimant may be recorded at the same time.

@@ -24,7 +24,7 @@ from messaging import outbox
 from messaging.models import Party
 
 if TYPE_CHECKING:
-    from castserver.models import Project
+    from castserver.models import Project, ProjectKeys
 
 REASON: Final = "The app was closed."
 BATCH_SIZE: Final = 500
@@ -32,15 +32,17 @@ BATCH_SIZE: Final = 500
 
 def close_project(project: Project) -> None:
     """End every subscription, and delete the project's keys and rows."""
+    keys: list[Project | ProjectKeys] = [project, *project.other_keys.all()]
+    topics = [each.subscribe_topic for each in keys]
     # First, so that no subscriber is added behind the loop below.
     with transaction.atomic():
-        outbox.unsubscribe(Party.CAST, [project.subscribe_topic])
+        outbox.unsubscribe(Party.CAST, topics)
     repeat(lambda: _end_batch(project))
     with transaction.atomic():
         for webhook in Webhook.objects.filter(project=project):
             delete_webhook(project, str(webhook.pk))
         audit("project.closed", subject=project.pk, detail=project.url)
-        forget(Holder.CAST, [project.subscribe_topic, project.authentication_did])
+        forget(Holder.CAST, topics + [each.authentication_did for each in keys])
         project.delete()
 
 

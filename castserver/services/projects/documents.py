@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from django.conf import settings
 
-from castserver.models import Project
+from castserver.models import Project, ProjectKeys
 from castserver.services.projects.server_keys import public_keys
 from common.dapp_urls import NotAnAddress, parse_dapp_url
 from walletconnect.identity.did import AppUrl, DidWebDocument, public_key_of
@@ -31,10 +31,40 @@ Document: TypeAlias = "dict[str, object]"
 
 
 def did_document(project: Project) -> JsonObject:
+    """The document with the keys in use; those that they replaced are listed behind."""
+    return _did_document(project, project, _previous(project))
+
+
+def did_document_to_publish(project: Project) -> JsonObject:
+    """What the domain has to publish: with the next keys while keys are replaced."""
+    made = project.other_keys.filter(state=ProjectKeys.State.NEXT).first()
+    if made is None:
+        return did_document(project)
+    in_use = ProjectKeys(
+        public_key_x=project.public_key_x,
+        authentication_did=project.authentication_did,
+        handover=made.handover,
+    )
+    return _did_document(project, made, [in_use, *_previous(project)])
+
+
+def _previous(project: Project) -> list[ProjectKeys]:
+    rows = project.other_keys.filter(state=ProjectKeys.State.PREVIOUS)
+    return list(rows.order_by("-created_at"))
+
+
+def _did_document(
+    project: Project, keys: Project | ProjectKeys, replaced: list[ProjectKeys]
+) -> JsonObject:
     return DidWebDocument(
         did=AppUrl.parse(project.url).did,
-        key_agreement=bytes.fromhex(project.public_key_x),
-        authentication=public_key_of(project.authentication_did),
+        key_agreement=bytes.fromhex(keys.public_key_x),
+        authentication=public_key_of(keys.authentication_did),
+        replaced=tuple(
+            (bytes.fromhex(each.public_key_x), public_key_of(each.authentication_did))
+            for each in replaced
+        ),
+        handovers=tuple(each.handover for each in replaced if each.handover),
     ).to_value()
 
 

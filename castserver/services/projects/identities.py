@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from castserver.models import ProjectKeys
 from castserver.services.projects.server_keys import authentication_key, public_keys
 from identity.services import own_keys_servers
 from keychain.services import Holder, key_pairs, signing_keys
@@ -29,23 +30,40 @@ def allowed_keys_servers() -> frozenset[str]:
 def dapp_identities(projects: Iterable[Project]) -> dict[str, DappIdentity]:
     """By project id. A project whose keys cannot be opened is left out."""
     found = {project.pk: project for project in projects}
-    topics = [each.subscribe_topic for each in found.values()]
-    pairs = {str(topic): pair for topic, pair in key_pairs(Holder.CAST, topics).items()}
-    keys = signing_keys(
-        Holder.CAST, [each.authentication_did for each in found.values()]
-    )
+    others = list(ProjectKeys.objects.filter(project_id__in=list(found)))
+    rows: list[Project | ProjectKeys] = [*found.values(), *others]
+    opened = key_pairs(Holder.CAST, [each.subscribe_topic for each in rows])
+    pairs = {str(topic): pair for topic, pair in opened.items()}
+    keys = signing_keys(Holder.CAST, [each.authentication_did for each in rows])
     allowed = allowed_keys_servers()
+
+    def identity(
+        project: Project,
+        row: Project | ProjectKeys,
+        others: tuple[DappIdentity, ...] = (),
+    ) -> DappIdentity | None:
+        pair = pairs.get(row.subscribe_topic)
+        key = keys.get(row.authentication_did)
+        if pair is None or key is None:
+            return None
+        return DappIdentity(
+            url=AppUrl.parse(project.url),
+            key=key,
+            key_pair_x=pair,
+            allowed_keys_servers=allowed,
+            others=others,
+        )
+
+    replaced: dict[str, list[DappIdentity]] = {}
+    for row in others:
+        other = identity(found[row.project_id], row)
+        if other is not None:
+            replaced.setdefault(row.project_id, []).append(other)
     identities = {}
-    for project in found.values():
-        pair = pairs.get(project.subscribe_topic)
-        key = keys.get(project.authentication_did)
-        if pair is not None and key is not None:
-            identities[project.pk] = DappIdentity(
-                url=AppUrl.parse(project.url),
-                key=key,
-                key_pair_x=pair,
-                allowed_keys_servers=allowed,
-            )
+    for pk, project in found.items():
+        made = identity(project, project, tuple(replaced.get(pk, [])))
+        if made is not None:
+            identities[pk] = made
     return identities
 
 

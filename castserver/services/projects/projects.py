@@ -237,7 +237,7 @@ def when_documents_change(function: Callable[[str], None]) -> None:
         _when_documents_change.append(function)
 
 
-def _documents_changed(project: Project) -> None:
+def documents_changed(project: Project) -> None:
     if project.is_hosted:
         for function in _when_documents_change:
             function(project.url)
@@ -256,7 +256,7 @@ def describe(
     project.last_modified = clock.now()
     with transaction.atomic():
         project.save(update_fields=["name", "description", "icon", "last_modified"])
-        _documents_changed(project)
+        documents_changed(project)
     return project
 
 
@@ -268,7 +268,7 @@ def set_types(project: Project, types: Sequence[TypeDraft]) -> list[Notification
         project.last_modified = clock.now()
         project.save(update_fields=["last_modified"])
         audit("project.types-changed", subject=project.id)
-        _documents_changed(project)
+        documents_changed(project)
     return list(project.types.all())
 
 

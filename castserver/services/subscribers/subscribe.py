@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db.models import Count
 
-from castserver.models import Project, Subscriber
+from castserver.models import Project, ProjectKeys, Subscriber
 from castserver.services.notifications.welcome import send_welcome
+from castserver.services.projects.address_proof import ask_check
 from castserver.services.projects.identities import dapp_identities
 from castserver.services.subscribers import requests
 from castserver.services.subscribers.account_state import AccountState, lock_accounts
@@ -93,12 +94,18 @@ class _Batch:
 
 def answer_all(messages: Sequence[Inbound]) -> dict[int, NotHandled]:
     """Answer a batch in the caller's transaction; returns what could not be handled."""
+    topics = {message.topic for message in messages}
     projects = {
         project.subscribe_topic: project
-        for project in Project.objects.filter(
-            subscribe_topic__in={message.topic for message in messages}
-        )
+        for project in Project.objects.filter(subscribe_topic__in=topics)
     }
+    if topics - projects.keys():
+        replaced = ProjectKeys.objects.filter(subscribe_topic__in=topics)
+        for row in replaced.select_related("project"):
+            projects[row.subscribe_topic] = row.project
+            if row.state == ProjectKeys.State.NEXT:
+                # The domain has published them: a wallet has read it there.
+                ask_check(row.project)
     identities = Identities.of(messages, SUBSCRIBE)
     pairs: set[Pair] = set()
     accounts: dict[str, str] = {}
@@ -171,6 +178,7 @@ def _answer(batch: _Batch, message: Inbound) -> Accepted:
     dapp = batch.dapps.get(project.pk)
     if dapp is None:
         raise TryLater(KEYS_CLOSED)
+    dapp = dapp.on_topic(message.topic)
     cacao = batch.identities.cacao_of(message)
     identity_did = batch.identities.claim_of(message).did
     if message.pk in batch.limited_by_client:

@@ -116,7 +116,9 @@ class TopicBatch:
             raise TryLater(KEYS_CLOSED)
         if message.pk in self.limited:
             raise too_many()
-        did = self.identities.claim_of(message).did
+        claim = self.identities.claim_of(message)
+        did = claim.did
+        dapp = dapp.addressed_by(claim.aud)
         cacao = self.identities.cacao_of(message)
         account = AccountId.parse(subscriber.account)
         others = [

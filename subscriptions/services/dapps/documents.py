@@ -4,11 +4,12 @@ Documents are read outside transactions (``common.dapp_documents``) and cached:
 for an hour to a day if valid, for two minutes if invalid, for seconds (then ever longer) if
 the network failed. The keys of the first valid reading are pinned. Different keys later wait
 until a person accepts them, since an attacker who takes over a domain could otherwise send as the
-dapp.
+dapp; except that the pinned key has signed which keys come after it.
 """
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,9 @@ from subscriptions.models import (
 )
 from subscriptions.services.dapps.icons import WantedIcon, want_icons
 from subscriptions.services.errors import DappUnusable
+from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AppUrl
+from walletconnect.notify.handover import read_handover
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from common.dapp_documents import Reading
     from walletconnect.identity.did import DidWebDocument
     from walletconnect.notify.config import NotifyConfig
+    from walletconnect.notify.handover import KeyHandover
 
 RECHECK_TASK: Final = "subscriptions.recheck_documents"
 
@@ -111,6 +115,7 @@ _READ_FIELDS: Final = [
     "public_key_x",
     "authentication_key",
     "changed_keys",
+    "previous_keys",
     "name",
     "description",
     "icons",
@@ -175,9 +180,21 @@ def _compare_keys(row: DappDocument, document: DidWebDocument, now: datetime) ->
     if not row.public_key_x:
         row.public_key_x, row.authentication_key = found
         return False
+    handovers = _handovers(document, now)
+    listed = {each.previous for each in handovers}
+    for each in row.previous_keys:
+        if each["did"] not in listed:
+            # The dapp has ended it early.
+            each["until"] = min(each["until"], int(now.timestamp()))
     if found == (row.public_key_x, row.authentication_key):
         row.changed_keys = None
+        _move_pins(row)
         return False
+    for handover in handovers:
+        pinned = handover.previous == row.authentication_key
+        if pinned and found == (handover.key_agreement, handover.authentication):
+            _follow(row, handover)
+            return True
     known = row.changed_keys or {}
     if found == (known.get("publicKeyX"), known.get("authenticationKey")):
         return False
@@ -188,6 +205,68 @@ def _compare_keys(row: DappDocument, document: DidWebDocument, now: datetime) ->
     }
     audit("dapp.key-changed", subject=row.url, detail=f"now {found[1]}")
     return True
+
+
+def _handovers(document: DidWebDocument, now: datetime) -> list[KeyHandover]:
+    """The valid handovers that did.json lists."""
+    found = []
+    for text in document.handovers:
+        with contextlib.suppress(RemoteProtocolError):
+            found.append(read_handover(text, now=int(now.timestamp())))
+    return found
+
+
+def _follow(row: DappDocument, handover: KeyHandover) -> None:
+    """Pin the keys that the pinned key has handed over to, for all subscriptions."""
+    row.previous_keys = [
+        *(each for each in row.previous_keys if each["did"] != handover.previous),
+        {"did": handover.previous, "until": handover.expires_at},
+    ]
+    row.public_key_x = handover.key_agreement
+    row.authentication_key = handover.authentication
+    row.changed_keys = None
+    _move_pins(row)
+    audit(
+        "dapp.key-handed-over", subject=row.url, detail=f"now {handover.authentication}"
+    )
+
+
+def _move_pins(row: DappDocument) -> None:
+    """Also of subscriptions that were requested with previous keys since."""
+    previous = [each["did"] for each in row.previous_keys]
+    if previous:
+        Subscription.objects.active().filter(
+            dapp_url=row.url, dapp_authentication_did__in=previous
+        ).update(dapp_authentication_did=row.authentication_key)
+
+
+def trusted_signers(
+    subscriptions: Collection[Subscription],
+) -> dict[int, frozenset[str]]:
+    """The authentication keys whose signatures count, by subscription.
+
+    The pinned one; and while a dapp replaces its keys, those before and after it: a device
+    may fetch a message later than it reads the new did.json, or earlier.
+    """
+    now = clock.now_s()
+    rows = DappDocument.objects.filter(
+        url__in={each.dapp_url for each in subscriptions}
+    )
+    chains = {
+        row.url: frozenset(
+            [
+                row.authentication_key,
+                *(each["did"] for each in row.previous_keys if each["until"] > now),
+            ]
+        )
+        for row in rows.exclude(previous_keys=[])
+    }
+    found = {}
+    for each in subscriptions:
+        pinned = each.dapp_authentication_did
+        chain = chains.get(each.dapp_url, frozenset())
+        found[each.pk] = chain if pinned in chain else frozenset([pinned])
+    return found
 
 
 def _notify_subscribers(changed: Collection[DappDocument]) -> list[EventDraft]:
@@ -214,10 +293,19 @@ def accept_changed_keys(document: DappDocument, device: Device) -> DappDocument:
     """
     row = DappDocument.objects.select_for_update().get(pk=document.pk)
     if row.changed_keys is not None:
+        # A person broke the chain: what came before does not vouch for these keys.
+        row.previous_keys = []
         row.public_key_x = row.changed_keys["publicKeyX"]
         row.authentication_key = row.changed_keys["authenticationKey"]
         row.changed_keys = None
-        row.save(update_fields=["public_key_x", "authentication_key", "changed_keys"])
+        row.save(
+            update_fields=[
+                "public_key_x",
+                "authentication_key",
+                "changed_keys",
+                "previous_keys",
+            ]
+        )
     mine = Subscription.objects.active().of_user(device.user_id)
     accepting = list(
         mine.filter(dapp_url=row.url)

@@ -21,6 +21,7 @@ from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
 from history.client import HistoryUnavailable
 from subscriptions.models import Subscription, SubscriptionJob
+from subscriptions.services.dapps.documents import trusted_signers
 from subscriptions.services.messages.messages import (
     Arrived,
     is_storable_id,
@@ -98,6 +99,7 @@ def _replay(job: SubscriptionJob, sym_key: SymKey) -> None:
         messages,
         row.with_key(sym_key),
         dapp_did=row.dapp_authentication_did,
+        also_signed_by=trusted_signers([row])[row.pk],
         now=clock.now_s(),
     )
     failpoint("replay.after_fetch")

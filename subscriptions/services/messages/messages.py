@@ -149,7 +149,11 @@ def _verify(subscription: Subscription, message: Inbound) -> Arrived:
     if not is_storable_id(request.id):
         raise Refused("id must be a positive integer below 2^63")
     token = DidJwt.parse(token_of_request(request, methods.MESSAGE))
-    if token.iss != subscription.dapp_authentication_did:
+    signer = token.iss
+    if (
+        signer != subscription.dapp_authentication_did
+        and signer not in documents.trusted_signers([subscription])[subscription.pk]
+    ):
         # The dapp may have changed its keys. The inbox retries for a day, in which a
         # person may accept them.
         raise TryLater(DAPP_CHANGED)
@@ -158,7 +162,7 @@ def _verify(subscription: Subscription, message: Inbound) -> Arrived:
         AccountId.parse(subscription.account.address),
         token=token,
         app=subscription.dapp_url,
-        dapp_did=subscription.dapp_authentication_did,
+        dapp_did=signer,
         now=clock.now_s(),
     )
     return Arrived(subscription, received, message.sym_key, message.published_at)
