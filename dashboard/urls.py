@@ -21,6 +21,7 @@ from dashboard.views import (
     live,
     members,
     phone,
+    rotation,
     settings,
     sharing,
     sign_in,
@@ -216,6 +217,11 @@ urlpatterns = [
     ),
     path("console/<slug:slug>/types", console.project_types, name="project-types"),
     path("console/<slug:slug>/keys", console.project_keys, name="project-keys"),
+    path(
+        "console/<slug:slug>/keys/replace",
+        rotation.project_rotation,
+        name="project-rotation",
+    ),
     path(
         "console/<slug:slug>/keys/secrets",
         console.secret_add,

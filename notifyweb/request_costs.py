@@ -197,6 +197,7 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:project-webhook-replay-range": OUTBOUND,
     "dashboard:project-webhook-rotate": PAGE,
     "dashboard:project-settings": PAGE,
+    "dashboard:project-rotation": PAGE,
     # Also ``project_invite``, for each invitation.
     "dashboard:project-members": PAGE,
     "dashboard:project-leave": PAGE,

@@ -16,8 +16,12 @@ from castserver.models import Project
 from castserver.services.errors import CastError, TooMany
 from castserver.services.projects import projects
 from castserver.services.projects.address_proof import ask_check
-from castserver.services.projects.documents import did_document, notify_config
+from castserver.services.projects.documents import (
+    did_document_to_publish,
+    notify_config,
+)
 from castserver.services.projects.members import Right
+from castserver.services.projects.rotation import use_keys_if_hosted
 from common import limits
 from dashboard.access import member
 from dashboard.forms import DomainForm, TypesForm
@@ -97,7 +101,7 @@ def _documents(project: Project) -> dict[str, Any]:
 def _files(project: Project) -> list[tuple[str, str, str]]:
     """Name, address and text of the two documents."""
     documents = {
-        "did.json": did_document(project),
+        "did.json": did_document_to_publish(project),
         "wc-notify-config.json": notify_config(project, project.types.all()),
     }
     return [
@@ -116,6 +120,7 @@ def _save_domain(form: DomainForm, project: Project) -> bool:
     try:
         if form.cleaned_data["place"] == "host":
             projects.set_hosted(project)
+            use_keys_if_hosted(project)
         else:
             changed = projects.set_url(project, form.cleaned_data["url"])
             ask_check(changed)

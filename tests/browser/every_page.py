@@ -92,6 +92,10 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "dashboard:project-webhook": ("{webhook}",),
     "dashboard:project-settings": ("/console/{slug}/settings",),
     "dashboard:project-members": ("/console/{slug}/members",),
+    "dashboard:project-rotation": (
+        "/console/{slug}/keys/replace",
+        "/console/draft/keys/replace",
+    ),
     "dashboard:project-leave": ("/console/{slug}/members/leave",),
     "dashboard:member-remove": ("/console/{slug}/members/{member}/remove",),
     "dashboard:member-hand-over": ("/console/{slug}/members/{member}/hand-over",),

@@ -160,3 +160,63 @@ def test_two_wallets_and_a_browser_device_are_one_account(
         running.wait_for("a wallet left")
         wait_for("the end of it", lambda: not browser.topics())
     running.finish()
+
+
+def test_a_dapp_replaces_its_keys_and_all_its_subscribers_stay(
+    scenario: Callable[..., Scenario], system: System
+) -> None:
+    people = [secrets.token_bytes(32) for _ in range(3)]
+    accounts = [f"eip155:1:{address_of(key)}" for key in people]
+    with (
+        BrowserDevice(system.base_url, accounts[0], people[0]) as owner,
+        BrowserDevice(system.base_url, accounts[1], people[1]) as before,
+        BrowserDevice(system.base_url, accounts[2], people[2]) as after,
+    ):
+        for person in (owner, before, after):
+            person.sign_in()
+        dapp = owner.make_dapp("Rotating", {"alerts": "Urgent", "news": "News"})
+        running = scenario("key-rotation", dapp=dapp)
+        before.subscribe(dapp.url, ["alerts"])
+        wait_for("the subscription", before.topics)
+        running.wait_for("subscribed with the old keys")
+
+        path = f"/console/{dapp.slug}/keys/replace"
+        old = did_of(system, dapp)
+        owner.page(path)
+        owner.post(path, act="begin")
+        assert did_of(system, dapp) != old
+        running.tell("keys were replaced")
+        running.wait_for("both receive what the new key signs")
+        after.subscribe(dapp.url, ["alerts"])
+        wait_for("the subscription", after.topics)
+        send(system, dapp, accounts[1:], "To our devices")
+        # A device shows only what it has verified.
+        for person in (before, after):
+            wait_for(
+                "the message", lambda each=person: "To our devices" in each.inbox()
+            )
+        assert running.finish()[-2:] == [
+            "subscribed with the new keys",
+            "both update and leave",
+        ]
+
+
+def did_of(system: System, dapp: OwnDapp) -> str:
+    """The authentication key that the dapp's did.json names."""
+    path = f"{system.base_url}/dapps/{dapp.slug}/.well-known/did.json"
+    answer = httpx.get(path, trust_env=False)
+    key: str = answer.json()["verificationMethod"][1]["publicKeyJwk"]["x"]
+    return key
+
+
+def send(system: System, dapp: OwnDapp, accounts: list[str], title: str) -> None:
+    answer = httpx.post(
+        f"{system.base_url}/cast/notify",
+        headers={"Authorization": f"Bearer {dapp.secret}"},
+        json={
+            "accounts": accounts,
+            "notification": {"type": "alerts", "title": title, "body": "World"},
+        },
+        trust_env=False,
+    )
+    assert sorted(answer.json()["sent"]) == sorted(accounts), answer.text

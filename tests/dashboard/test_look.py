@@ -51,6 +51,7 @@ PAGES = [
     "/console/lumen/keys",
     "/console/lumen/webhooks",
     "/console/lumen/types",
+    "/console/lumen/keys/replace",
     "/console/lumen/members",
     "/invitation/unknown",
     "/console/lumen/subscribers",

@@ -31,6 +31,7 @@ VIEWERS_READ = {
     "project-leave",
     "project-lists",
     "project-members",
+    "project-rotation",
     "project-scheduled",
     "project-sent",
     "project-settings",
