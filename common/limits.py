@@ -288,6 +288,16 @@ class Verdict:
     limit: int
     remaining: int
     retry_after: int
+    # Seconds until the bucket is full again.
+    reset: int = 0
+
+    def standard_headers(self) -> dict[str, str]:
+        """The fields of the IETF's draft "RateLimit header fields for HTTP"."""
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset),
+        }
 
     def headers(self) -> dict[str, str]:
         found = {
@@ -356,6 +366,7 @@ def consume_all(name: str, keys: list[str], *, cost: int = 1) -> list[Verdict]:
             limit=full,
             remaining=int(float(tokens)),
             retry_after=math.ceil(float(wait)),
+            reset=math.ceil((bucket.burst - float(tokens)) / bucket.per_second),
         )
         for taken, tokens, wait in answers
     ]

@@ -32,11 +32,13 @@ from walletconnect.json_values import parse_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+RATE_VERDICT: Final = "rate_verdict"
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Retry-After, Idempotent-Replayed, "
-    "X-RateLimit-Limit, X-RateLimit-Remaining",
+    "X-RateLimit-Limit, X-RateLimit-Remaining, "
+    "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 PREFLIGHT: Final = {
@@ -113,6 +115,11 @@ class PublicAPI(NinjaAPI):
                 response = self.send_problem(
                     request, error.problem, headers=error.headers
                 )
+            verdict = getattr(request, RATE_VERDICT, None)
+            if verdict is not None:
+                headers = verdict.headers() | verdict.standard_headers()
+                for name, text in headers.items():
+                    response.headers[name] = text
             return _open_to_all(response)
 
         def refuse(
@@ -208,11 +215,19 @@ def json_depth(body: bytes) -> int:
     return deepest
 
 
-def enforce_rate(name: str, key: str, detail: str = "") -> limits.Verdict:
-    """Take one token of the limit ``name``, or end the request with 429."""
+def enforce_rate(
+    name: str, key: str, detail: str = "", *, request: HttpRequest | None = None
+) -> limits.Verdict:
+    """Take one token of the limit ``name``, or end the request with 429.
+
+    With ``request``, its response says in headers how much of this limit is left.
+    """
     verdict = limits.consume(name, key)
+    if request is not None:
+        setattr(request, RATE_VERDICT, verdict)
     if not verdict.allowed:
-        raise ProblemError(too_many(verdict, detail), headers=verdict.headers())
+        headers = verdict.headers() | verdict.standard_headers()
+        raise ProblemError(too_many(verdict, detail), headers=headers)
     return verdict
 
 

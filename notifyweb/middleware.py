@@ -189,7 +189,8 @@ class RequestCosts:
         # The public APIs have their own form of errors.
         refuse = getattr(view, "refuse", None)
         if refuse is not None:
-            return cast("HttpResponse", refuse(request, problem, verdict.headers()))
+            headers = verdict.headers() | verdict.standard_headers()
+            return cast("HttpResponse", refuse(request, problem, headers))
         return errors.answer(request, problem, headers=verdict.headers())
 
 

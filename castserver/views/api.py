@@ -242,7 +242,7 @@ def _guarded(
     def view(request: HttpRequest, **values: Any) -> Any:
         secret = _secret_of(request)
         if limit is not None:
-            enforce_rate(limit, secret.project_id)
+            enforce_rate(limit, secret.project_id, request=request)
         if scope is not None:
             require_scope(request, scope)
         return function(request, **values)

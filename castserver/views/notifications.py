@@ -88,11 +88,9 @@ def _notify(
     if sum(len(call.accounts) for call in calls) > most:
         raise Invalid(f"a call names at most {most} accounts", field="accounts")
 
-    rate: dict[str, str] = {}
-
     def work() -> Outcome:
         # Inside, because a repeat with the same Idempotency-Key uses up no quota.
-        rate.update(enforce_rate("notify_project", project.pk).headers())
+        enforce_rate("notify_project", project.pk, request=request)
         outcomes = [
             notify(
                 project,
@@ -104,10 +102,7 @@ def _notify(
         ]
         return Outcome(200, _response_value(outcomes))
 
-    response = answer_once(request, project, work=work)
-    for name, value in rate.items():
-        response[name] = value
-    return response
+    return answer_once(request, project, work=work)
 
 
 def _response_value(outcomes: list[NotifyOutcome]) -> dict[str, object]:

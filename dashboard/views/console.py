@@ -32,6 +32,7 @@ from dashboard.formatting import format_time
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
 from dashboard.frame import page
 from dashboard.pages import console as pages
+from dashboard.pages.limits import meters_of
 from dashboard.pages.qr import subscribe_link
 from dashboard.pages.snippets import snippets_for
 from dashboard.pages.subscribers import (
@@ -212,6 +213,7 @@ def project(request: ProjectRequest, project: Project) -> HttpResponse:
         project,
         tab="overview",
         overview=pages.overview(project),
+        meters=meters_of(project) if Right.VIEW in request.rights else None,
         subscribe_link=subscribe_link(project.url),
     )
 
