@@ -300,11 +300,7 @@ FORMS: dict[str, list[Callable[[World], Arguments]]] = {
         lambda w: {"act": "delete"},
     ],
     "dashboard:project-members": [lambda w: {"role": "viewer", "days": "7"}],
-    "dashboard:project-rotation": [
-        lambda w: {"act": "begin"},
-        lambda w: {"act": "cancel"},
-        lambda w: {"act": "end"},
-    ],
+    "dashboard:project-rotation": [lambda w: {"act": "begin"}],
     "dashboard:member-role": [lambda w: {"role": "viewer"}],
     "dashboard:theme": [lambda w: {"theme": "dark"}],
     "operations:failed-act": [
