@@ -18,11 +18,11 @@ from castserver.services.projects.members import Right
 from dashboard.access import member, require_recent_signature
 from dashboard.pages import console as pages
 from dashboard.pages.rotation import rotation_of
+from dashboard.reasons import sentence
 from dashboard.views.console import (
     ProjectRequest,
     of_project,
     project_page,
-    sentence,
 )
 
 if TYPE_CHECKING:

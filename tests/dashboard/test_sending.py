@@ -204,3 +204,12 @@ def test_what_is_stored_for_sending_is_visible_to_the_owner_only(
 ):
     assert alice.get(f"/console/lumen/{page}").status_code == 200
     assert charlie.get(f"/console/lumen/{page}").status_code == 404
+
+
+def test_the_overview_shows_what_of_the_limits_is_used(alice, lumen):
+    assert "All of it is free." in alice.get("/console/lumen").text
+    send(alice, audience="list", accounts="eip155:1:0x" + "1" * 40)
+    page = alice.get("/console/lumen").text
+    assert "1 of 20" in page
+    assert "20 at once, then 2 per second" in page
+    assert "Full again in 1 second." in page
