@@ -51,8 +51,8 @@ __all__ = [
 
 DID_KEY: Final = "did:key:"
 _DID_PKH: Final = "did:pkh:"
-HANDOVERS: Final = "keyHandovers"
-MAX_HANDOVERS: Final = 10
+_HANDOVERS: Final = "keyHandovers"
+_MAX_HANDOVERS: Final = 10
 
 _EIP155: Final = "eip155"
 # What dapps write of an address where only the chain is missing.
@@ -217,7 +217,7 @@ class DidWebDocument:
             "authentication": authentication,
         }
         if self.handovers:
-            value[HANDOVERS] = list(self.handovers)
+            value[_HANDOVERS] = list(self.handovers)
         return value
 
     def _method(self, method_id: str, curve: str, public_key: bytes) -> JsonObject:
@@ -254,11 +254,11 @@ def is_id_of(did: str, url: AppUrl) -> bool:
 
 def handovers_of(members: JsonObject) -> tuple[str, ...]:
     """The unverified handover tokens; a document with something else there has none."""
-    listed = members.get(HANDOVERS)
+    listed = members.get(_HANDOVERS)
     if not isinstance(listed, list):
         return ()
     texts = [each for each in listed if isinstance(each, str)]
-    return tuple(texts[:MAX_HANDOVERS])
+    return tuple(texts[:_MAX_HANDOVERS])
 
 
 def key_agreement_of(members: JsonObject) -> bytes:

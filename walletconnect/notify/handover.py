@@ -16,9 +16,9 @@ from walletconnect.json_values import JsonValue, malformed
 if TYPE_CHECKING:
     from walletconnect.crypto.signing import IdentityKey
 
-ACT: Final = "notify_key_handover"
+_ACT: Final = "notify_key_handover"
 # Longer than any operator should keep previous keys.
-MAX_LIFE: Final = 800 * 86_400
+_MAX_LIFE: Final = 800 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def sign_handover(
 ) -> str:
     """`authentication` is a did:key, `key_agreement` the X25519 key in hex."""
     claims: dict[str, JsonValue] = {
-        "act": ACT,
+        "act": _ACT,
         "iat": now,
         "exp": expires_at,
         "iss": previous.did,
@@ -55,7 +55,7 @@ def sign_handover(
 def read_handover(text: object, *, now: int) -> KeyHandover:
     """The verified token, or raise."""
     token = DidJwt.parse(text)
-    token.verify(now=now, act=ACT, max_life=MAX_LIFE)
+    token.verify(now=now, act=_ACT, max_life=_MAX_LIFE)
     sub, kag, exp = (token.claims.get(name) for name in ("sub", "kag", "exp"))
     if not (isinstance(sub, str) and isinstance(kag, str) and isinstance(exp, int)):
         raise malformed("key handover")
