@@ -386,6 +386,20 @@ def test_a_finished_event_can_be_replayed(project, registered, receiver):
     assert ids == [str(delivery.pk)] * 2
 
 
+def test_an_event_that_is_replayed_twice_is_sent_once_more(
+    project, registered, receiver
+):
+    [delivery] = queue_events([event(project)])
+    deliver_due_webhooks()
+    # The page was open twice: the second press finds the event due already.
+    replay(delivery)
+    replay(delivery)
+    assert deliver_due_webhooks() == 1
+    assert deliver_due_webhooks() == 0
+    assert len(receiver.received) == 2
+    assert WebhookDelivery.objects.count() == 1
+
+
 def test_a_time_range_is_replayed(project, registered, receiver):
     webhook, _ = registered
     receiver.answers += [(500, {}), (500, {})]
