@@ -29,6 +29,7 @@ from tests.faults.waiting import (
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from tests.faults.world import Dapp, World
 
@@ -110,7 +111,7 @@ def run_storm(world: World, size: Size, rng: random.Random) -> Outcome:
         killer.join()
     ended = time.monotonic()
     try:
-        outcome.recovered_s = _check(dapp, sent, found)
+        outcome.recovered_s = _check(world, dapp, sent, found)
         outcome.notes.append(
             f"all receipts {time.monotonic() - ended:.0f} s after the last kill, "
             f"never longer than {outcome.recovered_s:.1f} s without one"
@@ -229,7 +230,7 @@ def _kill(
         kills[name] += 1
 
 
-def _check(dapp: Dapp, sent: Sent, found: Findings) -> float:
+def _check(world: World, dapp: Dapp, sent: Sent, found: Findings) -> float:
     """The longest time in which no receipt came after the storm."""
     from castserver.models import Delivery
     from subscriptions.models import NotifyMessageRecord
@@ -248,7 +249,12 @@ def _check(dapp: Dapp, sent: Sent, found: Findings) -> float:
             "receipts", receipts.count, wanted.total(), limit_s=MAX_BACKLOG_S
         )
     except AssertionError as error:
-        found.other += [str(error), *invariants.message_counts()]
+        found.other += [
+            str(error),
+            f"health: {world.system.readiness()}",
+            *invariants.message_counts(),
+        ]
+        _report_late_receipts(receipts.count, wanted.total(), found)
     records = NotifyMessageRecord.objects.filter(
         subscription__dapp_url=dapp.url, title__startswith=TITLE
     )
@@ -259,3 +265,16 @@ def _check(dapp: Dapp, sent: Sent, found: Findings) -> float:
     final = receipts.exclude(sent_at=None).count()
     found.count("final deliveries", final, wanted.total())
     return stall_s
+
+
+def _report_late_receipts(
+    count: Callable[[], int], wanted: int, found: Findings
+) -> None:
+    """Whether it goes on later than promised, or never."""
+    began = time.monotonic()
+    try:
+        wait_while_it_grows("late receipts", count, wanted, stall_s=240, limit_s=900)
+    except AssertionError as error:
+        found.other.append(str(error))
+    else:
+        found.other.append(f"all receipts {time.monotonic() - began:.0f} s too late")
