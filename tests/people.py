@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
 from accounts import services as accounts
 from accounts.models import Account, Device, SignInRequest, User
 from accounts.sessions import SessionStore
@@ -65,7 +67,7 @@ def new_session() -> SessionBase:
 
 
 def begin(wallet: Wallet, session_key: str, **changes: object) -> SignInRequest:
-    arguments = {"account": wallet.account, "origin": ORIGIN} | changes
+    arguments = {"account": wallet.account, "origin": settings.PUBLIC_URL} | changes
     return identity.begin_sign_in(session_key, **arguments)
 
 

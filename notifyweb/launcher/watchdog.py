@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from notifyweb.launcher.supervisor import Supervisor
 
 POLL_S = 5.0
-SILENT_S = 90.0
+# Three canaries. With the poll and the start of another worker it stays below the minute in
+# which everything is to go on by itself.
+SILENT_S = 45.0
+# Until the first heartbeat of a process, which a busy machine may take long to start.
+START_S = 90.0
+# After Redis was away or emptied: the next canary, and time to run it.
+FIRST_CANARY_S = 20.0
 UNHEALTHY_S = 60.0
 
 
@@ -35,15 +41,28 @@ def is_silent(worker_age: float | None, beat_age: float | None) -> bool:
 async def watch_worker(worker: Supervisor, console: Console) -> None:
     """Kill ``worker``, whose heartbeat has its name, when it has been silent."""
     name = worker.program.name
+    clock = asyncio.get_running_loop().time
+    # Since when beat has been seen without a gap, so that there were canaries to run.
+    since: float | None = None
     while True:
         await asyncio.sleep(POLL_S)
-        if worker.age_s < SILENT_S:
-            continue
         try:
             ages = await asyncio.to_thread(heartbeat.ages, [name, "beat"])
         except redis.RedisError:
+            since = None
             continue
-        if is_silent(ages[name], ages["beat"]):
+        if ages["beat"] is None:
+            since = None
+            continue
+        since = clock() if since is None else since
+        age, up_s = ages[name], worker.age_s
+        has_run = age is not None and age < up_s
+        if (
+            up_s < (SILENT_S if has_run else START_S)
+            or clock() - since < FIRST_CANARY_S
+        ):
+            continue
+        if is_silent(age, ages["beat"]):
             console.line(name, f"silent for {SILENT_S:.0f} s; ended")
             worker.signal(signal.SIGKILL)
 

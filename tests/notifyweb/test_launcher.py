@@ -94,6 +94,15 @@ def test_a_killed_preloader_comes_back_with_all_its_children(system):
         system.wait_until_back(name, old[name])
 
 
+def test_workers_that_lost_redis_start_again(system):
+    old = system.pids()
+    system.kill("redis")
+    for name in ("worker", "outbound"):
+        system.wait_until_back(name, old[name])
+    logged = system.output()
+    assert logged.count("lost Redis, so the worker starts again") >= 2
+
+
 def test_an_unavailable_database_is_503_with_retry_after(system):
     old_pid = system.kill("postgres", signal.SIGSTOP)
     os.kill(old_pid, signal.SIGKILL)

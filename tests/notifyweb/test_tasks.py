@@ -12,8 +12,8 @@ from common import clock, heartbeat
 from notifyweb.beat import LOCK_KEY, LOCK_S, SingleScheduler
 from notifyweb.celery import app
 from notifyweb.launcher.programs import OUTBOUND_THREADS
-from notifyweb.launcher.watchdog import is_silent
-from notifyweb.schedule import AT_START, PERIODIC
+from notifyweb.launcher.watchdog import POLL_S, SILENT_S, is_silent
+from notifyweb.schedule import AT_START, CANARY_S, PERIODIC
 from notifyweb.task_queues import OUTBOUND_QUEUES, QUEUES, ROUTES, WORKER_QUEUES
 from notifyweb.tasks import canary, outbound_canary
 
@@ -163,7 +163,7 @@ def test_a_beat_never_releases_the_lock_of_another(make_beat, redis_client):
     ("worker", "beat", "expected"),
     [
         (1.0, 1.0, False),
-        (200.0, 1.0, True),
+        (SILENT_S + 1, 1.0, True),
         (None, 1.0, True),
         (200.0, 200.0, False),
         (200.0, None, False),
@@ -171,3 +171,9 @@ def test_a_beat_never_releases_the_lock_of_another(make_beat, redis_client):
 )
 def test_a_worker_is_silent_only_while_beat_is_not(worker, beat, expected):
     assert is_silent(worker, beat) is expected
+
+
+def test_a_silent_worker_is_replaced_within_the_promised_minute():
+    assert 3 * CANARY_S <= SILENT_S
+    # It takes up to eight seconds to start.
+    assert SILENT_S + POLL_S + 8 < 60
