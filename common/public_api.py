@@ -20,6 +20,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.request import UnreadablePostError
 from django.urls import URLPattern
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
@@ -89,7 +90,10 @@ class PublicAPI(NinjaAPI):
             if isinstance(pattern, URLPattern) and (
                 self.openapi_url or pattern.name != _ROOT
             ):
-                if pattern.name != _DOCUMENTATION:
+                if pattern.name == _DOCUMENTATION:
+                    # Ninja's own view answers every method.
+                    pattern.callback = require_safe(pattern.callback)
+                else:
                     pattern.callback = self._endpoint(pattern.callback)
                 found.append(pattern)
         return found

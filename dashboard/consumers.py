@@ -27,6 +27,8 @@ from dashboard import appearance
 from dashboard.hub import hub
 from dashboard.live import Cursor, Reader
 from dashboard.open_sockets import address_of, open_sockets
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.json_values import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -289,8 +291,8 @@ def _parse_frame(text: str | None) -> Frame | None:
     if text is None or len(text) > MAX_FRAME_LENGTH:
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except RemoteProtocolError:
         return None
     if not isinstance(value, dict):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ from dashboard.access import member, public
 from dashboard.reasons import translate_reason
 from dashboard.views.responses import done
 from dashboard.views.subscriptions import owned_subscription
+from walletconnect.errors import RemoteProtocolError
+from walletconnect.json_values import parse_json
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -112,7 +113,7 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
 def push_enable(request: MemberRequest) -> HttpResponse:
     """``subscription``: what the browser's ``PushSubscription.toJSON()`` returned."""
     try:
-        value = json.loads(request.POST.get("subscription", ""))
+        value = parse_json(request.POST.get("subscription", ""))
         webpush.save_subscription(request.device, value)
     except webpush.PushError as error:
         return _back(
@@ -120,7 +121,7 @@ def push_enable(request: MemberRequest) -> HttpResponse:
             problem=_("Push was not turned on: %(reason)s.")
             % {"reason": translate_reason(error)},
         )
-    except (ValueError, RecursionError):
+    except RemoteProtocolError:
         return _back(request, problem=_("Push was not turned on: malformed JSON."))
     return _back(request, result=_("Push is on for this browser."))
 

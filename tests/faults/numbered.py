@@ -79,8 +79,9 @@ def run_numbered(world: World, fault: Numbered) -> Outcome:
             f"{load.count} notifications, the slowest call took {load.slowest_s:.1f} s"
         )
         invariants.check_log(world.new_log(), [dapp.secret, *keys_of(dapp)], found)
-    except AssertionError as error:
-        found.other.append(str(error))
+    except (AssertionError, subprocess.TimeoutExpired, OSError) as error:
+        # The faults behind it are still run.
+        found.other.append(f"{type(error).__name__}: {error}")
     if found.all:
         world.forget_standing_dapp()
     return settle(outcome, found)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.faults.invariants import Findings
     from tests.faults.world import World
 
+# On a busy machine, beside a system under load.
+COMMAND_S = 600.0
 ROLLED = ("web", "relay", "gateway", "worker", "outbound")
 
 
@@ -43,7 +45,8 @@ def backup(world: World, found: Findings) -> list[str]:
     killed.kill()
     killed.wait()
     found.require("a killed backup leaves no file", holds=not path.exists())
-    made = json.loads(system.manage("backup", str(path), "--json").stdout)
+    done = system.manage("backup", str(path), "--json", timeout=COMMAND_S)
+    made = json.loads(done.stdout)
     keys = (system.data_dir / "data" / "keychain_keys").read_text().strip()
     found.require(
         "no sealing key in the backup",
@@ -62,13 +65,14 @@ def _restore_elsewhere(system: Deployment, path: Path, found: Findings) -> list[
         for name in ("keychain_keys", "secret_key"):
             if (kept := system.data_dir / "data" / name).exists():
                 shutil.copy(kept, data / name)
-        other.manage("migrate", "--verbosity", "0")
+        other.manage("migrate", "--verbosity", "0", timeout=COMMAND_S)
         environment = other.environment
         other.environment = {**environment, "NOTIFYWEB_FAILPOINTS": "restore.loaded"}
-        killed = other.manage("restore", str(path), check=False)
+        killed = other.manage("restore", str(path), check=False, timeout=COMMAND_S)
         other.environment = environment
         found.require("the restore was killed", holds=killed.returncode < 0)
-        restored = json.loads(other.manage("restore", str(path), "--json").stdout)
+        done = other.manage("restore", str(path), "--json", timeout=COMMAND_S)
+        restored = json.loads(done.stdout)
         other.start()
         return [f"restored and started, {restored['devices_signed_out']} signed out"]
     finally:
@@ -86,7 +90,7 @@ def rotation(world: World, found: Findings) -> list[str]:
     new = f"new{secrets.token_hex(2)}:{b64encode(secrets.token_bytes(32)).decode()}"
     for keys in (f"{old},{new}", f"{new},{old}"):
         file.write_text(keys)
-        system.manage("migrate", "--verbosity", "0")
+        system.manage("migrate", "--verbosity", "0", timeout=COMMAND_S)
         _restart_all(system)
     environment = {**system.environment, "NOTIFYWEB_FAILPOINT_FOLDER": ""}
     command = [
@@ -105,7 +109,8 @@ def rotation(world: World, found: Findings) -> list[str]:
     )
     found.require("the rotation was killed", holds=killed.returncode == -signal.SIGKILL)
     # What was sealed with the old key while the processes restarted is found by a second run.
-    outcome = json.loads(system.manage(*command[2:]).stdout)
+    done = system.manage(*command[2:], timeout=COMMAND_S)
+    outcome = json.loads(done.stdout)
     found.require(f"all is sealed anew: {outcome}", holds=outcome["left"] == 0)
     found.require(f"all opens: {outcome}", holds=outcome["refused"] == 0)
     file.write_text(new)
