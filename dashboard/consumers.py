@@ -299,8 +299,9 @@ def _parse_frame(text: str | None) -> Frame | None:
     sequence = value.get("sequence")
     if not isinstance(sequence, int) or isinstance(sequence, bool):
         return None
-    if value.get("type") == "resume" and isinstance(value.get("generation"), str):
-        return Resume(type="resume", generation=value["generation"], sequence=sequence)
+    generation = value.get("generation")
+    if value.get("type") == "resume" and isinstance(generation, str):
+        return Resume(type="resume", generation=generation, sequence=sequence)
     if value.get("type") == "ack":
         return Ack(type="ack", sequence=sequence)
     return None
