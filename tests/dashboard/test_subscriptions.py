@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
+from common import clock
+from dashboard.pages.subscriptions import subscription_rows
 from subscriptions import services
-from subscriptions.models import DappDocument, SubscribeAttempt
+from subscriptions.models import (
+    DappDocument,
+    NotifyMessageRecord,
+    SubscribeAttempt,
+)
 from tests.dashboard.conftest import text_of
 from tests.subscriptions.conftest import requested
 from tests.subscriptions.world import deliver
@@ -33,6 +40,40 @@ def test_the_list_shows_what_is_allowed_and_that_it_is_shared(
     assert "Acme DAO" in page
     assert "2 of 2 types" in page
     assert "Synced" in page
+
+
+def test_unread_notifications_are_counted_up_to_a_bound(
+    alice, charlie, subscription, notify, django_assert_num_queries
+):
+    records = [notify() for _ in range(5)]
+    services.mark_read(records[:1], alice.device)
+    services.archive(records[1:2], alice.device)
+    services.snooze(records[2:3], alice.device, until=clock.now() + timedelta(days=1))
+    users = [alice.user.pk, charlie.user.pk]
+    with django_assert_num_queries(2):
+        by_user = services.unread_of_users(users, most=1000)
+        by_subscription = services.unread_of_subscriptions([subscription.pk], most=1000)
+    unread = NotifyMessageRecord.objects.unread().count()
+    assert unread == 2
+    assert by_user == {alice.user.pk: unread, charlie.user.pk: 0}
+    assert by_subscription == {subscription.pk: unread}
+    assert services.unread_of_users(users, most=1)[alice.user.pk] == 1
+    assert services.unread_of_subscriptions([subscription.pk], most=1) == {
+        subscription.pk: 1
+    }
+
+
+def test_the_list_reads_no_more_unread_notifications_than_it_shows(
+    alice, subscription, notify, monkeypatch
+):
+    monkeypatch.setattr("dashboard.frame.MAX_COUNTED", 3)
+    monkeypatch.setattr("dashboard.pages.subscriptions.MAX_COUNTED", 3)
+    for _ in range(6):
+        notify()
+    (row,) = subscription_rows(alice.user.pk)
+    assert row.unread == 4
+    page = alice.get("/subscriptions").text
+    assert 'title="3+ unread">3+<' in page
 
 
 def test_without_sync_a_subscription_is_marked_as_local(bob, dapp):
