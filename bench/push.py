@@ -42,6 +42,7 @@ SINGLES_PER_S: Final = 100
 SETTLE_S: Final = 0.2
 # Acknowledgements are counted: the last come so long after the last event.
 ACKNOWLEDGED_S: Final = 5.5
+IDLE_S: Final = 15.0
 
 
 def run(report: Report, seconds: float) -> None:
@@ -77,6 +78,8 @@ class _Figures:
     event: float
     single_p99: float
     postgres: float
+    # CPU seconds in each second for each open socket; not in the others.
+    idle: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +189,23 @@ def _measure(around: Services, server: _Ours | _Groups) -> _Figures:
         # The first round imports and compiles.
         took: list[float] = []
         _all_at_once(server, receive, users, "warm")
+        # Heartbeats, pings and timers cost as long as sockets are open, pushes or not.
+        time.sleep(SETTLE_S + ACKNOWLEDGED_S)
+        cpu, began = web.cpu(), time.monotonic()
+        time.sleep(IDLE_S)
+        idle = (web.cpu() - cpu) / (time.monotonic() - began)
         cpu, postgres = web.cpu(), around.postgres_cpu()
+        began = time.monotonic()
         for number in range(ROUNDS):
             took += _all_at_once(server, receive, users, f"round{number}x")
         time.sleep(ACKNOWLEDGED_S)
         frames = ROUNDS * len(users) * SOCKETS_OF_USER
-        frame = (web.cpu() - cpu) / frames
+        frame = (web.cpu() - cpu - idle * (time.monotonic() - began)) / frames
         postgres = (around.postgres_cpu() - postgres) / (ROUNDS * len(users))
-        cpu = web.cpu()
+        cpu, began = web.cpu(), time.monotonic()
         single = _one_by_one(server, receive, users)
         time.sleep(ACKNOWLEDGED_S)
-        event = (web.cpu() - cpu) / SINGLES
+        event = (web.cpu() - cpu - idle * (time.monotonic() - began)) / SINGLES
     return _Figures(
         p50=quantile(took, 0.5),
         p99=quantile(took, 0.99),
@@ -204,6 +213,7 @@ def _measure(around: Services, server: _Ours | _Groups) -> _Figures:
         event=event,
         single_p99=quantile(single, 0.99),
         postgres=postgres,
+        idle=idle / len(plan["sockets"]),
     )
 
 
@@ -278,7 +288,8 @@ def _add(report: Report, size: int, ours: _Figures, groups: _Figures) -> None:
             ratio=f"p99 {each.p99 / groups.p99:.2f}x of Channels groups",
             cpu=f"web {micro(each.frame)} a frame, "
             f"{micro(each.frame * SOCKETS_OF_USER)} an event, "
-            f"PostgreSQL {micro(each.postgres)} an event",
+            f"PostgreSQL {micro(each.postgres)} an event; "
+            f"{micro(each.idle)} a second for an open socket",
         )
     for name, each in (("ours", ours), ("Channels groups", groups)):
         report.add(

@@ -106,10 +106,6 @@ class Hub:
         if not of_user:
             self._users.pop(socket.user_id, None)
         self._due.pop(socket, None)
-        if not self._users and self._pulse is not None:
-            self._pulse.cancel()
-            self._pulse = None
-            self._heartbeats.clear()
 
     def wake(self, socket: Socket) -> None:
         """Read for this socket soon, if it still needs that."""
