@@ -2,8 +2,8 @@
 
 Both servers are Daphne with the same settings, and the same clients read both. Ours reads
 the events from the database, renders the rows, and gets an acknowledgement; Channels groups
-get the finished frame from the sender and pass it on. Everything that the server does counts:
-acknowledgements, heartbeats, and waiting for Redis.
+get the finished frame from the sender and pass it on. Acknowledgements count; what open sockets
+cost without pushes (heartbeats, pings) is a figure of its own.
 """
 
 from __future__ import annotations
