@@ -37,6 +37,7 @@ MODULES = {
     "pipeline": "bench.pipeline",
     "topics": "bench.topics",
     "append": "bench.append",
+    "nodes": "bench.nodes",
     "scale": "bench.scale",
 }
 # Takes minutes and gigabytes.

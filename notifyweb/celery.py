@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import warnings
@@ -67,6 +68,21 @@ def check_before_start(**_: Any) -> None:
         raise SystemExit(WRONG_SETTING) from None
     finally:
         connection.close()
+
+
+@beat_init.connect
+def stop_between_ticks(sender: Any, **_: Any) -> None:
+    """Let beat end after the tick that it is in.
+
+    Celery's handler writes the schedule inside the signal handler, on the connection whose
+    lock the interrupted query may hold: beat would wait for itself until it is killed.
+    """
+
+    def stop(*_: object) -> None:
+        sender.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
 
 @worker_ready.connect

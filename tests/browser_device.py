@@ -19,6 +19,7 @@ import httpx
 from walletconnect.crypto.ethereum import sign_eip191
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 TITLE = re.compile(
@@ -53,9 +54,16 @@ class BrowserDevice:
     """One signed-in session. ``private_key`` is the wallet's, 32 bytes."""
 
     def __init__(
-        self, base_url: str, account: str, private_key: bytes, *, host: str = ""
+        self,
+        base_url: str,
+        account: str,
+        private_key: bytes,
+        *,
+        host: str = "",
+        trust: ssl.SSLContext | bool = True,
     ) -> None:
-        """``host`` is the public one, where ``base_url`` is behind a proxy."""
+        """``host`` is the public one, where ``base_url`` is behind a proxy. ``trust``
+        has certificates of a test."""
         self.account = account
         self._private_key = private_key
         self._client = httpx.Client(
@@ -63,6 +71,7 @@ class BrowserDevice:
             follow_redirects=True,
             timeout=30,
             trust_env=False,
+            verify=trust,
             headers={"Host": host} if host else {},
             # A kept connection would end with a web process that a test kills.
             limits=httpx.Limits(max_keepalive_connections=0),

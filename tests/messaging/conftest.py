@@ -296,9 +296,15 @@ class Program:
     def thaw(self) -> None:
         os.killpg(self._popen.pid, signal.SIGCONT)
 
+    def send_signal(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def wait(self) -> int:
+        return self._popen.wait(20)
+
     def terminate(self) -> int:
         self._popen.terminate()
-        return self._popen.wait(20)
+        return self.wait()
 
     def wait_killed(self) -> None:
         """Wait until a failpoint ended it."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import timedelta
 
 import pytest
+from celery import beat, signals
 from django.conf import settings
+from django.db import connection, transaction
 from django_celery_beat.models import PeriodicTask
 
 from common import clock, heartbeat
@@ -16,6 +19,10 @@ from notifyweb.launcher.watchdog import POLL_S, SILENT_S, is_silent
 from notifyweb.schedule import AT_START, CANARY_S, PERIODIC
 from notifyweb.task_queues import OUTBOUND_QUEUES, QUEUES, ROUTES, WORKER_QUEUES
 from notifyweb.tasks import canary, outbound_canary
+from tests.browser_device import wait_for
+from tests.messaging.conftest import start_program as program_fixture
+
+start_program = program_fixture
 
 
 def test_tasks_are_json_and_survive_their_worker():
@@ -137,6 +144,54 @@ def test_the_second_beat_takes_over_when_the_first_stops(make_beat, redis_client
     first.close()
     second.tick()
     assert second._lock.owned()
+
+
+WAITING = """
+    SELECT count(*) FROM pg_locks
+    WHERE NOT granted AND relation = 'django_celery_beat_periodictasks'::regclass
+"""
+
+
+def test_a_beat_that_waits_for_the_database_ends_when_asked(
+    start_program, make_beat, redis_client
+):
+    """It must not use the connection that its interrupted query has locked."""
+    make_beat()
+    # Tasks that were started are what beat stores at its end.
+    PeriodicTask.objects.update(last_run_at=clock.now() - timedelta(days=1))
+    arguments = "from celery.__main__ import main; main()", "-q", "-A", "notifyweb"
+    running = start_program("-c", *arguments, "beat")
+    wait_for("started tasks", lambda: waiting(redis_client) > 0)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE django_celery_beat_periodictasks")
+
+        def is_waiting():
+            cursor.execute(WAITING)
+            return cursor.fetchone() != (0,)
+
+        wait_for("its query", is_waiting)
+        running.send_signal(signal.SIGTERM)
+    assert running.wait() == 0
+
+
+def test_a_signal_does_not_close_beat_in_the_middle_of_a_tick(make_beat, monkeypatch):
+    """What the tick holds, a lock or a connection, may be what closing needs."""
+    service = beat.Service(app, scheduler_cls=SingleScheduler)
+    closed = []
+    monkeypatch.setattr(SingleScheduler, "close", closed.append)
+    # The first also checks the installation as at a start, which a test has not.
+    monkeypatch.setenv("NOTIFYWEB_SUPERVISED", "1")
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        signals.beat_init.send(sender=service)
+        for each in before:
+            service._is_shutdown.clear()
+            signal.raise_signal(each)
+            assert service._is_shutdown.is_set()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert closed == []
 
 
 def test_the_lock_is_renewed_and_expires_with_a_killed_beat(make_beat, redis_client):
