@@ -221,12 +221,12 @@ class Sender(threading.Thread):
         super().__init__()
         self.titles: list[str] = []
         self.failures: list[str] = []
-        self._stop = threading.Event()
+        self._ending = threading.Event()
         self._url, self._account, self._dapp = url, account, dapp
         self._trust = trust
 
     def run(self) -> None:
-        while not self._stop.wait(SEND_EVERY_S):
+        while not self._ending.wait(SEND_EVERY_S):
             self.send(f"Number {len(self.titles)}")
 
     def send(self, title: str) -> None:
@@ -247,7 +247,7 @@ class Sender(threading.Thread):
         self.titles.append(title)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ending.set()
         self.join()
 
 
