@@ -8,8 +8,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, validate_email
+from django.core.validators import MaxValueValidator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -172,11 +171,10 @@ class InviteForm(StyledForm):
         max_length=MAX_LABEL,
         required=False,
         help_text=_(
-            "A name or a mail address, so that you can tell invitations apart."
+            "A name or a mail address, so that you can distinguish invitations."
         ),
     )
     days = forms.IntegerField(label=_("Days until it expires"), min_value=1, initial=7)
-    mail = forms.BooleanField(label=_("Mail the link to this address"), required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -184,15 +182,6 @@ class InviteForm(StyledForm):
         days = self.fields["days"]
         days.widget.attrs["max"] = most
         days.validators.append(MaxValueValidator(most))
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        if cleaned.get("mail") and "label" in cleaned:
-            try:
-                validate_email(cleaned["label"])
-            except ValidationError:
-                self.add_error("label", gettext("That is not a mail address."))
-        return cleaned
 
 
 def parsed_types(text: str) -> list[TypeDraft]:

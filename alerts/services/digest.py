@@ -82,7 +82,7 @@ def save_digest(
     kept = Digest.objects.filter(user=user).first()
     is_confirmed = kept is not None and kept.email == email and kept.confirmed_at
     if not is_confirmed:
-        limit_mails(user, email, client)
+        _limit_confirmations(user, email, client)
     zone = alert_settings(user).time_zone
     row, _ = Digest.objects.update_or_create(
         user=user,
@@ -106,7 +106,7 @@ def save_digest(
     return row
 
 
-def limit_mails(user: User, email: str, client: str) -> None:
+def _limit_confirmations(user: User, email: str, client: str) -> None:
     """Anyone can enter a stranger's address, so that mailbox gets a few mails at most.
 
     Subaddresses and dots count as the same mailbox. Redis gets a digest of it only.

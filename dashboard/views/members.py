@@ -13,13 +13,11 @@ from django.views.decorators.http import (
     require_POST,
 )
 
-from alerts.services import invitation_mails
 from castserver.models import Project, Role
 from castserver.services.errors import CastError, Ended, Missing
 from castserver.services.projects import members as services
 from castserver.services.projects.members import Right
 from common import limits
-from common.clients import rate_key
 from dashboard.access import MemberRequest, member
 from dashboard.forms import InviteForm
 from dashboard.frame import page
@@ -54,7 +52,6 @@ def project_members(request: ProjectRequest, project: Project) -> HttpResponse:
     name = f"invitation:{project.pk}"
     if request.method == "POST" and form.is_valid() and _may_invite(request, form):
         entered = form.cleaned_data
-        made: list[str] = []
 
         def create() -> Created:
             _, token = services.invite(
@@ -64,18 +61,13 @@ def project_members(request: ProjectRequest, project: Project) -> HttpResponse:
                 days=entered["days"],
                 label=entered["label"],
             )
-            link = pages.invitation_link(token)
-            made.append(link)
-            return Created(request.path, link)
+            return Created(request.path, pages.invitation_link(token))
 
         try:
             sent = submit_once(request, name, create)
         except CastError as error:
             add_service_error(form, error)
         else:
-            # Not for a repeated submission: its mail was sent with the first one.
-            if made and entered["mail"]:
-                _mail(request, project, entered["label"], entered["role"], made[0])
             return HttpResponseRedirect(sent.location)
     return project_page(
         request,
@@ -85,7 +77,6 @@ def project_members(request: ProjectRequest, project: Project) -> HttpResponse:
         form=form,
         once=form_token(request.device, name),
         result=result_of(request, name) if request.may_change else None,
-        has_mail=invitation_mails.is_available(),
         roles=Role.choices,
         role_texts=[(role.label, text) for role, text in pages.INCLUDES.items()],
         found=pages.member_list(project, request.user),
@@ -102,26 +93,6 @@ def _may_invite(request: ProjectRequest, form: InviteForm) -> bool:
             % {"seconds": verdict.retry_after},
         )
     return verdict.allowed
-
-
-def _mail(
-    request: ProjectRequest, project: Project, label: str, role: str, link: str
-) -> None:
-    try:
-        invitation_mails.send_invitation(
-            project,
-            by=request.user,
-            email=label,
-            role=Role(role),
-            link=link,
-            client=rate_key(request),
-        )
-    except invitation_mails.NotSent as error:
-        messages.warning(request, str(error))
-    else:
-        messages.success(
-            request, gettext("The link was mailed to %(email)s.") % {"email": label}
-        )
 
 
 @member
