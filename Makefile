@@ -1,7 +1,7 @@
 # make run    everything: installs, migrates, starts, prints one URL
 # make test   the whole test suite, on PostgreSQL and Redis of its own;
 #             TESTS="tests/identity tests/test_x.py" chooses from it
-.PHONY: run test test-fast faults check fmt bench demo messages screenshots fuzz lock sbom audit
+.PHONY: run test test-fast test-deployment faults check fmt bench demo messages screenshots fuzz lock sbom audit
 .SILENT:
 
 WORKERS := 2
@@ -24,6 +24,10 @@ test: .venv/.development
 test-fast: .venv/.development
 	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not system and not browser" \
 	  --ignore=tests/browser --ignore=tests/clients $(TESTS)
+
+# Two of each process behind nginx, with TLS. Needs nginx (apt-get install nginx-light).
+test-deployment: .venv/.development
+	TEST_DEPLOYMENT=1 .venv/bin/python -m pytest tests/notifyweb/test_behind_nginx.py
 
 # Every fault of docs/reliability.md against one running system, and the storm; 45 minutes
 # at most. FAULTS="--sample 20 --seed 7" or FAULTS="--only postgres" chooses from them.

@@ -37,6 +37,10 @@ from walletconnect.crypto.ethereum import address_of
 
 pytestmark = [
     pytest.mark.system,
+    # Minutes for one test: it runs before a release and after changes of deploy/.
+    pytest.mark.skipif(
+        "TEST_DEPLOYMENT" not in os.environ, reason="make test-deployment"
+    ),
     pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx"),
 ]
 

@@ -198,7 +198,15 @@ PLAIN = {
     ),
     *(
         f"operations:{name}"
-        for name in ("overview", "failed", "jobs", "storage", "audit", "doctor")
+        for name in (
+            "overview",
+            "failed",
+            "replay",
+            "jobs",
+            "storage",
+            "audit",
+            "doctor",
+        )
     ),
 }
 # Public addresses whose argument is no object of a user, or is the proof itself.
