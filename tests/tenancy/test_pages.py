@@ -305,7 +305,9 @@ FORMS: dict[str, list[Callable[[World], Arguments]]] = {
             "file": SimpleUploadedFile("a.csv", w.alice.account.address.encode()),
         }
     ],
-    "dashboard:project-domain": [lambda w: {"act": "check"}],
+    "dashboard:project-domain": [
+        lambda w: {"place": "own", "url": "https://zq9.example"}
+    ],
     "dashboard:project-webhook-replay-range": [
         lambda w: {
             "since": "2026-01-01T00:00",
@@ -332,6 +334,8 @@ FORMS: dict[str, list[Callable[[World], Arguments]]] = {
 }
 # Owners' POSTs that change no row: they need a new signature, a file, another state.
 CHANGE_NOTHING = {
+    # The project's wizard is finished.
+    "dashboard:project-setup-step",
     "dashboard:sign-in-prove",
     "dashboard:sign-in-share",
     "dashboard:subscribe",
