@@ -66,6 +66,20 @@ class ProjectInvitationAdmin(ReadOnlyAdmin):
     list_select_related = ("project", "invited_by")
 
 
+@admin.register(models.ProjectKeys)
+class ProjectKeysAdmin(ReadOnlyAdmin):
+    list_display = (
+        "authentication_did",
+        "project",
+        "state",
+        "created_at",
+        "valid_until",
+    )
+    list_filter = ("state",)
+    search_fields = ("project__name", "authentication_did")
+    list_select_related = ("project",)
+
+
 @admin.register(models.NotificationType)
 class NotificationTypeAdmin(ReadOnlyAdmin):
     list_display = ("type_id", "name", "project", "description")

@@ -164,7 +164,8 @@ def setup_step(request: ProjectRequest, project: Project, step: str) -> HttpResp
     """A step of the wizard. Each is saved by itself, and may be returned to."""
     if step not in STEPS:
         raise Http404
-    if not project.setup_step:
+    is_second_click = step == "keys" and request.method == "POST"
+    if not project.setup_step and not is_second_click:
         return HttpResponseRedirect(reverse("dashboard:project", args=[project.slug]))
     save = {
         "texts": _texts_step,
@@ -267,7 +268,7 @@ def _keys_step(request: ProjectRequest, project: Project) -> HttpResponse:
         # Locked, so that a second click waits and finds the wizard done.
         row = Project.objects.select_for_update().get(pk=project.pk)
         Project.objects.filter(pk=project.pk).update(setup_step="")
-        if row.secrets.exists():
+        if not row.setup_step or row.secrets.exists():
             return Created(keys)
         return Created(keys, projects.add_secret(row))
 

@@ -46,10 +46,11 @@ OUR_PACKAGES = [
     for path in Path(settings.BASE_DIR).glob("*/__init__.py")
     if path.parent.name not in ("tests", "bench")
 ]
-# How the code names a problem: Problem("x", …), KeysServerRefusal(400, "x", …),
+# How the code names a problem: Problem("x", …), replace(FORBIDDEN, type="x"), KeysServerRefusal(400, "x", …),
 # not_found("X", …), and (422, "x") in the table of the Cast Server.
 NAMES = [
     re.compile(r'\bProblem\(\s*(?:type=)?"([^"]+)"'),
+    re.compile(r'\breplace\(FORBIDDEN, type="([^"]+)"'),
     re.compile(r'KeysServerRefusal\(\s*\d+,\s*"([^"]+)"'),
     re.compile(r'not_found\("([^"]+)"'),
     re.compile(r'^    \w+: \(\d+, "([^"]+)"\)', re.MULTILINE),

@@ -60,6 +60,7 @@ from walletconnect.notify import (
 from walletconnect.notify.cold_start import replay_messages, replay_store
 from walletconnect.notify.config import NotifyConfig
 from walletconnect.notify.dialect import dialect_of
+from walletconnect.notify.handover import read_handover
 from walletconnect.notify.parties import claimed_identity
 from walletconnect.notify.server_subscription import ServerSubscription
 from walletconnect.relay import frames, messages, session_calls
@@ -186,6 +187,7 @@ def did_jwt(data: bytes) -> None:
         lambda _: jwt.act,
         lambda _: jwt.issued_at,
         lambda _: verify_client_auth(jwt.text, now=NOW),
+        lambda _: read_handover(jwt.text, now=NOW),
         lambda _: jwt.verify(now=NOW, act=None, max_life=10**9, times=Times.EITHER),
         *(
             lambda _, act=act: registration.read_keys_server_auth(
@@ -261,6 +263,7 @@ def _verified_cacao(value: Any) -> None:
     assert Cacao.from_value(parse_json(dump_json(found.to_value()))) == found
     each(
         lambda _: found.verify(now=NOW),
+        lambda _: found.verify_except_times(),
         lambda _: found.account.same_as(W1.account),
         lambda _: found.identity_key,
         lambda _: found.contract_check.digest,
@@ -639,6 +642,9 @@ CLAIM_SEEDS = [
     _claims(W1.identity_key.did, sub=ANSWER.subscription_hash, sbs=[_ELEMENT]),
     _claims(W1.identity_key.did, sbs=[_ELEMENT], nfs=[_NOTE], mre=True, mur=False),
     _claims(W1.identity_key.did, sub="did:key:" + "z" * 48, app=DAPP.url.did, mjv="1"),
+    _claims(
+        DAPP.key.did, act="notify_key_handover", sub=W1.identity_key.did, kag="00" * 32
+    ),
 ]
 for _signed in (ANSWER.publish, UPDATE.publish):
     _key = ASKED.sym_key_s if _signed is ANSWER.publish else SUBSCRIPTION.sym_key
