@@ -82,6 +82,8 @@ def test_each_step_is_saved_and_the_wizard_resumes_where_it_was_left(alice, site
     assert "Make the API secret" in text_of(page)
     answers = [alice.post("/console/lumen/setup/keys", act="make", once="a")]
     answers.append(alice.post("/console/lumen/setup/keys", act="make", once="a"))
+    # The second click of a double one, after the first has ended the wizard.
+    assert answers[1].headers["Location"] == answers[0].headers["Location"]
     (secret,) = SECRET.findall(alice.follow(answers[0]).text)
     lumen.refresh_from_db()
     assert find_secret(secret).project == lumen
