@@ -38,7 +38,6 @@ AUDIENCES = (
     ("file", _("The accounts of a CSV file")),
 )
 MAX_VARIABLES = 20
-MAX_TYPE_ROWS = 15
 
 
 class StyledForm(forms.Form):

@@ -38,7 +38,6 @@ SUBSCRIPTION: Final = "subscriptions.subscription"
 ATTEMPT: Final = "subscriptions.subscribeattempt"
 RUN: Final = "relay.run"
 UPDATE: Final = "syncstore.storeupdate"
-STORE: Final = "syncstore.store"
 DEVICE: Final = "accounts.device"
 
 # Events that change the unread count.

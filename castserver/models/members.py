@@ -66,7 +66,7 @@ class ProjectInvitation(models.Model):
     )
     digest = models.CharField(max_length=DIGEST_LENGTH, unique=True)
     role = models.CharField(max_length=8, choices=Role.choices)
-    # What the inviting person wrote to tell invitations apart: a name or a mail address.
+    # What the inviting person wrote to distinguish invitations: a name or a mail address.
     label = models.CharField(max_length=254, blank=True)
     invited_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,

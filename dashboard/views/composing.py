@@ -46,6 +46,7 @@ from dashboard.views.console import (
     of_project,
     project_for,
     project_page,
+    show_service_error,
 )
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
@@ -305,7 +306,7 @@ def list_delete(
         recipients.delete_list(found)
         messages.success(request, gettext("The list was deleted."))
     except CastError as error:
-        messages.error(request, sentence(error.localized))
+        show_service_error(request, error)
     there = reverse("dashboard:project-lists", args=[project.slug])
     return HttpResponseRedirect(there)
 
@@ -392,6 +393,6 @@ def broadcast_retry(
         else:
             messages.error(request, gettext("It is still being sent."))
     except CastError as error:
-        messages.error(request, sentence(error.localized))
+        show_service_error(request, error)
     there = reverse("dashboard:project-sent", args=[project.slug, notification_id])
     return HttpResponseRedirect(there)

@@ -160,6 +160,11 @@ def add_service_error(form: StyledForm, error: CastError) -> None:
     form.add_error(name, sentence(error.localized))
 
 
+def show_service_error(request: MemberRequest, error: CastError) -> None:
+    """Show a service's error on the next page."""
+    messages.error(request, sentence(error.localized))
+
+
 @member
 @require_safe
 def console(request: MemberRequest) -> HttpResponse:
@@ -281,7 +286,7 @@ def _show_secret_once(
     try:
         sent = submit_once(request, _secret_form(project), create)
     except CastError as error:
-        messages.error(request, sentence(error.localized))
+        show_service_error(request, error)
         keys = reverse("dashboard:project-keys", args=[project.slug])
         return HttpResponseRedirect(keys)
     return HttpResponseRedirect(sent.location)

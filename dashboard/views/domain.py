@@ -27,7 +27,6 @@ from dashboard.access import member
 from dashboard.forms import DomainForm, TypesForm
 from dashboard.pages.domain import address_status
 from dashboard.pages.snippets import readable
-from dashboard.reasons import sentence
 from dashboard.submissions import Created, submit_once
 from dashboard.views.console import (
     NEW_PROJECT,
@@ -36,6 +35,7 @@ from dashboard.views.console import (
     describe_project,
     of_project,
     project_page,
+    show_service_error,
 )
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _check_now(request: ProjectRequest, project: Project) -> None:
         problem = TooMany(
             f"too many checks; try again in {verdict.retry_after} seconds"
         )
-        messages.error(request, sentence(problem.localized))
+        show_service_error(request, problem)
         return
     ask_check(project)
 

@@ -30,6 +30,7 @@ from dashboard.views.console import (
     add_service_error,
     of_project,
     project_page,
+    show_service_error,
 )
 from dashboard.views.responses import Confirmation, confirmation
 
@@ -122,7 +123,7 @@ def member_role(request: ProjectRequest, project: Project, pk: int) -> HttpRespo
     except Missing:
         raise Http404 from None
     except CastError as error:
-        messages.error(request, sentence(error.localized))
+        show_service_error(request, error)
     else:
         messages.success(
             request,
@@ -189,7 +190,7 @@ def member_hand_over(
     try:
         services.hand_over(project, pk, by=request.user)
     except CastError as error:
-        messages.error(request, sentence(error.localized))
+        show_service_error(request, error)
     else:
         messages.success(request, gettext("The project was handed over."))
     return HttpResponseRedirect(_here(project))
@@ -213,7 +214,7 @@ def project_leave(request: ProjectRequest, project: Project) -> HttpResponse:
     try:
         services.leave(project, request.user)
     except CastError as error:
-        messages.error(request, sentence(error.localized))
+        show_service_error(request, error)
         return HttpResponseRedirect(_here(project))
     messages.success(
         request, gettext("You left %(project)s.") % {"project": project.name}

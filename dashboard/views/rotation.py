@@ -18,11 +18,11 @@ from castserver.services.projects.members import Right
 from dashboard.access import member, require_recent_signature
 from dashboard.pages import console as pages
 from dashboard.pages.rotation import rotation_of
-from dashboard.reasons import sentence
 from dashboard.views.console import (
     ProjectRequest,
     of_project,
     project_page,
+    show_service_error,
 )
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _act(request: ProjectRequest, project: Project) -> HttpResponse:
                 request, gettext("The previous keys are no longer accepted.")
             )
     except CastError as error:
-        messages.error(request, sentence(error.localized))
+        show_service_error(request, error)
     return HttpResponseRedirect(
         reverse("dashboard:project-rotation", args=[project.slug])
     )

@@ -56,10 +56,6 @@ class Queue:
     def label(self) -> str:
         return str(self.model._meta.verbose_name_plural)
 
-    @property
-    def admin_name(self) -> str:
-        return f"{self.model._meta.app_label}_{self.model._meta.model_name}"
-
     def rows(self, condition: Q) -> QuerySet[Any]:
         return self.model._default_manager.filter(condition)
 

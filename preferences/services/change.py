@@ -195,7 +195,7 @@ def write(
 def announce_epoch(account: Account, epoch: int, device: Device) -> list[EventDraft]:
     """Announce a new epoch in the stores that are left, to other servers of the wallet.
 
-    Whoever has copied the store's key can write this as well: it only makes pages advise
+    A copy of the store's key is enough to write this as well: it only makes pages advise
     to start the epoch, which needs the wallet's signature.
     """
     document: JsonObject = {

@@ -1,4 +1,4 @@
-"""Connections that hold back their request: limited, closed, and in nobody's way."""
+"""Connections that hold back their request: limited, closed, and without effect on others."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ OBJECTS: dict[str, Callable[[World], Arguments]] = {
     "dashboard:invitation-withdraw": lambda w: _project(
         w, invitation_id=w.invitation.pk
     ),
-    # The link is the right itself: whoever has it may join. test_roles.py has it.
+    # The link is the right itself: its holder may join. test_roles.py has it.
     "dashboard:invitation": lambda w: {"token": "0" * 64},
     "dashboard:project-sent": lambda w: _project(w, notification_id=w.sent.pk),
     "dashboard:broadcast-cancel": lambda w: _project(w, notification_id=w.sent.pk),

@@ -96,7 +96,7 @@ def invite(
             most=MAX_LABEL,
             field="label",
         )
-    _lock(project)
+    lock_project(project)
     most = settings.LIMITS.invitations_per_project
     if project.invitations.open().count() >= most:
         raise TooMany(
@@ -148,7 +148,7 @@ def require_open(invitation: ProjectInvitation) -> None:
 @transaction.atomic
 def accept(invitation: ProjectInvitation, user: User) -> ProjectMember:
     """Make the user a member; the invitation is used up."""
-    project = _lock(invitation.project)
+    project = lock_project(invitation.project)
     row = ProjectInvitation.objects.select_for_update().get(pk=invitation.pk)
     require_open(row)
     if role_of(user, project) is not None:
@@ -179,7 +179,7 @@ def withdraw(project: Project, invitation_id: UUID, *, by: User) -> None:
 def set_role(project: Project, member_pk: int, role: str, *, by: User) -> ProjectMember:
     if role not in Role.values:
         raise Invalid(gettext_noop("choose owner, sender or viewer"), field="role")
-    _lock(project)
+    lock_project(project)
     member = _member(project, member_pk)
     if member.role != role:
         detail = f"{member.role} to {role}"
@@ -196,7 +196,7 @@ def set_role(project: Project, member_pk: int, role: str, *, by: User) -> Projec
 
 @transaction.atomic
 def remove(project: Project, member_pk: int, *, by: User) -> None:
-    _lock(project)
+    lock_project(project)
     member = _member(project, member_pk)
     member.delete()
     audit(
@@ -214,7 +214,7 @@ LAST_OWNER: Final = gettext_noop(
 
 @transaction.atomic
 def leave(project: Project, user: User) -> None:
-    row = _lock(project)
+    row = lock_project(project)
     if row.owner_id == user.pk:
         raise Invalid(LAST_OWNER)
     deleted, _ = row.members.filter(user=user).delete()
@@ -229,7 +229,7 @@ def hand_over(project: Project, member_pk: int, *, by: User) -> None:
 
     Only the main owner can. If that person's account was removed, any owner can.
     """
-    row = _lock(project)
+    row = lock_project(project)
     if row.owner_id not in (None, by.pk):
         raise Invalid(gettext_noop("only the main owner can hand the project over"))
     member = _member(row, member_pk)
@@ -265,7 +265,7 @@ def require_room_of_owner(owner: User) -> None:
         )
 
 
-def _lock(project: Project) -> Project:
+def lock_project(project: Project) -> Project:
     return Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
 
 

@@ -23,6 +23,7 @@ from django.utils.translation import gettext_noop
 from accounts.services import audit
 from castserver.models import Project, ProjectKeys
 from castserver.services.errors import Missing, Taken, TooMany
+from castserver.services.projects.members import lock_project
 from castserver.services.projects.projects import documents_changed
 from common import clock, entropy
 from keychain.services import (
@@ -55,7 +56,7 @@ def begin_rotation(project: Project, *, by: User | None = None) -> ProjectKeys |
 
     Then the caller has the address checked soon.
     """
-    row = _lock(project)
+    row = lock_project(project)
     if row.other_keys.filter(state=NEXT).exists():
         raise Taken(gettext_noop("the keys are being replaced already"))
     if row.other_keys.filter(state=PREVIOUS).count() >= MAX_PREVIOUS:
@@ -99,7 +100,7 @@ def begin_rotation(project: Project, *, by: User | None = None) -> ProjectKeys |
 @transaction.atomic
 def use_published_keys(project: Project, authentication_did: str) -> bool:
     """Use the next keys if they are these, which the domain publishes."""
-    row = _lock(project)
+    row = lock_project(project)
     found = row.other_keys.filter(
         state=NEXT, authentication_did=authentication_did
     ).first()
@@ -111,7 +112,7 @@ def use_published_keys(project: Project, authentication_did: str) -> bool:
 @transaction.atomic
 def cancel_rotation(project: Project, *, by: User | None = None) -> None:
     """Drop keys that the domain does not publish yet."""
-    row = _lock(project)
+    row = lock_project(project)
     found = row.other_keys.filter(state=NEXT).first()
     if found is None:
         raise Missing(gettext_noop("no keys are being replaced"))
@@ -129,7 +130,7 @@ def cancel_rotation(project: Project, *, by: User | None = None) -> None:
 @transaction.atomic
 def end_overlap(project: Project, *, by: User | None = None) -> None:
     """Accept the previous keys no longer, because they have leaked."""
-    row = _lock(project)
+    row = lock_project(project)
     found = list(row.other_keys.filter(state=PREVIOUS))
     if not found:
         raise Missing(gettext_noop("no previous keys are accepted"))
@@ -141,7 +142,7 @@ def end_overlap(project: Project, *, by: User | None = None) -> None:
 @transaction.atomic
 def use_keys_if_hosted(project: Project) -> None:
     """A dapp that is hosted here from now on need not wait for a domain."""
-    row = _lock(project)
+    row = lock_project(project)
     found = row.other_keys.filter(state=NEXT).first()
     if row.is_hosted and found is not None:
         _use(row, found)
@@ -217,7 +218,3 @@ def _drop(rows: list[ProjectKeys]) -> None:
 def _changed(project: Project) -> None:
     Project.objects.filter(pk=project.pk).update(last_modified=clock.now())
     documents_changed(project)
-
-
-def _lock(project: Project) -> Project:
-    return Project.objects.select_for_update(of=("self",)).get(pk=project.pk)
