@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import expect
 
@@ -101,21 +102,29 @@ def test_sending_works_without_javascript(system, window):
 def test_an_invited_person_accepts_with_a_wallet_and_sends(system, window):
     owner, guest, late = (window(base_url=system.base_url) for _ in range(3))
     start_demo(owner)
-    slug = create_project(owner, "Shared")
+    slug = create_project(owner, "Shared & Co")
     owner.goto(f"/console/{slug}/members")
     owner.get_by_label("Role", exact=True).select_option("sender")
     owner.get_by_label("For whom").fill("Bea of the press office")
     owner.get_by_role("button", name="Make the link").dblclick()
     link = owner.locator("#invitation-link").text_content() or ""
     expect(owner.get_by_text("Bea of the press office")).to_have_count(1)
+    mail = owner.get_by_role("link", name="Write a mail with the link")
+    address = mail.get_attribute("href") or ""
+    assert parse_qs(urlsplit(address).query) == {
+        "subject": ["You are invited to Shared & Co"],
+        "body": [link.strip()],
+    }
 
     # Signing in comes first, and leads back to the invitation.
     start_demo(guest)
     guest.goto(link)
-    expect(guest.get_by_role("heading", name="Join Shared?")).to_be_visible()
+    expect(guest.get_by_role("heading", name="Join Shared & Co?")).to_be_visible()
     expect(guest.get_by_text("compose, schedule, cancel")).to_be_visible()
     guest.get_by_role("button", name="Accept").click()
-    expect(guest.get_by_text("You are now a member of Shared: sender.")).to_be_visible()
+    expect(
+        guest.get_by_text("You are now a member of Shared & Co: sender.")
+    ).to_be_visible()
     tabs = guest.get_by_role("navigation", name="Project")
     expect(tabs.get_by_role("link", name="Webhooks")).to_be_visible()
     guest.goto(f"/console/{slug}/keys")
@@ -125,7 +134,7 @@ def test_an_invited_person_accepts_with_a_wallet_and_sends(system, window):
     guest.get_by_role("button", name="Send", exact=True).click()
     expect(guest.get_by_text("so it was sent to no account")).to_be_visible()
     guest.goto(f"/console/{slug}/close")
-    expect(guest.get_by_text("You are a sender of Shared")).to_be_visible()
+    expect(guest.get_by_text("You are a sender of Shared & Co")).to_be_visible()
 
     start_demo(late)
     late.goto(link)
@@ -144,4 +153,4 @@ def test_an_invited_person_accepts_with_a_wallet_and_sends(system, window):
     guest.goto(f"/console/{slug}/members")
     guest.get_by_role("link", name="Leave the project").click()
     guest.get_by_role("button", name="Leave the project").click()
-    expect(guest.get_by_role("link", name="Shared")).to_have_count(0)
+    expect(guest.get_by_role("link", name="Shared & Co")).to_have_count(0)
