@@ -175,11 +175,16 @@ class ForwardDelivery(WorkItem):
 
 
 class Digest(WorkItem):
-    """A regular mail about what is unread. ``next_attempt_at`` is when the next is due."""
+    """A person's mail address, and the regular mail about what is unread there.
+
+    ``next_attempt_at`` is when the next mail is due.
+    """
 
     class Frequency(models.TextChoices):
         DAILY = "daily", _("Every day")
         WEEKLY = "weekly", _("Every Monday")
+        # The address only, for mails about the person's projects.
+        NEVER = "never", _("Never, only mails about my dapps")
 
     user = models.OneToOneField(
         User, on_delete=models.CASCADE, primary_key=True, related_name="digest"

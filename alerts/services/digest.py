@@ -1,5 +1,7 @@
 """A regular mail about unread notifications, for people who ask for it and confirm.
 
+A person has one address, which mails about their projects go to as well (``domain_mails``).
+
 Needs ``EMAIL_URL``. Mails carry ``List-Unsubscribe`` with one-click (RFC 8058).
 """
 
@@ -70,7 +72,7 @@ def save_digest(
             gettext("this server sends no mail: its operator has to set EMAIL_URL")
         )
     if frequency not in Digest.Frequency:
-        raise DigestError(gettext("choose every day or every Monday"))
+        raise DigestError(gettext("choose how often the digest is sent"))
     if not 0 <= hour <= 23:
         raise DigestError(gettext("the hour is 0 to 23"))
     email = email.strip()
@@ -83,6 +85,7 @@ def save_digest(
     is_confirmed = kept is not None and kept.email == email and kept.confirmed_at
     if not is_confirmed:
         _limit_confirmations(user, email, client)
+    had_digest = kept is not None and kept.frequency != Digest.Frequency.NEVER
     zone = alert_settings(user).time_zone
     row, _ = Digest.objects.update_or_create(
         user=user,
@@ -93,7 +96,7 @@ def save_digest(
             "hour": hour,
             "attempts": 0,
             "reason": "",
-            "covered_until": kept.covered_until if kept else now,
+            "covered_until": kept.covered_until if kept and had_digest else now,
             "confirmed_at": kept.confirmed_at if kept and is_confirmed else None,
             # Unconfirmed, the row is due at once: its first mail asks to confirm.
             "next_attempt_at": next_digest(frequency, hour, zone, now)
@@ -104,6 +107,18 @@ def save_digest(
     enqueue_on_commit(SEND_TASK)
     audit("digest.set", actor=user, detail=frequency)
     return row
+
+
+def save_address(user: User, *, email: str, client: str = "") -> Digest:
+    """Store the address for mails about projects. A digest there is goes on, to it."""
+    kept = Digest.objects.filter(user=user).first()
+    return save_digest(
+        user,
+        email=email,
+        frequency=kept.frequency if kept else Digest.Frequency.NEVER,
+        hour=kept.hour if kept else 8,
+        client=client,
+    )
 
 
 def _limit_confirmations(user: User, email: str, client: str) -> None:
@@ -185,8 +200,12 @@ def _read_token(
     return {"user_id": value[1], "email": value[2]}
 
 
-def next_digest(frequency: str, hour: int, zone: str, after: datetime) -> datetime:
-    """The next local ``hour`` after ``after``, on a Monday if weekly."""
+def next_digest(
+    frequency: str, hour: int, zone: str, after: datetime
+) -> datetime | None:
+    """The next local ``hour`` after ``after``, on a Monday if weekly; None for never."""
+    if frequency == Digest.Frequency.NEVER:
+        return None
     local = after.astimezone(ZoneInfo(zone))
     day = local.date()
     while True:
@@ -220,8 +239,12 @@ def _confirmation(row: Digest) -> EmailMessage:
     link = settings.PUBLIC_URL + reverse(
         "dashboard:digest-confirm", args=[_token(row, "confirm")]
     )
-    text = render_to_string("alerts/confirm.txt", {"link": link, "row": row})
-    return EmailMessage("Confirm your notification digest", text, to=[row.email])
+    is_digest = row.frequency != Digest.Frequency.NEVER
+    text = render_to_string(
+        "alerts/confirm.txt", {"link": link, "row": row, "is_digest": is_digest}
+    )
+    what = "notification digest" if is_digest else "mail address"
+    return EmailMessage(f"Confirm your {what}", text, to=[row.email])
 
 
 def _digest(row: Digest, now: datetime) -> EmailMessage | None:
@@ -308,4 +331,7 @@ def _record(outcomes: list[tuple[Digest, datetime, str]]) -> None:
         else:
             zone = alert_settings(row.user).time_zone
             due = next_digest(row.frequency, row.hour, zone, clock.now())
-            row.put_off(due, problem, attempts=0, covered_until=now)
+            if due is None:
+                row.finish()
+            else:
+                row.put_off(due, problem, attempts=0, covered_until=now)

@@ -1,6 +1,6 @@
 """A mail to a project's owner when the domain no longer serves what the project publishes.
 
-It goes to the address that the owner has confirmed for the digest. Short differences, as
+It goes to the address that the owner has confirmed, for this or the digest. Short differences, as
 while a site is deployed, cause none. Needs ``EMAIL_URL``.
 """
 
@@ -80,6 +80,7 @@ def _message(check: AddressCheck, email: str) -> EmailMessage:
             "check": check,
             "failed": [each for each in check.lines if each["state"] == "failed"],
             "url": f"{settings.PUBLIC_URL}{path}",
+            "settings": f"{settings.PUBLIC_URL}{reverse('dashboard:settings')}#alerts",
         },
     )
     name = " ".join(bidi.neutralize(project.name).split())

@@ -229,7 +229,9 @@ def digest_confirm(request: HttpRequest, token: str) -> HttpResponse:
     row = digest.confirm(token) if is_done else digest.confirmable(token)
     state = "over" if row is None else "confirmed" if is_done else "ask"
     status = 404 if row is None else 200
-    return render(request, "alerts/link.html", {"state": state}, status=status)
+    return render(
+        request, "alerts/link.html", {"state": state, "row": row}, status=status
+    )
 
 
 # A mail client that unsubscribes with one click sends no cookie and no token (RFC 8058).

@@ -11,7 +11,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
-from alerts.services import domain_mails
+from alerts.models import Digest
+from alerts.services import digest, domain_mails
 from castserver.models import Project
 from castserver.services.errors import CastError, TooMany
 from castserver.services.projects import projects
@@ -23,10 +24,12 @@ from castserver.services.projects.documents import (
 from castserver.services.projects.members import Right
 from castserver.services.projects.rotation import use_keys_if_hosted
 from common import limits
+from common.clients import rate_key
 from dashboard.access import member
 from dashboard.forms import DomainForm, TypesForm
 from dashboard.pages.domain import address_status
 from dashboard.pages.snippets import readable
+from dashboard.reasons import translate_reason
 from dashboard.submissions import Created, submit_once
 from dashboard.views.console import (
     NEW_PROJECT,
@@ -55,7 +58,9 @@ STEPS: dict[str, StrPromise] = {
 @require_http_methods(["GET", "HEAD", "POST"])
 @of_project(Right.VIEW, change=Right.MANAGE)
 def project_domain(request: ProjectRequest, project: Project) -> HttpResponse:
-    """``act``: check (now), save an address, or host (the documents here)."""
+    """``act``: check (now), save an address or host (the documents here), or mail."""
+    if request.method == "POST" and request.POST.get("act") == "mail":
+        return _confirm_mail_address(request, project)
     form = DomainForm(request.POST or None, initial=_domain_initial(project))
     if request.method == "POST":
         if request.POST.get("act") == "check":
@@ -70,7 +75,8 @@ def project_domain(request: ProjectRequest, project: Project) -> HttpResponse:
         project,
         tab="domain",
         form=form,
-        mails=domain_mails.mail_address(project),
+        mails=Digest.objects.filter(user_id=project.owner_id).first(),
+        is_main_owner=project.owner_id == request.user.pk,
         has_mail=domain_mails.is_available(),
         status=422 if form.is_bound else 200,
         **_documents(project),
@@ -128,6 +134,26 @@ def _save_domain(form: DomainForm, project: Project) -> bool:
         add_service_error(form, error)
         return False
     return True
+
+
+def _confirm_mail_address(request: ProjectRequest, project: Project) -> HttpResponse:
+    """The person's own address; it is used while they are the main owner."""
+    try:
+        row = digest.save_address(
+            request.user, email=request.POST.get("email", ""), client=rate_key(request)
+        )
+    except digest.DigestError as error:
+        text = gettext("Not saved: %(reason)s.")
+        messages.error(request, text % {"reason": translate_reason(error)})
+    else:
+        if row.confirmed_at is None:
+            text = gettext("Open the link in the mail to %(email)s.")
+        else:
+            text = gettext("The address %(email)s is confirmed.")
+        messages.success(request, text % {"email": row.email})
+    return HttpResponseRedirect(
+        reverse("dashboard:project-domain", args=[project.slug])
+    )
 
 
 def _check_now(request: ProjectRequest, project: Project) -> None:

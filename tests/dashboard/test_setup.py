@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from alerts.models import Digest
+from alerts.services import digest
 from alerts.services.domain_mails import send_domain_mails
 from castserver.models import AddressCheck, Project
 from castserver.services.projects.address_proof import prove_addresses
@@ -154,14 +155,7 @@ def test_the_domain_is_checked_and_differences_are_shown(alice, site):
 def test_files_that_no_longer_match_are_shown_and_mailed_once(alice, site, mailbox):
     lumen = begin(alice)
     lumen = set_and_serve(alice, site, lumen)
-    Digest.objects.create(
-        user=alice.user,
-        email="alice@example.org",
-        frequency="daily",
-        hour=8,
-        confirmed_at=clock.now(),
-        covered_until=clock.now(),
-    )
+    confirm_address(alice, mailbox, "alice@example.org")
     assert send_domain_mails() == 0
     lumen.types.update(description="Changed")
     check_again(timedelta())
@@ -184,6 +178,65 @@ def test_files_that_no_longer_match_are_shown_and_mailed_once(alice, site, mailb
     serve(site, lumen)
     check_again(timedelta(hours=1))
     assert AddressCheck.objects.get().differs_since is None
+
+
+def confirm_address(alice, mailbox, address) -> None:
+    """On the page of the domain, without ordering a digest."""
+    page = alice.get("/console/lumen/domain")
+    assert "No digest is ordered" in text_of(page)
+    page = alice.follow(
+        alice.post("/console/lumen/domain", act="mail", email="nowhere")
+    )
+    assert "that is not a mail address" in text_of(page)
+    assert not Digest.objects.exists()
+    page = alice.follow(alice.post("/console/lumen/domain", act="mail", email=address))
+    assert f"open the link in the mail to {address}" in text_of(page)
+    digest.send_due_digests()
+    (asked,) = mailbox.mails
+    mailbox.mails.clear()
+    assert asked["Subject"] == "Confirm your mail address"
+    link = test_digest.link_in(asked)
+    assert f"sent to {address}" in text_of(alice.get(link))
+    assert Digest.objects.get().confirmed_at is None
+    assert "The address is confirmed" in text_of(alice.post(link))
+    page = text_of(alice.get("/console/lumen/domain"))
+    assert f"A mail goes to {address}" in page
+    # No digest is due, and Settings shows that.
+    with clock.frozen(clock.now() + timedelta(days=8)):
+        assert digest.send_due_digests() == 0
+    page = alice.get("/settings").text
+    assert re.search(r'value="never" checked', page)
+
+
+def test_a_digest_keeps_its_rhythm_when_the_address_is_entered_in_the_console(
+    alice, mailbox
+):
+    begin(alice)
+    save = {"frequency": "weekly", "hour": 9}
+    digest.save_digest(alice.user, email="a@a.example", **save)
+    digest.send_due_digests()
+    link = test_digest.link_in(mailbox.mails.pop())
+    alice.get(link)
+    alice.post(link)
+    due = Digest.objects.get().next_attempt_at
+    digest.save_address(alice.user, email="a@a.example")
+    kept = Digest.objects.get()
+    assert (kept.frequency, kept.hour, kept.next_attempt_at) == ("weekly", 9, due)
+    digest.save_address(alice.user, email="b@a.example")
+    kept = Digest.objects.get()
+    assert (kept.frequency, kept.confirmed_at) == ("weekly", None)
+
+
+def test_the_mail_address_of_the_main_owner_is_not_shown_to_members(
+    alice, bob, site, mailbox
+):
+    lumen = set_and_serve(alice, site, begin(alice))
+    confirm_address(alice, mailbox, "alice@example.org")
+    lumen.members.create(user=bob.user, role="owner", added_at=clock.now())
+    page = bob.get("/console/lumen/domain")
+    assert "The main owner gets a mail" in text_of(page)
+    assert "alice@example.org" not in page.text
+    assert "owner-email" not in page.text
 
 
 def set_and_serve(alice, site, lumen) -> Project:

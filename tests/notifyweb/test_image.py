@@ -25,7 +25,7 @@ from django.conf import settings
 from psycopg import sql
 
 from notifyweb.embedded.paths import POSTGRES_PORT, ROLE
-from tests.system import BASE, clean_environment, free_port
+from tests.system import BASE, clean_environment, free_port, tcp_port_to
 
 SECRET = "planted-secret-7f3a"
 PRIVATE = (
@@ -113,6 +113,8 @@ def test_containers_are_unprivileged():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
         assert "no-new-privileges:true" in service["security_opt"], name
+        # Python as the first process ignores a SIGTERM that it has no handler for yet.
+        assert service["init"], name
         assert not service.get("volumes"), name
         process = service["command"].removeprefix("deploy/process ")
         assert f"\n{process}: " in f"\n{procfile}", name
@@ -140,48 +142,160 @@ def database(embedded_services):
     run("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 
 
-@pytest.mark.system
-def test_the_image_runs_from_a_tree_that_nothing_is_written_to(image, database):
-    port, relay_port = free_port(), free_port()
-    environment = clean_environment(
-        DATABASE_URL=database,
-        REDIS_URL=settings.REDIS_URL,
-        SECRET_KEY="x" * 50,
-        KEYCHAIN_KEYS="k1:" + base64.b64encode(bytes(32)).decode(),
-        NOTIFYWEB_PUBLIC_URL=f"http://localhost:{port}",
-        NOTIFYWEB_PORT=str(port),
-        NOTIFYWEB_RELAY_PORT=str(relay_port),
-        NOTIFYWEB_RELAY_PUBLIC_URL=f"ws://localhost:{relay_port}",
-        PYTHONDONTWRITEBYTECODE="1",
-        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    )
+# As in a container: nothing of the machine can be written but /tmp (and /dev), and the
+# process has no capability. Arguments: the image's folder, Python's, then the command.
+CONFINE = """
+set -eu
+image=$1 python=$2 libraries=$3; shift 3
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/notifyweb /mnt/python
+mount --bind "$image" /mnt/notifyweb
+mount --bind "$libraries" /mnt/notifyweb/.venv/lib
+mount --rbind "$python" /mnt/python
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+for each in /mnt /mnt/notifyweb /mnt/notifyweb/.venv/lib /; do
+  mount -o remount,bind,ro "$each"
+done
+cd /mnt/notifyweb
+exec setpriv --reuid=10001 --regid=10001 --clear-groups --no-new-privs \
+  --bounding-set=-all --inh-caps=-all "$@"
+"""
 
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
+
+def unconfinable() -> str:
+    """Why the image cannot run here as it does in a container; empty if it can."""
+    if os.geteuid() != 0:
+        return "needs root, to become another user"
+    if shutil.which("unshare") is None or shutil.which("setpriv") is None:
+        return "needs unshare and setpriv of util-linux"
+    trial = "mount -t tmpfs tmpfs /mnt && mount -o remount,bind,ro /"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", trial],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"cannot mount: {done.stderr.strip()}" if done.returncode else ""
+
+
+@pytest.fixture
+def environment(database):
+    port, relay_port = free_port(), free_port()
+    return {
+        "DATABASE_URL": database,
+        "REDIS_URL": settings.REDIS_URL,
+        "SECRET_KEY": "x" * 50,
+        "KEYCHAIN_KEYS": "k1:" + base64.b64encode(bytes(32)).decode(),
+        "NOTIFYWEB_PUBLIC_URL": f"http://localhost:{port}",
+        "NOTIFYWEB_PORT": str(port),
+        "NOTIFYWEB_RELAY_PORT": str(relay_port),
+        "NOTIFYWEB_RELAY_PUBLIC_URL": f"ws://localhost:{relay_port}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def collect_static_files(image: Path) -> None:
+    """The steps of the Dockerfile after the files are copied."""
+    recipe = (BASE / "deploy/Dockerfile").read_text().replace("\\\n", "")
+    steps = re.findall(r"^RUN (.*)$", recipe.rpartition("\nFROM ")[0], re.M)
+    assert "pip install" in steps[0]
+    # Neither chmod nor compileall follows it.
+    (image / ".venv").symlink_to(sys.prefix)
+    for step in steps[1:]:
+        subprocess.run(
+            ["/bin/sh", "-c", step],
             cwd=image,
-            env=environment,
-            capture_output=True,
-            text=True,
+            env={"PATH": os.environ["PATH"]},
             check=True,
         )
+    (image / ".venv").unlink()
 
-    run("python", "manage.py", "collectstatic", "--no-input", "-v", "0")
-    before = contents(image)
-    run("deploy/process", "release-image")
+
+def run_all(image: Path, environment: dict[str, str], prefix: list[str]) -> None:
+    """Migrate and start every process of the image; returns when all of them work."""
+    started = {"cwd": image, "env": environment}
+    done = subprocess.run(
+        [*prefix, "deploy/process", "release-image"],
+        capture_output=True,
+        text=True,
+        check=False,
+        **started,
+    )
+    assert done.returncode == 0, done.stderr
     with contextlib.ExitStack() as processes:
         for name in ("web", "relay", "gateway", "worker", "outbound", "beat"):
+            log = processes.enter_context((image.parent / f"{name}.log").open("wb"))
             process = subprocess.Popen(
-                [image / "deploy/process", name],
-                cwd=image,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                [*prefix, "deploy/process", name], stdout=log, stderr=log, **started
             )
             processes.callback(process.wait, 30)
             processes.callback(process.terminate)
-        wait_until_ready(port)
+        wait_until_ready(int(environment["NOTIFYWEB_PORT"]))
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not unconfinable(), reason="the next test does it in confinement")
+def test_the_image_runs_from_a_tree_that_nothing_is_written_to(image, environment):
+    collect_static_files(image)
+    before = contents(image)
+    (image / ".venv").symlink_to(sys.prefix)
+    run_all(image, clean_environment(**environment), [])
+    (image / ".venv").unlink()
     assert contents(image) == before
+
+
+@pytest.fixture
+def confined(image):
+    """What a command of the image begins with, to run it as in a container."""
+    if reason := unconfinable():
+        pytest.skip(reason)
+    collect_static_files(image)
+    for path in (image, *image.rglob("*")):
+        assert path.stat().st_uid == 0
+    # The image's .venv, with the packages of ours: other users may not reach its Python.
+    programs = image / ".venv/bin"
+    programs.mkdir(parents=True)
+    (image / ".venv/lib").mkdir()
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (programs / "python").symlink_to(f"/mnt/python/bin/{version}")
+    (image / ".venv/pyvenv.cfg").write_text("home = /mnt/python/bin\n")
+    _, _, script = (Path(sys.prefix) / "bin/celery").read_text().partition("\n")
+    (programs / "celery").write_text(f"#!/mnt/notifyweb/.venv/bin/python\n{script}")
+    (programs / "celery").chmod(0o755)
+    shell = ["unshare", "--mount", "sh", "-c", CONFINE, "confine"]
+    return [*shell, str(image), sys.base_prefix, str(Path(sys.prefix) / "lib")]
+
+
+@pytest.mark.system
+def test_the_image_runs_as_in_a_container(image, confined, environment, redis_client):
+    """Another user, a read-only root, no capabilities; PostgreSQL and Redis by TCP."""
+    unwritable = "/ /mnt/notifyweb /mnt/notifyweb/.venv/lib /var/tmp /run /etc /home"
+    probe = f"""
+      for each in {unwritable}; do ! touch $each/probe 2>&- || echo "writes $each"; done
+      touch /tmp/probe; id -u; sed -n 's/^CapBnd:.//p; s/^NoNewPrivs:.//p' /proc/self/status
+    """
+    seen = subprocess.run(
+        [*confined, "sh", "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.split() == ["10001", "0" * 16, "1"], seen.stdout + seen.stderr
+
+    place = settings.EMBEDDED_PATHS
+    socket = f"{place.postgres_run}/.s.PGSQL.{POSTGRES_PORT}"
+    redis_socket = redis_client.connection_pool.connection_kwargs["path"]
+    with tcp_port_to(socket) as postgres, tcp_port_to(redis_socket) as redis:
+        name = environment["DATABASE_URL"].partition("@/")[2].partition("?")[0]
+        number = redis_client.connection_pool.connection_kwargs.get("db", 0)
+        run_all(
+            image,
+            environment
+            | {
+                "PATH": "/usr/local/bin:/usr/bin:/bin",
+                "LD_LIBRARY_PATH": "/mnt/python/lib",
+                "DATABASE_URL": f"postgres://{ROLE}@127.0.0.1:{postgres}/{name}",
+                "REDIS_URL": f"redis://127.0.0.1:{redis}/{number}",
+            },
+            confined,
+        )
 
 
 def wait_until_ready(port: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import os
@@ -10,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from psycopg import sql
 
 from notifyweb import startup
 from notifyweb.embedded.paths import POSTGRES_PORT, ROLE
-from tests.system import System, free_port
+from tests.system import System, free_port, tcp_port_to
 
 NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
@@ -30,31 +28,9 @@ NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 @pytest.fixture
 def postgres_port(embedded_services):
     """The embedded PostgreSQL on a TCP port: PgBouncer may not reach its socket."""
-    loop = asyncio.new_event_loop()
     path = f"{settings.EMBEDDED_PATHS.postgres_run}/.s.PGSQL.{POSTGRES_PORT}"
-
-    async def copy(reader, writer):
-        with contextlib.suppress(OSError), contextlib.closing(writer):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-
-    async def forward(reader, writer):
-        inner_reader, inner_writer = await asyncio.open_unix_connection(path)
-        await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
-
-    server = loop.run_until_complete(asyncio.start_server(forward, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield server.sockets[0].getsockname()[1]
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-    server.close()
-    loop.close()
+    with tcp_port_to(path) as port:
+        yield port
 
 
 @pytest.fixture
