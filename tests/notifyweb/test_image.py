@@ -121,6 +121,32 @@ def test_containers_are_unprivileged():
     assert re.search(r"^USER (?!root)", (BASE / "deploy/Dockerfile").read_text(), re.M)
 
 
+def test_the_unit_is_valid_and_its_processes_have_no_capabilities(tmp_path):
+    unit = (BASE / "deploy/systemd/notifyweb@.service").read_text()
+    for line in (
+        "User=notifyweb",
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        # Celery's children die of SIGTERM, and their tasks with them.
+        "KillMode=mixed",
+    ):
+        assert f"\n{line}\n" in unit
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed")
+    # It checks that the program exists; names and options are as deployed.
+    path = tmp_path / "notifyweb@.service"
+    path.write_text(unit.replace("/srv/notifyweb", str(BASE)))
+    done = subprocess.run(
+        [program, "verify", "--man=no", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture
 def database(embedded_services):
     """The URL of an empty database."""
