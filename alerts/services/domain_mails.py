@@ -24,7 +24,7 @@ from common import bidi, clock
 if TYPE_CHECKING:
     from castserver.models import Project
 
-__all__ = ["is_available", "mail_address", "send_domain_mails"]
+__all__ = ["is_available", "owner_address", "send_domain_mails"]
 
 SEND_TASK: Final = "alerts.send_domain_mails"
 # Longer than the pause between two checks of a domain that differs.
@@ -32,14 +32,11 @@ DIFFERS_FOR: Final = timedelta(minutes=15)
 BATCH_SIZE: Final = 50
 
 
-def mail_address(project: Project) -> str:
-    """Where mails about the project go; empty if there is no confirmed address."""
+def owner_address(project: Project) -> Digest | None:
+    """Where mails about the project go, once it is confirmed."""
     if project.owner_id is None:
-        return ""
-    row = Digest.objects.filter(
-        user_id=project.owner_id, confirmed_at__isnull=False
-    ).first()
-    return row.email if row else ""
+        return None
+    return Digest.objects.filter(user_id=project.owner_id).first()
 
 
 def send_domain_mails() -> int:
@@ -54,15 +51,15 @@ def send_domain_mails() -> int:
     ).select_related("project")
     count = 0
     for check in due.order_by("differs_since")[:BATCH_SIZE]:
-        email = mail_address(check.project)
-        if not email:
+        address = owner_address(check.project)
+        if address is None or address.confirmed_at is None:
             continue
         # Claimed before the mail is sent: of two workers, one sends it.
         claimed = AddressCheck.objects.filter(pk=check.pk, mailed_for=check.mailed_for)
         if not claimed.update(mailed_for=check.differs_since):
             continue
         try:
-            _message(check, email).send()
+            _message(check, address.email).send()
             count += 1
         except (OSError, smtplib.SMTPException):
             # The next run tries again.

@@ -11,7 +11,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
-from alerts.models import Digest
 from alerts.services import digest, domain_mails
 from castserver.models import Project
 from castserver.services.errors import CastError, TooMany
@@ -75,7 +74,7 @@ def project_domain(request: ProjectRequest, project: Project) -> HttpResponse:
         project,
         tab="domain",
         form=form,
-        mails=Digest.objects.filter(user_id=project.owner_id).first(),
+        mails=domain_mails.owner_address(project),
         is_main_owner=project.owner_id == request.user.pk,
         has_mail=domain_mails.is_available(),
         status=422 if form.is_bound else 200,
