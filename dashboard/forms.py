@@ -256,7 +256,7 @@ class TemplateForm(ContentForm):
         try:
             check_variables(message)
         except Invalid as error:
-            self.add_error(error.field, sentence(error.localized))
+            self.add_error(error.field, sentence(error))
         else:
             # A link with a variable is checked when the variable has a value.
             for name in ("url", "icon"):
@@ -375,7 +375,7 @@ class SendForm(ContentForm):
                 self.message = render_template(message, values)
                 self.check_rendered(self.message)
         except Invalid as error:
-            self.add_error(error.field, sentence(error.localized))
+            self.add_error(error.field, sentence(error))
         return cleaned
 
 

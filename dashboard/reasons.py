@@ -191,6 +191,29 @@ TEMPLATES: Final = (
     _("another template has this name"),
     _("a project has at most %(most)s templates; delete one first"),
     _("another project has this address"),
+    _("another project of this member has the same address"),
+    _("one person has at most %(most)s projects; close one that is not needed"),
+    _("the keys are being replaced already"),
+    _("%(most)s previous pairs of keys are still accepted; end that first"),
+    _("no keys are being replaced"),
+    _("no previous keys are accepted"),
+    # Members
+    _("choose owner, sender or viewer"),
+    _("an invitation is valid for 1 to %(days)s days"),
+    _("a name is one line of up to %(most)s characters"),
+    _("%(most)s invitations are open already; withdraw one first"),
+    _("there is no such invitation"),
+    _("this invitation was used already; each is for one person"),
+    _("this invitation was withdrawn"),
+    _("this invitation has expired; ask for another"),
+    _("you are a member of this project already"),
+    _("there is no open invitation with this id"),
+    _("the main owner cannot leave; hand the project over to another member first"),
+    _("you are no member of this project"),
+    _("only the main owner can hand the project over"),
+    _("there is no such member"),
+    _("a project has at most %(most)s members"),
+    # Projects and their types
     _(
         "this server's own addresses cannot be claimed; have the dapp hosted here "
         "instead"

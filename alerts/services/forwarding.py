@@ -7,7 +7,7 @@ URL. All through the guarded HTTP client, from the outbound worker.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,10 +19,10 @@ from django.utils.translation import gettext
 from accounts.models import User
 from accounts.services import audit
 from alerts.models import Forward, ForwardDelivery
-from common import bidi, clock, counters, histograms, outbound, retention
+from common import bidi, clock, counters, outbound, retention
+from common.attempts import Attempt, observe_attempts, post
 from common.backoff import Backoff
 from common.drain import drain
-from common.retry_after import retry_after
 from common.wake import enqueue_on_commit
 from common.work_queue import NO_WORK, host_of, repeat
 from keychain.services import (
@@ -144,16 +144,6 @@ class Outgoing:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    delivery: ForwardDelivery
-    status: int | None
-    reason: str
-    not_before: datetime | None
-    # How long the attempt took; None if there was none.
-    seconds: float | None = None
-
-
 def send_due_forwards() -> int:
     """Send what is due until nothing is left or time is over; how many were taken."""
     return drain(_claim, _send, _record, slots=settings.LIMITS.forward_deliveries)
@@ -244,63 +234,43 @@ def request_of(
     return forward.url, value, headers
 
 
-def _send(outgoing: Outgoing) -> Outcome:
+def _send(outgoing: Outgoing) -> tuple[ForwardDelivery, Attempt]:
     delivery = outgoing.delivery
-    status, reason, not_before, seconds = None, outgoing.problem, None, None
-    if not outgoing.problem:
-        began = clock.monotonic()
-        url, value, headers = request_of(
-            delivery.forward, delivery.message, outgoing.token
-        )
-        try:
-            answer = outbound.fetch(
-                "POST",
-                url,
-                json=value,
-                headers=headers,
-                max_bytes=settings.LIMITS.webhook_read_bytes,
-                deadline=settings.LIMITS.webhook_deadline_s,
-                truncate=True,
-            )
-            status = answer.status
-            reason = "" if answer.ok else f"the receiver answered {status}"
-            not_before = retry_after(answer)
-        except outbound.OutboundError as error:
-            reason = str(error)
-        seconds = clock.monotonic() - began
-    return Outcome(delivery, status, reason, not_before, seconds)
+    if outgoing.problem:
+        return delivery, Attempt(error=outgoing.problem)
+    url, value, headers = request_of(delivery.forward, delivery.message, outgoing.token)
+    return delivery, post(url, json=value, headers=headers)
 
 
-def _record(outcomes: list[Outcome]) -> None:
+def _record(outcomes: list[tuple[ForwardDelivery, Attempt]]) -> None:
     with transaction.atomic():
-        for outcome in outcomes:
-            _settle(outcome)
-        accepted = sum(200 <= (each.status or 0) < 300 for each in outcomes)
+        for delivery, attempt in outcomes:
+            _settle(delivery, attempt)
+        accepted = sum(attempt.is_accepted for _, attempt in outcomes)
         counters.count(
             "forwards", {"accepted": accepted, "failed": len(outcomes) - accepted}
         )
-        durations = [each.seconds for each in outcomes if each.seconds is not None]
-        histograms.observe("attempt", {"forward": durations})
+        observe_attempts("forward", [attempt for _, attempt in outcomes])
 
 
-def _settle(outcome: Outcome) -> None:
-    now, delivery = clock.now(), outcome.delivery
+def _settle(delivery: ForwardDelivery, attempt: Attempt) -> None:
+    now = clock.now()
     rows = Forward.objects.filter(pk=delivery.forward_id)
-    if outcome.status is not None and 200 <= outcome.status < 300:
+    if attempt.is_accepted:
         if ForwardDelivery.objects.held(delivery).delete()[0]:
             rows.update(delivered_at=now, failing_since=None, reason="")
         return
-    reason = outcome.reason[:200]
-    rows.update(reason=reason)
+    reason = attempt.error or f"the receiver answered {attempt.status}"
+    rows.update(reason=reason[:200])
     rows.filter(failing_since=None).update(failing_since=now)
-    if outcome.status == GONE:
+    if attempt.status == GONE:
         rows.update(disabled_at=now)
     else:
         rows.filter(failing_since__lte=now - DISABLED_AFTER).update(disabled_at=now)
     if BACKOFF.is_over(delivery.attempts):
         ForwardDelivery.objects.held(delivery).delete()
     else:
-        delivery.retry_later(BACKOFF, reason, not_before=outcome.not_before)
+        delivery.retry_later(BACKOFF, reason, not_before=attempt.not_before)
     if rows.exclude(disabled_at=None).exists():
         ForwardDelivery.objects.filter(forward=delivery.forward_id).update(**NO_WORK)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
@@ -18,11 +18,11 @@ from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import PushDelivery, PushSubscription
-from common import bidi, clock, counters, histograms, outbound, retention
+from common import bidi, clock, counters, outbound, retention
+from common.attempts import Attempt, observe_attempts, post
 from common.backoff import Backoff
 from common.drain import drain
 from common.failpoints import failpoint
-from common.retry_after import retry_after
 from common.wake import enqueue_on_commit
 from common.work_queue import host_of
 from keychain.services import Holder, KeychainError, forget, put_secret, secret
@@ -138,16 +138,6 @@ class Outgoing:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    outgoing: Outgoing
-    status: int | None
-    reason: str
-    not_before: datetime | None
-    # How long the attempt took; None if there was none.
-    seconds: float | None = None
-
-
 def send_due_pushes() -> int:
     """Send what is due until nothing is left or time is over; how many were taken."""
     return drain(_claim, _send, _record, slots=settings.LIMITS.pushes)
@@ -258,65 +248,51 @@ def _shown(message: NotifyMessageRecord | None) -> dict[str, object]:
     }
 
 
-def _send(outgoing: Outgoing) -> Outcome:
-    status, reason, not_before, seconds = None, outgoing.problem, None, None
-    if outgoing.headers is not None:
-        began = clock.monotonic()
-        try:
-            answer = outbound.fetch(
-                "POST",
-                outgoing.delivery.subscription.endpoint,
-                content=outgoing.body,
-                headers=outgoing.headers,
-                max_bytes=settings.LIMITS.webhook_read_bytes,
-                deadline=settings.LIMITS.webhook_deadline_s,
-                truncate=True,
-            )
-            status = answer.status
-            reason = "" if answer.ok else f"the push service answered {status}"
-            not_before = retry_after(answer)
-        except outbound.OutboundError as error:
-            reason = str(error)
-        seconds = clock.monotonic() - began
-    return Outcome(outgoing, status, reason, not_before, seconds)
+def _send(outgoing: Outgoing) -> tuple[PushDelivery, Attempt | None]:
+    """The attempt is None if there is nothing to send."""
+    delivery = outgoing.delivery
+    if outgoing.problem:
+        return delivery, Attempt(error=outgoing.problem)
+    if outgoing.headers is None:
+        return delivery, None
+    return delivery, post(
+        delivery.subscription.endpoint, content=outgoing.body, headers=outgoing.headers
+    )
 
 
-def _record(outcomes: list[Outcome]) -> None:
+def _record(outcomes: list[tuple[PushDelivery, Attempt | None]]) -> None:
     failpoint("pushes.before_record")
     with transaction.atomic():
-        for outcome in outcomes:
-            _settle(outcome)
-        sent = [each for each in outcomes if each.status is not None or each.reason]
-        accepted = sum(200 <= (each.status or 0) < 300 for each in sent)
+        for delivery, attempt in outcomes:
+            _settle(delivery, attempt)
+        sent = [attempt for _, attempt in outcomes if attempt is not None]
+        accepted = sum(each.is_accepted for each in sent)
         gone = sum(each.status in GONE for each in sent)
         failed = len(sent) - accepted - gone
         counters.count("pushes", {"accepted": accepted, "gone": gone, "failed": failed})
-        durations = [each.seconds for each in sent if each.seconds is not None]
-        histograms.observe("attempt", {"push": durations})
+        observe_attempts("push", sent)
 
 
-def _settle(outcome: Outcome) -> None:
-    delivery = outcome.outgoing.delivery
+def _settle(delivery: PushDelivery, attempt: Attempt | None) -> None:
     subscription = delivery.subscription
-    if outcome.outgoing.headers is None and not outcome.reason:
+    if attempt is None:
         # Read before it was shown, or unread again before it was withdrawn.
         _finish(delivery, was_sent=False)
-    elif outcome.status in GONE:
-        logger.info("push subscription is over", extra={"status": outcome.status})
+    elif attempt.status in GONE:
+        logger.info("push subscription is over", extra={"status": attempt.status})
         remove_subscription(subscription.device)
-    elif outcome.status is not None and 200 <= outcome.status < 300:
+    elif attempt.is_accepted:
         PushSubscription.objects.filter(pk=subscription.pk).update(
             delivered_at=clock.now(), reason=""
         )
         _finish(delivery, was_sent=True)
     else:
-        PushSubscription.objects.filter(pk=subscription.pk).update(
-            reason=outcome.reason[:200]
-        )
-        if outcome.status in REFUSED or BACKOFF.is_over(delivery.attempts):
+        reason = attempt.error or f"the push service answered {attempt.status}"
+        PushSubscription.objects.filter(pk=subscription.pk).update(reason=reason[:200])
+        if attempt.status in REFUSED or BACKOFF.is_over(delivery.attempts):
             PushDelivery.objects.held(delivery).delete()
         else:
-            delivery.retry_later(BACKOFF, outcome.reason, not_before=outcome.not_before)
+            delivery.retry_later(BACKOFF, reason, not_before=attempt.not_before)
 
 
 def _finish(delivery: PushDelivery, *, was_sent: bool) -> None:

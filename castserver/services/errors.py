@@ -1,32 +1,18 @@
 """Errors of the Cast Server's services, shown by the REST API and the console.
 
-The API returns them in English, the console in the language of its reader. So a reason that
-people of the console may see is a marked pattern with values:
-``Invalid(gettext_noop("at most %(most)d types"), most=15)``.
+Reasons are English; the console translates them (``dashboard/reasons.py``).
 """
 
 from __future__ import annotations
-
-from django.utils.translation import gettext
 
 
 class CastError(Exception):
     """The caller's fault. ``field`` is the name of the wrong value, if it is one value."""
 
-    def __init__(
-        self, reason: str, *, field: str | None = None, **values: object
-    ) -> None:
-        self.pattern = reason
-        self.values = values
-        self.reason = reason % values if values else reason
+    def __init__(self, reason: str, *, field: str | None = None) -> None:
+        self.reason = reason
         self.field = field
-        super().__init__(self.reason)
-
-    @property
-    def localized(self) -> str:
-        """The reason in the active language."""
-        text = gettext(self.pattern)
-        return text % self.values if self.values else text
+        super().__init__(reason)
 
 
 class Invalid(CastError):
@@ -41,7 +27,7 @@ class Forbidden(CastError):
     """The secret lacks ``scope``."""
 
     def __init__(self, scope: str) -> None:
-        super().__init__("this secret does not have the scope %(scope)s", scope=scope)
+        super().__init__(f"this secret does not have the scope {scope}")
         self.scope = scope
 
 
@@ -57,14 +43,9 @@ class NotNow(CastError):
     """The same call may succeed in ``retry_after`` seconds."""
 
     def __init__(
-        self,
-        reason: str,
-        *,
-        retry_after: int = 0,
-        field: str | None = None,
-        **values: object,
+        self, reason: str, *, retry_after: int = 0, field: str | None = None
     ) -> None:
-        super().__init__(reason, field=field, **values)
+        super().__init__(reason, field=field)
         self.retry_after = retry_after
 
 

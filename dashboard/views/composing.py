@@ -252,9 +252,9 @@ def accounts_upload(request: ProjectRequest) -> HttpResponse:
                 leave_out=request.POST.get("leave_out") == "on",
             )
         except recipients.BadLines as error:
-            problem, bad_lines = sentence(error.localized), error
+            problem, bad_lines = sentence(error), error
         except CastError as error:
-            problem = sentence(error.localized)
+            problem = sentence(error)
     if found is not None:
         data["recipients"] = str(found.pk)
         messages.success(

@@ -157,12 +157,12 @@ def project_page(
 def add_service_error(form: StyledForm, error: CastError) -> None:
     """Show a service's error at its field, or above the form if it has no such field."""
     name = error.field if error.field in form.fields else None
-    form.add_error(name, sentence(error.localized))
+    form.add_error(name, sentence(error))
 
 
 def show_service_error(request: MemberRequest, error: CastError) -> None:
     """Show a service's error on the next page."""
-    messages.error(request, sentence(error.localized))
+    messages.error(request, sentence(error))
 
 
 @member

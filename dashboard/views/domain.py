@@ -20,7 +20,7 @@ from castserver.services.projects.documents import (
     did_document_to_publish,
     notify_config,
 )
-from castserver.services.projects.members import Right
+from castserver.services.projects.members import Right, lock_project
 from castserver.services.projects.rotation import use_keys_if_hosted
 from common import limits
 from common.clients import rate_key
@@ -291,7 +291,7 @@ def _keys_step(request: ProjectRequest, project: Project) -> HttpResponse:
 
     def finish() -> Created:
         # Locked, so that a second click waits and finds the wizard done.
-        row = Project.objects.select_for_update().get(pk=project.pk)
+        row = lock_project(project)
         Project.objects.filter(pk=project.pk).update(setup_step="")
         if not row.setup_step or row.secrets.exists():
             return Created(keys)

@@ -232,7 +232,7 @@ def invitation(request: MemberRequest, token: str) -> HttpResponse:
     try:
         found = services.find_invitation(token)
     except Missing as error:
-        return _invitation_page(request, problem=sentence(error.localized), status=404)
+        return _invitation_page(request, problem=sentence(error), status=404)
     project = found.project
     there = reverse("dashboard:project", args=[project.slug])
     own_role = services.role_of(request.user, project)
@@ -249,7 +249,7 @@ def invitation(request: MemberRequest, token: str) -> HttpResponse:
     except CastError as error:
         return _invitation_page(
             request,
-            problem=sentence(error.localized),
+            problem=sentence(error),
             project_url=there if own_role else "",
             status=410 if isinstance(error, Ended) else 409,
         )

@@ -348,7 +348,9 @@ def test_a_slow_host_delays_its_own_events_only(
 
         def record(outcomes):
             arrived_after.extend(
-                time.monotonic() - began for each in outcomes if each.delivered
+                time.monotonic() - began
+                for each in outcomes
+                if each.attempt.is_accepted
             )
             webhook_delivery_record(outcomes)
 

@@ -21,13 +21,13 @@ from dashboard.reasons import sentence, template_of, translate_reason
 from subscriptions.models import DappDocument, SubscribeAttempt
 
 BASE = Path(settings.BASE_DIR)
-CAST = ("Invalid", "Taken", "Missing", "NotNow", "TooMany", "StillRunning")
+CAST = ("Invalid", "Taken", "Missing", "Ended", "NotNow", "TooMany", "StillRunning")
 REFUSED = ("DappUnusable", "TooMany", "NotReady")
 OUTBOUND = ("OutboundRefused", "OutboundFailed", "outbound.OutboundRefused")
 REMOTE = ("RemoteProtocolError",)
 # Where pages show the text of an error, and the errors.
 RAISED = {
-    "castserver/services": CAST + OUTBOUND,
+    "castserver/services": (*CAST, *OUTBOUND, "Attempt"),
     "dashboard/views": CAST,
     "subscriptions/services": REFUSED,
     "common/links.py": ("NotALink",),
@@ -75,6 +75,8 @@ def samples(node: ast.expr, constants: dict[str, str]) -> list[str]:
         return [constants[node.id]] if node.id in constants else []
     if isinstance(node, ast.IfExp):
         return samples(node.body, constants) + samples(node.orelse, constants)
+    if isinstance(node, ast.BoolOp):
+        return [text for each in node.values for text in samples(each, constants)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         both = samples(node.left, constants), samples(node.right, constants)
         return [left + right for left, right in product(*both)]
@@ -125,7 +127,10 @@ def arguments(tree: ast.Module, names: tuple[str, ...]) -> list[ast.expr]:
         argument
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in names
-        for argument in node.args
+        for argument in [
+            *node.args,
+            *(each.value for each in node.keywords if each.arg == "error"),
+        ]
     ]
 
 

@@ -26,6 +26,7 @@ from castserver.services.notifications.notify import (
     MALFORMED,
     address_fault,
 )
+from castserver.services.projects.members import lock_project
 from common import clock
 from common.pasting import bare_text
 from walletconnect.errors import RemoteProtocolError
@@ -196,7 +197,7 @@ def upload_list(
     reader = _Reader(file)
     with transaction.atomic():
         # Locked, so that two uploads cannot both take the last place.
-        Project.objects.select_for_update().get(pk=project.pk)
+        lock_project(project)
         most = settings.LIMITS.recipient_lists_per_project
         if project.recipient_lists.exclude(name="").count() >= most:
             raise TooMany(

@@ -15,6 +15,7 @@ from django.db import transaction
 from accounts.services import audit
 from castserver.models import MessageTemplate, Project
 from castserver.services.errors import Invalid, Missing, TooMany
+from castserver.services.projects.members import lock_project
 from common import clock
 from walletconnect.json_values import has_control_characters
 from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
@@ -90,7 +91,7 @@ def save_template(
         raise Invalid(f"the project offers no type {message.type}", field="type")
     with transaction.atomic():
         # Locked, so that two forms cannot both take the last place or one name.
-        Project.objects.select_for_update().get(pk=project.pk)
+        lock_project(project)
         others = project.templates.all()
         if template is not None:
             others = others.exclude(pk=template.pk)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
-from django.utils.translation import gettext_noop
 
 from accounts.models import User
 from accounts.services import audit
@@ -81,28 +80,19 @@ def invite(
 ) -> tuple[ProjectInvitation, str]:
     """A new invitation and its token, which cannot be shown again."""
     if role not in Role.values:
-        raise Invalid(gettext_noop("choose owner, sender or viewer"), field="role")
+        raise Invalid("choose owner, sender or viewer", field="role")
     longest = settings.LIMITS.invitation_days
     if not 1 <= days <= longest:
-        raise Invalid(
-            gettext_noop("an invitation is valid for 1 to %(days)d days"),
-            days=longest,
-            field="days",
-        )
+        raise Invalid(f"an invitation is valid for 1 to {longest} days", field="days")
     label = label.strip()
     if len(label) > MAX_LABEL or not label.isprintable():
         raise Invalid(
-            gettext_noop("a name is one line of up to %(most)d characters"),
-            most=MAX_LABEL,
-            field="label",
+            f"a name is one line of up to {MAX_LABEL} characters", field="label"
         )
     lock_project(project)
     most = settings.LIMITS.invitations_per_project
     if project.invitations.open().count() >= most:
-        raise TooMany(
-            gettext_noop("%(most)d invitations are open already; withdraw one first"),
-            most=most,
-        )
+        raise TooMany(f"{most} invitations are open already; withdraw one first")
     _require_room(project)
     token = entropy.token_hex(32)
     now = clock.now()
@@ -129,20 +119,18 @@ def find_invitation(token: str) -> ProjectInvitation:
             .first()
         )
     if found is None:
-        raise Missing(gettext_noop("there is no such invitation"))
+        raise Missing("there is no such invitation")
     return found
 
 
 def require_open(invitation: ProjectInvitation) -> None:
     """Raise with the reason why the invitation cannot be accepted."""
     if invitation.accepted_at is not None:
-        raise Ended(
-            gettext_noop("this invitation was used already; each is for one person")
-        )
+        raise Ended("this invitation was used already; each is for one person")
     if invitation.withdrawn_at is not None:
-        raise Ended(gettext_noop("this invitation was withdrawn"))
+        raise Ended("this invitation was withdrawn")
     if invitation.expires_at <= clock.now():
-        raise Ended(gettext_noop("this invitation has expired; ask for another"))
+        raise Ended("this invitation has expired; ask for another")
 
 
 @transaction.atomic
@@ -152,7 +140,7 @@ def accept(invitation: ProjectInvitation, user: User) -> ProjectMember:
     row = ProjectInvitation.objects.select_for_update().get(pk=invitation.pk)
     require_open(row)
     if role_of(user, project) is not None:
-        raise Taken(gettext_noop("you are a member of this project already"))
+        raise Taken("you are a member of this project already")
     _require_room(project)
     now = clock.now()
     made = ProjectMember.objects.create(
@@ -168,7 +156,7 @@ def accept(invitation: ProjectInvitation, user: User) -> ProjectMember:
 def withdraw(project: Project, invitation_id: UUID, *, by: User) -> None:
     found = project.invitations.open().filter(pk=invitation_id)
     if not found.update(withdrawn_at=clock.now()):
-        raise Missing(gettext_noop("there is no open invitation with this id"))
+        raise Missing("there is no open invitation with this id")
     audit("project.invitation-withdrawn", actor=by, subject=project.pk)
 
 
@@ -178,7 +166,7 @@ def withdraw(project: Project, invitation_id: UUID, *, by: User) -> None:
 @transaction.atomic
 def set_role(project: Project, member_pk: int, role: str, *, by: User) -> ProjectMember:
     if role not in Role.values:
-        raise Invalid(gettext_noop("choose owner, sender or viewer"), field="role")
+        raise Invalid("choose owner, sender or viewer", field="role")
     lock_project(project)
     member = _member(project, member_pk)
     if member.role != role:
@@ -207,19 +195,16 @@ def remove(project: Project, member_pk: int, *, by: User) -> None:
     )
 
 
-LAST_OWNER: Final = gettext_noop(
-    "the main owner cannot leave; hand the project over to another member first"
-)
-
-
 @transaction.atomic
 def leave(project: Project, user: User) -> None:
     row = lock_project(project)
     if row.owner_id == user.pk:
-        raise Invalid(LAST_OWNER)
+        raise Invalid(
+            "the main owner cannot leave; hand the project over to another member first"
+        )
     deleted, _ = row.members.filter(user=user).delete()
     if not deleted:
-        raise Missing(gettext_noop("you are no member of this project"))
+        raise Missing("you are no member of this project")
     audit("project.member-left", actor=user, subject=project.pk)
 
 
@@ -231,12 +216,12 @@ def hand_over(project: Project, member_pk: int, *, by: User) -> None:
     """
     row = lock_project(project)
     if row.owner_id not in (None, by.pk):
-        raise Invalid(gettext_noop("only the main owner can hand the project over"))
+        raise Invalid("only the main owner can hand the project over")
     member = _member(row, member_pk)
     require_room_of_owner(member.user)
     taken = Project.objects.filter(url=row.url, owner=member.user)
     if taken.exclude(pk=row.pk).exists():
-        raise Taken(gettext_noop("another project of this member has the same address"))
+        raise Taken("another project of this member has the same address")
     member.delete()
     if row.owner_id is not None:
         ProjectMember.objects.create(
@@ -258,10 +243,7 @@ def require_room_of_owner(owner: User) -> None:
     User.objects.select_for_update().get(pk=owner.pk)
     if Project.objects.filter(owner=owner).count() >= most:
         raise TooMany(
-            gettext_noop(
-                "one person has at most %(most)d projects; close one that is not needed"
-            ),
-            most=most,
+            f"one person has at most {most} projects; close one that is not needed"
         )
 
 
@@ -272,7 +254,7 @@ def lock_project(project: Project) -> Project:
 def _member(project: Project, pk: int) -> ProjectMember:
     found = project.members.select_related("user").filter(pk=pk).first()
     if found is None:
-        raise Missing(gettext_noop("there is no such member"))
+        raise Missing("there is no such member")
     return found
 
 
@@ -280,4 +262,4 @@ def _require_room(project: Project) -> None:
     most = settings.LIMITS.members_per_project
     # The main owner is a member, too.
     if project.members.count() + 1 >= most:
-        raise TooMany(gettext_noop("a project has at most %(most)d members"), most=most)
+        raise TooMany(f"a project has at most {most} members")

@@ -19,7 +19,7 @@ from django.utils.text import slugify
 from accounts.services import audit
 from castserver.models import NotificationType, Project, ProjectSecret, SecretScope
 from castserver.services.errors import Invalid, Missing, Taken, TooMany
-from castserver.services.projects.members import require_room_of_owner
+from castserver.services.projects.members import lock_project, require_room_of_owner
 from common import clock, entropy
 from common.dapp_urls import NotAnAddress, parse_dapp_url
 from common.links import NotALink, check_link
@@ -120,7 +120,9 @@ def create_project(
     with transaction.atomic():
         if owner is not None:
             require_room_of_owner(owner)
-        require_free_address(project, address)
+        if url is not None:
+            _refuse_own_address(address)
+        _require_free_address(project, address)
         project.save(force_insert=True)
         put_key_pair(Holder.CAST, key_pair_x)
         put_signing_key(Holder.CAST, authentication_key)
@@ -146,14 +148,11 @@ def normalized_url(text: str) -> str:
         raise Invalid(str(error).rstrip("."), field="url") from None
 
 
-def require_free_address(project: Project, url: str) -> None:
+def _require_free_address(project: Project, url: str) -> None:
     """Refuse an address that another project has proven, or one of the same owner has.
 
     An unproven claim does not prevent others from the same one: see ``address_proof``.
-    The addresses of this server are its own: hosted dapps get theirs without asking.
     """
-    if not project.is_hosted:
-        _refuse_own_address(url)
     others = Project.objects.filter(url=url).exclude(pk=project.pk)
     proven = Q(is_hosted=True) | Q(url_proven_at__isnull=False)
     if others.filter(proven | Q(owner=project.owner)).exists():
@@ -177,7 +176,7 @@ def set_url(project: Project, url: str) -> Project:
         return project
     _refuse_own_address(address)
     with transaction.atomic():
-        require_free_address(project, address)
+        _require_free_address(project, address)
         _store_address(project, address, is_hosted=False)
     return project
 
@@ -263,7 +262,7 @@ def describe(
 def set_types(project: Project, types: Sequence[TypeDraft]) -> list[NotificationType]:
     """Replace the types. Subscribers keep the scope they chose."""
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=project.pk)
+        lock_project(project)
         _write_types(project, types)
         project.last_modified = clock.now()
         project.save(update_fields=["last_modified"])
@@ -331,7 +330,7 @@ def add_secret(
     if not wanted:
         raise Invalid("a secret has at least one scope", field="scopes")
     # The lock keeps calls at the same time within the limit.
-    Project.objects.select_for_update().get(pk=project.pk)
+    lock_project(project)
     # A secret that is being replaced will expire: it takes no place.
     active = project.secrets.filter(revoked_at=None, expires_at=None)
     if active.count() >= settings.LIMITS.secrets_per_project:

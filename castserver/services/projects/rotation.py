@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.utils.translation import gettext_noop
 
 from accounts.services import audit
 from castserver.models import Project, ProjectKeys
@@ -58,13 +57,10 @@ def begin_rotation(project: Project, *, by: User | None = None) -> ProjectKeys |
     """
     row = lock_project(project)
     if row.other_keys.filter(state=NEXT).exists():
-        raise Taken(gettext_noop("the keys are being replaced already"))
+        raise Taken("the keys are being replaced already")
     if row.other_keys.filter(state=PREVIOUS).count() >= MAX_PREVIOUS:
         raise TooMany(
-            gettext_noop(
-                "%(most)d previous pairs of keys are still accepted; end that first"
-            ),
-            most=MAX_PREVIOUS,
+            f"{MAX_PREVIOUS} previous pairs of keys are still accepted; end that first"
         )
     key_pair_x = KeyPair.from_private(entropy.key_bytes())
     authentication_key = IdentityKey.from_seed(entropy.key_bytes())
@@ -115,7 +111,7 @@ def cancel_rotation(project: Project, *, by: User | None = None) -> None:
     row = lock_project(project)
     found = row.other_keys.filter(state=NEXT).first()
     if found is None:
-        raise Missing(gettext_noop("no keys are being replaced"))
+        raise Missing("no keys are being replaced")
     audit(
         "project.keys-dropped",
         actor=by,
@@ -133,7 +129,7 @@ def end_overlap(project: Project, *, by: User | None = None) -> None:
     row = lock_project(project)
     found = list(row.other_keys.filter(state=PREVIOUS))
     if not found:
-        raise Missing(gettext_noop("no previous keys are accepted"))
+        raise Missing("no previous keys are accepted")
     audit("project.keys-ended", actor=by, subject=row.pk, detail=str(len(found)))
     _drop(found)
     _changed(row)

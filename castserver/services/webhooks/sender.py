@@ -21,12 +21,12 @@ from accounts.services import audit
 from castserver.models import Webhook, WebhookAttempt, WebhookDelivery
 from castserver.services.projects.owners import owner_of
 from castserver.services.webhooks.webhooks import signing_secrets
-from common import clock, counters, histograms, outbound
+from common import clock, counters
+from common.attempts import Attempt, observe_attempts, post
 from common.backoff import Backoff
 from common.bidi import neutralize
 from common.drain import drain
 from common.failpoints import failpoint
-from common.retry_after import retry_after
 from common.work_queue import host_of
 from keychain.services import KeychainError
 
@@ -53,19 +53,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one attempt. ``status`` is None when there was no HTTP answer."""
-
     delivery: WebhookDelivery
     at: datetime
-    milliseconds: int
-    status: int | None
+    attempt: Attempt
     reason: str
-    not_before: datetime | None = None
-    excerpt: str = ""
-
-    @property
-    def delivered(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
 
 
 def deliver_due_webhooks() -> int:
@@ -123,35 +114,18 @@ def _signed_headers(delivery: WebhookDelivery) -> dict[str, str]:
 
 def _send(outgoing: Outgoing) -> Outcome:
     delivery = outgoing.delivery
-    began = clock.monotonic()
-    status, reason, not_before, excerpt = None, "", None, ""
-    try:
-        if not outgoing.headers["webhook-signature"]:
-            raise outbound.OutboundRefused("the webhook's secret cannot be opened")
-        answer = outbound.fetch(
-            "POST",
+    if outgoing.headers["webhook-signature"]:
+        attempt = post(
             delivery.webhook.url,
             content=delivery.body.encode(),
             headers=outgoing.headers,
-            max_bytes=settings.LIMITS.webhook_read_bytes,
-            deadline=settings.LIMITS.webhook_deadline_s,
-            truncate=True,
         )
-        status = answer.status
-        reason = "" if answer.ok else f"answered {answer.status}"
-        not_before = retry_after(answer)
-        excerpt = _excerpt(answer.body)
-    except outbound.OutboundError as error:
-        reason = str(error)[:200]
-    return Outcome(
-        delivery=delivery,
-        at=clock.now(),
-        milliseconds=round((clock.monotonic() - began) * 1000),
-        status=status,
-        reason=reason,
-        not_before=not_before,
-        excerpt=excerpt,
-    )
+    else:
+        attempt = Attempt(error="the webhook's secret cannot be opened")
+    reason = attempt.error
+    if attempt.status is not None and not attempt.is_accepted:
+        reason = f"answered {attempt.status}"
+    return Outcome(delivery, clock.now(), attempt, reason[:200])
 
 
 def _excerpt(body: bytes) -> str:
@@ -174,44 +148,43 @@ def _record(outcomes: list[Outcome]) -> None:
                     delivery_id=each.delivery.pk,
                     number=each.delivery.attempts,
                     at=each.at,
-                    milliseconds=each.milliseconds,
-                    status=each.status,
+                    milliseconds=round((each.attempt.seconds or 0) * 1000),
+                    status=each.attempt.status,
                     reason=each.reason,
-                    excerpt=each.excerpt,
+                    excerpt=_excerpt(each.attempt.body),
                 )
                 for each in counted
             ],
             ignore_conflicts=True,
         )
         _update_health(counted)
-        delivered = sum(each.delivered for each in counted)
+        delivered = sum(each.attempt.is_accepted for each in counted)
         counters.count(
             "webhook_attempts",
             {"delivered": delivered, "failed": len(counted) - delivered},
         )
-        durations = [each.milliseconds / 1000 for each in counted]
-        histograms.observe("attempt", {"webhook": durations})
+        observe_attempts("webhook", [each.attempt for each in counted])
 
 
 def _settle(outcome: Outcome) -> bool:
-    delivery, status = outcome.delivery, outcome.status
-    if outcome.delivered:
+    delivery, attempt = outcome.delivery, outcome.attempt
+    if attempt.is_accepted:
         return delivery.finish(
             state=WebhookDelivery.State.DELIVERED,
-            last_status=status,
+            last_status=attempt.status,
             delivered_at=outcome.at,
         )
-    if status == GONE or BACKOFF.is_over(delivery.attempts):
+    if attempt.status == GONE or BACKOFF.is_over(delivery.attempts):
         return delivery.finish(
             state=WebhookDelivery.State.FAILED,
-            last_status=status,
+            last_status=attempt.status,
             reason=outcome.reason,
         )
     return delivery.retry_later(
         BACKOFF,
         outcome.reason,
-        not_before=outcome.not_before,
-        last_status=status,
+        not_before=attempt.not_before,
+        last_status=attempt.status,
     )
 
 
@@ -219,8 +192,12 @@ def _update_health(outcomes: list[Outcome]) -> None:
     if not outcomes:
         return
     now = clock.now()
-    healthy = {each.delivery.webhook_id for each in outcomes if each.delivered}
-    gone = {each.delivery.webhook_id for each in outcomes if each.status == GONE}
+    healthy = {
+        each.delivery.webhook_id for each in outcomes if each.attempt.is_accepted
+    }
+    gone = {
+        each.delivery.webhook_id for each in outcomes if each.attempt.status == GONE
+    }
     failing = {each.delivery.webhook_id for each in outcomes} - healthy
     Webhook.objects.filter(pk__in=healthy).exclude(failing_since=None).update(
         failing_since=None

@@ -19,6 +19,7 @@ from django.db import transaction
 from accounts.services import audit
 from castserver.models import Project, Webhook, WebhookDelivery
 from castserver.services.errors import Invalid, Missing, TooMany
+from castserver.services.projects.members import lock_project
 from common import clock, entropy, outbound
 from common.wake import enqueue_on_commit
 from keychain.services import Holder, forget, put_secret, secret
@@ -65,7 +66,7 @@ def register_webhook(
     checked_events = _checked_events(events)
     _check_url(url)
     with transaction.atomic():
-        Project.objects.select_for_update().get(pk=project.pk)
+        lock_project(project)
         limit = settings.LIMITS.webhooks_per_project
         if project.webhooks.count() >= limit:
             raise TooMany(f"a project has at most {limit} webhooks")
