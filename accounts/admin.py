@@ -215,14 +215,12 @@ class AccountAdmin(ReadOnlyAdmin):
     list_display = ("address", "label", "user", "is_demo", "created_at")
     list_filter = ("is_demo",)
     search_fields = ("address", "label")
-    list_select_related = ("user",)
 
 
 @admin.register(Device)
 class DeviceAdmin(ReadOnlyAdmin):
     list_display = ("name", "user", "created_at", "last_seen_at", "revoked_at")
     search_fields = ("id", "name", "user__accounts__address")
-    list_select_related = ("user",)
     hidden = ("session_digest",)
     actions = ("sign_out",)
 
@@ -246,7 +244,6 @@ class SignInRequestAdmin(ReadOnlyAdmin):
 class AccountEventAdmin(ReadOnlyAdmin):
     list_display = ("user", "sequence", "kind", "subject", "created_at")
     list_filter = ("kind",)
-    list_select_related = ("user",)
 
 
 @admin.register(AuditEntry)
@@ -254,7 +251,6 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_display = ("at", "action", "actor", "account", "device", "subject", "detail")
     list_filter = ("action",)
     search_fields = ("actor", "subject", "account__address")
-    list_select_related = ("account", "device")
     date_hierarchy = "at"
 
 

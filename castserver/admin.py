@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 class ProjectAdmin(ReadOnlyAdmin):
     list_display = ("name", "url", "is_hosted", "is_demo", "owner", "created_at")
     search_fields = ("name", "url", "slug", "id")
-    list_select_related = ("owner",)
 
 
 @admin.register(models.ProjectSecret)
@@ -38,7 +37,6 @@ class ProjectSecretAdmin(ReadOnlyAdmin):
         "expires_at",
         "revoked_at",
     )
-    list_select_related = ("project",)
 
 
 @admin.register(models.ProjectMember)
@@ -46,7 +44,6 @@ class ProjectMemberAdmin(ReadOnlyAdmin):
     list_display = ("project", "user", "role", "added_at")
     list_filter = ("role",)
     search_fields = ("project__name", "user__username")
-    list_select_related = ("project", "user")
 
 
 @admin.register(models.ProjectInvitation)
@@ -63,7 +60,6 @@ class ProjectInvitationAdmin(ReadOnlyAdmin):
     )
     list_filter = ("role",)
     search_fields = ("project__name",)
-    list_select_related = ("project", "invited_by")
 
 
 @admin.register(models.ProjectKeys)
@@ -77,13 +73,11 @@ class ProjectKeysAdmin(ReadOnlyAdmin):
     )
     list_filter = ("state",)
     search_fields = ("project__name", "authentication_did")
-    list_select_related = ("project",)
 
 
 @admin.register(models.NotificationType)
 class NotificationTypeAdmin(ReadOnlyAdmin):
     list_display = ("type_id", "name", "project", "description")
-    list_select_related = ("project",)
 
 
 @admin.register(models.Subscriber)
@@ -91,7 +85,6 @@ class SubscriberAdmin(ReadOnlyAdmin):
     list_display = ("account", "project", "scope", "expires_at", "deleted_at")
     list_filter = ("is_later_generation",)
     search_fields = ("account_key", "topic")
-    list_select_related = ("project",)
 
 
 @admin.register(models.Watcher)
@@ -104,82 +97,69 @@ class WatcherAdmin(ReadOnlyAdmin):
 class NotificationAdmin(ReadOnlyAdmin):
     list_display = ("title", "project", "type", "created_at")
     search_fields = ("title",)
-    list_select_related = ("project",)
 
 
 @admin.register(models.ProjectCount)
 class ProjectCountAdmin(ReadOnlyAdmin):
     list_display = ("project", "day", "notifications", "sent", "received", "read")
     search_fields = ("project__name",)
-    list_select_related = ("project",)
 
 
 @admin.register(models.SubscriberCount)
 class SubscriberCountAdmin(ReadOnlyAdmin):
     list_display = ("project", "day", "type_id", "number")
     search_fields = ("project__name",)
-    list_select_related = ("project",)
 
 
 @admin.register(models.Broadcast)
 class BroadcastAdmin(ReadOnlyAdmin):
     list_display = ("notification", "sent", "expected", "finished_at", "is_cancelled")
-    list_select_related = ("notification",)
 
 
 @admin.register(models.RecipientList)
 class RecipientListAdmin(ReadOnlyAdmin):
     list_display = ("name", "project", "size", "left_out", "created_at")
-    list_select_related = ("project",)
 
 
 @admin.register(models.Recipient)
 class RecipientAdmin(ReadOnlyAdmin):
     list_display = ("account", "recipients")
-    list_select_related = ("recipients",)
 
 
 @admin.register(models.MessageTemplate)
 class MessageTemplateAdmin(ReadOnlyAdmin):
     list_display = ("name", "project", "type", "title", "changed_at")
-    list_select_related = ("project",)
 
 
 @admin.register(models.AddressCheck)
 class AddressCheckAdmin(ReadOnlyAdmin):
     list_display = ("url", "project", "read_at", "matched_at", "differs_since")
-    list_select_related = ("project",)
 
 
 @admin.register(models.Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ("rpc_id", "notification", "subscriber", "sent_at", "receipt_at")
-    list_select_related = ("notification", "subscriber")
 
 
 @admin.register(models.DueDeliveries)
 class DueDeliveriesAdmin(ReadOnlyAdmin):
     list_display = ("notification", "created_at")
-    list_select_related = ("notification",)
 
 
 @admin.register(models.Undelivered)
 class UndeliveredAdmin(ReadOnlyAdmin):
     list_display = ("account", "notification", "reason")
-    list_select_related = ("notification",)
 
 
 @admin.register(models.Webhook)
 class WebhookAdmin(ReadOnlyAdmin):
     list_display = ("url", "project", "events", "failing_since", "disabled_at")
-    list_select_related = ("project",)
 
 
 @admin.register(models.WebhookDelivery)
 class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_display = ("event", "webhook", "state", "attempts", "last_status", "reason")
     list_filter = ("state", "event")
-    list_select_related = ("webhook",)
     actions = ("send_again",)
 
     @admin.action(description="Send again, under the same id", permissions=["view"])
@@ -205,21 +185,18 @@ class ServerKeysAdmin(ReadOnlyAdmin):
 @admin.register(models.WelcomeNotification)
 class WelcomeNotificationAdmin(ReadOnlyAdmin):
     list_display = ("project", "enabled", "type", "title")
-    list_select_related = ("project",)
 
 
 @admin.register(models.IdempotentCall)
 class IdempotentCallAdmin(ReadOnlyAdmin):
     hidden = ("key", "request_digest", "answer")
     list_display = ("project", "status", "created_at", "leased_until")
-    list_select_related = ("project",)
 
 
 @admin.register(models.Answer)
 class AnswerAdmin(SizedAdmin):
     list_display = ("tag", "project", "response_topic", "size", "created_at")
     search_fields = ("=request_topic", "=response_topic")
-    list_select_related = ("project",)
 
 
 @admin.register(models.ChangedSubscriptions)

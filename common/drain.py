@@ -7,14 +7,19 @@ other servers. ``single_run`` keeps a second task from doing the same work concu
 from __future__ import annotations
 
 import contextvars
+import functools
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from celery import shared_task
 
 from common import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from celery import Task
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -100,3 +105,21 @@ class SingleRun:
 
 
 single_run = SingleRun()
+
+
+def drain_task(name: str) -> Callable[[Callable[[], None]], Task[[], None]]:
+    """A Celery task of this name that takes all due rows by ``drain``."""
+
+    def decorate(work: Callable[[], None]) -> Task[[], None]:
+        @shared_task(
+            name=name,
+            time_limit=DRAIN_TIME_LIMIT_S,
+            soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
+        )
+        @functools.wraps(work)
+        def run() -> None:
+            single_run(name, work)
+
+        return run
+
+    return decorate

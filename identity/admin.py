@@ -32,7 +32,6 @@ class InviteRegistrationAdmin(ReadOnlyAdmin):
 class IdentityKeyAdmin(ReadOnlyAdmin):
     list_display = ("did", "account", "device", "registered_at", "retired_at", "reason")
     search_fields = ("did", "account__address")
-    list_select_related = ("account", "device")
 
 
 @admin.register(IdentityUnregistration)

@@ -4,47 +4,31 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from common.drain import DRAIN_TIME_LIMIT_S, single_run
+from common.drain import drain_task
 from identity import services
 from identity.services.contract_wallets import CHECK_TASK
 from identity.services.device_keys import REGISTER_TASK, UNREGISTER_TASK
 from identity.services.resolving import LOOK_UP_TASK
 
 
-@shared_task(
-    name=REGISTER_TASK,
-    time_limit=DRAIN_TIME_LIMIT_S,
-    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
-)
+@drain_task(REGISTER_TASK)
 def register_identity_keys() -> None:
-    single_run(REGISTER_TASK, services.register_due_keys)
+    services.register_due_keys()
 
 
-@shared_task(
-    name=UNREGISTER_TASK,
-    time_limit=DRAIN_TIME_LIMIT_S,
-    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
-)
+@drain_task(UNREGISTER_TASK)
 def unregister_identity_keys() -> None:
-    single_run(UNREGISTER_TASK, services.unregister_due_keys)
+    services.unregister_due_keys()
 
 
-@shared_task(
-    name=LOOK_UP_TASK,
-    time_limit=DRAIN_TIME_LIMIT_S,
-    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
-)
+@drain_task(LOOK_UP_TASK)
 def look_up_identities() -> None:
-    single_run(LOOK_UP_TASK, services.look_up_identities)
+    services.look_up_identities()
 
 
-@shared_task(
-    name=CHECK_TASK,
-    time_limit=DRAIN_TIME_LIMIT_S,
-    soft_time_limit=DRAIN_TIME_LIMIT_S - 5,
-)
+@drain_task(CHECK_TASK)
 def check_contracts() -> None:
-    single_run(CHECK_TASK, services.check_contracts)
+    services.check_contracts()
 
 
 @shared_task(name="identity.prune")

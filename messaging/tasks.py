@@ -14,26 +14,20 @@ TIME_LIMIT_S = LEASE.seconds - 5
 BUDGET_S = 20.0
 
 
-@shared_task(
-    name="messaging.handle_inbox",
-    acks_late=True,
-    reject_on_worker_lost=True,
-    time_limit=TIME_LIMIT_S,
-    ignore_result=True,
-)
+@shared_task(name="messaging.handle_inbox", time_limit=TIME_LIMIT_S)
 def handle_inbox() -> None:
     """Handle the due rows of the inbox."""
     if services.handle_due(BUDGET_S):
         services.start_handling()
 
 
-@shared_task(name="messaging.sweep", ignore_result=True, time_limit=TIME_LIMIT_S)
+@shared_task(name="messaging.sweep", time_limit=TIME_LIMIT_S)
 def sweep() -> None:
     """Resend wake-ups for all that is due."""
     services.sweep()
 
 
-@shared_task(name="messaging.prune", ignore_result=True, time_limit=600)
+@shared_task(name="messaging.prune", time_limit=600)
 def prune() -> None:
     """Delete old rows."""
     services.prune()

@@ -12,4 +12,3 @@ from preferences.models import DappPreferences
 class DappPreferencesAdmin(ReadOnlyAdmin):
     list_display = ("dapp_url", "account", "updated_at")
     search_fields = ("dapp_url", "account__address")
-    list_select_related = ("account",)

@@ -28,7 +28,6 @@ class DappDocumentAdmin(ReadOnlyAdmin):
 class DomainCheckAdmin(ReadOnlyAdmin):
     list_display = ("url", "user", "created_at", "finished_at", "waits_for")
     search_fields = ("url",)
-    list_select_related = ("user",)
 
 
 @admin.register(Icon)
@@ -37,7 +36,6 @@ class IconAdmin(ReadOnlyAdmin):
 
     list_display = ("pk", "account", "wanted_at", "expires_at", "problem")
     search_fields = ("account__address",)
-    list_select_related = ("account",)
     hidden = ("url", "picture")
 
 
@@ -46,7 +44,6 @@ class SubscribeAttemptAdmin(ReadOnlyAdmin):
     list_display = ("dapp_url", "account", "state", "last_step", "created_at", "reason")
     list_filter = ("state",)
     search_fields = ("dapp_url", "account__address", "response_topic")
-    list_select_related = ("account",)
 
 
 @admin.register(Subscription)
@@ -54,7 +51,6 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     list_display = ("dapp_url", "account", "topic", "added_by", "deleted_at")
     list_filter = ("added_by",)
     search_fields = ("dapp_url", "account__address", "topic")
-    list_select_related = ("account",)
 
 
 @admin.register(NotifyMessageRecord)
@@ -63,7 +59,6 @@ class NotifyMessageRecordAdmin(ReadOnlyAdmin):
 
     list_display = ("rpc_id", "subscription", "type", "published_at", "read_at")
     search_fields = ("=rpc_id", "subscription__account__address")
-    list_select_related = ("subscription",)
     hidden = ("title", "body", "icon", "url", "message_auth")
 
 
@@ -71,7 +66,6 @@ class NotifyMessageRecordAdmin(ReadOnlyAdmin):
 class BlockedDappAdmin(ReadOnlyAdmin):
     list_display = ("dapp_url", "account", "created_at")
     search_fields = ("dapp_url", "account__address")
-    list_select_related = ("account",)
 
 
 @admin.register(WatchedServer)
@@ -83,11 +77,9 @@ class WatchedServerAdmin(ReadOnlyAdmin):
 class AccountWatchAdmin(ReadOnlyAdmin):
     list_display = ("account", "server", "answered_at", "next_attempt_at", "reason")
     search_fields = ("account__address",)
-    list_select_related = ("account", "server")
 
 
 @admin.register(SubscriptionJob)
 class SubscriptionJobAdmin(ReadOnlyAdmin):
     list_display = ("subscription", "kind", "attempts", "next_attempt_at")
     list_filter = ("kind",)
-    list_select_related = ("subscription",)

@@ -20,7 +20,6 @@ from syncstore.models import (
 class StoreAdmin(ReadOnlyAdmin):
     list_display = ("name", "account", "topic", "last_id", "created_at")
     search_fields = ("topic", "account__address")
-    list_select_related = ("account",)
     hidden = ("signature_fingerprint",)
 
 
@@ -28,7 +27,6 @@ class StoreAdmin(ReadOnlyAdmin):
 class StoreEntryAdmin(ReadOnlyAdmin):
     list_display = ("key", "store", "last_id", "is_deleted", "updated_at")
     search_fields = ("key", "store__topic", "store__account__address")
-    list_select_related = ("store",)
     hidden = ("sealed_value",)
 
 
@@ -43,7 +41,6 @@ class StoreUpdateAdmin(ReadOnlyAdmin):
 class DeviceCursorAdmin(ReadOnlyAdmin):
     list_display = ("device", "store", "update_pk", "moved_at")
     search_fields = ("store__topic", "store__account__address")
-    list_select_related = ("device", "store")
 
 
 @admin.register(ColdStart)
@@ -51,7 +48,6 @@ class ColdStartAdmin(ReadOnlyAdmin):
     list_display = ("account", "state", "found", "replayed", "attempts", "reason")
     list_filter = ("state",)
     search_fields = ("account__address",)
-    list_select_related = ("account",)
 
 
 @admin.register(DeviceLink)
@@ -59,7 +55,6 @@ class DeviceLinkAdmin(ReadOnlyAdmin):
     hidden = ("code_digest", "sealed_code")
     list_display = ("account", "device", "created_at", "expires_at", "used_at")
     search_fields = ("account__address",)
-    list_select_related = ("account", "device")
 
 
 @admin.register(StoreCheck)
@@ -67,4 +62,3 @@ class StoreCheckAdmin(ReadOnlyAdmin):
     list_display = ("account", "state", "requested_at", "finished_at", "reason")
     list_filter = ("state",)
     search_fields = ("account__address",)
-    list_select_related = ("account",)

@@ -11,32 +11,20 @@ from syncstore import services
 TIME_LIMIT_S = 590
 
 
-@shared_task(
-    name="syncstore.cold_start",
-    acks_late=True,
-    reject_on_worker_lost=True,
-    time_limit=TIME_LIMIT_S,
-    ignore_result=True,
-)
+@shared_task(name="syncstore.cold_start", time_limit=TIME_LIMIT_S)
 def cold_start() -> None:
     """Replay the stores of one due account from History."""
     services.cold_start()
 
 
-@shared_task(
-    name="syncstore.check_stores",
-    acks_late=True,
-    reject_on_worker_lost=True,
-    time_limit=TIME_LIMIT_S,
-    ignore_result=True,
-)
+@shared_task(name="syncstore.check_stores", time_limit=TIME_LIMIT_S)
 def check_stores() -> None:
     """Compare the due accounts' stores with the archive."""
     while services.check_due():
         pass
 
 
-@shared_task(name="syncstore.prune_updates", ignore_result=True, time_limit=600)
+@shared_task(name="syncstore.prune_updates", time_limit=600)
 def prune_updates() -> None:
     """Shorten the log of updates."""
     services.prune_updates()
