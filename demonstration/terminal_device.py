@@ -23,7 +23,7 @@ from accounts.services import (
     touch_device,
 )
 from common import clock, entropy
-from dashboard.pages.sync import UpdateRow, update_rows, updates_of
+from dashboard.pages.sync import update_rows, updates_of
 from demonstration.run import require_running_system
 from identity import services as identity
 from subscriptions.models import NotifyMessageRecord, Subscription
@@ -119,7 +119,15 @@ class TerminalDevice:
             for event in events_after(account.user, self._sequence):
                 self._sequence = event.sequence
                 self._show_event(event)
-            self._show_updates(account)
+            found = updates_of(account.user_id).filter(pk__gt=self._update_pk)
+            for row in update_rows(found.order_by("pk")[:200]):
+                self._update_pk = row.update.pk
+                update = row.update
+                self._show(
+                    "sync",
+                    f"{row.item} · {update.action} · {row.label} · by {row.who}",
+                    row.update.at,
+                )
             device.refresh_from_db()
             if not device.is_active():
                 by = device.revoked_by
@@ -153,17 +161,5 @@ class TerminalDevice:
             text = table.partition(".")[2]
         self._show(event.kind, text, event.created_at)
 
-    def _show_updates(self, account: Account) -> None:
-        found = updates_of(account.user_id).filter(pk__gt=self._update_pk)
-        for row in update_rows(found.order_by("pk")[:200]):
-            self._update_pk = row.update.pk
-            self._show("sync", _in_words(row), row.update.at)
-
     def _show(self, kind: str, text: str, at: datetime | None = None) -> None:
         self.report(Line(kind, text, at or clock.now()))
-
-
-def _in_words(row: UpdateRow) -> str:
-    """ "Acme DAO: alerts, set, applied, by Firefox · Mac"."""
-    update = row.update
-    return f"{row.item} · {update.action} · {row.label} · by {row.who}"

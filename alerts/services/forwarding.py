@@ -35,7 +35,6 @@ from keychain.services import (
 )
 
 if TYPE_CHECKING:
-    from common.work_queue import WorkQuerySet
     from subscriptions.models import NotifyMessageRecord
 
 SEND_TASK: Final = "alerts.send_forwards"
@@ -149,14 +148,10 @@ def send_due_forwards() -> int:
     return drain(_claim, _send, _record, slots=settings.LIMITS.forward_deliveries)
 
 
-def _queue() -> WorkQuerySet[ForwardDelivery]:
-    due = ForwardDelivery.objects.filter(forward__disabled_at=None)
-    return due.annotate(host=host_of("forward__url"))  # type: ignore[return-value]
-
-
 def _claim(limit: int) -> list[Outgoing]:
+    due = ForwardDelivery.objects.filter(forward__disabled_at=None)
     claimed = (
-        _queue()
+        due.annotate(host=host_of("forward__url"))
         .select_related("forward", "message__subscription__account")
         .claim(
             limit,

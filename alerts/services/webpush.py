@@ -31,7 +31,6 @@ from subscriptions.models import Icon, NotifyMessageRecord
 
 if TYPE_CHECKING:
     from accounts.models import Device
-    from common.work_queue import WorkQuerySet
 
 logger = logging.getLogger(__name__)
 
@@ -60,21 +59,6 @@ def save_subscription(device: Device, value: object) -> PushSubscription:
     Replaces the one before. Raises ``PushError``, also for an endpoint that this server
     must not call.
     """
-    endpoint, public_key, auth = _parse(value)
-    with transaction.atomic():
-        PushSubscription.objects.filter(device=device).delete()
-        row = PushSubscription.objects.create(
-            device=device,
-            endpoint=endpoint,
-            public_key=public_key,
-            created_at=clock.now(),
-        )
-        put_secret(Holder.ALERTS, _secret_name(device), auth)
-        audit("push.enabled", device=device)
-    return row
-
-
-def _parse(value: object) -> tuple[str, bytes, bytes]:
     keys = value.get("keys") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(keys, dict):
         raise PushError(gettext("a push subscription has an endpoint and keys"))
@@ -93,7 +77,17 @@ def _parse(value: object) -> tuple[str, bytes, bytes]:
         raise PushError(
             gettext("the endpoint cannot be called: %(reason)s") % {"reason": error}
         ) from None
-    return endpoint, public_key, auth
+    with transaction.atomic():
+        PushSubscription.objects.filter(device=device).delete()
+        row = PushSubscription.objects.create(
+            device=device,
+            endpoint=endpoint,
+            public_key=public_key,
+            created_at=clock.now(),
+        )
+        put_secret(Holder.ALERTS, _secret_name(device), auth)
+        audit("push.enabled", device=device)
+    return row
 
 
 def remove_subscription(device: Device) -> bool:
@@ -143,13 +137,9 @@ def send_due_pushes() -> int:
     return drain(_claim, _send, _record, slots=settings.LIMITS.pushes)
 
 
-def _queue() -> WorkQuerySet[PushDelivery]:
-    return PushDelivery.objects.annotate(host=host_of("subscription__endpoint"))  # type: ignore[return-value]
-
-
 def _claim(limit: int) -> list[Outgoing]:
     claimed = (
-        _queue()
+        PushDelivery.objects.annotate(host=host_of("subscription__endpoint"))
         .select_related("subscription__device", "message__subscription")
         .claim(
             limit,
@@ -165,17 +155,16 @@ def _claim(limit: int) -> list[Outgoing]:
     if not claimed:
         return []
     failpoint("pushes.after_claim")
-    unread = _unread_counts({each.subscription.device.user_id for each in claimed})
-    icons = Icon.objects.digests(url for each in claimed for url in _icon_urls(each))
-    return [_outgoing(each, unread, icons) for each in claimed]
-
-
-def _unread_counts(user_ids: set[int]) -> dict[int, int]:
     rows = NotifyMessageRecord.objects.unread().filter(
-        subscription__account__user_id__in=user_ids, subscription__deleted_at=None
+        subscription__account__user_id__in={
+            each.subscription.device.user_id for each in claimed
+        },
+        subscription__deleted_at=None,
     )
     counts = rows.values_list("subscription__account__user_id").annotate(Count("pk"))
-    return dict(counts.order_by())
+    unread = dict(counts.order_by())
+    icons = Icon.objects.digests(url for each in claimed for url in _icon_urls(each))
+    return [_outgoing(each, unread, icons) for each in claimed]
 
 
 def _icon_urls(delivery: PushDelivery) -> list[str]:

@@ -169,7 +169,12 @@ def _rows(
 ) -> list[StepRow]:
     reached = max([attempt.last_step, *recorded])
     failed = attempt.state in {"rejected", "expired"}
-    names = _device_names(attempt, recorded)
+    # By the actor key of step records: a device id, or "W1".
+    keys = [each.actor_key for found in recorded.values() for each in found]
+    devices = Device.objects.filter(pk__in=[key for key in keys if is_uuid(key)])
+    names = {str(device.pk): device.known_as for device in devices}
+    if attempt.device:
+        names["W1"] = attempt.device.known_as
     rows = []
     for number, lane, text in STEPS:
         found = recorded.get(number, ())
@@ -206,18 +211,6 @@ def _rows(
             )
         )
     return rows
-
-
-def _device_names(
-    attempt: SubscribeAttempt, recorded: Mapping[int, Sequence[StepRecord]]
-) -> dict[str, str]:
-    """Device names by the actor key of step records: a device id, or "W1"."""
-    keys = [each.actor_key for found in recorded.values() for each in found]
-    devices = Device.objects.filter(pk__in=[key for key in keys if is_uuid(key)])
-    names = {str(device.pk): device.known_as for device in devices}
-    if attempt.device:
-        names["W1"] = attempt.device.known_as
-    return names
 
 
 def _flatten(value: Any) -> str:

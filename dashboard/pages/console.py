@@ -141,12 +141,25 @@ def overview(project: Project) -> Overview:
     )
     subscribers = subscriber_count(project)
     notifications = list(project.notifications.order_by("-created_at")[:10])
+    today = clock.now().date()  # of UTC, like the counters
+    rows = (
+        ProjectCount.objects.filter(
+            project=project, day__gt=today - timedelta(days=DAYS)
+        )
+        .values_list("day")
+        .annotate(number=Sum("sent"))
+    )
+    per_day = [0] * DAYS
+    for day, number in rows:
+        place = DAYS - 1 - (today - day).days
+        if 0 <= place < DAYS:
+            per_day[place] = number
     return Overview(
         subscribers=subscribers,
         sent=numbers["sent"],
         received=numbers["received"],
         read=numbers["read"],
-        per_day=_per_day(project),
+        per_day=per_day,
         checklist=[
             ChecklistItem(
                 done=True, label=_("Keys were made"), url_name="project-keys"
@@ -179,23 +192,6 @@ def overview(project: Project) -> Overview:
         ],
         notifications=notifications,
     )
-
-
-def _per_day(project: Project) -> list[int]:
-    today = clock.now().date()  # of UTC, like the counters
-    rows = (
-        ProjectCount.objects.filter(
-            project=project, day__gt=today - timedelta(days=DAYS)
-        )
-        .values_list("day")
-        .annotate(number=Sum("sent"))
-    )
-    per_day = [0] * DAYS
-    for day, number in rows:
-        place = DAYS - 1 - (today - day).days
-        if 0 <= place < DAYS:
-            per_day[place] = number
-    return per_day
 
 
 def subscriber_count(project: Project) -> int:

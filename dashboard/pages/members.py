@@ -61,13 +61,9 @@ def invitation_link(token: str) -> str:
     return f"{settings.PUBLIC_URL}{reverse('dashboard:invitation', args=[token])}"
 
 
-def _first_account(user: User) -> Account | None:
-    return Account.objects.of_user(user.pk).order_by("pk").first()
-
-
 def address_of(user: User | None) -> str:
     """The account of a person as others see it; empty if it was removed."""
-    account = _first_account(user) if user else None
+    account = Account.objects.of_user(user.pk).order_by("pk").first() if user else None
     return account.address if account else ""
 
 

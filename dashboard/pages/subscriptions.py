@@ -243,6 +243,8 @@ def subscription_page(
     ):
         conflict = Conflict(changed_by(subscription), subscription.changed_at)
     recent = subscription.messages.kept().select_related("subscription__account")
+    titles = {choice.name: choice.title for choice in types}
+    mutes = active_mutes([subscription.account_id]).values()
     return SubscriptionPage(
         row=row,
         types=types,
@@ -254,21 +256,15 @@ def subscription_page(
         has_new_types=any(choice.is_new for choice in types),
         conflict=conflict,
         recent=list(recent.order_by("-published_at", "-pk")[:5]),
-        mutes=_mutes(subscription, types),
+        mutes=[
+            MuteRow(each.type, titles.get(each.type, each.type), each.until)
+            for each in sorted(mutes, key=lambda each: each.type)
+            if each.dapp_url == subscription.dapp_url
+        ],
         blocked=BlockedDapp.objects.filter(
             account=subscription.account_id, dapp_url=subscription.dapp_url
         ).first(),
     )
-
-
-def _mutes(subscription: Subscription, types: list[TypeChoice]) -> list[MuteRow]:
-    titles = {choice.name: choice.title for choice in types}
-    found = active_mutes([subscription.account_id]).values()
-    return [
-        MuteRow(each.type, titles.get(each.type, each.type), each.until)
-        for each in sorted(found, key=lambda each: each.type)
-        if each.dapp_url == subscription.dapp_url
-    ]
 
 
 def type_choices(
@@ -345,7 +341,24 @@ def _timeline(
         for each in written
     ]
     if written:
-        timeline += _holders(written[0])
+        cursors = (
+            DeviceCursor.objects.filter(
+                update_pk__gte=written[0].pk,
+                store_id=written[0].store_id,
+                device__revoked_at=None,
+            )
+            .exclude(device=written[0].device)
+            .select_related("device")
+        )
+        timeline += [
+            TimelineEntry(
+                gettext("%(device)s (Wx) holds it") % {"device": cursor.device.name},
+                # A device that was added later received it when it was added.
+                max(written[0].at, cursor.device.created_at),
+                device_id=cursor.device_id,
+            )
+            for cursor in cursors
+        ]
     # A change that is not in Sync: not confirmed by the dapp yet, or Sync is off.
     if subscription.changed_at and (subscription.pending_update or not written):
         is_open = subscription.pending_update is not None
@@ -381,25 +394,3 @@ def _written_by(update: StoreUpdate) -> str:
 def changed_by(subscription: Subscription) -> str:
     device = subscription.changed_by
     return device.known_as if device else gettext("another wallet")
-
-
-def _holders(update: StoreUpdate) -> list[TimelineEntry]:
-    """The other devices that have applied the update."""
-    cursors = (
-        DeviceCursor.objects.filter(
-            update_pk__gte=update.pk,
-            store_id=update.store_id,
-            device__revoked_at=None,
-        )
-        .exclude(device=update.device)
-        .select_related("device")
-    )
-    return [
-        TimelineEntry(
-            gettext("%(device)s (Wx) holds it") % {"device": cursor.device.name},
-            # A device that was added later received it when it was added.
-            max(update.at, cursor.device.created_at),
-            device_id=cursor.device_id,
-        )
-        for cursor in cursors
-    ]

@@ -97,17 +97,6 @@ def _form(
     entered: dict[str, Any] | None = None,
 ) -> SendForm:
     lists = project.recipient_lists.exclude(name="").order_by("-created_at")
-    return SendForm(
-        data,
-        types=[(each.type_id, each.name) for each in project.types.all()],
-        lists=[(str(each.pk), f"{each.name} ({each.size:,})") for each in lists],
-        may_choose=Right.SEND in request.rights,
-        initial={**_initial(request, project), **(entered or {})},
-    )
-
-
-def _initial(request: ProjectRequest, project: Project) -> dict[str, Any]:
-    """From a template, a notification to send again, or the parameters of a link."""
     found: dict[str, Any] = {
         "type": request.GET.get("type", ""),
         "url": project.url,
@@ -122,7 +111,13 @@ def _initial(request: ProjectRequest, project: Project) -> dict[str, Any]:
         found |= {name: getattr(chosen, name) for name in CONTENT_FIELDS}
     if recipients_pk := request.GET.get("recipients", ""):
         found |= {"audience": "file", "recipients": recipients_pk}
-    return found
+    return SendForm(
+        data,
+        types=[(each.type_id, each.name) for each in project.types.all()],
+        lists=[(str(each.pk), f"{each.name} ({each.size:,})") for each in lists],
+        may_choose=Right.SEND in request.rights,
+        initial={**found, **(entered or {})},
+    )
 
 
 def _compose_page(

@@ -127,7 +127,33 @@ def project_webhook(
     if request.method == "POST":
         return _act(request, project, webhook)
     if request.GET.get("act") == "delete":
-        return confirmation(request, SECTION, _deletion(project, webhook))
+        due = webhook.deliveries.filter(state=WebhookDelivery.State.DUE).count()
+        return confirmation(
+            request,
+            SECTION,
+            Confirmation(
+                title=gettext("Delete this webhook?"),
+                button=gettext("Delete the webhook"),
+                cancel=reverse("dashboard:project-webhooks", args=[project.slug]),
+                effects=(
+                    gettext("No more events are posted to %(url)s.")
+                    % {"url": webhook.url},
+                    ngettext(
+                        "%(count)d queued event is not sent.",
+                        "%(count)d queued events are not sent.",
+                        due,
+                    )
+                    % {"count": due}
+                    if due
+                    else gettext("No event is queued for it."),
+                    gettext(
+                        "Its log and its secret are deleted. This cannot be undone; a new "
+                        "webhook gets another secret."
+                    ),
+                ),
+                fields=(("act", "delete"),),
+            ),
+        )
     return _webhook_page(request, project, webhook, ReplayForm())
 
 
@@ -149,31 +175,6 @@ def _webhook_page(
         receivers=receivers(result.secret if result else ""),
         log=_log_page(request, project, webhook),
         status=422 if replay.is_bound else 200,
-    )
-
-
-def _deletion(project: Project, webhook: Webhook) -> Confirmation:
-    due = webhook.deliveries.filter(state=WebhookDelivery.State.DUE).count()
-    return Confirmation(
-        title=gettext("Delete this webhook?"),
-        button=gettext("Delete the webhook"),
-        cancel=reverse("dashboard:project-webhooks", args=[project.slug]),
-        effects=(
-            gettext("No more events are posted to %(url)s.") % {"url": webhook.url},
-            ngettext(
-                "%(count)d queued event is not sent.",
-                "%(count)d queued events are not sent.",
-                due,
-            )
-            % {"count": due}
-            if due
-            else gettext("No event is queued for it."),
-            gettext(
-                "Its log and its secret are deleted. This cannot be undone; a new "
-                "webhook gets another secret."
-            ),
-        ),
-        fields=(("act", "delete"),),
     )
 
 

@@ -56,7 +56,41 @@ def export_account(
     Raises ``keychain.passphrase.WeakPassphrase``, before the first chunk.
     """
     subscriptions = Subscription.objects.of(account)
-    head = [_header(account), _settings(account), *_mutes(account)]
+    quiet = AlertSettings.objects.filter(user=account.user_id).first()
+    rows = Mute.objects.filter(Q(until=None) | Q(until__gt=clock.now()))
+    mutes: list[JsonObject] = [
+        {
+            "kind": "mute",
+            "dappUrl": row.dapp_url,
+            "type": row.type,
+            "until": _time(row.until),
+        }
+        for row in rows.filter(account=account).order_by("pk")
+    ]
+    head: list[JsonObject] = [
+        {
+            "kind": "header",
+            "format": FORMAT,
+            "version": VERSION,
+            "account": account.address,
+            "exportedAt": clock.now().isoformat(),
+            "server": settings.PUBLIC_URL,
+            "relay": own_relay(),
+        },
+        {
+            "kind": "settings",
+            "label": account.label,
+            "quietHours": None
+            if quiet is None
+            else {
+                "from": quiet.quiet_from.isoformat("minutes"),
+                "until": quiet.quiet_until.isoformat("minutes"),
+                "weekends": quiet.quiet_weekends,
+                "timeZone": quiet.time_zone,
+            },
+        },
+        *mutes,
+    ]
     if passphrase:
         head.append(_sealed(account, passphrase))
     audit(
@@ -101,47 +135,6 @@ def _pages(rows: QuerySet[_Row]) -> Iterator[list[_Row]]:
 
 def _joined(lines: list[JsonObject]) -> bytes:
     return "".join(f"{dump_json(line)}\n" for line in lines).encode()
-
-
-def _header(account: Account) -> JsonObject:
-    return {
-        "kind": "header",
-        "format": FORMAT,
-        "version": VERSION,
-        "account": account.address,
-        "exportedAt": clock.now().isoformat(),
-        "server": settings.PUBLIC_URL,
-        "relay": own_relay(),
-    }
-
-
-def _settings(account: Account) -> JsonObject:
-    row = AlertSettings.objects.filter(user=account.user_id).first()
-    return {
-        "kind": "settings",
-        "label": account.label,
-        "quietHours": None
-        if row is None
-        else {
-            "from": row.quiet_from.isoformat("minutes"),
-            "until": row.quiet_until.isoformat("minutes"),
-            "weekends": row.quiet_weekends,
-            "timeZone": row.time_zone,
-        },
-    }
-
-
-def _mutes(account: Account) -> list[JsonObject]:
-    rows = Mute.objects.filter(Q(until=None) | Q(until__gt=clock.now()))
-    return [
-        {
-            "kind": "mute",
-            "dappUrl": row.dapp_url,
-            "type": row.type,
-            "until": _time(row.until),
-        }
-        for row in rows.filter(account=account).order_by("pk")
-    ]
 
 
 def _sealed(account: Account, passphrase: str) -> JsonObject:

@@ -162,7 +162,15 @@ def import_file(
     by ``passphrase``; nothing is changed then.
     """
     file.seek(0)
-    header, sealed = _inspect(file)
+    # The whole file is checked before anything is changed.
+    header, sealed = None, None
+    for line in read_lines(file):
+        if isinstance(line, Header):
+            header = line
+        elif isinstance(line, SealedLine):
+            sealed = line
+    if header is None:
+        raise ExportFileError(1, gettext("the file is empty"))
     owner = header.account
     account = accounts.at(str(owner)).select_related("user").first()
     if account is None:
@@ -189,19 +197,6 @@ def import_file(
             )
         transaction.set_rollback(dry_run)
     return report
-
-
-def _inspect(file: BinaryIO) -> tuple[Header, SealedLine | None]:
-    """Check the whole file; its first line and its sealed part."""
-    header, sealed = None, None
-    for line in read_lines(file):
-        if isinstance(line, Header):
-            header = line
-        elif isinstance(line, SealedLine):
-            sealed = line
-    if header is None:
-        raise ExportFileError(1, gettext("the file is empty"))
-    return header, sealed
 
 
 def _open(sealed: SealedLine, owner: AccountId, passphrase: str) -> Keys:

@@ -116,7 +116,13 @@ def begin_link(account: Account, device: Device) -> DeviceLink:
     """
     require_may_begin(account, device)
     now = clock.now()
-    code = _fresh_code()
+    # 29**8 codes, of which a handful is valid at any moment.
+    number = int.from_bytes(entropy.key_bytes(), "big")
+    letters = []
+    for _ in range(CODE_LENGTH):
+        number, place = divmod(number, len(CODE_LETTERS))
+        letters.append(CODE_LETTERS[place])
+    code = "".join(letters)
     with transaction.atomic():
         Account.objects.select_for_update().get(pk=account.pk)
         if not Store.objects.filter(account=account).exists():
@@ -137,16 +143,6 @@ def begin_link(account: Account, device: Device) -> DeviceLink:
         link.save()
     audit("sync.link-begun", device=device, account=account)
     return link
-
-
-def _fresh_code() -> str:
-    # 29**8 codes, of which a handful is valid at any moment.
-    number = int.from_bytes(entropy.key_bytes(), "big")
-    letters = []
-    for _ in range(CODE_LENGTH):
-        number, place = divmod(number, len(CODE_LETTERS))
-        letters.append(CODE_LETTERS[place])
-    return "".join(letters)
 
 
 def newest_link(account: Account, device: Device) -> DeviceLink | None:

@@ -92,7 +92,16 @@ def parse(text: str | bytes) -> JsonRpcPayload:
             raise _fault("JSON-RPC params", rpc_id)
         return JsonRpcRequest(rpc_id, method, params)
     if "error" in members:
-        return _read_error(rpc_id, members["error"])
+        if not isinstance(members["error"], dict):
+            raise _fault("JSON-RPC error", rpc_id)
+        code = members["error"].get("code")
+        message = members["error"].get("message")
+        if not isinstance(code, int) or isinstance(code, bool):
+            raise _fault("JSON-RPC error", rpc_id)
+        reason = message if isinstance(message, str) else ""
+        return JsonRpcError(
+            rpc_id, code, plain_line(reason, max_length=_MAX_REASON_LENGTH)
+        )
     if "result" in members and rpc_id is not None:
         return JsonRpcResult(rpc_id, members["result"])
     raise _fault("JSON-RPC", rpc_id)
@@ -114,17 +123,6 @@ def _read_id(value: JsonValue) -> RpcId | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     return None
-
-
-def _read_error(rpc_id: RpcId | None, error: JsonValue) -> JsonRpcError:
-    if not isinstance(error, dict):
-        raise _fault("JSON-RPC error", rpc_id)
-    code = error.get("code")
-    message = error.get("message")
-    if not isinstance(code, int) or isinstance(code, bool):
-        raise _fault("JSON-RPC error", rpc_id)
-    reason = message if isinstance(message, str) else ""
-    return JsonRpcError(rpc_id, code, plain_line(reason, max_length=_MAX_REASON_LENGTH))
 
 
 def _fault(what: str, rpc_id: RpcId | None) -> RemoteProtocolError:

@@ -123,18 +123,14 @@ def broadcast_to(
         if schedule is None:
             broadcast.save(force_insert=True)
             return _send_chunk(broadcast, project, CHUNK)
-        _require_room(project)
+        most = settings.LIMITS.scheduled_per_project
+        if scheduled(project).count() >= most:
+            raise TooMany(f"a project has at most {most} scheduled notifications")
         broadcast.scheduled_for = broadcast.next_attempt_at = schedule.at
         broadcast.time_zone = schedule.time_zone
         broadcast.save(force_insert=True)
         audit("project.scheduled", subject=project.pk, detail=str(schedule.at))
         return NotifyOutcome(notification.pk, (), (), ())
-
-
-def _require_room(project: Project) -> None:
-    most = settings.LIMITS.scheduled_per_project
-    if scheduled(project).count() >= most:
-        raise TooMany(f"a project has at most {most} scheduled notifications")
 
 
 def scheduled(project: Project) -> WorkQuerySet[Broadcast]:

@@ -272,27 +272,6 @@ def set_types(project: Project, types: Sequence[TypeDraft]) -> list[Notification
 
 
 def _write_types(project: Project, types: Sequence[TypeDraft]) -> None:
-    _check_types(types)
-    project.types.exclude(type_id__in=[draft.id for draft in types]).delete()
-    NotificationType.objects.bulk_create(
-        [
-            NotificationType(
-                project=project,
-                type_id=draft.id,
-                name=draft.name.strip() or draft.id,
-                description=draft.description.strip(),
-                icon=draft.icon.strip(),
-                position=position,
-            )
-            for position, draft in enumerate(types)
-        ],
-        update_conflicts=True,
-        unique_fields=["project", "type_id"],
-        update_fields=["name", "description", "icon", "position"],
-    )
-
-
-def _check_types(types: Sequence[TypeDraft]) -> None:
     # A subscription must be able to enable all of them.
     most = settings.LIMITS.scopes_per_subscription
     if not 1 <= len(types) <= most:
@@ -315,6 +294,23 @@ def _check_types(types: Sequence[TypeDraft]) -> None:
                     "characters",
                     field="types",
                 )
+    project.types.exclude(type_id__in=[draft.id for draft in types]).delete()
+    NotificationType.objects.bulk_create(
+        [
+            NotificationType(
+                project=project,
+                type_id=draft.id,
+                name=draft.name.strip() or draft.id,
+                description=draft.description.strip(),
+                icon=draft.icon.strip(),
+                position=position,
+            )
+            for position, draft in enumerate(types)
+        ],
+        update_conflicts=True,
+        unique_fields=["project", "type_id"],
+        update_fields=["name", "description", "icon", "position"],
+    )
 
 
 # --- secrets --------------------------------------------------------------------------

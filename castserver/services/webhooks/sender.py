@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from django.conf import settings
 from django.db import transaction
@@ -29,9 +29,6 @@ from common.drain import drain
 from common.failpoints import failpoint
 from common.work_queue import host_of
 from keychain.services import KeychainError
-
-if TYPE_CHECKING:
-    from common.work_queue import WorkQuerySet
 
 BACKOFF: Final = Backoff(
     steps_s=(5, 5 * 60, 30 * 60, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24)))
@@ -64,16 +61,10 @@ def deliver_due_webhooks() -> int:
     return drain(_claim, _send, _record, slots=settings.LIMITS.webhook_deliveries)
 
 
-def _queue() -> WorkQuerySet[WebhookDelivery]:
-    due = WebhookDelivery.objects.filter(webhook__disabled_at=None)
-    return due.annotate(  # type: ignore[return-value]  # no annotations in it
-        owner=owner_of("webhook__project"), host=host_of("webhook__url")
-    )
-
-
 def _claim(limit: int) -> list[Outgoing]:
+    due = WebhookDelivery.objects.filter(webhook__disabled_at=None)
     claimed = (
-        _queue()
+        due.annotate(owner=owner_of("webhook__project"), host=host_of("webhook__url"))
         .select_related("webhook")
         .claim(
             limit,

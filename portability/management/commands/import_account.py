@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
@@ -46,7 +46,13 @@ class Command(BaseCommand):
         try:
             with path.open("rb") as file, transaction.atomic():
                 if options["force"]:
-                    _create_account(file)
+                    # So that its owner finds everything at the first sign-in.
+                    first = next(read_lines(file), None)
+                    if (
+                        isinstance(first, Header)
+                        and find_account(str(first.account)) is None
+                    ):
+                        proven_account(str(first.account), user=None)
                 report = import_file(
                     file,
                     Account.objects.all(),
@@ -80,10 +86,3 @@ class Command(BaseCommand):
             self.stdout.write(f"line {line}: {reason}")
         if report.has_keys and not report.opened_keys:
             self.stdout.write("the keys stay sealed: no passphrase was given")
-
-
-def _create_account(file: BinaryIO) -> None:
-    """The file's account, so that its owner finds everything at the first sign-in."""
-    first = next(read_lines(file), None)
-    if isinstance(first, Header) and find_account(str(first.account)) is None:
-        proven_account(str(first.account), user=None)

@@ -180,7 +180,10 @@ def _compare_keys(row: DappDocument, document: DidWebDocument, now: datetime) ->
     if not row.public_key_x:
         row.public_key_x, row.authentication_key = found
         return False
-    handovers = _handovers(document, now)
+    handovers = []
+    for text in document.handovers:
+        with contextlib.suppress(RemoteProtocolError):
+            handovers.append(read_handover(text, now=int(now.timestamp())))
     listed = {each.previous for each in handovers}
     for each in row.previous_keys:
         if each["did"] not in listed:
@@ -205,15 +208,6 @@ def _compare_keys(row: DappDocument, document: DidWebDocument, now: datetime) ->
     }
     audit("dapp.key-changed", subject=row.url, detail=f"now {found[1]}")
     return True
-
-
-def _handovers(document: DidWebDocument, now: datetime) -> list[KeyHandover]:
-    """The valid handovers that did.json lists."""
-    found = []
-    for text in document.handovers:
-        with contextlib.suppress(RemoteProtocolError):
-            found.append(read_handover(text, now=int(now.timestamp())))
-    return found
 
 
 def _follow(row: DappDocument, handover: KeyHandover) -> None:

@@ -193,26 +193,6 @@ def receive_pages(messages: list[Inbound]) -> Declined:
                 pages.append((row, page))
             except RemoteProtocolError as error:
                 declined[message.pk] = Refused(str(error))
-    read = _mark_read(pages)
-    # Sent once, but unread at the server after its request has expired: send it again.
-    lost = _records_on(pages, is_read=False).filter(
-        read_at__isnull=False, server_read_at__lt=clock.now() - LOST_AFTER
-    )
-    pks = list(lost.values_list("pk", flat=True))
-    if pks:
-        again = NotifyMessageRecord.objects.filter(pk__in=pks)
-        again.update(server_read_at=None)
-        send_read_state(again)
-    publish(_requests(_unfinished(pages)))
-    record_events(read_events(read))
-    failpoint("reads.reported.before_commit")
-    return declined
-
-
-def _mark_read(
-    pages: Iterable[tuple[Subscription, NotificationPage]],
-) -> list[tuple[int, int, int]]:
-    """Mark as read what is read at the server; returns what was unread here until now."""
     records = list(
         _records_on(pages, is_read=True)
         .select_for_update(of=("self",))
@@ -229,7 +209,19 @@ def _mark_read(
     with_pks = NotifyMessageRecord.objects.filter
     with_pks(pk__in=[record[0] for record in records]).update(server_read_at=now)
     with_pks(pk__in=[record[0] for record in fresh]).update(read_at=now, read_by=None)
-    return fresh
+    # Sent once, but unread at the server after its request has expired: send it again.
+    lost = _records_on(pages, is_read=False).filter(
+        read_at__isnull=False, server_read_at__lt=clock.now() - LOST_AFTER
+    )
+    pks = list(lost.values_list("pk", flat=True))
+    if pks:
+        again = NotifyMessageRecord.objects.filter(pk__in=pks)
+        again.update(server_read_at=None)
+        send_read_state(again)
+    publish(_requests(_unfinished(pages)))
+    record_events(read_events(fresh))
+    failpoint("reads.reported.before_commit")
+    return declined
 
 
 def _records_on(
