@@ -50,7 +50,7 @@ from dashboard.submissions import (
     result_of,
     submit_once,
 )
-from dashboard.views.responses import Confirmation, confirmation, download
+from dashboard.views.responses import confirmation, download
 from subscriptions.services import WantedIcon, want_icons
 
 if TYPE_CHECKING:
@@ -304,21 +304,18 @@ def secret_revoke(request: ProjectRequest, project: Project, pk: int) -> HttpRes
         return confirmation(
             request,
             SECTION,
-            Confirmation(
-                title=gettext("Revoke the secret %(prefix)s…?")
-                % {"prefix": found.prefix},
-                button=gettext("Revoke the secret"),
-                cancel=keys,
-                effects=(
-                    gettext("Calls with it get 401 from now on."),
-                    gettext("It was last used on %(time)s.")
-                    % {"time": format_time(localtime(found.last_used_at), "full")}
-                    if found.last_used_at
-                    else gettext("It was never used."),
-                    gettext(
-                        "This cannot be undone. To rotate without downtime, replace "
-                        "the secret instead: the old one then stays valid for a day."
-                    ),
+            title=gettext("Revoke the secret %(prefix)s…?") % {"prefix": found.prefix},
+            button=gettext("Revoke the secret"),
+            cancel=keys,
+            effects=(
+                gettext("Calls with it get 401 from now on."),
+                gettext("It was last used on %(time)s.")
+                % {"time": format_time(localtime(found.last_used_at), "full")}
+                if found.last_used_at
+                else gettext("It was never used."),
+                gettext(
+                    "This cannot be undone. To rotate without downtime, replace "
+                    "the secret instead: the old one then stays valid for a day."
                 ),
             ),
         )
@@ -349,33 +346,32 @@ def secret_stored(request: MemberRequest, submission_id: UUID) -> HttpResponse:
 @of_project(Right.MANAGE)
 @require_recent_signature(_("Closing a project"))
 def project_close(request: ProjectRequest, project: Project) -> HttpResponse:
-    asked = Confirmation(
-        title=gettext("Close %(name)s?") % {"name": project.name},
-        button=gettext("Close the project"),
-        cancel=reverse("dashboard:project-settings", args=[project.slug]),
-        effects=(
-            ngettext(
-                "%(count)d subscribed account is unsubscribed; its wallets are notified.",
-                "%(count)d subscribed accounts are unsubscribed; their wallets are notified.",
-                count := pages.subscriber_count(project),
-            )
-            % {"count": count},
-            gettext(
-                "Its keys, secrets, webhooks, types and sent notifications are deleted "
-                "from this server."
-            ),
-            gettext(
-                "This cannot be undone: a new project of the same name has other keys, "
-                "and all users have to subscribe again."
-            ),
-        ),
-        tick=gettext("Close %(name)s and delete all its data") % {"name": project.name},
-    )
-    if request.method != "POST":
-        return confirmation(request, SECTION, asked)
     if request.POST.get("confirm") != "yes":
-        asked = replace(asked, problem=gettext("Tick the box to confirm."))
-        return confirmation(request, SECTION, asked, status=422)
+        return confirmation(
+            request,
+            SECTION,
+            title=gettext("Close %(name)s?") % {"name": project.name},
+            button=gettext("Close the project"),
+            cancel=reverse("dashboard:project-settings", args=[project.slug]),
+            effects=(
+                ngettext(
+                    "%(count)d subscribed account is unsubscribed; its wallets are notified.",
+                    "%(count)d subscribed accounts are unsubscribed; their wallets are notified.",
+                    count := pages.subscriber_count(project),
+                )
+                % {"count": count},
+                gettext(
+                    "Its keys, secrets, webhooks, types and sent notifications are deleted "
+                    "from this server."
+                ),
+                gettext(
+                    "This cannot be undone: a new project of the same name has other keys, "
+                    "and all users have to subscribe again."
+                ),
+            ),
+            tick=gettext("Close %(name)s and delete all its data")
+            % {"name": project.name},
+        )
     name = project.name
     close_project(project)
     messages.success(

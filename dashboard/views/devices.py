@@ -25,7 +25,7 @@ from dashboard.access import member, require_recent_signature
 from dashboard.frame import accounts_of, frame_of, page
 from dashboard.pages import devices as pages
 from dashboard.pages import sync as sync_pages
-from dashboard.views.responses import Confirmation, confirmation, done, download
+from dashboard.views.responses import confirmation, done, download
 from syncstore.names import STORE_NAMES
 from syncstore.services import request_check
 
@@ -84,21 +84,19 @@ def revoke(request: MemberRequest, device_id: UUID) -> HttpResponse:
         return confirmation(
             request,
             SECTION,
-            Confirmation(
-                title=gettext("Sign out %(device)s?") % {"device": device.name},
-                button=gettext("Sign this device out"),
-                cancel=reverse("dashboard:device-list"),
-                more=_epoch_link(request),
-                effects=(
-                    gettext("You are signed out here, and have to sign in again.")
-                    if is_this
-                    else gettext("Its session ends now, in all its open windows."),
-                    str(UNREGISTERED),
-                    str(CANNOT_RECALL),
-                    gettext(
-                        "Your subscriptions and notifications stay. The device can sign "
-                        "in again with your wallet."
-                    ),
+            title=gettext("Sign out %(device)s?") % {"device": device.name},
+            button=gettext("Sign this device out"),
+            cancel=reverse("dashboard:device-list"),
+            more=_epoch_link(request),
+            effects=(
+                gettext("You are signed out here, and have to sign in again.")
+                if is_this
+                else gettext("Its session ends now, in all its open windows."),
+                str(UNREGISTERED),
+                str(CANNOT_RECALL),
+                gettext(
+                    "Your subscriptions and notifications stay. The device can sign "
+                    "in again with your wallet."
                 ),
             ),
         )
@@ -123,21 +121,19 @@ def revoke_others(request: MemberRequest) -> HttpResponse:
         return confirmation(
             request,
             SECTION,
-            Confirmation(
-                title=gettext("Sign out every other device?"),
-                button=gettext("Sign out every other device"),
-                cancel=reverse("dashboard:device-list"),
-                more=_epoch_link(request),
-                effects=(
-                    gettext("These are signed out now: %(devices)s.")
-                    % {"devices": ", ".join(map(str, others))}
-                    if others
-                    else gettext("There is no other device at present."),
-                    gettext("%(device)s (this device) stays signed in.")
-                    % {"device": request.device.name},
-                    str(UNREGISTERED),
-                    str(CANNOT_RECALL),
-                ),
+            title=gettext("Sign out every other device?"),
+            button=gettext("Sign out every other device"),
+            cancel=reverse("dashboard:device-list"),
+            more=_epoch_link(request),
+            effects=(
+                gettext("These are signed out now: %(devices)s.")
+                % {"devices": ", ".join(map(str, others))}
+                if others
+                else gettext("There is no other device at present."),
+                gettext("%(device)s (this device) stays signed in.")
+                % {"device": request.device.name},
+                str(UNREGISTERED),
+                str(CANNOT_RECALL),
             ),
         )
     gone = accounts.revoke_other_devices(request.device)

@@ -32,7 +32,7 @@ from dashboard.views.console import (
     project_page,
     show_service_error,
 )
-from dashboard.views.responses import Confirmation, confirmation
+from dashboard.views.responses import confirmation
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -141,7 +141,9 @@ def member_remove(request: ProjectRequest, project: Project, pk: int) -> HttpRes
     if found is None:
         raise Http404
     if request.method != "POST":
-        asked = Confirmation(
+        return confirmation(
+            request,
+            SECTION,
             title=gettext("Remove %(name)s from %(project)s?")
             % {"name": found.name, "project": project.name},
             button=gettext("Remove the member"),
@@ -155,7 +157,6 @@ def member_remove(request: ProjectRequest, project: Project, pk: int) -> HttpRes
                 gettext("What this person has scheduled is still sent."),
             ),
         )
-        return confirmation(request, SECTION, asked)
     services.remove(project, pk, by=request.user)
     messages.success(request, gettext("The member was removed."))
     return HttpResponseRedirect(_here(project))
@@ -171,7 +172,9 @@ def member_hand_over(
     if found is None:
         raise Http404
     if request.method != "POST":
-        asked = Confirmation(
+        return confirmation(
+            request,
+            SECTION,
             title=gettext("Hand %(project)s over to %(name)s?")
             % {"name": found.name, "project": project.name},
             button=gettext("Hand it over"),
@@ -186,7 +189,6 @@ def member_hand_over(
                 gettext("Only the new main owner can hand it back."),
             ),
         )
-        return confirmation(request, SECTION, asked)
     try:
         services.hand_over(project, pk, by=request.user)
     except CastError as error:
@@ -201,7 +203,9 @@ def member_hand_over(
 @of_project(Right.VIEW)
 def project_leave(request: ProjectRequest, project: Project) -> HttpResponse:
     if request.method != "POST":
-        asked = Confirmation(
+        return confirmation(
+            request,
+            SECTION,
             title=gettext("Leave %(project)s?") % {"project": project.name},
             button=gettext("Leave the project"),
             cancel=_here(project),
@@ -210,7 +214,6 @@ def project_leave(request: ProjectRequest, project: Project) -> HttpResponse:
                 gettext("To come back you need another invitation."),
             ),
         )
-        return confirmation(request, SECTION, asked)
     try:
         services.leave(project, request.user)
     except CastError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from asgiref.sync import sync_to_async
@@ -11,12 +10,13 @@ from django.contrib import messages
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.utils.html import format_html
+from django.utils.translation import gettext
 
 from dashboard.access import safe_next
 from dashboard.frame import page
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from django.http import HttpRequest
 
@@ -25,35 +25,40 @@ if TYPE_CHECKING:
 MAX_HEADER_UNDO: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """Explains a destructive action before it is carried out.
-
-    The page is the GET of the action's own URL and its button the POST, so that it works
-    without JavaScript.
-    """
-
-    title: str
-    button: str
-    cancel: str
-    effects: tuple[str, ...]
-    # Hidden fields that the POST needs.
-    fields: tuple[tuple[str, str], ...] = ()
-    # Label of a required check box, for actions that cannot be undone.
-    tick: str = ""
-    problem: str = ""
-    # URL and text of a link below the effects.
-    more: tuple[str, str] = ("", "")
-
-
 def confirmation(
     request: MemberRequest,
     section: str,
-    asked: Confirmation,
     *,
-    status: int = 200,
+    title: str,
+    button: str,
+    cancel: str,
+    effects: Sequence[str],
+    fields: Sequence[tuple[str, str]] = (),
+    tick: str = "",
+    more: tuple[str, str] = ("", ""),
 ) -> HttpResponse:
-    return page(request, "confirm", section=section, asked=asked, status=status)
+    """A page that explains a destructive action before it is carried out.
+
+    It is the GET of the action's own URL and its button the POST, so that it works without
+    JavaScript. ``fields`` are hidden, ``more`` is the URL and text of a link below the
+    effects. ``tick`` is the label of a required check box, for actions that cannot be
+    undone; a POST without its ``confirm`` gets this page again.
+    """
+    is_unticked = request.method == "POST"
+    return page(
+        request,
+        "confirm",
+        section=section,
+        title=title,
+        button=button,
+        cancel=cancel,
+        effects=effects,
+        fields=fields,
+        tick=tick,
+        more=more,
+        problem=gettext("Tick the box to confirm.") if is_unticked else "",
+        status=422 if is_unticked else 200,
+    )
 
 
 def done(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.conf import settings as django_settings
@@ -23,7 +22,7 @@ from dashboard import appearance
 from dashboard.access import member, public, redirect_to_sign_again, safe_next
 from dashboard.frame import accounts_of, page
 from dashboard.pages.alerts import alerts_section
-from dashboard.views.responses import Confirmation, confirmation, done
+from dashboard.views.responses import confirmation, done
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -72,30 +71,30 @@ def account_remove(request: MemberRequest, pk: int) -> HttpResponse:
     if not accounts.is_fresh(request.device):
         return redirect_to_sign_again(request, gettext("Removing an account"))
     is_last = accounts_of(request.user.pk) == [account]
-    asked = Confirmation(
-        title=gettext("Remove %(account)s?")
-        % {"account": account.label or account.short},
-        button=gettext("Remove this account"),
-        cancel=reverse("dashboard:settings"),
-        effects=(
-            gettext(
-                "Its subscriptions, notifications, keys and sync log are deleted from "
-                "this server for good, and it is unsubscribed from all dapps."
-            ),
-            gettext("Other wallets and servers that share its store keep their data."),
-            gettext(
-                "It is your only account here, so you are signed out on every device."
-            )
-            if is_last
-            else gettext("Your other accounts stay as they are."),
-        ),
-        tick=gettext("Remove all data of %(account)s") % {"account": account.short},
-    )
-    if request.method != "POST":
-        return confirmation(request, SECTION, asked)
     if request.POST.get("confirm") != "yes":
-        asked = replace(asked, problem=gettext("Tick the box to confirm."))
-        return confirmation(request, SECTION, asked, status=422)
+        return confirmation(
+            request,
+            SECTION,
+            title=gettext("Remove %(account)s?")
+            % {"account": account.label or account.short},
+            button=gettext("Remove this account"),
+            cancel=reverse("dashboard:settings"),
+            effects=(
+                gettext(
+                    "Its subscriptions, notifications, keys and sync log are deleted from "
+                    "this server for good, and it is unsubscribed from all dapps."
+                ),
+                gettext(
+                    "Other wallets and servers that share its store keep their data."
+                ),
+                gettext(
+                    "It is your only account here, so you are signed out on every device."
+                )
+                if is_last
+                else gettext("Your other accounts stay as they are."),
+            ),
+            tick=gettext("Remove all data of %(account)s") % {"account": account.short},
+        )
     accounts.remove_account(account, by=request.device)
     messages.success(
         request,

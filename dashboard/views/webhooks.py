@@ -33,7 +33,7 @@ from dashboard.views.console import (
     of_project,
     project_page,
 )
-from dashboard.views.responses import Confirmation, confirmation
+from dashboard.views.responses import confirmation
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -131,28 +131,25 @@ def project_webhook(
         return confirmation(
             request,
             SECTION,
-            Confirmation(
-                title=gettext("Delete this webhook?"),
-                button=gettext("Delete the webhook"),
-                cancel=reverse("dashboard:project-webhooks", args=[project.slug]),
-                effects=(
-                    gettext("No more events are posted to %(url)s.")
-                    % {"url": webhook.url},
-                    ngettext(
-                        "%(count)d queued event is not sent.",
-                        "%(count)d queued events are not sent.",
-                        due,
-                    )
-                    % {"count": due}
-                    if due
-                    else gettext("No event is queued for it."),
-                    gettext(
-                        "Its log and its secret are deleted. This cannot be undone; a new "
-                        "webhook gets another secret."
-                    ),
+            title=gettext("Delete this webhook?"),
+            button=gettext("Delete the webhook"),
+            cancel=reverse("dashboard:project-webhooks", args=[project.slug]),
+            effects=(
+                gettext("No more events are posted to %(url)s.") % {"url": webhook.url},
+                ngettext(
+                    "%(count)d queued event is not sent.",
+                    "%(count)d queued events are not sent.",
+                    due,
+                )
+                % {"count": due}
+                if due
+                else gettext("No event is queued for it."),
+                gettext(
+                    "Its log and its secret are deleted. This cannot be undone; a new "
+                    "webhook gets another secret."
                 ),
-                fields=(("act", "delete"),),
             ),
+            fields=(("act", "delete"),),
         )
     return _webhook_page(request, project, webhook, ReplayForm())
 

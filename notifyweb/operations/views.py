@@ -21,7 +21,7 @@ from accounts.models import AuditEntry
 from dashboard.access import staff
 from dashboard.frame import frame_of
 from dashboard.keys import parse_pk
-from dashboard.views.responses import Confirmation, confirmation
+from dashboard.views.responses import confirmation
 from notifyweb import health
 from notifyweb.doctor.checks import component_findings, examine
 from notifyweb.doctor.findings import summary, worst
@@ -103,18 +103,15 @@ def failed_act(request: MemberRequest, act: str) -> HttpResponse:
         return confirmation(
             request,
             SECTION,
-            Confirmation(
-                title=gettext("Drop failed rows of %(queue)s?")
-                % {"queue": queue.label},
-                button=gettext("Drop"),
-                cancel=back,
-                effects=(
-                    gettext("Reason: %(reason)s") % {"reason": reason},
-                    gettext("They are not tried again and are no longer listed."),
-                    gettext("The audit log keeps who dropped them, and the reason."),
-                ),
-                fields=(("queue", queue.name), ("reason", reason), ("pk", pk)),
+            title=gettext("Drop failed rows of %(queue)s?") % {"queue": queue.label},
+            button=gettext("Drop"),
+            cancel=back,
+            effects=(
+                gettext("Reason: %(reason)s") % {"reason": reason},
+                gettext("They are not tried again and are no longer listed."),
+                gettext("The audit log keeps who dropped them, and the reason."),
             ),
+            fields=(("queue", queue.name), ("reason", reason), ("pk", pk)),
         )
     count = work.change(
         queue, act, reason=reason, pk=pk, actor=request.user, device=request.device
@@ -154,25 +151,23 @@ def replay(request: MemberRequest) -> HttpResponse:
         return confirmation(
             request,
             SECTION,
-            Confirmation(
-                title=gettext("Replay %(what)s?") % {"what": chosen.label},
-                button=gettext("Replay"),
-                cancel=reverse("operations:replay"),
-                effects=(
-                    ngettext(
-                        "%(count)d row becomes due again, with all its attempts.",
-                        "%(count)d rows become due again, with all their attempts.",
-                        count,
-                    )
-                    % {"count": count},
-                    gettext(
-                        "Receivers get what they have already a second time, under the "
-                        "same id."
-                    ),
-                    gettext("The audit log keeps who replayed it, and the time range."),
+            title=gettext("Replay %(what)s?") % {"what": chosen.label},
+            button=gettext("Replay"),
+            cancel=reverse("operations:replay"),
+            effects=(
+                ngettext(
+                    "%(count)d row becomes due again, with all its attempts.",
+                    "%(count)d rows become due again, with all their attempts.",
+                    count,
+                )
+                % {"count": count},
+                gettext(
+                    "Receivers get what they have already a second time, under the "
+                    "same id."
                 ),
-                fields=tuple((name, given[name]) for name in form.fields),
+                gettext("The audit log keeps who replayed it, and the time range."),
             ),
+            fields=tuple((name, given[name]) for name in form.fields),
         )
     else:
         try:
