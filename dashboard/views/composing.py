@@ -42,11 +42,11 @@ from dashboard.reasons import sentence
 from dashboard.submissions import submission_key
 from dashboard.views.console import (
     ProjectRequest,
-    add_service_error,
+    errors_as_message,
+    errors_in_form,
     of_project,
     project_for,
     project_page,
-    show_service_error,
 )
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
@@ -76,7 +76,7 @@ def project_send(request: ProjectRequest, project: Project) -> HttpResponse:
     form = _form(request, project, data)
     checked = None
     if form.is_bound and form.is_valid() and form.message is not None:
-        try:
+        with errors_in_form(form):
             target = _target(request, project, form)
             if act == "check":
                 checked = dry_run(project, form.message, target)
@@ -84,8 +84,6 @@ def project_send(request: ProjectRequest, project: Project) -> HttpResponse:
                 sent = _send(request, project, form, form.message, target)
                 there = reverse("dashboard:project-sent", args=[project.slug, sent])
                 return HttpResponseRedirect(there)
-        except CastError as error:
-            add_service_error(form, error)
     return _compose_page(request, project, form, checked=checked)
 
 
@@ -297,11 +295,9 @@ def list_delete(
     found = recipients.list_of(project, list_id)
     if found is None:
         raise Http404
-    try:
+    with errors_as_message(request):
         recipients.delete_list(found)
         messages.success(request, gettext("The list was deleted."))
-    except CastError as error:
-        show_service_error(request, error)
     there = reverse("dashboard:project-lists", args=[project.slug])
     return HttpResponseRedirect(there)
 
@@ -382,12 +378,10 @@ def broadcast_retry(
     notification = project.notifications.filter(pk=notification_id).first()
     if notification is None:
         raise Http404
-    try:
+    with errors_as_message(request):
         if retry_failed(notification):
             messages.success(request, gettext("It is sent again to these accounts."))
         else:
             messages.error(request, gettext("It is still being sent."))
-    except CastError as error:
-        show_service_error(request, error)
     there = reverse("dashboard:project-sent", args=[project.slug, notification_id])
     return HttpResponseRedirect(there)

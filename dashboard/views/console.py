@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ from dashboard.views.responses import confirmation, download
 from subscriptions.services import WantedIcon, want_icons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from dashboard.forms import StyledForm
@@ -154,15 +155,23 @@ def project_page(
     )
 
 
-def add_service_error(form: StyledForm, error: CastError) -> None:
+@contextlib.contextmanager
+def errors_in_form(form: StyledForm) -> Iterator[None]:
     """Show a service's error at its field, or above the form if it has no such field."""
-    name = error.field if error.field in form.fields else None
-    form.add_error(name, sentence(error))
+    try:
+        yield
+    except CastError as error:
+        name = error.field if error.field in form.fields else None
+        form.add_error(name, sentence(error))
 
 
-def show_service_error(request: MemberRequest, error: CastError) -> None:
+@contextlib.contextmanager
+def errors_as_message(request: MemberRequest) -> Iterator[None]:
     """Show a service's error on the next page."""
-    messages.error(request, sentence(error))
+    try:
+        yield
+    except CastError as error:
+        messages.error(request, sentence(error))
 
 
 @member
@@ -192,11 +201,8 @@ def project_new(request: MemberRequest) -> HttpResponse:
         return Created(reverse(f"dashboard:{name}", args=[project.slug]), secret)
 
     if request.method == "POST" and form.is_valid():
-        try:
+        with errors_in_form(form):
             sent = submit_once(request, NEW_PROJECT, create)
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             return HttpResponseRedirect(sent.location)
     return page(
         request,
@@ -283,13 +289,10 @@ def secret_replace(request: ProjectRequest, project: Project, pk: int) -> HttpRe
 def _show_secret_once(
     request: MemberRequest, project: Project, create: Callable[[], Created]
 ) -> HttpResponse:
-    try:
-        sent = submit_once(request, _secret_form(project), create)
-    except CastError as error:
-        show_service_error(request, error)
-        keys = reverse("dashboard:project-keys", args=[project.slug])
-        return HttpResponseRedirect(keys)
-    return HttpResponseRedirect(sent.location)
+    there = reverse("dashboard:project-keys", args=[project.slug])
+    with errors_as_message(request):
+        there = submit_once(request, _secret_form(project), create).location
+    return HttpResponseRedirect(there)
 
 
 @member
@@ -391,11 +394,8 @@ def project_types(request: ProjectRequest, project: Project) -> HttpResponse:
     )
     form = TypesForm(request.POST or None, initial={"types": present})
     if request.method == "POST" and form.is_valid():
-        try:
+        with errors_in_form(form):
             projects.set_types(project, form.cleaned_data["types"])
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             messages.success(request, gettext("The types were saved."))
             return HttpResponseRedirect(request.path)
     return project_page(
@@ -419,15 +419,12 @@ def describe_project(
     }
     form = DescribeForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        try:
+        with errors_in_form(form):
             with transaction.atomic():
                 projects.describe(project, **form.cleaned_data)
                 # The console shows it before the first subscriber's device wants it.
                 for account in Account.objects.filter(user=request.user)[:1]:
                     want_icons([WantedIcon(project.icon, project.url, account.pk)])
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             return form, True
     return form, False
 

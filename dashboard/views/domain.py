@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from alerts.services import digest, domain_mails
 from castserver.models import Project
-from castserver.services.errors import CastError, TooMany
+from castserver.services.errors import TooMany
 from castserver.services.projects import projects
 from castserver.services.projects.address_proof import ask_check
 from castserver.services.projects.documents import (
@@ -33,11 +33,11 @@ from dashboard.submissions import Created, submit_once
 from dashboard.views.console import (
     NEW_PROJECT,
     ProjectRequest,
-    add_service_error,
     describe_project,
+    errors_as_message,
+    errors_in_form,
     of_project,
     project_page,
-    show_service_error,
 )
 
 if TYPE_CHECKING:
@@ -122,17 +122,14 @@ def _domain_initial(project: Project) -> dict[str, str]:
 
 
 def _save_domain(form: DomainForm, project: Project) -> bool:
-    try:
+    with errors_in_form(form):
         if form.cleaned_data["place"] == "host":
             projects.set_hosted(project)
             use_keys_if_hosted(project)
         else:
             changed = projects.set_url(project, form.cleaned_data["url"])
             ask_check(changed)
-    except CastError as error:
-        add_service_error(form, error)
-        return False
-    return True
+    return form.is_valid()
 
 
 def _confirm_mail_address(request: ProjectRequest, project: Project) -> HttpResponse:
@@ -159,13 +156,12 @@ def _check_now(request: ProjectRequest, project: Project) -> None:
     if project.is_hosted:
         return
     verdict = limits.consume("domain_check", f"user:{request.user.pk}")
-    if not verdict.allowed:
-        problem = TooMany(
-            f"too many checks; try again in {verdict.retry_after} seconds"
-        )
-        show_service_error(request, problem)
-        return
-    ask_check(project)
+    with errors_as_message(request):
+        if not verdict.allowed:
+            raise TooMany(
+                f"too many checks; try again in {verdict.retry_after} seconds"
+            )
+        ask_check(project)
 
 
 # --- the wizard -------------------------------------------------------------------------
@@ -271,11 +267,8 @@ def _types_step(request: ProjectRequest, project: Project) -> HttpResponse:
     )
     form = TypesForm(request.POST or None, initial={"types": present})
     if request.method == "POST" and form.is_valid():
-        try:
+        with errors_in_form(form):
             projects.set_types(project, form.cleaned_data["types"])
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             return _go_on(project, "types")
     return _step_page(request, project, "types", form=form)
 

@@ -27,10 +27,10 @@ from dashboard.submissions import Created, form_token, result_of, submit_once
 from dashboard.views.console import (
     SECTION,
     ProjectRequest,
-    add_service_error,
+    errors_as_message,
+    errors_in_form,
     of_project,
     project_page,
-    show_service_error,
 )
 from dashboard.views.responses import confirmation
 
@@ -64,11 +64,8 @@ def project_members(request: ProjectRequest, project: Project) -> HttpResponse:
             )
             return Created(request.path, pages.invitation_link(token))
 
-        try:
+        with errors_in_form(form):
             sent = submit_once(request, name, create)
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             return HttpResponseRedirect(sent.location)
     return project_page(
         request,
@@ -116,15 +113,12 @@ def invitation_withdraw(
 @require_POST
 @of_project(Right.MANAGE)
 def member_role(request: ProjectRequest, project: Project, pk: int) -> HttpResponse:
-    try:
+    if pages.member_of(project, pk) is None:
+        raise Http404
+    with errors_as_message(request):
         changed = services.set_role(
             project, pk, request.POST.get("role", ""), by=request.user
         )
-    except Missing:
-        raise Http404 from None
-    except CastError as error:
-        show_service_error(request, error)
-    else:
         messages.success(
             request,
             gettext("The member is now: %(role)s.")
@@ -189,11 +183,8 @@ def member_hand_over(
                 gettext("Only the new main owner can hand it back."),
             ),
         )
-    try:
+    with errors_as_message(request):
         services.hand_over(project, pk, by=request.user)
-    except CastError as error:
-        show_service_error(request, error)
-    else:
         messages.success(request, gettext("The project was handed over."))
     return HttpResponseRedirect(_here(project))
 
@@ -214,15 +205,14 @@ def project_leave(request: ProjectRequest, project: Project) -> HttpResponse:
                 gettext("To come back you need another invitation."),
             ),
         )
-    try:
+    there = _here(project)
+    with errors_as_message(request):
         services.leave(project, request.user)
-    except CastError as error:
-        show_service_error(request, error)
-        return HttpResponseRedirect(_here(project))
-    messages.success(
-        request, gettext("You left %(project)s.") % {"project": project.name}
-    )
-    return HttpResponseRedirect(reverse("dashboard:console"))
+        messages.success(
+            request, gettext("You left %(project)s.") % {"project": project.name}
+        )
+        there = reverse("dashboard:console")
+    return HttpResponseRedirect(there)
 
 
 # --- the link of an invitation ----------------------------------------------------------

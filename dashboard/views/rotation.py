@@ -11,7 +11,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
-from castserver.services.errors import CastError
 from castserver.services.projects import rotation
 from castserver.services.projects.address_proof import ask_check
 from castserver.services.projects.members import Right
@@ -20,9 +19,9 @@ from dashboard.pages import console as pages
 from dashboard.pages.rotation import rotation_of
 from dashboard.views.console import (
     ProjectRequest,
+    errors_as_message,
     of_project,
     project_page,
-    show_service_error,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def project_rotation(request: ProjectRequest, project: Project) -> HttpResponse:
 @require_recent_signature(_("Replacing keys"))
 def _act(request: ProjectRequest, project: Project) -> HttpResponse:
     act = request.POST.get("act", "")
-    try:
+    with errors_as_message(request):
         if act == "begin":
             if rotation.begin_rotation(project, by=request.user) is None:
                 text = gettext("The keys were replaced. All subscriptions continue.")
@@ -68,8 +67,6 @@ def _act(request: ProjectRequest, project: Project) -> HttpResponse:
             messages.success(
                 request, gettext("The previous keys are no longer accepted.")
             )
-    except CastError as error:
-        show_service_error(request, error)
     return HttpResponseRedirect(
         reverse("dashboard:project-rotation", args=[project.slug])
     )

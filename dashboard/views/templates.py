@@ -19,7 +19,7 @@ from dashboard.access import member
 from dashboard.forms import TemplateForm, WelcomeForm
 from dashboard.views.console import (
     ProjectRequest,
-    add_service_error,
+    errors_in_form,
     of_project,
     project_page,
 )
@@ -87,13 +87,10 @@ def _template_form(
         else {},
     )
     if request.method == "POST" and form.is_valid():
-        try:
+        with errors_in_form(form):
             templates.save_template(
                 project, form.cleaned_data["name"], form.content(), template=template
             )
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             messages.success(request, gettext("The template was saved."))
             return HttpResponseRedirect(there)
     return project_page(
@@ -128,11 +125,8 @@ def project_welcome(request: ProjectRequest, project: Project) -> HttpResponse:
         else {"url": project.url},
     )
     if request.method == "POST" and form.is_valid():
-        try:
+        with errors_in_form(form):
             set_welcome(project, form.content(), enabled=form.cleaned_data["enabled"])
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             messages.success(
                 request,
                 gettext("Every new subscriber gets it from now on.")

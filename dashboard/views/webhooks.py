@@ -29,7 +29,7 @@ from dashboard.submissions import Created, form_token, result_of, submit_once
 from dashboard.views.console import (
     SECTION,
     ProjectRequest,
-    add_service_error,
+    errors_in_form,
     of_project,
     project_page,
 )
@@ -68,11 +68,8 @@ def project_webhooks(request: ProjectRequest, project: Project) -> HttpResponse:
                 gettext("Adding a webhook"),
                 back=f"{request.path}?{entered}",
             )
-        try:
+        with errors_in_form(form):
             sent = submit_once(request, name, register)
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             return HttpResponseRedirect(sent.location)
     return project_page(
         request,
@@ -231,13 +228,10 @@ def webhook_replay_range(
     form = ReplayForm(request.POST)
     if form.is_valid():
         entered = form.cleaned_data
-        try:
+        with errors_in_form(form):
             count = webhooks.replay_range(
                 webhook, entered["since"], entered["until"], states=entered["states"]
             )
-        except CastError as error:
-            add_service_error(form, error)
-        else:
             messages.success(
                 request,
                 ngettext(
