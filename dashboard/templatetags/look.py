@@ -18,7 +18,7 @@ from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import number_format
-from django.utils.html import escape, format_html
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from dashboard import appearance
@@ -246,12 +246,6 @@ def epoch(value: datetime) -> int:
 
 
 @register.filter
-def day_of(value: datetime) -> str:
-    """The day in the reader's time zone, which groups the rows."""
-    return f"{timezone.localtime(value):%Y-%m-%d}"
-
-
-@register.filter
 def milliseconds(value: float | None) -> str:
     """A duration: ``38 ms``, ``1.4 s``, ``3 min``."""
     if value is None:
@@ -327,9 +321,3 @@ register.filter(format_count)
 @register.filter
 def lookup(table: dict[str, Any], key: str) -> Any:
     return table.get(key)
-
-
-@register.filter
-def break_at(text: str, every: str) -> SafeString:
-    """Allow line breaks after the given character."""
-    return mark_safe(escape(text).replace(every, f"{every}<wbr>"))  # noqa: S308
