@@ -215,7 +215,7 @@ class _Bench:
         return time.perf_counter() - began
 
     def _one_call(self) -> float:
-        from castserver.services import notify
+        from castserver.services.notifications.notify import notify
 
         began = time.perf_counter()
         outcome = notify(self.project, draft(), self.accounts[:ONE_CALL])
@@ -225,7 +225,7 @@ class _Bench:
 
     def _everyone(self) -> float:
         from castserver.models import Broadcast
-        from castserver.services import notify_everyone
+        from castserver.services.notifications.broadcast import notify_everyone
 
         began = time.perf_counter()
         outcome = notify_everyone(self.project, draft())
@@ -239,7 +239,7 @@ class _Bench:
         """Two processes that claim chunks, as the workers of ``make run`` do."""
         from django.db import connections
 
-        from castserver.services import notify_everyone
+        from castserver.services.notifications.broadcast import notify_everyone
 
         began, cpu = time.perf_counter(), time.process_time()
         notify_everyone(self.project, draft())
@@ -262,7 +262,7 @@ class _Bench:
         return time.perf_counter() - began
 
     def _naive(self) -> float:
-        from castserver.services import notify
+        from castserver.services.notifications.notify import notify
 
         began = time.perf_counter()
         for account in self.accounts[:NAIVE]:
@@ -328,7 +328,7 @@ def draft() -> NotifyMessage:
 
 
 def project() -> Project:
-    from castserver.services import TypeDraft, create_project
+    from castserver.services.projects.projects import TypeDraft, create_project
 
     project, _ = create_project(
         "Bench", url="https://dapp.example.org", types=[TypeDraft("alerts")]

@@ -117,8 +117,10 @@ class _Price:
 
     def _send(self, rounds: int) -> None:
         from castserver.models import Delivery
-        from castserver.services import notify_everyone
-        from castserver.services.notifications.broadcast import send_due_broadcasts
+        from castserver.services.notifications.broadcast import (
+            notify_everyone,
+            send_due_broadcasts,
+        )
         from castserver.services.notifications.delivery import send_due_chunk
         from messaging import services as messaging
 

@@ -200,7 +200,7 @@ class _Scale:
 
         from accounts.models import Account, User
         from accounts.services import add_device, bind_session
-        from castserver.services import TypeDraft, create_project
+        from castserver.services.projects.projects import TypeDraft, create_project
         from common import clock
 
         owner = User.objects.create_user(username="owner", is_staff=True)
@@ -394,8 +394,10 @@ class _Scale:
     def _send(self) -> None:
         """One notification to everyone: the request, and a few chunks of the job."""
         from castserver.models import Broadcast
-        from castserver.services import notify_everyone
-        from castserver.services.notifications.broadcast import send_due_broadcasts
+        from castserver.services.notifications.broadcast import (
+            notify_everyone,
+            send_due_broadcasts,
+        )
         from castserver.services.notifications.delivery import send_due_chunk
         from messaging.models import OutboxMessage
         from walletconnect.notify.values import NotifyMessage

@@ -15,8 +15,10 @@ from django.conf import settings
 
 from accounts.models import Account
 from accounts.services import remove_account
-from castserver import services as cast
 from castserver.models import Delivery, Project
+from castserver.services.errors import CastError
+from castserver.services.notifications.notify import notify
+from castserver.services.projects.demo import seed_demo
 from common import clock, entropy, outbound
 from common.outbound import OutboundError
 from identity import services as identity
@@ -104,8 +106,8 @@ class Demonstration:
             self.project = Project.objects.filter(url=self.dapp_url).first()
             return
         try:
-            self.project = cast.seed_demo()
-        except cast.CastError as error:
+            self.project = seed_demo()
+        except CastError as error:
             raise DemoFailed(f"{error.reason}; name a dapp with --dapp URL") from None
         self.dapp_url = self.project.url
 
@@ -213,7 +215,7 @@ class Demonstration:
             type=types[0], title=TITLE, body=BODY, url=self.dapp_url
         )
         address = self._known_account.address
-        outcome = cast.notify(project, message, [address])
+        outcome = notify(project, message, [address])
         if address not in outcome.sent:
             reasons = [each.reason for each in outcome.failed] or ["not found"]
             raise DemoFailed(f"the notification was not sent: {'; '.join(reasons)}")

@@ -22,7 +22,7 @@ from castserver.models import (
     Role,
     Subscriber,
 )
-from castserver.services import Audience, audience
+from castserver.services.notifications.notify import Audience, audience
 from castserver.services.projects.members import projects_of
 from common import clock
 from common.connections import shared_redis

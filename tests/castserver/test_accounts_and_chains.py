@@ -15,7 +15,8 @@ from castserver.models import (
     Subscriber,
     WebhookDelivery,
 )
-from castserver.services import audience, notify, notify_everyone
+from castserver.services.notifications.broadcast import notify_everyone
+from castserver.services.notifications.notify import audience, notify
 from castserver.services.projects.documents import server_did_document
 from castserver.services.webhooks.webhooks import register_webhook
 from common import clock

@@ -9,10 +9,10 @@ import pytest
 
 from accounts.models import User
 from castserver.models import Project
-from castserver.services import Taken, create_project
+from castserver.services.errors import Taken
 from castserver.services.projects.address_proof import prove_addresses
 from castserver.services.projects.documents import did_document, project_of_domain
-from castserver.services.projects.projects import set_url
+from castserver.services.projects.projects import create_project, set_url
 from common import clock
 from tests.castserver.receiver import Receiver
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from castserver.models import Delivery, Notification, Subscriber
-from castserver.services import notify
+from castserver.services.notifications.notify import notify
 from castserver.services.notifications.welcome import set_welcome
 from castserver.services.projects.documents import server_did_document
 from castserver.services.projects.projects import create_project

@@ -8,7 +8,7 @@ import pytest
 from django.db.models import Count, Sum
 
 from castserver.models import Delivery, Notification, ProjectCount
-from castserver.services import notify
+from castserver.services.notifications.notify import notify
 from castserver.services.notifications.read_state import mark_all_as_read
 from castserver.services.upkeep import prune
 from common import clock

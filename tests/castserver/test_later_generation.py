@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from castserver.models import ChangedSubscriptions, Delivery, Subscriber, Watcher
-from castserver.services import notify
+from castserver.services.notifications.notify import notify
 from castserver.services.notifications.read_state import mark_all_as_read
 from castserver.services.projects.documents import server_did_document
 from castserver.services.projects.projects import TypeDraft, create_project

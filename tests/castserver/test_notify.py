@@ -8,11 +8,7 @@ from datetime import timedelta
 import pytest
 
 from castserver.models import Delivery, Notification, Subscriber, Undelivered
-from castserver.services import (
-    Invalid,
-    audience,
-    notify,
-)
+from castserver.services.errors import Invalid
 from castserver.services.notifications.broadcast import notify_everyone
 from castserver.services.notifications.delivery import (
     CHUNK,
@@ -20,6 +16,7 @@ from castserver.services.notifications.delivery import (
     send_due_chunk,
 )
 from castserver.services.notifications.ids import rpc_ids, time_ordered_ids
+from castserver.services.notifications.notify import audience, notify
 from common import clock, entropy
 from common.limits import Bucket
 from keychain import services as keychain

@@ -11,16 +11,14 @@ from django.core.management import call_command
 from django.test import Client
 
 from castserver.models import Project, ProjectSecret, ServerKeys
-from castserver.services import (
-    Invalid,
-    Missing,
-    Taken,
+from castserver.services.errors import Invalid, Missing, Taken
+from castserver.services.notifications.notify import notify
+from castserver.services.projects.demo import seed_demo
+from castserver.services.projects.projects import (
     TypeDraft,
     create_project,
     describe,
     find_secret,
-    notify,
-    seed_demo,
     set_types,
     set_url,
 )

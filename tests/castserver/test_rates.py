@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from castserver.services import create_project
+from castserver.services.projects.projects import create_project
 from common import limits
 from common.limits import Bucket
 from dashboard.pages.limits import describe, meters_of

@@ -9,12 +9,12 @@ from datetime import timedelta
 import pytest
 
 from castserver.models import AddressCheck, Project, ProjectKeys, Subscriber
-from castserver.services import TypeDraft, create_project, notify
 from castserver.services.errors import Missing, Taken, TooMany
+from castserver.services.notifications.notify import notify
 from castserver.services.projects.address_proof import prove_addresses
 from castserver.services.projects.closing import close_project
 from castserver.services.projects.documents import did_document, did_document_to_publish
-from castserver.services.projects.projects import set_hosted
+from castserver.services.projects.projects import TypeDraft, create_project, set_hosted
 from castserver.services.projects.rotation import (
     begin_rotation,
     cancel_rotation,

@@ -14,8 +14,8 @@ from castserver.models import (
     Subscriber,
     WebhookDelivery,
 )
-from castserver.services import notify
 from castserver.services.idempotency import Outcome, once
+from castserver.services.notifications.notify import notify
 from castserver.services.projects.server_keys import public_keys
 from castserver.services.subscribers import subscribe
 from castserver.services.webhooks.sender import _claim

@@ -84,7 +84,7 @@ class World:
 
     def new_dapp(self) -> Dapp:
         """A project of its own for each fault, whose documents were never read."""
-        from castserver.services import TypeDraft, create_project
+        from castserver.services.projects.projects import TypeDraft, create_project
         from castserver.services.webhooks.webhooks import register_webhook
 
         number = next(self._numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from castserver.services import notify
+from castserver.services.notifications.notify import notify
 from castserver.services.projects.documents import server_did_document
 from common import clock, entropy
 from tests.castserver.world import open_last

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from castserver.services import create_project
+from castserver.services.projects.projects import create_project
 from common import clock
 from tests.people import sign_in_person
 

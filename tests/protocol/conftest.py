@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from castserver import services as cast
+from castserver.services.notifications.notify import notify as notify_accounts
 from castserver.services.projects import documents as cast_documents
 from castserver.services.projects.projects import TypeDraft, create_project
 from messaging import services as messaging
@@ -138,4 +138,4 @@ def network(project, local_relay, start_gateway):
 
 def notify(project, person: Person, title: str = "Hello", type_: str = "alerts"):
     draft = NotifyMessage(type=type_, title=title, body="World é 😀")
-    return cast.notify(project, draft, [person.account.address])
+    return notify_accounts(project, draft, [person.account.address])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from castserver.services import CastError, TypeDraft, create_project
+from castserver.services.errors import CastError
+from castserver.services.projects.projects import TypeDraft, create_project
 from walletconnect.identity.did import public_key_of
 
 if TYPE_CHECKING:

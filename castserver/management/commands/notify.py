@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from castserver.models import Broadcast, Project
-from castserver.services import (
-    CastError,
-    notify,
-    notify_everyone,
-)
+from castserver.services.errors import CastError
+from castserver.services.notifications.broadcast import notify_everyone
+from castserver.services.notifications.notify import notify
 from walletconnect.identity.did import with_chain
 from walletconnect.notify.values import CONTENT_FIELDS, NotifyMessage
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from castserver.services import seed_demo
+from castserver.services.projects.demo import seed_demo
 from keychain.services import KeyringError
 from notifyweb.backup import put_back_interrupted
 from notifyweb.environment import SettingError
