@@ -15,7 +15,7 @@ T = TypeVar("T", bound="Callable[..., object]")
 
 
 class Named(dict[str, T]):
-    """The callback of each name; ``kind`` says in errors what the names are of."""
+    """The callback of each name; ``kind`` is what the names are of, for errors."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ def problem_url(name: str) -> str:
 
 
 class RoleForbids(PermissionDenied):
-    """A member's role does not allow it. The text says so to that person."""
+    """A member's role does not allow it. The text explains it to that person."""
 
 
 class ProblemError(Exception):

@@ -224,7 +224,7 @@ def enforce_rate(
 ) -> limits.Verdict:
     """Take one token of the limit ``name``, or end the request with 429.
 
-    With ``request``, its response says in headers how much of this limit is left.
+    With ``request``, headers of its response have how much of this limit is left.
     """
     verdict = limits.consume(name, key)
     if request is not None:

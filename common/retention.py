@@ -1,7 +1,7 @@
 """How long every table keeps its rows, in one table, and the deletion of older rows.
 
 Every model has an entry in ``RULES`` (a test walks the models). A table that grows with
-traffic is ``Pruned``: a periodic task deletes what is older than its limit says. All others
+traffic is ``Pruned``: a periodic task deletes what is older than its limit. All others
 are ``Bounded`` by something that does not grow with traffic.
 
 Rows are deleted in small committed batches, table after table in turns, so that locks are
@@ -340,7 +340,7 @@ def is_indexed(model: type[Model], column: str) -> bool:
 
 
 def prune_tables(task: str, *also: Callable[[], int]) -> int:
-    """Delete what is older than the rules of ``task`` say; returns how many rows.
+    """Delete what is older than the rules of ``task`` allow; returns how many rows.
 
     ``also`` are batches of the task's own: each call deletes one, and returns its size or 0.
     """

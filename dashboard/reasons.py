@@ -1,9 +1,9 @@
 """Reasons of services, in the language of the page.
 
-Services word them in English, and so do the database, the APIs and the logs: what has happened
-is the same for everyone who looks. Pages translate a reason by the template that it fits; a
-text without a template (another server's, say) stays as it is. ``tests/dashboard/test_reasons.py``
-compares the templates with what the services raise.
+Services, the database, the APIs and the logs have them in English, the same for every reader.
+Pages translate a reason by the template that it fits; a text without a template (such as
+another server's) stays as it is. ``tests/dashboard/test_reasons.py`` compares the templates with
+what the services raise.
 """
 
 from __future__ import annotations

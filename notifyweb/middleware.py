@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Apps whose pages put what a URL says into queries.
+# Apps whose pages put parts of the URL into queries.
 PAGES = frozenset({"dashboard", "operations"})
 REPEATED_SLASHES = re.compile("/{2,}")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")

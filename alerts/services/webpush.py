@@ -47,7 +47,7 @@ REFUSED: Final = frozenset({400, 401, 403, 413})
 
 
 class PushError(ValueError):
-    """What a browser sent is not a push subscription; the text says why."""
+    """What a browser sent is not a push subscription; the text is the reason."""
 
 
 # --- subscriptions ----------------------------------------------------------------------
@@ -110,7 +110,7 @@ def _secret_name(device: Device) -> str:
 
 
 def queue_test(subscription: PushSubscription) -> PushDelivery:
-    """A push that only says that pushing works, to be sent at once."""
+    """A push that only shows that pushing works, to be sent at once."""
     now = clock.now()
     PushDelivery.objects.filter(subscription=subscription, message=None).delete()
     enqueue_on_commit(SEND_TASK)

@@ -104,19 +104,19 @@ class CacaoPayload:
     @property
     def identity_key(self) -> str | None:
         """The did:key in the first place that holds a valid one."""
-        places = [*self._later_places(), *(self.resources or ())[:1]]
+        places = [*self._key_places_of_v1(), *(self.resources or ())[:1]]
         return next((place for place in places if is_did_key(place)), None)
 
     @property
     def keys_server(self) -> str | None:
         """The Keys Server's URL, in the form that has the key in `resources`.
 
-        Later forms have the key, or the app's URL with it, in `aud`: they name no server.
+        v1 has the key, or the app's URL with it, in `aud`, and names no server.
         """
-        is_later = any(is_did_key(place) for place in self._later_places())
-        return None if is_later else self.aud
+        is_v1 = any(is_did_key(place) for place in self._key_places_of_v1())
+        return None if is_v1 else self.aud
 
-    def _later_places(self) -> tuple[str, ...]:
+    def _key_places_of_v1(self) -> tuple[str, ...]:
         return (_key_parameter(self.aud), _key_parameter(self.uri or ""), self.aud)
 
     @classmethod

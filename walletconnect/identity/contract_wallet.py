@@ -3,7 +3,7 @@
 Spec: EIP-1271, EIP-6492 (signature verification by a deployless call).
 
 A contract's signature is whatever its `isValidSignature` accepts, so only a node of its
-chain can verify one. This module says what to ask and reads the answer; the caller does
+chain can verify one. This module makes the call and reads the answer; the caller does
 the network part. The call creates the reference validator of EIP-6492 in an `eth_call`: it
 deploys a counterfactual wallet, asks a deployed one, and returns one byte from its
 constructor.

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 class Dialect(ABC):
     mjv: ClassVar[str | None]
+    # Whether the server notifies wallets of an ended subscription by wc_notifyDelete. Those
+    # of v1 get the list of the remaining ones.
+    has_server_deletes: ClassVar[bool]
+    # Whether the server stores which notifications are read.
+    has_read_state: ClassVar[bool]
 
     @abstractmethod
     def app(self, url: str) -> str:
@@ -68,6 +73,8 @@ class Dialect(ABC):
 
 class _V0(Dialect):
     mjv = None
+    has_server_deletes = True
+    has_read_state = False
 
     def app(self, url: str) -> str:
         return url
@@ -106,6 +113,8 @@ class _V0(Dialect):
 
 class _V1(Dialect):
     mjv = "1"
+    has_server_deletes = False
+    has_read_state = True
 
     def app(self, url: str) -> str:
         return AppUrl.parse(url).did

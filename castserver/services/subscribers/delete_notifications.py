@@ -15,7 +15,7 @@ from keychain.services import Holder, sym_keys
 from walletconnect.identity.did import AccountId
 from walletconnect.notify.answers import publish_request
 from walletconnect.notify.claims import DeleteAuth
-from walletconnect.notify.dialect import V0, dialect_of
+from walletconnect.notify.dialect import dialect_of
 from walletconnect.notify.methods import DELETE
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def publish_deletes(
     rows: Sequence[Subscriber], dapps: Mapping[str, DappIdentity], *, reason: str
 ) -> None:
     """In the caller's transaction; v1 topics and topics without a key are skipped."""
-    rows = [row for row in rows if dialect_of(row.app) is V0]
+    rows = [row for row in rows if dialect_of(row.app).has_server_deletes]
     if not rows:
         return
     keys = {

@@ -1,7 +1,7 @@
 """``manage.py contract_wallet``: the chain that a smart-contract wallet's address belongs to.
 
-It is the first on which the contract accepted a signature here; docs/security.md says why,
-and when an operator has to name another.
+It is the first on which the contract accepted a signature here; docs/security.md has the
+reason, and when an operator has to name another.
 """
 
 from __future__ import annotations

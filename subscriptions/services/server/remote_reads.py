@@ -38,7 +38,6 @@ from subscriptions.services.wallet import notify_keys, publish, v1_identities
 from walletconnect.crypto.keys import Topic
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.identity.did import AccountId
-from walletconnect.notify.dialect import V1
 from walletconnect.notify.read_state import (
     NotificationPage,
     read_notifications,
@@ -111,7 +110,7 @@ def compare_counts(counted: Sequence[tuple[Subscription, int]]) -> None:
 
 def ask_soon(row: Subscription) -> None:
     """Ask what was read; in the caller's transaction."""
-    if row.dialect is V1:
+    if row.dialect.has_read_state:
         row.server_unread_count = None
         _ask_soon([row])
 
