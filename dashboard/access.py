@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ACCESS_RULE = "access_rule"
 
+_Found = TypeVar("_Found")
+
 
 class Rule(StrEnum):
     PUBLIC = "public"
@@ -45,6 +47,12 @@ class MemberRequest(HttpRequest):
 
     user: User
     device: Device
+
+
+def or_404(found: _Found | None) -> _Found:
+    if found is None:
+        raise Http404
+    return found
 
 
 def public(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:

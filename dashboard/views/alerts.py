@@ -22,7 +22,7 @@ from django.views.decorators.http import (
 from alerts.models import PushSubscription
 from alerts.services import digest, forwarding, preferences, webpush
 from common.clients import rate_key
-from dashboard.access import member, public
+from dashboard.access import member, or_404, public
 from dashboard.reasons import translate_reason
 from dashboard.views.responses import done
 from dashboard.views.subscriptions import owned_subscription
@@ -173,9 +173,7 @@ def forward_add(request: MemberRequest) -> HttpResponse:
 @require_POST
 def forward_act(request: MemberRequest, forward_id: UUID) -> HttpResponse:
     """``act``: test, resume or remove."""
-    forward = forwarding.forward_of(request.user, str(forward_id))
-    if forward is None:
-        raise Http404
+    forward = or_404(forwarding.forward_of(request.user, str(forward_id)))
     act = request.POST.get("act")
     if act == "test":
         forwarding.queue_test(forward)

@@ -8,6 +8,7 @@ from zoneinfo import available_timezones
 from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -33,7 +34,7 @@ from castserver.services.notifications.notify import notify
 from castserver.services.notifications.schedule import scheduled_time
 from castserver.services.projects.members import Right
 from common import limits
-from dashboard.access import member
+from dashboard.access import member, or_404
 from dashboard.forms import SendForm
 from dashboard.keys import is_uuid
 from dashboard.pages import console as console_pages
@@ -159,9 +160,7 @@ def _target(request: ProjectRequest, project: Project, form: SendForm) -> Target
     if kind == "list":
         return Target(accounts=entered["accounts"])
     if kind == "file":
-        found = recipients.list_of(project, entered["recipients"])
-        if found is None:
-            raise Http404
+        found = or_404(recipients.list_of(project, entered["recipients"]))
         return Target(recipients=found)
     return Target(also_type=entered["also_type"] if kind == "type" else "")
 
@@ -292,9 +291,7 @@ def project_lists(request: ProjectRequest, project: Project) -> HttpResponse:
 def list_delete(
     request: ProjectRequest, project: Project, list_id: UUID
 ) -> HttpResponse:
-    found = recipients.list_of(project, list_id)
-    if found is None:
-        raise Http404
+    found = or_404(recipients.list_of(project, list_id))
     with errors_as_message(request):
         recipients.delete_list(found)
         messages.success(request, gettext("The list was deleted."))
@@ -357,9 +354,7 @@ def broadcast_cancel(
     request: ProjectRequest, project: Project, notification_id: UUID
 ) -> HttpResponse:
     """Send to no further subscriber; what was sent stays sent."""
-    notification = project.notifications.filter(pk=notification_id).first()
-    if notification is None:
-        raise Http404
+    notification = get_object_or_404(project.notifications, pk=notification_id)
     if cancel_broadcast(notification):
         messages.success(request, gettext("Sending was stopped."))
     else:
@@ -375,9 +370,7 @@ def broadcast_retry(
     request: ProjectRequest, project: Project, notification_id: UUID
 ) -> HttpResponse:
     """Send to the accounts that it did not reach."""
-    notification = project.notifications.filter(pk=notification_id).first()
-    if notification is None:
-        raise Http404
+    notification = get_object_or_404(project.notifications, pk=notification_id)
     with errors_as_message(request):
         if retry_failed(notification):
             messages.success(request, gettext("It is sent again to these accounts."))

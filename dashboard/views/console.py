@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
@@ -28,7 +29,7 @@ from castserver.services.projects.closing import close_project
 from castserver.services.projects.documents import did_document
 from castserver.services.projects.members import Right, rights_of, role_of
 from common.problems import RoleForbids
-from dashboard.access import MemberRequest, member, require_recent_signature
+from dashboard.access import MemberRequest, member, or_404, require_recent_signature
 from dashboard.formatting import format_time
 from dashboard.forms import DescribeForm, ProjectForm, TypesForm
 from dashboard.frame import page
@@ -300,9 +301,7 @@ def _show_secret_once(
 @of_project(Right.MANAGE)
 def secret_revoke(request: ProjectRequest, project: Project, pk: int) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
-    found = project.secrets.active().filter(pk=pk).first()
-    if found is None:
-        raise Http404
+    found = get_object_or_404(project.secrets.active(), pk=pk)
     if request.method != "POST":
         return confirmation(
             request,
@@ -337,9 +336,7 @@ def secret_revoke(request: ProjectRequest, project: Project, pk: int) -> HttpRes
 @require_POST
 def secret_stored(request: MemberRequest, submission_id: UUID) -> HttpResponse:
     """Forget a secret early: the user confirms to have stored it."""
-    found = find(request, str(submission_id))
-    if found is None:
-        raise Http404
+    found = or_404(find(request, str(submission_id)))
     forget_secret(found)
     return HttpResponseRedirect(found.location.partition("?")[0])
 

@@ -22,7 +22,7 @@ from django.views.decorators.http import (
 
 from accounts.services import is_fresh
 from common import clock
-from dashboard.access import member, require_recent_signature
+from dashboard.access import member, or_404, require_recent_signature
 from dashboard.frame import accounts_of, page
 from dashboard.views.responses import done, download
 from keychain.passphrase import MAX_LENGTH, MIN_LENGTH, WeakPassphrase
@@ -144,9 +144,7 @@ def upload(request: MemberRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def preview(request: MemberRequest, import_id: UUID) -> HttpResponse:
     """What the uploaded file changes; a POST imports or discards it."""
-    prepared = uploads.find_prepared(request.device, import_id)
-    if prepared is None:
-        raise Http404
+    prepared = or_404(uploads.find_prepared(request.device, import_id))
     report = ImportReport.from_value(prepared.preview)
     if request.method != "POST":
         return page(

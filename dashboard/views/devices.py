@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.contrib.auth import logout
 from django.http import (
-    Http404,
     HttpResponse,
     HttpResponseRedirect,
 )
@@ -21,7 +20,7 @@ from django.views.decorators.http import (
 )
 
 from accounts import services as accounts
-from dashboard.access import member, require_recent_signature
+from dashboard.access import member, or_404, require_recent_signature
 from dashboard.frame import accounts_of, frame_of, page
 from dashboard.pages import devices as pages
 from dashboard.pages import sync as sync_pages
@@ -167,10 +166,7 @@ def _epoch_link(request: MemberRequest) -> tuple[str, str]:
 
 
 def _owned(request: MemberRequest, device_id: UUID) -> Device:
-    device = pages.device_of_user(request.user.pk, device_id)
-    if device is None:
-        raise Http404
-    return device
+    return or_404(pages.device_of_user(request.user.pk, device_id))
 
 
 @member

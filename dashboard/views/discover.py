@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.models import Account
 from common import limits
 from common.dapp_urls import NotAnAddress, parse_dapp_url
-from dashboard.access import member
+from dashboard.access import member, or_404
 from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
 from dashboard.pages import discover as pages
@@ -84,9 +84,7 @@ def choose(request: MemberRequest) -> HttpResponse:
 @require_safe
 def check(request: MemberRequest, check_id: UUID) -> HttpResponse:
     """The report of a domain check, live while it runs, then the dapp's types."""
-    found = domain_check.check_of(request.user.pk, check_id)
-    if found is None:
-        raise Http404
+    found = or_404(domain_check.check_of(request.user.pk, check_id))
     return _choose_page(request, found.url, check=found)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -39,9 +40,7 @@ STARTING: Final = _("Starting a new epoch")
 @require_recent_signature(STARTING)
 def new_epoch(request: MemberRequest, pk: int) -> HttpResponse:
     """Explain what it means, and start it with the Sync signature."""
-    account = Account.objects.of_user(request.user.pk).filter(pk=pk).first()
-    if account is None:
-        raise Http404
+    account = get_object_or_404(Account.objects.of_user(request.user.pk), pk=pk)
     there = reverse("dashboard:device-list")
     if not syncstore.is_enabled(account):
         return HttpResponseRedirect(there)

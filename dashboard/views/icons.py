@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
-from dashboard.access import member
+from dashboard.access import member, or_404
 from subscriptions.services import picture_of
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ YEAR_S = 365 * 86_400
 @require_safe
 def icon(request: MemberRequest, slug: str) -> HttpResponse:
     """The address is the digest of the content, so browsers may keep it for good."""
-    picture = picture_of(slug)
-    if picture is None:
-        raise Http404
+    picture = or_404(picture_of(slug))
     response = HttpResponse(picture, content_type="image/webp")
     patch_cache_control(response, private=True, max_age=YEAR_S, immutable=True)
     return response

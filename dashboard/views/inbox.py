@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.models import Account, Device
 from common import clock
 from dashboard import fragments
-from dashboard.access import member, safe_next
+from dashboard.access import member, or_404, safe_next
 from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
 from dashboard.message_rows import message_list
@@ -65,9 +65,7 @@ def inbox(request: MemberRequest) -> HttpResponse:
 @require_safe
 def message(request: MemberRequest, pk: int) -> HttpResponse:
     """One notification. Opening it marks it as read on all devices."""
-    record = pages.record_of(request.user.pk, pk)
-    if record is None:
-        raise Http404
+    record = or_404(pages.record_of(request.user.pk, pk))
     if record.read_at is None and "X-Refetch" not in request.headers:
         read_state.mark_read([record], request.device)
         record.refresh_from_db(fields=["read_at", "read_by"])
@@ -296,9 +294,7 @@ def _more(request: MemberRequest, wanted: str) -> HttpResponse:
 @require_safe
 def message_actions(request: MemberRequest, pk: int) -> HttpResponse:
     """The actions on one notification. Opening this page does not mark it as read."""
-    record = pages.record_of(request.user.pk, pk)
-    if record is None:
-        raise Http404
+    record = or_404(pages.record_of(request.user.pk, pk))
     return page(
         request,
         "message_actions",

@@ -18,7 +18,7 @@ from accounts.services import audit, record_events
 from alerts.services.preferences import mute_change
 from castserver.models import Project
 from common.problem_types import PROBLEM_TYPES
-from dashboard.access import demo_only, member, public
+from dashboard.access import demo_only, member, or_404, public
 from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
 from dashboard.pages.console import icon_of
@@ -68,9 +68,7 @@ def dapp(request: HttpRequest, slug: str) -> HttpResponse:
     hosted = Project.objects.filter(slug=slug, is_hosted=True)
     if not settings.DEMO:
         hosted = hosted.filter(is_demo=False)
-    project = hosted.first()
-    if project is None:
-        raise Http404
+    project = or_404(hosted.first())
     return render(
         request,
         "dashboard/dapp.html",

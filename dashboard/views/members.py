@@ -18,7 +18,7 @@ from castserver.services.errors import CastError, Ended, Missing
 from castserver.services.projects import members as services
 from castserver.services.projects.members import Right
 from common import limits
-from dashboard.access import MemberRequest, member
+from dashboard.access import MemberRequest, member, or_404
 from dashboard.forms import InviteForm
 from dashboard.frame import page
 from dashboard.pages import members as pages
@@ -113,8 +113,7 @@ def invitation_withdraw(
 @require_POST
 @of_project(Right.MANAGE)
 def member_role(request: ProjectRequest, project: Project, pk: int) -> HttpResponse:
-    if pages.member_of(project, pk) is None:
-        raise Http404
+    or_404(pages.member_of(project, pk))
     with errors_as_message(request):
         changed = services.set_role(
             project, pk, request.POST.get("role", ""), by=request.user
@@ -131,9 +130,7 @@ def member_role(request: ProjectRequest, project: Project, pk: int) -> HttpRespo
 @require_http_methods(["GET", "HEAD", "POST"])
 @of_project(Right.MANAGE)
 def member_remove(request: ProjectRequest, project: Project, pk: int) -> HttpResponse:
-    found = pages.member_of(project, pk)
-    if found is None:
-        raise Http404
+    found = or_404(pages.member_of(project, pk))
     if request.method != "POST":
         return confirmation(
             request,
@@ -162,9 +159,7 @@ def member_remove(request: ProjectRequest, project: Project, pk: int) -> HttpRes
 def member_hand_over(
     request: ProjectRequest, project: Project, pk: int
 ) -> HttpResponse:
-    found = pages.member_of(project, pk)
-    if found is None:
-        raise Http404
+    found = or_404(pages.member_of(project, pk))
     if request.method != "POST":
         return confirmation(
             request,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from django.conf import settings as django_settings
 from django.contrib import messages
 from django.contrib.auth import logout
-from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import (
@@ -108,10 +109,7 @@ def account_remove(request: MemberRequest, pk: int) -> HttpResponse:
 
 
 def _owned(request: MemberRequest, pk: int) -> Account:
-    found = Account.objects.of_user(request.user.pk).filter(pk=pk).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(Account.objects.of_user(request.user.pk), pk=pk)
 
 
 @public

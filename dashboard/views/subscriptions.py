@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -13,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
-from dashboard.access import member
+from dashboard.access import member, or_404
 from dashboard.frame import frame_of, page
 from dashboard.pages import attempts
 from dashboard.pages import subscriptions as pages
@@ -59,9 +60,7 @@ def subscription_list(request: MemberRequest) -> HttpResponse:
 @require_safe
 def subscription(request: MemberRequest, topic: str) -> HttpResponse:
     unsaved = pages.UnsavedTypes.of(request.GET)
-    found = pages.subscription_page(request.user.pk, topic, unsaved)
-    if found is None:
-        raise Http404
+    found = or_404(pages.subscription_page(request.user.pk, topic, unsaved))
     return page(request, "subscription", section=SECTION, shown=found)
 
 
@@ -134,9 +133,7 @@ def block(request: MemberRequest, topic: str) -> HttpResponse:
 @require_POST
 def unblock(request: MemberRequest, pk: int) -> HttpResponse:
     owned = BlockedDapp.objects.filter(account__user_id=request.user.pk)
-    found = owned.select_related("account").filter(pk=pk).first()
-    if found is None:
-        raise Http404
+    found = get_object_or_404(owned.select_related("account"), pk=pk)
     services.unblock(found, request.device)
     return done(
         request,
@@ -164,16 +161,11 @@ def accept_keys(request: MemberRequest, topic: str) -> HttpResponse:
 
 def owned_subscription(request: MemberRequest, topic: str) -> Subscription:
     owned = Subscription.objects.of_user(request.user.pk).active()
-    found = owned.select_related("account").filter(topic=topic).first()
-    if found is None:
-        raise Http404
-    return found
+    return or_404(owned.select_related("account").filter(topic=topic).first())
 
 
 @member
 @require_safe
 def attempt(request: MemberRequest, attempt_id: UUID) -> HttpResponse:
-    found = attempts.attempt_of(request.user.pk, attempt_id)
-    if found is None:
-        raise Http404
+    found = or_404(attempts.attempt_of(request.user.pk, attempt_id))
     return page(request, "attempt", section=SECTION, run=attempts.attempt_page(found))
