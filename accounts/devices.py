@@ -25,7 +25,7 @@ from accounts.models import Device, EventKind
 from accounts.sessions import session_digest
 from accounts.signals import devices_revoked, sessions_ended
 from common import clock
-from common.work_queue import repeat
+from common.work_queue import in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -318,20 +318,17 @@ def revoke_other_devices(device: Device) -> list[Device]:
     )
 
 
+@in_batches
 def expire_devices() -> int:
-    """End devices with expired sessions, revoke those without a session; a sweep."""
-
-    def expire_batch() -> int:
-        now = clock.now()
-        idle = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
-        oldest = now - timedelta(seconds=settings.SESSION_ABSOLUTE_AGE)
-        active = Device.objects.active().order_by("pk").values_list("pk", flat=True)
-        unbound = active.filter(session_digest="", proved_at__lte=now - UNBOUND_FOR)
-        expired = active.filter(Q(last_seen_at__lte=idle) | Q(proved_at__lte=oldest))
-        revoked = revoke_devices(unbound[:EXPIRED_BATCH_SIZE], by=None)
-        ended = _end(
-            expired[:EXPIRED_BATCH_SIZE], "device.expired", sessions_ended, by=None
-        )
-        return len(revoked) + len(ended)
-
-    return repeat(expire_batch)
+    """End devices with expired sessions, revoke those without a session."""
+    now = clock.now()
+    idle = now - timedelta(seconds=settings.SESSION_COOKIE_AGE)
+    oldest = now - timedelta(seconds=settings.SESSION_ABSOLUTE_AGE)
+    active = Device.objects.active().order_by("pk").values_list("pk", flat=True)
+    unbound = active.filter(session_digest="", proved_at__lte=now - UNBOUND_FOR)
+    expired = active.filter(Q(last_seen_at__lte=idle) | Q(proved_at__lte=oldest))
+    revoked = revoke_devices(unbound[:EXPIRED_BATCH_SIZE], by=None)
+    ended = _end(
+        expired[:EXPIRED_BATCH_SIZE], "device.expired", sessions_ended, by=None
+    )
+    return len(revoked) + len(ended)

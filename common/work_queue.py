@@ -8,9 +8,10 @@ a queue.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar
 
 from django.db import connection, models, transaction
 from django.db.models import F, Func, Q, TextField, Value, Window
@@ -36,6 +37,7 @@ LIVE_SESSIONS: Final = "SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL"
 
 _LeasedRow = TypeVar("_LeasedRow", bound="Leased")
 _Row = TypeVar("_Row", bound="WorkItem")
+_Args = ParamSpec("_Args")
 
 
 # --- leases ---------------------------------------------------------------------------
@@ -316,13 +318,19 @@ class WorkItem(Leased):
 # --- sweeps that end rows ---------------------------------------------------------------
 
 
-def repeat(batch: Callable[[], int]) -> int:
-    """Call ``batch`` until it finds no row; returns how many rows it found in all.
+def in_batches(batch: Callable[_Args, int]) -> Callable[_Args, int]:
+    """A sweep of a function that ends one batch of rows and returns how many.
 
-    For sweeps that end every row they find. With one batch per tick of the schedule, one
-    owner's thousands of rows would delay everyone else's.
+    It is called until it finds no row; the sweep returns how many it found in all. With
+    one batch per tick of the schedule, one owner's thousands of rows would delay everyone
+    else's.
     """
-    total = 0
-    while count := batch():
-        total += count
-    return total
+
+    @functools.wraps(batch)
+    def sweep(*args: _Args.args, **kwargs: _Args.kwargs) -> int:
+        total = 0
+        while count := batch(*args, **kwargs):
+            total += count
+        return total
+
+    return sweep

@@ -24,7 +24,7 @@ from common.attempts import Attempt, observe_attempts, post
 from common.backoff import Backoff
 from common.drain import drain
 from common.wake import enqueue_on_commit
-from common.work_queue import NO_WORK, host_of, repeat
+from common.work_queue import NO_WORK, host_of, in_batches
 from keychain.services import (
     Holder,
     KeychainError,
@@ -143,6 +143,7 @@ class Outgoing:
     problem: str = ""
 
 
+@in_batches
 def send_due_forwards() -> int:
     """Send what is due until nothing is left or time is over; how many were taken."""
     return drain(_claim, _send, _record, slots=settings.LIMITS.forward_deliveries)
@@ -272,10 +273,6 @@ def _settle(delivery: ForwardDelivery, attempt: Attempt) -> None:
 
 def prune() -> int:
     """Delete what a disabled forward left behind."""
-    return repeat(_prune_batch)
-
-
-def _prune_batch() -> int:
     over = ForwardDelivery.objects.filter(next_attempt_at=None)
     pks = over.values_list("pk", flat=True)[: retention.BATCH_SIZE]
     return ForwardDelivery.objects.filter(pk__in=list(pks)).delete()[0]

@@ -16,7 +16,7 @@ from castserver.services.webhooks.webhooks import (
     queue_events,
 )
 from common import clock, retention
-from common.work_queue import repeat
+from common.work_queue import in_batches
 from keychain.services import Holder, forget
 from messaging import outbox
 from messaging.models import Party
@@ -28,12 +28,9 @@ EXPIRED: Final = "expired"
 KEEP_KEYS: Final = timedelta(days=31)
 
 
+@in_batches
 def expire_subscribers() -> int:
     """End expired subscriptions, queue webhook events and unsubscribe from the topics."""
-    return repeat(_expire_batch)
-
-
-def _expire_batch() -> int:
     now = clock.now()
     with transaction.atomic():
         ended = list(

@@ -14,7 +14,7 @@ from accounts.services import audit
 from common import clock
 from common.backoff import Backoff
 from common.drain import drain
-from common.work_queue import REASON_LENGTH, repeat
+from common.work_queue import REASON_LENGTH, in_batches
 from identity.models import IdentityKey, IdentityUnregistration, KnownIdentity
 from identity.services import client, device_keys
 from identity.services.client import Refused, Unavailable
@@ -115,13 +115,14 @@ def prune(now: datetime | None = None) -> int:
     KnownIdentity.objects.filter(checked_at__lt=at - KEEP_KNOWN).delete()
     IdentityUnregistration.objects.filter(done_at__lt=at - KEEP_DONE).delete()
     prune_proofs(at)
+    return _forget_keys_of_sign_ins(at)
 
-    def forget_batch() -> int:
-        expired = SignInRequest.objects.filter(used_at=None, expires_at__lt=at)
-        rows = list(expired.order_by("pk")[:FORGET_BATCH_SIZE])
-        keychain.forget(Holder.IDENTITY, [row.identity_did for row in rows])
-        pks = [row.pk for row in rows]
-        SignInRequest.objects.filter(pk__in=pks, used_at=None).delete()
-        return len(rows)
 
-    return repeat(forget_batch)
+@in_batches
+def _forget_keys_of_sign_ins(expired_before: datetime) -> int:
+    expired = SignInRequest.objects.filter(used_at=None, expires_at__lt=expired_before)
+    rows = list(expired.order_by("pk")[:FORGET_BATCH_SIZE])
+    keychain.forget(Holder.IDENTITY, [row.identity_did for row in rows])
+    pks = [row.pk for row in rows]
+    SignInRequest.objects.filter(pk__in=pks, used_at=None).delete()
+    return len(rows)

@@ -16,7 +16,7 @@ from django.db import transaction
 from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock, entropy
 from common.failpoints import failpoint
-from common.work_queue import repeat
+from common.work_queue import in_batches
 from identity import services as identity
 from identity.services import KeysServerUnavailable
 from keychain.services import Holder, forget
@@ -246,17 +246,14 @@ def _verify(row: Subscription, message: Inbound) -> str:
 # --- expiry, and removal of the account ---------------------------------------------------
 
 
+@in_batches
+@transaction.atomic
 def expire_subscriptions() -> int:
     """End subscriptions that have expired; returns how many.
 
     The shared store is not changed: another wallet may have renewed the subscription in
     an update that has not arrived yet, and our delete would then override it.
     """
-    return repeat(_expire_batch)
-
-
-@transaction.atomic
-def _expire_batch() -> int:
     rows = list(
         Subscription.objects.active()
         .select_for_update(of=("self",), skip_locked=True)

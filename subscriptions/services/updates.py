@@ -18,7 +18,7 @@ from accounts.models import Device
 from accounts.services import EventDraft, EventKind, record_events
 from common import clock, entropy
 from common.failpoints import failpoint
-from common.work_queue import repeat
+from common.work_queue import in_batches
 from messaging.dispatch import Declined, Inbound, NotHandled, Refused
 from subscriptions.models import (
     MIRRORED_FIELDS,
@@ -224,6 +224,8 @@ def _settle(rows: list[Subscription], message: Inbound) -> list[EventDraft]:
 # --- sweeps -----------------------------------------------------------------------------
 
 
+@in_batches
+@transaction.atomic
 def renew_subscriptions() -> int:
     """Ask for the same types again before a subscription ends; returns how many were asked.
 
@@ -279,11 +281,6 @@ def _renew_page(*, after: int) -> tuple[int, int]:
 
 def expire_updates() -> int:
     """Drop updates that were not answered in time; the old types stay in effect."""
-    return repeat(_expire_batch)
-
-
-@transaction.atomic
-def _expire_batch() -> int:
     rows = list(
         Subscription.objects.select_for_update(skip_locked=True)
         .filter(pending_update__expiresAt__lte=clock.now_s())

@@ -18,7 +18,7 @@ from castserver.services.subscribers.delete_notifications import publish_deletes
 from castserver.services.upkeep import drop_topics
 from castserver.services.webhooks.webhooks import delete_webhook
 from common import clock
-from common.work_queue import repeat
+from common.work_queue import in_batches
 from keychain.services import Holder, forget
 from messaging import outbox
 from messaging.models import Party
@@ -37,7 +37,7 @@ def close_project(project: Project) -> None:
     # First, so that no subscriber is added behind the loop below.
     with transaction.atomic():
         outbox.unsubscribe(Party.CAST, topics)
-    repeat(lambda: _end_batch(project))
+    _end_subscriptions(project)
     with transaction.atomic():
         for webhook in Webhook.objects.filter(project=project):
             delete_webhook(project, str(webhook.pk))
@@ -46,7 +46,8 @@ def close_project(project: Project) -> None:
         project.delete()
 
 
-def _end_batch(project: Project) -> int:
+@in_batches
+def _end_subscriptions(project: Project) -> int:
     now = clock.now()
     with transaction.atomic():
         rows = list(

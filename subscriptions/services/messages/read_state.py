@@ -19,7 +19,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from accounts.services import EventDraft, EventKind, record_events
 from common import clock, entropy, retention
-from common.work_queue import repeat
+from common.work_queue import in_batches
 from subscriptions.models import DappDocument, NotifyMessageRecord, Subscription
 from subscriptions.services.wallet import (
     message_event,
@@ -112,13 +112,10 @@ def unsnooze(records: Iterable[NotifyMessageRecord], device: Device) -> int:
     )
 
 
+@in_batches
+@transaction.atomic
 def wake_snoozed() -> int:
     """Return records to the inbox, as unread, whose time has come; returns how many."""
-    return repeat(_wake_batch)
-
-
-@transaction.atomic
-def _wake_batch() -> int:
     due = (
         NotifyMessageRecord.objects.kept()
         .select_for_update(of=("self",), skip_locked=True)

@@ -26,7 +26,7 @@ from common import clock, entropy
 from common.backoff import Backoff
 from common.failpoints import failpoint
 from common.wake import enqueue_on_commit
-from common.work_queue import fresh_work, repeat
+from common.work_queue import fresh_work, in_batches
 from identity.models import IdentityKey
 from keychain.services import Holder, forget, key_pairs, put_key_pair, put_sym_keys
 from messaging import outbox
@@ -99,13 +99,13 @@ def watch_soon(account: Account, **_: object) -> None:
 def watch_accounts() -> bool:
     """Send requests for due accounts. True if there may be more. Uses the network."""
     server = watched_server()
-    repeat(lambda: _leave_other_servers(server))
+    _leave_other_servers(server)
     # A list is addressed to an identity key; one that was retired receives none.
     active = IdentityKey.objects.active().filter(did=OuterRef("identity_did"))
     AccountWatch.objects.filter(~Exists(active), server=server).exclude(
         identity_did=""
     ).update(identity_did="", **fresh_work())
-    repeat(lambda: _add_new_accounts(server))
+    _add_new_accounts(server)
     if not _due(server).exists():
         return False
     server = up_to_date(server)
@@ -120,9 +120,10 @@ def _due(server: WatchedServer) -> WorkQuerySet[AccountWatch]:
     return AccountWatch.objects.filter(server=server).due()
 
 
+@in_batches
 @transaction.atomic
 def _leave_other_servers(server: WatchedServer) -> int:
-    """Delete a batch of watches at servers that were configured before this one."""
+    """Delete the watches at servers that were configured before this one."""
     rows = list(
         AccountWatch.objects.select_for_update(of=("self",), skip_locked=True)
         .exclude(server=server)
@@ -140,9 +141,10 @@ def _leave_topics(topics: Collection[str]) -> None:
     forget(Holder.WALLET, used)
 
 
+@in_batches
 @transaction.atomic
 def _add_new_accounts(server: WatchedServer) -> int:
-    """Add rows for a batch of accounts that may watch and have none yet."""
+    """Add rows for the accounts that may watch and have none yet."""
     missing = list(
         Account.objects.filter(
             identity_keys__retired_at=None, identity_keys__registered_at__isnull=False

@@ -17,7 +17,7 @@ from django.db import transaction
 
 from accounts.services import record_events
 from common import clock
-from common.work_queue import NO_WORK, repeat
+from common.work_queue import NO_WORK, in_batches
 from keychain.services import Holder, forget
 from messaging import outbox
 from messaging.models import Party
@@ -83,13 +83,10 @@ def close_run(attempt: SubscribeAttempt) -> None:
     forget(Holder.WALLET, [attempt.response_topic, attempt.topic_of_key_pair_y])
 
 
+@in_batches
+@transaction.atomic
 def expire_attempts() -> int:
     """End attempts that were not answered in time; returns how many."""
-    return repeat(_expire_batch)
-
-
-@transaction.atomic
-def _expire_batch() -> int:
     due = list(
         SubscribeAttempt.objects.select_for_update(skip_locked=True)
         .filter(state__in=SubscribeAttempt.OPEN, expires_at__lte=clock.now())
