@@ -7,9 +7,8 @@ from zoneinfo import available_timezones
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpResponse, HttpResponseRedirect, QueryDict
-from django.shortcuts import get_object_or_404
-from django.urls import reverse
+from django.http import Http404, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.http import (
@@ -83,8 +82,7 @@ def project_send(request: ProjectRequest, project: Project) -> HttpResponse:
                 checked = dry_run(project, form.message, target)
             else:
                 sent = _send(request, project, form, form.message, target)
-                there = reverse("dashboard:project-sent", args=[project.slug, sent])
-                return HttpResponseRedirect(there)
+                return redirect("dashboard:project-sent", project.slug, sent)
     return _compose_page(request, project, form, checked=checked)
 
 
@@ -295,8 +293,7 @@ def list_delete(
     with errors_as_message(request):
         recipients.delete_list(found)
         messages.success(request, gettext("The list was deleted."))
-    there = reverse("dashboard:project-lists", args=[project.slug])
-    return HttpResponseRedirect(there)
+    return redirect("dashboard:project-lists", project.slug)
 
 
 # --- scheduled and sent -----------------------------------------------------------------
@@ -359,8 +356,7 @@ def broadcast_cancel(
         messages.success(request, gettext("Sending was stopped."))
     else:
         messages.error(request, gettext("It was sent already."))
-    there = reverse("dashboard:project-sent", args=[project.slug, notification_id])
-    return HttpResponseRedirect(there)
+    return redirect("dashboard:project-sent", project.slug, notification_id)
 
 
 @member
@@ -376,5 +372,4 @@ def broadcast_retry(
             messages.success(request, gettext("It is sent again to these accounts."))
         else:
             messages.error(request, gettext("It is still being sent."))
-    there = reverse("dashboard:project-sent", args=[project.slug, notification_id])
-    return HttpResponseRedirect(there)
+    return redirect("dashboard:project-sent", project.slug, notification_id)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
@@ -379,7 +379,7 @@ def project_close(request: ProjectRequest, project: Project) -> HttpResponse:
         gettext("%(name)s was closed. Its subscribers are being notified.")
         % {"name": name},
     )
-    return HttpResponseRedirect(reverse("dashboard:console"))
+    return redirect("dashboard:console")
 
 
 @member

@@ -9,8 +9,8 @@ from django.contrib import messages
 from django.http import (
     Http404,
     HttpResponse,
-    HttpResponseRedirect,
 )
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -137,7 +137,7 @@ def upload(request: MemberRequest) -> HttpResponse:
             request,
             gettext("Nothing was imported. %(problem)s") % {"problem": error},
         )
-    return HttpResponseRedirect(reverse("dashboard:data-preview", args=[prepared.pk]))
+    return redirect("dashboard:data-preview", prepared.pk)
 
 
 @member
@@ -193,4 +193,4 @@ def _owned(request: MemberRequest, text: str) -> Account:
 
 def _back(request: MemberRequest, problem: str) -> HttpResponse:
     messages.error(request, problem)
-    return HttpResponseRedirect(reverse("dashboard:data"))
+    return redirect("dashboard:data")

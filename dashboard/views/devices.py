@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib.auth import logout
-from django.http import (
-    HttpResponse,
-    HttpResponseRedirect,
-)
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +27,8 @@ from syncstore.services import request_check
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from django.http import HttpResponse
 
     from accounts.models import Device
     from dashboard.access import MemberRequest
@@ -102,7 +101,7 @@ def revoke(request: MemberRequest, device_id: UUID) -> HttpResponse:
     accounts.revoke_device(device, by=request.device)
     if is_this:
         logout(request)
-        return HttpResponseRedirect(reverse("dashboard:sign-in"))
+        return redirect("dashboard:sign-in")
     return done(
         request,
         gettext("%(device)s was signed out. Its identity key is being unregistered.")
@@ -154,7 +153,7 @@ def sign_out(request: MemberRequest) -> HttpResponse:
     """End the session. The server keeps receiving messages and renewing subscriptions."""
     accounts.sign_out_device(request.device)
     logout(request)
-    return HttpResponseRedirect(reverse("dashboard:landing"))
+    return redirect("dashboard:landing")
 
 
 def _epoch_link(request: MemberRequest) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext
@@ -59,7 +60,7 @@ def choose(request: MemberRequest) -> HttpResponse:
         url = str(parse_dapp_url(request.GET.get("url", "")))
     except NotAnAddress as error:
         messages.error(request, translate_reason(error))
-        return HttpResponseRedirect(reverse("dashboard:discover"))
+        return redirect("dashboard:discover")
     card = pages.card_of_url(request.user.pk, url)
     if card is not None and card.is_hosted:
         return _choose_page(request, url, card=card)
@@ -72,7 +73,7 @@ def choose(request: MemberRequest) -> HttpResponse:
         return _too_many(request, error.retry_after or 1)
     except services.DappUnusable as error:
         messages.error(request, translate_reason(error))
-        return HttpResponseRedirect(reverse("dashboard:discover"))
+        return redirect("dashboard:discover")
     domain_check.wait_for(check)
     if check.finished_at is None:
         there = reverse("dashboard:domain-check", args=[check.pk])
@@ -151,13 +152,11 @@ def subscribe(request: MemberRequest) -> HttpResponse:
     try:
         attempt = services.subscribe(account, url, types=wanted, device=request.device)
     except AlreadySubscribed as error:
-        return HttpResponseRedirect(
-            reverse("dashboard:subscription", args=[error.subscription.topic])
-        )
+        return redirect("dashboard:subscription", error.subscription.topic)
     except SubscriptionRefused as error:
         messages.error(request, translate_reason(error))
         return HttpResponseRedirect(back)
-    return HttpResponseRedirect(reverse("dashboard:attempt", args=[attempt.pk]))
+    return redirect("dashboard:attempt", attempt.pk)
 
 
 def choose_url(url: str, types: Iterable[str], *, account: Account | None) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -173,8 +174,7 @@ def _check_now(request: ProjectRequest, project: Project) -> None:
 def setup(request: ProjectRequest, project: Project) -> HttpResponse:
     """The step at which the owner left."""
     if not project.setup_step:
-        there = reverse("dashboard:project", args=[project.slug])
-        return HttpResponseRedirect(there)
+        return redirect("dashboard:project", project.slug)
     return HttpResponseRedirect(_step_url(project, project.setup_step))
 
 
@@ -187,7 +187,7 @@ def setup_step(request: ProjectRequest, project: Project, step: str) -> HttpResp
         raise Http404
     is_second_click = step == "keys" and request.method == "POST"
     if not project.setup_step and not is_second_click:
-        return HttpResponseRedirect(reverse("dashboard:project", args=[project.slug]))
+        return redirect("dashboard:project", project.slug)
     save = {
         "texts": _texts_step,
         "domain": _domain_step,
@@ -280,7 +280,7 @@ def _keys_step(request: ProjectRequest, project: Project) -> HttpResponse:
     keys = reverse("dashboard:project-keys", args=[project.slug])
     if request.POST.get("act") == "later":
         Project.objects.filter(pk=project.pk).update(setup_step="")
-        return HttpResponseRedirect(reverse("dashboard:project", args=[project.slug]))
+        return redirect("dashboard:project", project.slug)
 
     def finish() -> Created:
         # Locked, so that a second click waits and finds the wizard done.

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -110,7 +110,7 @@ def confirm(request: MemberRequest) -> HttpResponse:
         text = gettext("%(device)s is linked and syncs %(account)s now.")
         names = {"device": link.device.name, "account": link.account.short}
         messages.success(request, text % names)
-        return HttpResponseRedirect(reverse("dashboard:device-list"))
+        return redirect("dashboard:device-list")
     return page(
         request,
         "link_confirm",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.shortcuts import redirect
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
@@ -25,6 +24,8 @@ from dashboard.views.console import (
 )
 
 if TYPE_CHECKING:
+    from django.http import HttpResponse
+
     from castserver.models import Project
 
 
@@ -67,6 +68,4 @@ def _act(request: ProjectRequest, project: Project) -> HttpResponse:
             messages.success(
                 request, gettext("The previous keys are no longer accepted.")
             )
-    return HttpResponseRedirect(
-        reverse("dashboard:project-rotation", args=[project.slug])
-    )
+    return redirect("dashboard:project-rotation", project.slug)

@@ -8,7 +8,7 @@ from django.conf import settings as django_settings
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.http import HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import (
@@ -104,8 +104,8 @@ def account_remove(request: MemberRequest, pk: int) -> HttpResponse:
     )
     if is_last:
         logout(request)
-        return HttpResponseRedirect(reverse("dashboard:landing"))
-    return HttpResponseRedirect(reverse("dashboard:settings"))
+        return redirect("dashboard:landing")
+    return redirect("dashboard:settings")
 
 
 def _owned(request: MemberRequest, pk: int) -> Account:

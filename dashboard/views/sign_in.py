@@ -14,7 +14,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import (
@@ -156,7 +156,7 @@ def begin(request: HttpRequest) -> HttpResponse:
         "next": safe_next(request, request.POST.get("next", ""), INBOX),
         "again": again,
     }
-    return HttpResponseRedirect(reverse("dashboard:sign-in-prove"))
+    return redirect("dashboard:sign-in-prove")
 
 
 def caip10(address: str) -> str:
@@ -179,7 +179,7 @@ def caip10(address: str) -> str:
 def prove(request: HttpRequest) -> HttpResponse:
     wanted = _wanted(request)
     if wanted is None:
-        return HttpResponseRedirect(reverse("dashboard:sign-in"))
+        return redirect("dashboard:sign-in")
     if request.method != "POST":
         return _prove_page(request, wanted)
     left = limits.consume("failed_sign_in", client_key(request), cost=0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -107,7 +107,7 @@ def delete(request: MemberRequest, topic: str) -> HttpResponse:
         services.delete_subscription(found, request.device)
     except NoIdentityKey:
         messages.error(request, KEY_NOT_REGISTERED)
-        return HttpResponseRedirect(reverse("dashboard:subscription", args=[topic]))
+        return redirect("dashboard:subscription", topic)
     text = format_html(
         '{} <a href="{}">{}</a>',
         gettext("You are no longer subscribed to %(dapp)s.") % {"dapp": name},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.translation import gettext, ngettext
@@ -243,9 +244,7 @@ def webhook_replay_range(
                 if count
                 else gettext("There is no such event in this time range."),
             )
-            return HttpResponseRedirect(
-                reverse("dashboard:project-webhook", args=[project.slug, webhook.pk])
-            )
+            return redirect("dashboard:project-webhook", project.slug, webhook.pk)
     return _webhook_page(request, project, webhook, form)
 
 
@@ -262,6 +261,4 @@ def webhook_replay(
         raise Http404
     webhooks.replay(found)
     messages.success(request, gettext("It will be sent again under the same id."))
-    return HttpResponseRedirect(
-        reverse("dashboard:project-webhook", args=[project.slug, found.webhook_id])
-    )
+    return redirect("dashboard:project-webhook", project.slug, found.webhook_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import (
@@ -181,7 +181,7 @@ def replay(request: MemberRequest) -> HttpResponse:
                 "%(count)d row is due again.", "%(count)d rows are due again.", done
             ) % {"count": done}
             messages.success(request, text)
-            return HttpResponseRedirect(reverse("operations:overview"))
+            return redirect("operations:overview")
     return _page(request, "replay", form=form, status=422)
 
 
@@ -206,7 +206,7 @@ def job_run(request: MemberRequest, pk: int) -> HttpResponse:
         messages.success(request, text)
     else:
         messages.error(request, gettext("Redis does not answer; try again."))
-    return HttpResponseRedirect(reverse("operations:jobs"))
+    return redirect("operations:jobs")
 
 
 @staff
