@@ -27,20 +27,21 @@ def count(name: str, by_label: Mapping[str, int]) -> None:
 
     Labels come from a fixed set of ours, never from a peer.
     """
-    added = {label: number for label, number in by_label.items() if number}
+    added = {f"{name}:{label}": number for label, number in by_label.items() if number}
+    transaction.on_commit(lambda: add(KEY, added), robust=True)
+
+
+def add(key: str, added: Mapping[str, int]) -> None:
+    """Add to fields of a hash in one round trip; lost while Redis does not answer."""
     if not added:
         return
-
-    def add() -> None:
-        try:
-            with shared_redis().pipeline(transaction=False) as pipe:
-                for label, number in added.items():
-                    pipe.hincrby(KEY, f"{name}:{label}", number)
-                pipe.execute()
-        except redis.RedisError as error:
-            logger.warning("not counted", extra={"counter": name, "error": error})
-
-    transaction.on_commit(add, robust=True)
+    try:
+        with shared_redis().pipeline(transaction=False) as pipe:
+            for field, number in added.items():
+                pipe.hincrby(key, field, number)
+            pipe.execute()
+    except redis.RedisError as error:
+        logger.warning("not counted", extra={"counters": key, "error": error})
 
 
 def totals() -> dict[tuple[str, str], int]:

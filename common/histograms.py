@@ -8,21 +8,18 @@ Prometheus takes for a restart.
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import redis
 from django.db import transaction
 
+from common import counters
 from common.connections import shared_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-logger = logging.getLogger(__name__)
 
 KEY: Final = "histograms"
 MICROSECONDS: Final = 1_000_000
@@ -62,8 +59,7 @@ def observe(name: str, by_label: Mapping[str, Iterable[float]]) -> None:
     Labels come from a fixed set of ours, never from a peer.
     """
     added = tally(name, by_label)
-    if added:
-        transaction.on_commit(lambda: save(added), robust=True)
+    transaction.on_commit(lambda: save(added), robust=True)
 
 
 def tally(name: str, by_label: Mapping[str, Iterable[float]]) -> Counter[str]:
@@ -85,15 +81,7 @@ def tally(name: str, by_label: Mapping[str, Iterable[float]]) -> Counter[str]:
 
 def save(added: Counter[str]) -> None:
     """Add to the shared histograms. Durations are lost while Redis does not answer."""
-    if not added:
-        return
-    try:
-        with shared_redis().pipeline(transaction=False) as pipe:
-            for field, number in added.items():
-                pipe.hincrby(KEY, field, number)
-            pipe.execute()
-    except redis.RedisError as error:
-        logger.warning("durations not saved", extra={"error": error})
+    counters.add(KEY, added)
 
 
 def totals() -> dict[tuple[str, str], Histogram]:
