@@ -53,11 +53,8 @@ class Change:
 
 
 def lock(account: Account) -> None:
-    """Lock the account, then its stores; before any other row of the account.
-
-    The account's row serializes changes of accounts without a store.
-    """
-    Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+    """Lock the account, then its stores; before any other row of the account."""
+    Account.objects.lock().get(pk=account.pk)
     lock_stores(account_id=account.pk)
 
 

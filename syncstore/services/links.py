@@ -124,7 +124,7 @@ def begin_link(account: Account, device: Device) -> DeviceLink:
         letters.append(CODE_LETTERS[place])
     code = "".join(letters)
     with transaction.atomic():
-        Account.objects.select_for_update().get(pk=account.pk)
+        Account.objects.lock().get(pk=account.pk)
         if not Store.objects.filter(account=account).exists():
             raise NothingToLink
         open_links = DeviceLink.objects.filter(

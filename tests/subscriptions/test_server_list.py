@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import logging
+import threading
+import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 
 from accounts.models import AccountEvent, AuditEntry
 from common import clock
 from keychain.services import Holder, open_sealed, sym_keys
-from messaging.models import TopicSubscription
+from messaging import inbox
+from messaging.handling import handle
+from messaging.models import InboxMessage, TopicSubscription
 from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import ColdStart, Store, StoreEntry, StoreUpdate
@@ -21,7 +27,7 @@ from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, listed, v1_notification
 from tests.subscriptions.conftest import requested, subscribed
 from tests.subscriptions.test_adoption import OtherWallet
-from tests.subscriptions.world import Dapp, deliver, sent
+from tests.subscriptions.world import Dapp, deliver, receive, sent
 from tests.syncstore.archive import Archive
 from walletconnect.crypto.envelope import open_envelope
 from walletconnect.identity.did import AppUrl
@@ -75,6 +81,50 @@ def complete():
 
 def everything():
     return rows_of(*APPS, without=NOTED)
+
+
+def wait_for_a_blocked_session():
+    blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    deadline = time.monotonic() + 20
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(blocked)
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.01)
+    pytest.fail("no session waits for a lock")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("first", ["answer", "list"])
+def test_an_answer_and_a_list_at_two_workers_make_one_subscription(
+    alice, dapp, server, caplog, first
+):
+    start_watching(alice, server)
+    requested(alice, dapp)
+    answer = dapp.answer()
+    entry = listed(alice, dapp, sym_key=dapp.key_of(alice.account))
+    messages = [answer, server.announcement(entry)]
+    receive(*(messages if first == "answer" else reversed(messages)))
+    batches = [inbox.claim(limit=1), inbox.claim(limit=1)]
+    caplog.set_level(logging.INFO)
+
+    def second_worker():
+        try:
+            handle(batches[1])
+        finally:
+            connection.close()
+
+    worker = threading.Thread(target=second_worker)
+    with transaction.atomic():
+        handle(batches[0])
+        worker.start()
+        wait_for_a_blocked_session()
+    worker.join(30)
+    assert "repeated one by one" not in caplog.text
+    assert not InboxMessage.objects.exclude(state="handled").exists()
+    [row] = Subscription.objects.all()
+    assert row.topic == dapp.key_of(alice.account).topic
 
 
 def announce(server, *entries):

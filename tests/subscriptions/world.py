@@ -46,15 +46,20 @@ def sent(tag: int | None = None) -> list[OutboxMessage]:
     return list(rows if tag is None else rows.filter(tag=tag))
 
 
-def deliver(*messages: tuple[str, str, int]) -> list[InboxMessage]:
-    """Store (topic, message, tag) in the wallet's inbox, as the gateway does; handle them."""
-    pks = messaging.receive(
+def receive(*messages: tuple[str, str, int]) -> list[int]:
+    """Store (topic, message, tag) in the wallet's inbox, as the gateway does."""
+    return messaging.receive(
         Party.WALLET,
         [
             messaging.Received(topic, message, int(tag), clock.now_ms())
             for topic, message, tag in messages
         ],
     )
+
+
+def deliver(*messages: tuple[str, str, int]) -> list[InboxMessage]:
+    """Receive and handle messages."""
+    pks = receive(*messages)
     assert messaging.handle_due(20.0) is False
     return list(InboxMessage.objects.filter(pk__in=pks).order_by("pk"))
 

@@ -240,8 +240,9 @@ def receive_lists(messages: list[Inbound]) -> Declined:
     watching = AccountWatch.objects.filter(
         response_topic__in={message.topic for message in messages}
     )
-    # The stores are locked before the watches: syncstore's lock order.
     accounts = set(watching.values_list("account_id", flat=True))
+    # The answer to a subscribe request that is listed may be at another worker.
+    list(Account.objects.lock().filter(pk__in=accounts))
     lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
     locked = watching.select_for_update(of=("self",)).select_related(
         "account", "server"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from accounts.models import Device
+from accounts.models import Account, Device
 from accounts.services import EventDraft, EventKind, audit, record_events
 from common import clock, entropy
 from common.failpoints import failpoint
@@ -73,8 +73,9 @@ def settle_attempts(messages: list[Inbound]) -> Declined:
         response_topic__in={message.topic for message in messages},
         state=State.REQUESTED,
     )
-    # The stores are locked before the attempts: syncstore's lock order.
     accounts = set(waiting.values_list("account_id", flat=True))
+    # A list of the Cast Server with the same subscription may be at another worker.
+    list(Account.objects.lock().filter(pk__in=accounts))
     stores = {
         store.account_id: store
         for store in lock_stores(
