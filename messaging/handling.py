@@ -33,7 +33,6 @@ from walletconnect.relay.methods import Tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from messaging.dispatch import Handler
 
@@ -74,6 +73,15 @@ class Run:
     messages: list[Inbound] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run is part of, and the rows of the batch that come after it."""
+
+    batch: Batch
+    rows: Mapping[int, Row]
+    left: frozenset[int]
+
+
 def group(messages: Iterable[Inbound]) -> list[Run]:
     """As few runs as the order within each topic allows.
 
@@ -106,26 +114,28 @@ def handle(batch: Batch) -> None:
         if row.attempts >= MAX_ATTEMPTS
     }
     opened, refused = open_all([row for row in batch.rows if row.pk not in dead])
-    _settle(rows, {**dead, **refused}, batch.lease)
-    runs = group(opened)
-    for index, run in enumerate(runs):
+    _settle(rows, {**dead, **refused}, batch)
+    is_claimed = bool(rows)
+    left = {message.pk for message in opened}
+    for run in group(opened):
         if batch.lease - clock.now() < MIN_LEASE:
-            late = [message.pk for rest in runs[index:] for message in rest.messages]
-            inbox.release(late, batch.lease)
             break
         route = route_of(run.party, run.tag)
         if route is None:  # `open_all` refuses these
             raise LookupError(f"no handler for {run.party} {run.tag}")
         declined = _prepare(route, run.messages)
-        _settle(rows, declined, batch.lease)
+        _settle(rows, declined, batch)
+        left.difference_update(message.pk for message in run.messages)
         ready = [message for message in run.messages if message.pk not in declined]
         if not ready:
             continue
-        if len(ready) == 1 or not _all_at_once(
-            route.handler, ready, rows, lease=batch.lease
-        ):
-            _one_by_one(route.handler, ready, rows, lease=batch.lease)
+        work = Work(batch, rows, frozenset(left))
+        if len(ready) == 1 or not _all_at_once(route.handler, ready, work):
+            _one_by_one(route.handler, ready, work)
+        is_claimed = bool(left)
         failpoint("inbox.after_commit", [run.tag])
+    if is_claimed:
+        inbox.keep(batch, ())
     refusals.flush()
 
 
@@ -149,17 +159,15 @@ def _prepare(route: Route, messages: list[Inbound]) -> dict[int, NotHandled]:
 def _all_at_once(
     handler: Handler,
     messages: list[Inbound],
-    rows: Mapping[int, Row],
-    *,
-    lease: datetime,
+    work: Work,
 ) -> bool:
     """Whether the run was committed."""
     try:
         with atomic():
-            ours = inbox.lock([message.pk for message in messages], lease)
+            ours = inbox.lock(work.batch, [message.pk for message in messages])
             taken = [message for message in messages if message.pk in ours]
             declined = dict(handler(taken) or {}) if taken else {}
-            _finish(taken, declined, rows, lease=lease)
+            _finish(taken, declined, work)
             failpoint("inbox.before_commit", (message.tag for message in taken))
     except Exception as error:
         _raise_if_fatal(error)
@@ -175,12 +183,10 @@ def _all_at_once(
 def _one_by_one(
     handler: Handler,
     messages: list[Inbound],
-    rows: Mapping[int, Row],
-    *,
-    lease: datetime,
+    work: Work,
 ) -> None:
     with atomic():
-        ours = inbox.lock([message.pk for message in messages], lease)
+        ours = inbox.lock(work.batch, [message.pk for message in messages])
         taken = [message for message in messages if message.pk in ours]
         declined: dict[int, NotHandled] = {}
         for message in taken:
@@ -189,20 +195,19 @@ def _one_by_one(
                     declined.update(handler([message]) or {})
             except Exception as error:
                 declined[message.pk] = _reason_of(error, message)
-        _finish(taken, declined, rows, lease=lease)
+        _finish(taken, declined, work)
         failpoint("inbox.before_commit", (message.tag for message in taken))
 
 
 def _finish(
     taken: Sequence[Inbound],
     declined: Mapping[int, NotHandled],
-    rows: Mapping[int, Row],
-    *,
-    lease: datetime,
+    work: Work,
 ) -> None:
     handled = [each for each in taken if each.pk not in declined]
     inbox.mark_handled([each.pk for each in handled])
-    _settle(rows, declined, lease)
+    _settle(work.rows, declined, work.batch)
+    inbox.keep(work.batch, work.left)
     now_ms = clock.now_ms()
     durations: dict[str, list[float]] = {}
     for each in handled:
@@ -247,10 +252,10 @@ def _raise_if_fatal(error: Exception) -> None:
 
 
 def _settle(
-    rows: Mapping[int, Row], declined: Mapping[int, NotHandled], lease: datetime
+    rows: Mapping[int, Row], declined: Mapping[int, NotHandled], batch: Batch
 ) -> None:
     settlements = [_settlement(rows[pk], reason) for pk, reason in declined.items()]
-    inbox.settle(settlements, lease)
+    inbox.settle(settlements, batch)
     now = clock.now()
     for settlement in settlements:
         if settlement.state is State.REFUSED:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from common.work_queue import Leased
 from messaging.shards import ALL_SHARDS, SHARD_DIGITS, ShardRange
 
 TOPIC_LENGTH = 64
@@ -110,8 +112,8 @@ class TopicSubscription(models.Model):
 class InboxMessage(models.Model):
     """A received message, committed before it is acknowledged to the relay.
 
-    ``leased_until`` marks a due row that a worker has claimed; until then, or until the
-    worker's database session ends, no other worker takes it or a later row of its topic.
+    ``leased_until`` is set only in a due row whose worker died, and by workers of the first
+    releases; the others are claimed by ``InboxClaim``.
     """
 
     class State(models.TextChoices):
@@ -171,6 +173,20 @@ class InboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.party} {self.tag} on {self.topic}"
+
+
+class InboxClaim(Leased):
+    """Due rows of the inbox that a worker has claimed: one row for its whole batch.
+
+    Until ``leased_until``, or until the worker's database session ends, no other worker
+    takes these rows or later ones of their topics.
+    """
+
+    messages = ArrayField(models.BigIntegerField(), help_text="primary keys")
+    topics = ArrayField(models.BigIntegerField(), help_text="digests of party and topic")
+
+    def __str__(self) -> str:
+        return f"{len(self.messages)} until {self.leased_until}"
 
 
 class ShardOf(models.Func):

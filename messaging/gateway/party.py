@@ -46,9 +46,13 @@ WHERE party = %(party)s AND client.lane = lane.number
 """
 
 _OVERDUE = """
-SELECT 1 FROM messaging_inboxmessage
+SELECT 1 FROM messaging_inboxmessage AS due
 WHERE party = %(party)s AND state = 'due' AND leased_until IS NULL
-    AND next_attempt_at <= %(now)s LIMIT 1
+    AND next_attempt_at <= %(now)s
+    AND NOT EXISTS (
+        SELECT 1 FROM messaging_inboxclaim AS claim WHERE due.id = ANY(claim.messages)
+    )
+LIMIT 1
 """
 
 # Lanes that have topics to subscribe or unsubscribe.
