@@ -139,6 +139,7 @@ RULES: Final[dict[str, Rule]] = {
         where=~Q(state="due"),
         is_own=True,
     ),
+    "messaging.InboxClaim": Bounded("workers"),
     "messaging.OutboxMessage": Pruned(
         "messaging.prune",
         "created_at",

@@ -32,7 +32,7 @@ from castserver.services.webhooks.sender import deliver_due_webhooks
 from castserver.services.webhooks.webhooks import queue_events, register_webhook
 from common import clock
 from messaging import services as messaging
-from messaging.models import InboxMessage
+from messaging.models import InboxClaim
 from tests.castserver.receiver import Receiver
 from tests.castserver.test_webhooks import event
 from tests.castserver.world import counts, deliver, open_last, sent
@@ -98,7 +98,7 @@ def test_a_subscribe_is_all_or_nothing(project, alice, settings, failpoint):
     killed_at(settings, failpoint, "-c", HANDLE)
     assert counts() == before
     assert sent() == []
-    InboxMessage.objects.update(leased_until=clock.now() - timedelta(seconds=1))
+    InboxClaim.objects.update(leased_until=clock.now() - timedelta(seconds=1))
     assert messaging.handle_due(20.0) is False
     assert Subscriber.objects.count() == WebhookDelivery.objects.count() == 1
     assert len(sent(made.response_topic)) == 1
@@ -111,7 +111,7 @@ def test_after_the_commit_nothing_is_done_twice(project, alice, settings):
     deliver(made.publish, handle=False)
     killed_at(settings, "inbox.after_commit", "-c", HANDLE)
     assert Subscriber.objects.count() == 1
-    InboxMessage.objects.update(leased_until=clock.now() - timedelta(seconds=1))
+    InboxClaim.objects.update(leased_until=clock.now() - timedelta(seconds=1))
     assert messaging.handle_due(20.0) is False
     assert Subscriber.objects.count() == 1
     assert len(sent(made.response_topic)) == 1

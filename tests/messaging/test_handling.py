@@ -14,7 +14,7 @@ from common import clock, entropy
 from keychain import services as keychain
 from messaging import handling, inbox, services
 from messaging.dispatch import Refused, TryLater
-from messaging.models import InboxMessage, Party
+from messaging.models import InboxClaim, InboxMessage, Party
 from tests.messaging.conftest import (
     OTHER_TAG,
     TAG,
@@ -375,6 +375,107 @@ def test_rows_of_a_dead_worker_are_taken_one_by_one_after_the_lease(handler):
         handle()
     assert handler.runs == [[1], [2], [3], [4]]
     assert states() == ["handled"] * 4
+
+
+def test_claiming_writes_no_message_and_leaves_nothing_behind(handler):
+    """Each version of a row has its envelope, and an entry in every index."""
+    key, other = make_key(), make_key()
+    take_in(*(received(key, envelope(key, n)) for n in range(5)))
+    versions = _versions()
+    batch = inbox.claim()
+    assert _versions() == versions
+    [claim] = InboxClaim.objects.all()
+    assert claim.messages == [row.pk for row in batch.rows] and len(claim.topics) == 1
+    take_in(received(other, envelope(other, 5)), received(other, "!"))
+    handling.handle(batch)
+    handle()
+    assert handler.numbers() == [0, 1, 2, 3, 4, 5]
+    assert not InboxClaim.objects.exists()
+
+
+def _versions() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ctid::text FROM messaging_inboxmessage ORDER BY id")
+        return [version for (version,) in cursor.fetchall()]
+
+
+def test_a_topic_is_free_when_its_run_is_committed(handler, make_handler):
+    """A later run of the batch may wait for another server."""
+    other = make_handler(OTHER_TAG)
+    first, second = make_key(), make_key()
+    take_in(
+        received(first, envelope(first, 1), TAG),
+        received(second, envelope(second, 2), OTHER_TAG),
+    )
+    seen = []
+
+    def meanwhile(_) -> None:
+        take_in(
+            received(first, envelope(first, 3), TAG),
+            received(second, envelope(second, 4), OTHER_TAG),
+        )
+        seen.extend(row.topic for row in inbox.claim().rows)
+
+    other.on_run = meanwhile
+    handling.handle(inbox.claim())
+    assert seen == [first.topic]
+
+
+def test_a_worker_of_the_release_before_keeps_its_rows_and_topics(handler):
+    """It leases the rows themselves, and may run during an upgrade."""
+    key, other = make_key(), make_key()
+    old, *_ = take_in(
+        received(key, envelope(key, 1)),
+        received(key, envelope(key, 2)),
+        received(other, envelope(other, 3)),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE messaging_inboxmessage SET leased_by = pg_backend_pid(),"
+            " leased_until = %s WHERE id = %s",
+            [clock.now() + inbox.LEASE, old],
+        )
+    handle()
+    assert handler.runs == [[3]]
+    with later(61):
+        handle()
+    assert handler.runs == [[3], [1], [2]]
+    assert InboxMessage.objects.filter(leased_until=None).count() == 3
+
+
+def test_a_row_that_an_old_worker_leased_meanwhile_is_its_own(handler):
+    key = make_key()
+    [pk] = take_in(received(key, envelope(key, 1)))
+    batch = inbox.claim()
+    InboxMessage.objects.filter(pk=pk).update(leased_until=clock.now() + inbox.LEASE)
+    handling.handle(batch)
+    assert handler.runs == []
+    assert states() == ["due"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_in_its_transaction_is_not_taken_over(handler):
+    """Its worker lives, however late it is."""
+    key = make_key()
+    take_in(received(key, envelope(key, 1)))
+    found: list[int] = []
+
+    def take_over() -> None:
+        with later(61):
+            found.extend(row.pk for row in inbox.claim().rows)
+        connection.close()
+
+    def meanwhile(_) -> None:
+        other = threading.Thread(target=take_over)
+        other.start()
+        other.join(30)
+        assert not other.is_alive()
+
+    handler.on_run = meanwhile
+    handle()
+    assert found == []
+    assert handler.runs == [[1]]
+    assert states() == ["handled"]
 
 
 @pytest.mark.django_db(transaction=True)
