@@ -86,7 +86,7 @@ SELECT id, messages, topics, ({_LEASED}) IS TRUE FROM messaging_inboxclaim
 UNION ALL
 SELECT NULL, ARRAY[id], ARRAY[{_TOPIC_KEY}], ({_LEASED}) IS TRUE
 FROM messaging_inboxmessage WHERE state = 'due' AND leased_until IS NOT NULL
-"""
+"""  # noqa: S608  # constants of ours
 
 # A claim that is locked has a live worker after all, which is in its transaction.
 _TAKE_OVER = """
@@ -119,7 +119,7 @@ WITH found AS (
         AND id <> ALL(%(held)s::bigint[]) AND {_TOPIC_KEY} <> ALL(%(busy)s::bigint[])
     ORDER BY id LIMIT %(limit)s
 ), {_INSERT_CLAIM}
-"""
+"""  # noqa: S608  # constants of ours
 
 _CLAIM_SUSPECT = f"""
 WITH found AS (
@@ -131,7 +131,7 @@ WITH found AS (
     )
     RETURNING {_ROW}
 ), {_INSERT_CLAIM}
-"""
+"""  # noqa: S608  # constants of ours
 
 # The rows, too, because a worker of the release before, which knows no claims, may run.
 _LOCK = """

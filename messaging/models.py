@@ -183,7 +183,9 @@ class InboxClaim(Leased):
     """
 
     messages = ArrayField(models.BigIntegerField(), help_text="primary keys")
-    topics = ArrayField(models.BigIntegerField(), help_text="digests of party and topic")
+    topics = ArrayField(
+        models.BigIntegerField(), help_text="digests of party and topic"
+    )
 
     def __str__(self) -> str:
         return f"{len(self.messages)} until {self.leased_until}"

@@ -385,7 +385,8 @@ def test_claiming_writes_no_message_and_leaves_nothing_behind(handler):
     batch = inbox.claim()
     assert _versions() == versions
     [claim] = InboxClaim.objects.all()
-    assert claim.messages == [row.pk for row in batch.rows] and len(claim.topics) == 1
+    assert claim.messages == [row.pk for row in batch.rows]
+    assert len(claim.topics) == 1
     take_in(received(other, envelope(other, 5)), received(other, "!"))
     handling.handle(batch)
     handle()

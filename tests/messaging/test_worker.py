@@ -66,10 +66,7 @@ def test_a_worker_killed_around_the_commit_has_every_effect_once(
     )
     victim = start_worker(NOTIFYWEB_FAILPOINTS=failpoint)
     wait_for(
-        lambda: (
-            InboxClaim.objects.exists()
-            or states().count("handled")
-        ),
+        lambda: InboxClaim.objects.exists() or states().count("handled"),
         seconds=60,
     )
     wait_for(lambda: "SIGKILL" in victim.log.read_text(), seconds=60)

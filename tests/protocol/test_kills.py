@@ -70,7 +70,13 @@ def start_worker(start_program):
 def let_leases_run_out() -> None:
     """What a kill has voided already; and what was put off for another reason."""
     past = clock.now() - timedelta(seconds=1)
-    for model in (InboxClaim, InboxMessage, SubscribeAttempt, ColdStart, SubscriptionJob):
+    for model in (
+        InboxClaim,
+        InboxMessage,
+        SubscribeAttempt,
+        ColdStart,
+        SubscriptionJob,
+    ):
         model.objects.filter(leased_until__isnull=False).update(leased_until=past)
     for model in (SubscribeAttempt, ColdStart, SubscriptionJob):
         model.objects.exclude(next_attempt_at=None).update(next_attempt_at=past)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -60,6 +61,7 @@ _MAX_RESOURCE_LENGTH: Final = 16 * 1024
 _MAX_RESOURCES: Final = 32
 _MAX_SIGNATURE_LENGTH: Final = len("0x") + 2 * MAX_SIGNATURE_BYTES
 _MAX_LENGTH: Final = 64 * 1024
+_REMEMBERED: Final = 1024
 
 _DID_KEY = re.compile(r"did:key:[0-9A-Za-z]+")
 
@@ -104,8 +106,7 @@ class CacaoPayload:
     @property
     def identity_key(self) -> str | None:
         """The did:key in the first place that holds a valid one."""
-        places = [*self._key_places_of_v1(), *(self.resources or ())[:1]]
-        return next((place for place in places if is_did_key(place)), None)
+        return _find_identity_key(self)
 
     @property
     def keys_server(self) -> str | None:
@@ -113,10 +114,10 @@ class CacaoPayload:
 
         v1 has the key, or the app's URL with it, in `aud`, and names no server.
         """
-        is_v1 = any(is_did_key(place) for place in self._key_places_of_v1())
+        is_v1 = any(is_did_key(place) for place in self.key_places_of_v1())
         return None if is_v1 else self.aud
 
-    def _key_places_of_v1(self) -> tuple[str, ...]:
+    def key_places_of_v1(self) -> tuple[str, ...]:
         return (_key_parameter(self.aud), _key_parameter(self.uri or ""), self.aud)
 
     @classmethod
@@ -259,7 +260,7 @@ class Cacao:
         `domain`, `nonce` and `aud` are compared when given, as at a sign-in. Raises
         `ContractCheckNeeded` if all is valid but the signature, which is a contract's.
         """
-        self._verify_form()
+        _verify_form(self)
         payload = self.payload
         expected = {
             "domain": (domain, payload.domain),
@@ -276,26 +277,8 @@ class Cacao:
 
     def verify_except_times(self) -> AccountId:
         """As `verify`, but for the times: an answer that stays the same for ever."""
-        self._verify_form()
+        _verify_form(self)
         return self._verify_signature()
-
-    def _verify_form(self) -> None:
-        payload = self.payload
-        if self.header not in _HEADERS:
-            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao header")
-        if (
-            self.signature_type not in (_EIP191, EIP1271)
-            or not self.account.is_ethereum
-        ):
-            raise RemoteProtocolError(
-                ErrorCode.UNSUPPORTED, "unsupported cacao signature type"
-            )
-        if payload.version != VERSION:
-            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao version")
-        # Unquoted, because a URL could hide a second key behind percent-encoding.
-        named = set(_DID_KEY.findall(unquote(dump_json(payload.to_value()))))
-        if named != {self.identity_key}:
-            raise malformed("cacao: more than one did:key")
 
     def _verify_signature(self) -> AccountId:
         if self.signature_type == EIP1271:
@@ -303,11 +286,7 @@ class Cacao:
             if self.accepted != check:
                 raise ContractCheckNeeded(check)
             return self.account
-        address = self.account.address.lower()
-        for text in self.payload.signed_text.texts():
-            if recover_eip191(text, self.signature).lower() == address:
-                return self.account
-        raise RemoteProtocolError(ErrorCode.UNAUTHENTIC, "signature does not fit")
+        return _recover_account(self)
 
     def verify_times(self, now: int) -> None:
         payload = self.payload
@@ -343,6 +322,43 @@ class Cacao:
                 ErrorCode.MISMATCH, "cacao is not about this key and account"
             )
         self.verify(now=now)
+
+
+# A device signs every receipt with the key of one CACAO, and these cost three times what
+# the rest of a receipt's check does. They depend on nothing that is not compared, and what
+# they refuse is not remembered.
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _find_identity_key(payload: CacaoPayload) -> str | None:
+    places = [*payload.key_places_of_v1(), *(payload.resources or ())[:1]]
+    return next((place for place in places if is_did_key(place)), None)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _verify_form(cacao: Cacao) -> None:
+    payload = cacao.payload
+    if cacao.header not in _HEADERS:
+        raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao header")
+    if cacao.signature_type not in (_EIP191, EIP1271) or not cacao.account.is_ethereum:
+        raise RemoteProtocolError(
+            ErrorCode.UNSUPPORTED, "unsupported cacao signature type"
+        )
+    if payload.version != VERSION:
+        raise RemoteProtocolError(ErrorCode.UNSUPPORTED, "unknown cacao version")
+    # Unquoted, because a URL could hide a second key behind percent-encoding.
+    named = set(_DID_KEY.findall(unquote(dump_json(payload.to_value()))))
+    if named != {cacao.identity_key}:
+        raise malformed("cacao: more than one did:key")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _recover_account(cacao: Cacao) -> AccountId:
+    address = cacao.account.address.lower()
+    for text in cacao.payload.signed_text.texts():
+        if recover_eip191(text, cacao.signature).lower() == address:
+            return cacao.account
+    raise RemoteProtocolError(ErrorCode.UNAUTHENTIC, "signature does not fit")
 
 
 def build_message(payload: CacaoPayload) -> str:
