@@ -4,9 +4,10 @@ Frames are written in bursts, and not while the peer does not read. A list that 
 limit closes the connection; the messages stay in the mailbox.
 
 `websockets` implements the protocol. Two of its paths are shortened, because together they
-cost as much CPU time as the rest of the relay's work on a message: an unfragmented frame is
-passed to the session directly instead of through a queue and a task, and the header of an
-outgoing frame (unmasked, unfragmented, uncompressed) is written here.
+cost more CPU time than the rest of the relay's work on a message: an unfragmented message is
+parsed here and passed to the session directly instead of through a parser that is a
+generator, a queue and a task, and the header of an outgoing frame (unmasked, unfragmented,
+uncompressed) is written here. Everything else goes through the library.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import DATA_OPCODES, Frame
+from websockets.frames import DATA_OPCODES, Frame, apply_mask
 from websockets.protocol import State
 
 from common import clock
@@ -51,6 +52,10 @@ BODY_FIELDS = re.compile(
 # FIN and the opcode of a text frame; lengths of one, two and eight bytes.
 _TEXT = b"\x81"
 _ONE_BYTE, _TWO_BYTES = 126, 1 << 16
+# FIN and the opcode of a text and of a binary frame.
+_MESSAGES = (0x81, 0x82)
+_MASK_BYTES = 4
+_MIN_HEADER_BYTES = 6
 
 
 def text_header(size: int) -> bytes:
@@ -78,12 +83,19 @@ class ClientConnection(ServerConnection):
     # `recv`; so do all frames behind a queued one, to stay in order.
     take: Callable[[bytes], None] | None = None
     _queues = False
+    # An incomplete HTTP head, then an incomplete header of a frame.
     _head = b""
+    # How many bytes are missing of the frame that the library is reading.
+    _missing = 0
+    _is_websocket = False
     _peer: str | None = None
 
-    def __init__(self, *args: Any, handshakes: Handshakes, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, handshakes: Handshakes, max_frame: int, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._handshakes = handshakes
+        self._max_frame = max_frame
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -110,8 +122,8 @@ class ClientConnection(ServerConnection):
         get a status instead. So the headers that announce a body are removed.
         """
         if self.request is not None:
-            if is_handshake(self.request):
-                super().data_received(data)
+            if self._is_websocket:
+                self._read_frames(data)
             return
         self._head += data
         head, end, rest = self._head.partition(END_OF_HEAD)
@@ -119,8 +131,47 @@ class ClientConnection(ServerConnection):
             return
         self._head = b""
         super().data_received(BODY_FIELDS.sub(b"", head) + end)
+        self._is_websocket = self.request is not None and is_handshake(self.request)
         if rest:
             self.data_received(rest)
+
+    def _read_frames(self, data: bytes) -> None:
+        """Take whole messages; the library reads control frames, fragments and parts.
+
+        It also closes the connection on what is against the protocol or too long: from then
+        on it gets everything, because its state is not open any more.
+        """
+        if self._missing:
+            part, data = data[: self._missing], data[self._missing :]
+            self._missing -= len(part)
+            super().data_received(part)
+        if self._head:
+            data, self._head = self._head + data, b""
+        at, end = 0, len(data)
+        while end - at >= _MIN_HEADER_BYTES:
+            size, mask_at = data[at + 1] & 0x7F, at + 2
+            if size >= _ONE_BYTE:
+                mask_at += 2 if size == _ONE_BYTE else 8
+                size = int.from_bytes(data[at + 2 : mask_at], "big")
+            begin = mask_at + _MASK_BYTES
+            if begin > end:
+                break
+            after = begin + size
+            if (
+                after <= end
+                and size <= self._max_frame
+                and data[at] in _MESSAGES
+                and data[at + 1] & 0x80
+                and self.take is not None
+                and not self._queues
+                and self.protocol.state is State.OPEN
+            ):
+                self.take(apply_mask(data[begin:after], data[mask_at:begin]))
+            else:
+                super().data_received(data[at:after])
+                self._missing = max(0, after - end)
+            at = after
+        self._head = data[at:]
 
     def process_event(self, event: Event) -> None:
         if isinstance(event, Frame) and event.opcode in DATA_OPCODES:

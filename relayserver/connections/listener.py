@@ -67,8 +67,11 @@ class Listener:
             address = {"sock": inherited}
         # The library logs an error for every handshake that a port scanner aborts.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        max_frame = self._hub.limits.relay_frame_bytes
         new_connection = partial(
-            ClientConnection, handshakes=Handshakes(self._hub.limits)
+            ClientConnection,
+            handshakes=Handshakes(self._hub.limits),
+            max_frame=max_frame,
         )
         self._server = await serve(
             self._serve,
@@ -77,7 +80,7 @@ class Listener:
             create_connection=new_connection,  # type: ignore[arg-type]
             process_request=self._admit,
             compression=None,
-            max_size=self._hub.limits.relay_frame_bytes,
+            max_size=max_frame,
             write_limit=WRITE_BUFFER_BYTES,
             open_timeout=OPEN_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
