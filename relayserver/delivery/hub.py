@@ -49,7 +49,11 @@ class Hub:
         self.acknowledgements = Acknowledgements(self.store)
         self.log = PublishLog(self.store, self.topics, self.counts)
         self.nodes = Nodes(
-            redis_url, _channel(database), log=self.log, counts=self.counts
+            redis_url,
+            _channel(database),
+            log=self.log,
+            topics=self.topics,
+            counts=self.counts,
         )
         self.depth = QueueDepth(
             self.store,

@@ -20,11 +20,12 @@ from redis.exceptions import RedisError
 from relayserver.values import KeptMessage, Tick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from redis.asyncio.client import PubSub
 
     from relayserver.delivery.publish_log import PublishLog
+    from relayserver.delivery.topics import TopicTable
     from relayserver.metrics import Counts
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,18 @@ class Nodes:
     """``channel`` is common to the nodes of one database."""
 
     def __init__(
-        self, redis_url: str, channel: str, *, log: PublishLog, counts: Counts
+        self,
+        redis_url: str,
+        channel: str,
+        *,
+        log: PublishLog,
+        topics: TopicTable,
+        counts: Counts,
     ) -> None:
         self._channel = channel
         self._id = uuid.uuid4().hex.encode()
         self._log = log
+        self._topics = topics
         self._counts = counts
         self._redis = redis.asyncio.Redis.from_url(
             redis_url,
@@ -57,9 +65,11 @@ class Nodes:
             socket_connect_timeout=TIMEOUT_S,
             max_connections=4,
         )
-        # Without a socket time-out, because reads wait for messages.
+        # Without a socket time-out, because reads wait for messages. With RESP3 redis-py
+        # formats each message for a debug log that is off.
         self._subscriber_redis = redis.asyncio.Redis.from_url(
             redis_url,
+            protocol=2,
             socket_timeout=None,
             socket_connect_timeout=TIMEOUT_S,
             max_connections=2,
@@ -162,18 +172,24 @@ class Nodes:
             return
         if not rest:
             self._log.compare_soon()
-        for tick in _decode(rest):
+        for tick in _decode(rest, self._topics):
             self._counts.node_ticks_received += 1
             self._log.offer(tick)
 
 
-def _decode(text: bytes) -> Iterator[Tick]:
+def _decode(text: bytes, topics: Container[str]) -> Iterator[Tick]:
+    """The ticks of another node, with the messages of these topics.
+
+    A topic that is subscribed later needs none of them: its mailbox is read, and they are in
+    the database already.
+    """
     head, _, bodies = text.partition(b"\n")
     start = 0
     for first, last, members in orjson.loads(head) if head else ():
         messages = []
         for id_, topic, publisher, length in members:
-            body = bodies[start : start + length]
-            messages.append(KeptMessage(id_, topic, publisher, body))
+            if topic in topics:
+                body = bodies[start : start + length]
+                messages.append(KeptMessage(id_, topic, publisher, body))
             start += length
         yield Tick(first, last, messages)

@@ -40,6 +40,8 @@ class PublishLog:
         self._early: dict[int, Tick] = {}
         self._missing = asyncio.Event()
         self._missing.set()
+        # Whether ticks may be missing although none has come early.
+        self._must_compare = True
         self._begun = asyncio.Event()
         self.database_is_up = False
 
@@ -64,18 +66,30 @@ class PublishLog:
 
     def compare_soon(self) -> None:
         """Compare with the table soon, because ticks may be missing."""
+        self._must_compare = True
         self._missing.set()
 
     async def run(self) -> None:
-        """Read missing ticks from the table."""
+        """Read missing ticks from the table.
+
+        Two busy nodes receive their own tick before an earlier one of the other all the time,
+        so the table is not asked before that had time to arrive.
+        """
         while True:
             try:
                 async with asyncio.timeout(COMPARE_INTERVAL_S):
                     await self._missing.wait()
             except TimeoutError:
-                pass
+                self._must_compare = True
             self._missing.clear()
-            await self._follow()
+            seen = self._seen
+            if self._early and len(self._early) < MAX_QUEUE_LENGTH:
+                await asyncio.sleep(GRACE_S)
+            if self._must_compare or (self._early and self._seen == seen):
+                self._must_compare = False
+                await self._follow()
+            elif self._early:
+                self._missing.set()
 
     async def _follow(self) -> None:
         # Ticks that are delivered during the query make its result an old one: only a head
@@ -91,14 +105,14 @@ class PublishLog:
                 self._early.clear()
                 self._begun.set()
             elif head > self.seen:
-                if len(self._early) < MAX_QUEUE_LENGTH:
+                if not self._early:
                     await asyncio.sleep(GRACE_S)
                 if head > self.seen:
                     await self._catch_up(head)
         except StoreUnavailable as error:
             self._database_is(up=False, reason=str(error))
             await asyncio.sleep(RETRY_S)
-            self._missing.set()
+            self.compare_soon()
 
     def _database_is(self, *, up: bool, reason: str = "") -> None:
         if up is self.database_is_up:
