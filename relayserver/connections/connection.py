@@ -19,7 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import DATA_OPCODES, Frame, apply_mask
+from websockets.frames import (  # type: ignore[attr-defined]  # of `apply_mask`
+    DATA_OPCODES,
+    Frame,
+    apply_mask,
+)
 from websockets.protocol import State
 
 from common import clock
@@ -122,7 +126,8 @@ class ClientConnection(ServerConnection):
         get a status instead. So the headers that announce a body are removed.
         """
         if self.request is not None:
-            if self._is_websocket:
+            if self._is_websocket or is_handshake(self.request):
+                self._is_websocket = True
                 self._read_frames(data)
             return
         self._head += data
@@ -131,7 +136,6 @@ class ClientConnection(ServerConnection):
             return
         self._head = b""
         super().data_received(BODY_FIELDS.sub(b"", head) + end)
-        self._is_websocket = self.request is not None and is_handshake(self.request)
         if rest:
             self.data_received(rest)
 

@@ -172,7 +172,7 @@ class Nodes:
             return
         if not rest:
             self._log.compare_soon()
-        for tick in _decode(rest, self._topics):
+        for tick in _decode(rest, self._topics.topics()):
             self._counts.node_ticks_received += 1
             self._log.offer(tick)
 
