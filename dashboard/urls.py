@@ -38,6 +38,7 @@ urlpatterns = [
     path("demo/collide", landing.demo_collide, name="demo-collide"),
     path("demo/online", landing.demo_online, name="demo-online"),
     path("join", landing.join, name="join"),
+    path("offline", landing.offline, name="offline"),
     path("problems", landing.problems, name="problems"),
     path("problems/<slug:slug>", landing.problem, name="problem"),
     # Signing in

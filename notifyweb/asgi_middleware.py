@@ -45,7 +45,7 @@ class BodyLimit:
             if name != b"content-length" or not value.isdigit():
                 continue
             if int(value) > max_bytes:
-                await self._refuse(send, max_bytes)
+                await self._refuse(scope, send, max_bytes)
                 return
         seen = 0
         answered = False
@@ -64,19 +64,19 @@ class BodyLimit:
 
         await self._application(scope, counted_receive, tracked_send)
         if seen > max_bytes and not answered:
-            await self._refuse(send, max_bytes)
+            await self._refuse(scope, send, max_bytes)
 
     def max_bytes_of(self, path: str) -> int:
         return self._larger.get(path, self._max_bytes)
 
-    async def _refuse(self, send: Send, max_bytes: int) -> None:
+    async def _refuse(self, scope: Event, send: Send, max_bytes: int) -> None:
         problem = Problem(
             type="too-large",
             title="Content too large",
             status=413,
             detail=f"A body may have at most {max_bytes} bytes.",
         )
-        headers, body = render_error(problem)
+        headers, body = render_error(problem, scope["headers"])
         start = {"type": "http.response.start", "status": 413, "headers": headers}
         await send(start)
         await send({"type": "http.response.body", "body": body})

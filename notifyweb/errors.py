@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.http import HttpResponse
-from django.template import TemplateDoesNotExist
-from django.template.loader import render_to_string
 
 from common.outages import is_database_unavailable
-from common.problems import Problem, RoleForbids, problem_response, request_id
+from common.problems import Problem, RoleForbids, problem_response
+from notifyweb.error_pages import error_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,28 +71,10 @@ def answer(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """Render ``templates/<status>.html`` for browsers, problem+json for the rest."""
+    """A page for browsers, problem+json for the rest."""
     if "text/html" not in request.headers.get("Accept", ""):
         return problem_response(request, problem, headers=headers)
-    # Without context processors: the fault may be in what they need. Templates read the
-    # chosen appearance from the cookies of the request.
-    context = {
-        "problem": problem,
-        "request_id": request_id(request),
-        "request": request,
-        "retry_after": (headers or {}).get("Retry-After"),
-    }
-    for name in (f"{problem.status}.html", "error.html"):
-        try:
-            page = str(render_to_string(name, context))
-            break
-        except TemplateDoesNotExist:
-            continue
-    else:
-        page = (
-            "<!doctype html><html lang=en><meta charset=utf-8>"
-            f"<title>{problem.title}</title><h1>{problem.title}</h1><p>{problem.detail}"
-        )
+    page = error_page(request, problem, retry_after=(headers or {}).get("Retry-After"))
     return HttpResponse(
         page,
         status=problem.status,

@@ -159,9 +159,13 @@ class MethodNotAllowed:
         response = self._get_response(request)
         if isinstance(response, HttpResponseNotAllowed):
             error = errors.wrong_method(request, response.headers["Allow"])
-            # Only the body changes: the view's own headers, such as CORS, stay.
+            # The view's own headers, such as CORS, stay.
             response.content = error.content
-            response.headers["Content-Type"] = error.headers["Content-Type"]
+            for name in ("Content-Type", "Cache-Control"):
+                response.headers[name] = error.headers[name]
+            if "Content-Length" in response.headers:
+                # CommonMiddleware has declared that of the empty body.
+                response.headers["Content-Length"] = str(len(response.content))
         return response
 
 

@@ -85,6 +85,7 @@ COSTS: Final[dict[str, Cost]] = {
     "dashboard:demo-collide": PAGE,
     "dashboard:demo-online": PAGE,
     "dashboard:join": PAGE,
+    "dashboard:offline": PAGE,
     "dashboard:dapp": PAGE,
     "dashboard:sign-in": PAGE,
     "dashboard:sign-in-again": PAGE,

@@ -19,7 +19,7 @@ from twisted.web import http
 
 from common.clients import has_own_address, subnet_key
 from common.problems import Problem
-from notifyweb.outer_errors import raw_response
+from notifyweb.outer_errors import headers_of, raw_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +220,8 @@ class Connection(HTTPChannel):  # type: ignore[misc] # Any, see above
         types = {413: "too-large", 503: "unavailable"}
         problem = Problem(types.get(status, "http"), title, status, detail)
         retry_after = RETRY_AFTER_S if status == 503 else None
-        self.transport.write(raw_response(problem, retry_after=retry_after))
+        asked = headers_of(self.requests[-1]) if self.requests else ()
+        self.transport.write(raw_response(problem, asked, retry_after=retry_after))
         if linger_s:
             # Ends the response for the caller; ours ends with ``forceAbortClient``.
             self.transport.loseWriteConnection()

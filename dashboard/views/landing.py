@@ -47,6 +47,13 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 @public
 @require_safe
+def offline(request: HttpRequest) -> HttpResponse:
+    """What the service worker shows in place of a page that cannot be loaded."""
+    return render(request, "dashboard/offline.html")
+
+
+@public
+@require_safe
 def problems(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/problems.html", {"problems": PROBLEM_TYPES})
 

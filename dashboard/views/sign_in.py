@@ -28,6 +28,8 @@ from accounts.models import Account, SignInRequest
 from common import limits
 from common.clients import rate_key
 from common.pasting import bare_text
+from common.problems import ProblemError
+from common.public_api import too_many
 from dashboard.access import (
     device_of,
     member,
@@ -184,7 +186,7 @@ def prove(request: HttpRequest) -> HttpResponse:
         return _prove_page(request, wanted)
     left = limits.consume("failed_sign_in", client_key(request), cost=0)
     if left.remaining < 1:
-        return _too_many(request, replace(left, allowed=False, retry_after=60))
+        raise _too_many(replace(left, allowed=False, retry_after=60))
     try:
         device = identity.complete_sign_in(
             str(request.session.session_key),
@@ -210,7 +212,7 @@ def prove(request: HttpRequest) -> HttpResponse:
             "failed_sign_in", [client_key(request), account_key]
         )
         if not verdict.allowed:
-            return _too_many(request, verdict)
+            raise _too_many(verdict) from None
         return _prove_page(request, wanted, problem=problem_of(error))
     except accounts.AccountTaken as error:
         problem = SignInProblem(
@@ -379,9 +381,5 @@ def client_key(request: HttpRequest) -> str:
     return f"ip:{rate_key(request)}"
 
 
-def _too_many(request: HttpRequest, verdict: limits.Verdict) -> HttpResponse:
-    context = {"retry_after": verdict.retry_after}
-    response = render(request, "429.html", context, status=429)
-    for name, value in verdict.headers().items():
-        response.headers[name] = value
-    return response
+def _too_many(verdict: limits.Verdict) -> ProblemError:
+    return ProblemError(too_many(verdict), headers=verdict.headers())

@@ -24,3 +24,11 @@ listenForInbox();
 listenForKeys();
 listenForSwitchedWallet();
 startLive(document.body);
+// Bars that scroll show the tab of this page.
+for (const bar of document.querySelectorAll(".tabs")) {
+  const tab = bar.querySelector("[aria-current]")?.getBoundingClientRect();
+  const shown = bar.getBoundingClientRect();
+  if (tab) bar.scrollBy(tab.left + tab.width / 2 - shown.left - shown.width / 2, 0);
+}
+// An installed app has no address bar to try again with: the worker has a page for that.
+if (matchMedia("(display-mode: standalone)").matches) navigator.serviceWorker?.register("/sw.js");

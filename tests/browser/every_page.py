@@ -21,6 +21,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "dashboard:landing": ("/",),
     "dashboard:demo": ("/demo",),
     "dashboard:join": ("/join",),
+    "dashboard:offline": ("/offline",),
     "dashboard:problems": ("/problems",),
     "dashboard:problem": ("/problems/malformed",),
     "dashboard:sign-in": ("/signin",),
@@ -109,8 +110,8 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "operations:doctor": ("/ops/doctor",),
     "castserver:openapi-view": ("/cast/docs",),
 }
-# What is not a route.
-OTHERS: Final = ("/nowhere",)
+# Pages of errors.
+OTHERS: Final = ("/nowhere", "/inbox?q=%00", "/signin/begin")
 # Asks about rows that failed, of which a sound system has none.
 UNMADE: Final = frozenset({"operations:failed-act"})
 # Answered by JSON, text, a picture or a redirect.

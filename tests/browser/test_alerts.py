@@ -106,6 +106,28 @@ def test_the_service_worker_shows_and_withdraws_what_is_pushed(
     wait_until_shown()
 
 
+def test_offline_a_page_explains_itself_and_nothing_else_is_kept(open_page):
+    page = open_page("/settings")
+    page.evaluate("navigator.serviceWorker.register('/sw.js')")
+    page.evaluate(READY)
+    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.context.set_offline(True)
+    page.goto("/inbox?tab=all")
+    heading = page.get_by_role("heading", name="This page cannot be loaded now")
+    expect(heading).to_be_visible()
+    # With the look of the site.
+    assert heading.evaluate("each => getComputedStyle(each).fontWeight") == "650"
+    kept = """caches.open("offline").then((cache) => cache.keys())
+      .then((keys) => keys.map((each) => new URL(each.url).pathname))"""
+    assert [path for path in page.evaluate(kept) if not path.endswith(".css")] == [
+        "/offline"
+    ]
+    page.context.set_offline(False)
+    page.get_by_role("link", name="Try again").click()
+    expect(page.get_by_role("heading", name="Inbox")).to_be_visible()
+    assert page.url.endswith("/inbox?tab=all")
+
+
 def test_the_app_can_be_installed(open_page):
     page = open_page("/inbox")
     session = page.context.new_cdp_session(page)

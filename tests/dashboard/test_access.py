@@ -63,6 +63,7 @@ def test_only_signing_in_and_the_first_page_are_public():
         "digest-confirm",
         "digest-stop",
         "manifest",
+        "offline",
         "service-worker",
         "join",
         "sign-in",

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import path
 
 from common.problems import Problem, ProblemError, problem_url
-from notifyweb import urls
+from notifyweb import error_pages, urls
 
 
 def away(request):
@@ -29,7 +29,12 @@ def broken(request):
 
 def refused(request):
     problem = Problem("too-many", "Too many", 429, "Wait a little.")
-    raise ProblemError(problem, headers={"Retry-After": "7"})
+    seconds = request.GET.get("seconds", "7")
+    raise ProblemError(problem, headers={"Retry-After": seconds})
+
+
+def conflict(request):
+    raise ProblemError(Problem("taken", "Taken", 409, "The name is taken."))
 
 
 def posted(request):
@@ -42,6 +47,7 @@ urlpatterns = [
     path("test/broken", broken),
     path("test/refused", refused),
     path("test/posted", posted),
+    path("test/conflict", conflict),
     *urls.urlpatterns,
 ]
 handler400 = urls.handler400
@@ -134,6 +140,64 @@ def test_an_unknown_path_is_a_page_or_a_problem(program, browser):
     page = browser.get("/nothing/here")
     assert page.status_code == 404
     assert page["Content-Type"].startswith("text/html")
+
+
+PAGES = {
+    "/nowhere": 404,
+    "/inbox?q=%00": 400,
+    "/signin/begin": 405,
+    "/test/refused": 429,
+    "/test/broken": 500,
+    "/test/away": 503,
+    "/test/conflict": 409,
+}
+
+
+@pytest.mark.parametrize(("address", "status"), PAGES.items())
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_an_error_page_is_whole_translated_and_names_its_request(
+    browser, caplog, address, status, language
+):
+    caplog.set_level(logging.CRITICAL, "django.request")
+    page = browser.get(address, headers={"Accept-Language": language})
+    text = page.content.decode()
+    assert page.status_code == status
+    assert int(page["Content-Length"]) == len(page.content)
+    assert "no-store" in page["Cache-Control"]
+    assert f'<html lang="{language}"' in text
+    assert f"<code>{page['X-Request-Id']}</code>" in text
+    assert 'href="/inbox"' in text
+    assert ("Zum Posteingang" in text) == (language == "de")
+
+
+def test_a_wait_is_in_words(browser):
+    assert b"Try again in 7 seconds." in browser.get("/test/refused").content
+    for seconds, words in (("1", b"1 second."), ("3000", b"50 minutes.")):
+        assert words in browser.get(f"/test/refused?seconds={seconds}").content
+
+
+def test_after_an_error_a_form_is_tried_again_on_its_page(browser, caplog):
+    caplog.set_level(logging.CRITICAL, "django.request")
+    own = {"Referer": "http://testserver/settings?tab=data"}
+    page = browser.post("/test/broken", headers=own)
+    assert b'href="/settings?tab=data"' in page.content
+    assert b'href="/test/broken"' not in page.content
+    for foreign in ("http://evil.example/settings", "javascript:alert(1)", ""):
+        page = browser.post("/test/broken", headers={"Referer": foreign})
+        assert b"Back to the page" not in page.content
+        assert b"evil" not in page.content
+    assert b'href="/test/broken?x=1"' in browser.get("/test/broken?x=1").content
+
+
+def test_an_error_page_without_its_template_still_explains(browser, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no template")
+
+    monkeypatch.setattr(error_pages, "render_to_string", fails)
+    page = browser.get("/nowhere")
+    assert page.status_code == 404
+    assert b"<h1>There is nothing here</h1>" in page.content
+    assert page["X-Request-Id"].encode() in page.content
 
 
 def test_an_error_page_keeps_the_chosen_appearance(browser):

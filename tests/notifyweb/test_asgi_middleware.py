@@ -65,6 +65,27 @@ async def test_the_refusal_has_the_security_headers_and_an_id():
     assert headers["content-length"] == str(len(body))
 
 
+async def test_a_browser_gets_the_refusal_as_a_page_in_its_language():
+    asked = {
+        "content-length": str(LIMIT + 1),
+        "accept": "text/html,*/*;q=0.8",
+        "accept-language": "de",
+        "cookie": "theme=dark",
+        "host": "localhost",
+        "referer": "http://localhost/settings/data",
+    }
+    encoded = [(name.encode(), value.encode()) for name, value in asked.items()]
+    start, body = await post([], headers=encoded)
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    assert start["status"] == 413
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert "style-src 'self'" in headers["content-security-policy"]
+    page = body.decode()
+    assert '<html lang="de" data-theme="dark"' in page
+    assert headers["x-request-id"] in page
+    assert 'href="/settings/data"' in page
+
+
 async def test_a_body_without_a_declared_length_is_counted():
     start, _ = await post([b"x" * LIMIT, b"x", b"never read"])
     assert start["status"] == 413

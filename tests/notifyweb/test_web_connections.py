@@ -200,6 +200,16 @@ def test_a_body_beyond_the_limit_is_refused_before_it_has_arrived(web, headers, 
     assert found["x-request-id"] == problem["requestId"]
 
 
+def test_a_browser_gets_a_page_for_a_body_beyond_the_limit(web):
+    port, _ = web
+    asked = ("Content-Length: 99999999999", "Accept: text/html", "Accept-Language: de")
+    line = opened(port, head(UPLOAD, *asked))
+    answer = b"".join(iter(lambda: line.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 413 ")
+    assert "content-type: text/html; charset=utf-8" in answer
+    assert '<html lang="de"' in answer
+
+
 def test_uploads_at_once_are_limited_and_small_bodies_are_not(web):
     port, _ = web
     lines = [opened(port, head(UPLOAD, "Content-Length: 5000000")) for _ in range(2)]
