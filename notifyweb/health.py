@@ -20,6 +20,8 @@ import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
@@ -62,10 +64,22 @@ UNAVAILABLE = 503
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """``state`` is a short sentence for people."""
+    """``template`` is a short sentence for people, with the place of ``value`` in it.
+
+    Probes get it in English, pages in the reader's language.
+    """
 
     ok: bool
-    state: str
+    template: str
+    value: object = ""
+
+    @property
+    def state(self) -> str:
+        return self.template % {"value": self.value}
+
+    @property
+    def localized(self) -> str:
+        return gettext(self.template) % {"value": self.value}
 
     def to_value(self) -> dict[str, object]:
         return {"ok": self.ok, "state": self.state}
@@ -251,21 +265,21 @@ def postgres_answers() -> bool:
 
 def _postgres() -> Component:
     if postgres_answers():
-        return Component(ok=True, state="answers")
-    return Component(ok=False, state="does not answer")
+        return Component(ok=True, template=_("answers"))
+    return Component(ok=False, template=_("does not answer"))
 
 
 def _redis() -> Component:
     try:
         shared_redis().ping()
     except redis.RedisError:
-        return Component(ok=False, state="does not answer")
-    return Component(ok=True, state="answers")
+        return Component(ok=False, template=_("does not answer"))
+    return Component(ok=True, template=_("answers"))
 
 
 def _relay() -> Component:
     if not settings.EMBEDDED_RELAY:
-        return Component(ok=True, state="another relay; see gateway")
+        return Component(ok=True, template=_("another relay; see gateway"))
     parts = urlsplit(settings.RELAY_URL)
     connection = http.client.HTTPConnection(
         parts.hostname or "127.0.0.1", parts.port, timeout=RELAY_TIMEOUT_S
@@ -274,29 +288,32 @@ def _relay() -> Component:
         connection.request("GET", "/health")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException):
-        return Component(ok=False, state="does not answer")
+        return Component(ok=False, template=_("does not answer"))
     finally:
         connection.close()
-    return Component(ok=status == OK, state=f"answers {status}")
+    return Component(status == OK, _("answers %(value)s"), status)
 
 
 def _heartbeats() -> dict[str, Component]:
     try:
         ages = heartbeat.ages(list(MAX_HEARTBEAT_AGE_S))
     except redis.RedisError:
-        unknown = Component(ok=False, state="unknown while Redis is away")
+        unknown = Component(ok=False, template=_("unknown while Redis is away"))
         return dict.fromkeys(MAX_HEARTBEAT_AGE_S, unknown)
     found = {}
     for name, max_age_s in MAX_HEARTBEAT_AGE_S.items():
         age = ages[name]
         if age is None:
-            found[name] = Component(ok=False, state="no heartbeat yet")
+            found[name] = Component(ok=False, template=_("no heartbeat yet"))
         else:
-            state = f"last heartbeat {age:.0f} s ago"
-            found[name] = Component(ok=age <= max_age_s, state=state)
+            found[name] = Component(
+                age <= max_age_s, _("last heartbeat %(value)s s ago"), round(age)
+            )
     return found
 
 
 def _fault_free(find_fault: Callable[[], str]) -> Component:
     fault = find_fault()
-    return Component(ok=not fault, state=fault or "in order")
+    if not fault:
+        return Component(ok=True, template=_("in order"))
+    return Component(ok=False, template="%(value)s", value=fault)

@@ -27,6 +27,12 @@ AT_START = (
 CANARY_S = 15
 
 
+def _(text: str) -> str:
+    """Marks a text for the catalogs. Django's own function needs the settings, which
+    read this module."""
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Periodic:
     """``task`` every ``every_s`` seconds; ``what`` is its description in the admin."""
@@ -37,93 +43,129 @@ class Periodic:
 
 
 PERIODIC = (
-    Periodic(CANARY, CANARY_S, "heartbeat of the workers for messages"),
-    Periodic(OUTBOUND_CANARY, CANARY_S, "heartbeat of the outbound workers"),
-    Periodic("messaging.sweep", 30, "handle relay messages whose wake-up was lost"),
-    Periodic("messaging.prune", 15 * MINUTE, "drop relay messages past their TTL"),
-    Periodic("accounts.expire_devices", MINUTE, "sign out expired devices"),
-    Periodic("accounts.prune", HOUR, "drop old events and what sign-ins left behind"),
-    Periodic("identity.look_up_identities", MINUTE, "ask other Keys Servers"),
-    Periodic("identity.check_contracts", MINUTE, "ask chains about signatures"),
-    Periodic("identity.register_identity_keys", MINUTE, "register identity keys"),
-    Periodic("identity.unregister_identity_keys", MINUTE, "unregister identity keys"),
-    Periodic("identity.prune", 10 * MINUTE, "drop expired identities"),
+    Periodic(CANARY, CANARY_S, _("heartbeat of the workers for messages")),
+    Periodic(OUTBOUND_CANARY, CANARY_S, _("heartbeat of the outbound workers")),
+    Periodic("messaging.sweep", 30, _("handle relay messages whose wake-up was lost")),
+    Periodic("messaging.prune", 15 * MINUTE, _("drop relay messages past their TTL")),
+    Periodic("accounts.expire_devices", MINUTE, _("sign out expired devices")),
     Periodic(
-        "history.prune_messages", HOUR, "drop archived messages past their retention"
+        "accounts.prune", HOUR, _("drop old events and what sign-ins left behind")
     ),
-    Periodic("subscriptions.expire_attempts", 30, "end subscribe attempts unanswered"),
+    Periodic("identity.look_up_identities", MINUTE, _("ask other Keys Servers")),
+    Periodic("identity.check_contracts", MINUTE, _("ask chains about signatures")),
+    Periodic("identity.register_identity_keys", MINUTE, _("register identity keys")),
     Periodic(
-        "subscriptions.expire_subscriptions", MINUTE, "end subscriptions past expiry"
+        "identity.unregister_identity_keys", MINUTE, _("unregister identity keys")
     ),
+    Periodic("identity.prune", 10 * MINUTE, _("drop expired identities")),
     Periodic(
-        "subscriptions.renew_subscriptions", 10 * MINUTE, "renew before the expiry"
-    ),
-    Periodic("subscriptions.resolve_dapp", 30, "read documents for subscribe attempts"),
-    Periodic("subscriptions.learn_dapps", 2 * MINUTE, "read keys of synced dapps"),
-    Periodic(
-        "subscriptions.recheck_documents", 10 * MINUTE, "read did.json of dapps again"
+        "history.prune_messages",
+        HOUR,
+        _("drop archived messages past their retention"),
     ),
     Periodic(
-        "subscriptions.check_domains", 30, "run domain checks whose wake-up was lost"
+        "subscriptions.expire_attempts", 30, _("end subscribe attempts unanswered")
+    ),
+    Periodic(
+        "subscriptions.expire_subscriptions",
+        MINUTE,
+        _("end subscriptions past expiry"),
+    ),
+    Periodic(
+        "subscriptions.renew_subscriptions",
+        10 * MINUTE,
+        _("renew before the expiry"),
+    ),
+    Periodic(
+        "subscriptions.resolve_dapp", 30, _("read documents for subscribe attempts")
+    ),
+    Periodic("subscriptions.learn_dapps", 2 * MINUTE, _("read keys of synced dapps")),
+    Periodic(
+        "subscriptions.recheck_documents",
+        10 * MINUTE,
+        _("read did.json of dapps again"),
+    ),
+    Periodic(
+        "subscriptions.check_domains",
+        30,
+        _("run domain checks whose wake-up was lost"),
     ),
     Periodic(
         "subscriptions.watch_accounts",
         MINUTE,
-        "ask the Cast Server for the subscriptions of accounts, daily",
+        _("ask the Cast Server for the subscriptions of accounts, daily"),
     ),
     Periodic(
         "subscriptions.enrich_subscriptions",
         30,
-        "complete subscriptions listed by the Cast Server",
+        _("complete subscriptions listed by the Cast Server"),
     ),
-    Periodic("subscriptions.ask_reads", 30, "fetch read state of other clients"),
+    Periodic("subscriptions.ask_reads", 30, _("fetch read state of other clients")),
     Periodic(
-        "subscriptions.replay_history", MINUTE, "read older notifications from History"
+        "subscriptions.replay_history",
+        MINUTE,
+        _("read older notifications from History"),
     ),
     Periodic(
-        "subscriptions.prune_deleted", HOUR, "empty notifications that were deleted"
+        "subscriptions.prune_deleted",
+        HOUR,
+        _("empty notifications that were deleted"),
     ),
-    Periodic("subscriptions.fetch_icons", MINUTE, "fetch icons of dapps"),
-    Periodic("subscriptions.prune_icons", DAY, "drop icons that nothing refers to"),
+    Periodic("subscriptions.fetch_icons", MINUTE, _("fetch icons of dapps")),
+    Periodic("subscriptions.prune_icons", DAY, _("drop icons that nothing refers to")),
     Periodic(
-        "subscriptions.wake_snoozed", 15, "return snoozed notifications to the inbox"
+        "subscriptions.wake_snoozed",
+        15,
+        _("return snoozed notifications to the inbox"),
     ),
-    Periodic("syncstore.cold_start", MINUTE, "continue to rebuild stores from History"),
+    Periodic(
+        "syncstore.cold_start", MINUTE, _("continue to rebuild stores from History")
+    ),
     Periodic(
         "syncstore.check_stores",
         MINUTE,
-        "compare sync stores with the archive on request",
+        _("compare sync stores with the archive on request"),
     ),
-    Periodic("syncstore.prune_updates", 24 * HOUR, "shorten the log of sync updates"),
-    Periodic("castserver.deliver_due_webhooks", 30, "send webhooks that are due"),
+    Periodic(
+        "syncstore.prune_updates", 24 * HOUR, _("shorten the log of sync updates")
+    ),
+    Periodic("castserver.deliver_due_webhooks", 30, _("send webhooks that are due")),
     Periodic(
         "castserver.prove_addresses",
         30,
-        "check that dapps' domains serve their keys",
+        _("check that dapps' domains serve their keys"),
     ),
-    Periodic("castserver.send_broadcasts", 15, "send what is scheduled or unfinished"),
-    Periodic("castserver.send_deliveries", 30, "build messages of large notifications"),
+    Periodic(
+        "castserver.send_broadcasts", 15, _("send what is scheduled or unfinished")
+    ),
+    Periodic(
+        "castserver.send_deliveries", 30, _("build messages of large notifications")
+    ),
     Periodic(
         "castserver.announce_changes",
         30,
-        "notify watchers of changes not yet announced",
+        _("notify watchers of changes not yet announced"),
     ),
-    Periodic("castserver.expire_subscribers", MINUTE, "end subscribers past expiry"),
+    Periodic("castserver.expire_subscribers", MINUTE, _("end subscribers past expiry")),
     Periodic(
-        "dashboard.prune_submissions", MINUTE, "clear secrets that forms have shown"
+        "dashboard.prune_submissions",
+        MINUTE,
+        _("clear secrets that forms have shown"),
     ),
-    Periodic("alerts.send_pushes", 30, "send pushes that are due"),
-    Periodic("alerts.send_forwards", 30, "forward notifications that are due"),
-    Periodic("alerts.send_digests", MINUTE, "send mails that are due"),
+    Periodic("alerts.send_pushes", 30, _("send pushes that are due")),
+    Periodic("alerts.send_forwards", 30, _("forward notifications that are due")),
+    Periodic("alerts.send_digests", MINUTE, _("send mails that are due")),
     Periodic(
         "alerts.send_domain_mails",
         5 * MINUTE,
-        "mail owners whose domains serve other files",
+        _("mail owners whose domains serve other files"),
     ),
-    Periodic("alerts.prune", HOUR, "drop alerts and mutes that are over"),
-    Periodic("portability.prune", MINUTE, "drop uploads that were not confirmed"),
-    Periodic("castserver.count_subscribers", HOUR, "count subscribers for the charts"),
-    Periodic("castserver.prune", HOUR, "drop old answers, watchers and calls"),
+    Periodic("alerts.prune", HOUR, _("drop alerts and mutes that are over")),
+    Periodic("portability.prune", MINUTE, _("drop uploads that were not confirmed")),
+    Periodic(
+        "castserver.count_subscribers", HOUR, _("count subscribers for the charts")
+    ),
+    Periodic("castserver.prune", HOUR, _("drop old answers, watchers and calls")),
 )
 
 

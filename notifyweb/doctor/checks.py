@@ -12,63 +12,62 @@ import stat
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
 from django.conf import settings
 from django.core.checks import ERROR, WARNING, run_checks
 from django.core.mail import get_connection
-from django.db import DatabaseError, OperationalError, connection
-from django.db.models import Count
-from django.db.models.functions import Left
+from django.db import DatabaseError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from alerts.models import PushSubscription
-from common import clock
-from common.connections import shared_redis
 from keychain.services import KeychainError
 from keychain.webpush import has_application_server_key
-from messaging.models import TopicSubscription
-from messaging.shards import SHARD_DIGITS
 from notifyweb import environment as env
-from notifyweb import health, startup
-from notifyweb.doctor import network
+from notifyweb import health
+from notifyweb.doctor import databases, network
 from notifyweb.doctor.findings import Finding, fault, ok, warning
 from notifyweb.doctor.variables import unknown_variables
-from notifyweb.embedded.redis import wheel_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from django.http import HttpRequest
 
-MIN_POSTGRES_VERSION = 14
-MIN_REDIS_VERSION = 6
-MAX_CLOCK_DIFFERENCE_S = 2.0
-# Signed requests (did-jwt, SIWE) are valid for minutes; a clock this wrong fails them.
-MAX_TOLERATED_CLOCK_DIFFERENCE_S = 30.0
-# Short of what PostgreSQL accepts, so that superusers and backups still connect.
-MAX_CONNECTION_SHARE = 0.85
-MAX_REDIS_MEMORY_SHARE = 0.85
-FULL_SHARD_SHARE = 0.8
 MIN_FREE_BYTES = 1 << 30
 MIN_FREE_SHARE = 0.05
 CRITICAL_FREE_BYTES = 200 << 20
 MIN_SECRET_KEY_LENGTH = 50
 
 # What to do when a component of ``/readyz`` is missing.
-START = "start it (`make run`; on several machines the command in docs/deployment.md)"
+START = gettext_noop(
+    "start it (`make run`; on several machines the command in docs/deployment.md)"
+)
 COMPONENT_ADVICE = {
-    "postgres": "start PostgreSQL, or correct DATABASE_URL",
-    "redis": "start Redis, or correct REDIS_URL",
-    "relay": f"{START}, or correct NOTIFYWEB_RELAY_HOST and NOTIFYWEB_RELAY_PORT",
-    "gateway": f"{START}; its log names the reason if it runs",
-    "worker": f"{START}; its log names the reason if it runs",
-    "outbound": f"{START}; its log names the reason if it runs",
-    "beat": f"{START}; without it nothing expires and nothing is retried",
-    "writes": "free disk space for PostgreSQL, or end its read-only mode",
-    "messages": "see the logs of gateway and worker; they work too slowly or not at all",
-    "migrations": "run: python manage.py prepare",
-    "keychain": "put the missing key back into KEYCHAIN_KEYS, behind the first",
+    "postgres": (gettext_noop("start PostgreSQL, or correct DATABASE_URL"),),
+    "redis": (gettext_noop("start Redis, or correct REDIS_URL"),),
+    "relay": (
+        START,
+        gettext_noop("or correct NOTIFYWEB_RELAY_HOST and NOTIFYWEB_RELAY_PORT"),
+    ),
+    "gateway": (START, gettext_noop("its log names the reason if it runs")),
+    "worker": (START, gettext_noop("its log names the reason if it runs")),
+    "outbound": (START, gettext_noop("its log names the reason if it runs")),
+    "beat": (START, gettext_noop("without it nothing expires and nothing is retried")),
+    "writes": (
+        gettext_noop("free disk space for PostgreSQL, or end its read-only mode"),
+    ),
+    "messages": (
+        gettext_noop(
+            "see the logs of gateway and worker; they work too slowly or not at all"
+        ),
+    ),
+    "migrations": (gettext_noop("run: python manage.py prepare"),),
+    "keychain": (
+        gettext_noop("put the missing key back into KEYCHAIN_KEYS, behind the first"),
+    ),
 }
 
 
@@ -79,15 +78,25 @@ def examine(request: HttpRequest | None = None) -> list[Finding]:
     """
     components = health.readiness()
     found = [*_variables(), *_secrets(), *_storage(), *component_findings(components)]
-    needs_postgres = (_sessions, _schema, _postgres, _push, _shards)
-    for names, checks in (("postgres", needs_postgres), ("redis", (_redis,))):
+    needs_postgres = (
+        databases.sessions,
+        databases.schema,
+        databases.postgres,
+        _push,
+        databases.shards,
+    )
+    for names, checks in (("postgres", needs_postgres), ("redis", (databases.redis,))):
         if components[names].ok:
             for check in checks:
                 found += _guarded(check)
         else:
             skipped = ", ".join(check.__name__.strip("_") for check in checks)
-            advice = f"check again when {names} answers"
-            found.append(warning(names, f"not checked: {skipped}", advice))
+            advice = _("check again when %(component)s answers") % {"component": names}
+            found.append(
+                warning(
+                    names, _("not checked: %(checks)s") % {"checks": skipped}, advice
+                )
+            )
     found += network.listening()
     found += network.proxy()
     if request is not None:
@@ -106,14 +115,20 @@ def _guarded(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
         return list(check())
     except (DatabaseError, redis.RedisError) as error:
         text = str(error).partition("\n")[0]
-        return [fault(name, f"the check failed: {text}", "see the server's log")]
+        return [
+            fault(
+                name,
+                _("the check failed: %(text)s") % {"text": text},
+                _("see the server's log"),
+            )
+        ]
 
 
 def component_findings(components: dict[str, health.Component]) -> list[Finding]:
     return [
-        ok(name, component.state)
+        ok(name, component.localized)
         if component.ok
-        else fault(name, component.state, COMPONENT_ADVICE[name])
+        else fault(name, component.localized, "; ".join(map(_, COMPONENT_ADVICE[name])))
         for name, component in components.items()
     ]
 
@@ -129,30 +144,43 @@ def _variables() -> Iterator[Finding]:
         wrong = True
         text = message.msg
         if message.level >= ERROR:
-            yield fault("settings", text, "the text names the variable")
+            yield fault("settings", text, _("the text names the variable"))
         elif message.level >= WARNING:
-            yield warning("settings", text, "the text names the variable")
+            yield warning("settings", text, _("the text names the variable"))
     unknown = unknown_variables()
     yield from unknown
     if not wrong and not unknown:
         given = sorted(name for name in env.names_read if env.text(name))
-        listed = ", ".join(given) or "none, all defaults"
-        yield ok("settings", f"{len(env.names_read)} variables; set: {listed}")
+        listed = ", ".join(given) or _("none, all defaults")
+        yield ok(
+            "settings",
+            _("%(count)s variables; set: %(listed)s")
+            % {"count": len(env.names_read), "listed": listed},
+        )
     if settings.DEBUG and not settings.PRODUCTION:
-        yield warning("debug", "DEBUG=1 shows secrets on error pages", "set DEBUG=0")
+        yield warning(
+            "debug", _("DEBUG=1 shows secrets on error pages"), _("set DEBUG=0")
+        )
 
 
 def _secrets() -> Iterator[Finding]:
     if len(settings.SECRET_KEY) < MIN_SECRET_KEY_LENGTH:
         yield warning(
             "SECRET_KEY",
-            f"has {len(settings.SECRET_KEY)} characters",
-            f"use {MIN_SECRET_KEY_LENGTH} random ones (docs/settings.md)",
+            _("has %(count)s characters") % {"count": len(settings.SECRET_KEY)},
+            _("use %(count)s random ones (docs/settings.md)")
+            % {"count": MIN_SECRET_KEY_LENGTH},
         )
     else:
-        yield ok("SECRET_KEY", f"{len(settings.SECRET_KEY)} characters")
+        yield ok(
+            "SECRET_KEY",
+            _("%(count)s characters") % {"count": len(settings.SECRET_KEY)},
+        )
     ids = [key.partition(":")[0] for key in settings.KEYCHAIN_KEYS]
-    yield ok("KEYCHAIN_KEYS", f"{ids[0]} seals; {', '.join(ids)} open")
+    yield ok(
+        "KEYCHAIN_KEYS",
+        _("%(first)s seals; %(all)s open") % {"first": ids[0], "all": ", ".join(ids)},
+    )
 
 
 def _push() -> Iterator[Finding]:
@@ -161,16 +189,18 @@ def _push() -> Iterator[Finding]:
     except KeychainError as error:
         yield fault(
             "VAPID key",
-            f"does not open ({error})",
-            "put the key that sealed it back into KEYCHAIN_KEYS",
+            _("does not open (%(error)s)") % {"error": error},
+            _("put the key that sealed it back into KEYCHAIN_KEYS"),
         )
         return
-    yield ok("VAPID key", "opens" if made else "made when a browser first asks for it")
+    yield ok(
+        "VAPID key", _("opens") if made else _("made when a browser first asks for it")
+    )
     if not settings.PUBLIC_HTTPS and settings.PRODUCTION:
         yield warning(
             "push",
-            "NOTIFYWEB_PUBLIC_URL is not https: browsers offer no push there",
-            "put a proxy with TLS in front (docs/deployment.md)",
+            _("NOTIFYWEB_PUBLIC_URL is not https: browsers offer no push there"),
+            _("put a proxy with TLS in front (docs/deployment.md)"),
         )
         return
     browsers = PushSubscription.objects.all()
@@ -179,12 +209,16 @@ def _push() -> Iterator[Finding]:
         reason, count = Counter(reasons).most_common(1)[0]
         yield warning(
             "push",
-            f"the last push to {len(reasons)} browsers failed; {count} times: {reason}",
-            "check the way to the push services from the outbound worker; browsers that "
-            "no longer exist are removed by themselves",
+            _(
+                "the last push to %(browsers)s browsers failed; %(count)s times: %(reason)s"
+            )
+            % {"browsers": len(reasons), "count": count, "reason": reason},
+            _(
+                "check the way to the push services from the outbound worker; browsers that no longer exist are removed by themselves"
+            ),
         )
     else:
-        yield ok("push", "the last push to each browser was accepted")
+        yield ok("push", _("the last push to each browser was accepted"))
 
 
 # --- storage ----------------------------------------------------------------------------
@@ -201,11 +235,12 @@ def _storage() -> Iterator[Finding]:
         if storage == "notifyweb.static.HashedStorage" and not manifest.exists():
             yield fault(
                 "static files",
-                f"{manifest} is missing: pages have no styles",
-                "run: python manage.py prepare",
+                _("%(manifest)s is missing: pages have no styles")
+                % {"manifest": manifest},
+                _("run: python manage.py prepare"),
             )
         else:
-            yield ok("static files", "collected")
+            yield ok("static files", _("collected"))
 
 
 def _rights(folder: Path) -> Iterator[Finding]:
@@ -224,203 +259,46 @@ def _rights(folder: Path) -> Iterator[Finding]:
             wrong = True
             yield fault(
                 "data directory",
-                f"{path} has mode {mode:o}: other users may read it",
-                f"run: chmod {allowed:o} {path}",
+                _("%(path)s has mode %(mode)o: other users may read it")
+                % {"path": path, "mode": mode},
+                _("run: chmod %(allowed)o %(path)s")
+                % {"allowed": allowed, "path": path},
             )
         if found.st_uid != os.geteuid():
             wrong = True
             yield warning(
                 "data directory",
-                f"{path} belongs to user {found.st_uid}, this is {os.geteuid()}",
-                "run every command as the user that runs the system",
+                _("%(path)s belongs to user %(owner)s, this is %(own)s")
+                % {"path": path, "owner": found.st_uid, "own": os.geteuid()},
+                _("run every command as the user that runs the system"),
             )
     if not os.access(folder, os.W_OK | os.X_OK):
         wrong = True
         yield fault(
-            "data directory", f"{folder} is not writable", f"run: chmod u+rwx {folder}"
+            "data directory",
+            _("%(folder)s is not writable") % {"folder": folder},
+            _("run: chmod u+rwx %(folder)s") % {"folder": folder},
         )
     if not wrong:
-        yield ok("data directory", f"{folder} is private and writable")
+        yield ok(
+            "data directory",
+            _("%(folder)s is private and writable") % {"folder": folder},
+        )
 
 
 def _disk_space(folder: Path) -> Iterator[Finding]:
     usage = shutil.disk_usage(folder)
-    state = f"{usage.free / 2**30:.1f} of {usage.total / 2**30:.1f} GiB free"
-    advice = "free space, or move NOTIFYWEB_DATA_DIR to a larger disk"
+    state = _("%(free).1f of %(total).1f GiB free") % {
+        "free": usage.free / 2**30,
+        "total": usage.total / 2**30,
+    }
+    advice = _("free space, or move NOTIFYWEB_DATA_DIR to a larger disk")
     if usage.free < CRITICAL_FREE_BYTES:
         yield fault("disk space", state, advice)
     elif usage.free < max(MIN_FREE_BYTES, MIN_FREE_SHARE * usage.total):
         yield warning("disk space", state, advice)
     else:
         yield ok("disk space", state)
-
-
-# --- PostgreSQL -------------------------------------------------------------------------
-
-
-def _sessions() -> Iterator[Finding]:
-    try:
-        found = startup.shared_sessions()
-    except OperationalError as error:
-        found = str(error)
-    if found:
-        yield fault("pooler", found, "pool sessions, or connect without the pooler")
-    else:
-        yield ok("pooler", "none, or one that pools sessions")
-
-
-def _schema() -> Iterator[Finding]:
-    found = startup.newer_schema()
-    # Before the migrations are applied the tables differ from the models.
-    if not found and not startup.unapplied_migrations():
-        found = startup.wrong_schema()
-    if found:
-        yield fault("schema", found, "see Trouble in docs/operations.md")
-    else:
-        yield ok("schema", "as this version's migrations make it")
-
-
-def _postgres() -> Iterator[Finding]:
-    with connection.cursor() as cursor:
-        before = clock.now_ms() / 1000
-        cursor.execute(
-            "SELECT current_setting('server_version_num')::int / 10000,"
-            " current_setting('server_version'), pg_encoding_to_char(encoding),"
-            " current_setting('max_connections')::int,"
-            " (SELECT count(*) FROM pg_stat_activity"
-            " WHERE backend_type = 'client backend'),"
-            " extract(epoch FROM clock_timestamp())::float8,"
-            " pg_database_size(oid), current_setting('fsync'),"
-            " current_setting('full_page_writes'),"
-            " current_setting('synchronous_commit')"
-            " FROM pg_database WHERE datname = current_database()"
-        )
-        row = cursor.fetchone()
-    major, version, encoding, max_connections, used, now_s, size = row[:7]
-    fsync, full_pages, commits = row[7:]
-    if major < MIN_POSTGRES_VERSION:
-        yield fault(
-            "postgres version", version, f"install {MIN_POSTGRES_VERSION} or newer"
-        )
-    else:
-        yield ok("postgres version", version)
-    if encoding != "UTF8":
-        yield fault(
-            "postgres encoding",
-            f"the database's encoding is {encoding}",
-            "create it with ENCODING 'UTF8'",
-        )
-    state = f"{used} of {max_connections} in use; {size / 2**20:.0f} MiB stored"
-    if used > MAX_CONNECTION_SHARE * max_connections:
-        yield warning(
-            "postgres connections",
-            state,
-            "raise max_connections or lower NOTIFYWEB_DATABASE_POOL",
-        )
-    else:
-        yield ok("postgres connections", state)
-    unsafe = [
-        name
-        for name, is_on in (
-            ("fsync", fsync == "on"),
-            ("full_page_writes", full_pages == "on"),
-            ("synchronous_commit", commits != "off"),
-        )
-        if not is_on
-    ]
-    if unsafe:
-        yield fault(
-            "postgres durability",
-            f"{', '.join(unsafe)} is off: a crash loses messages that were acknowledged",
-            "switch it on in postgresql.conf, and restart PostgreSQL",
-        )
-    else:
-        yield ok("postgres durability", "commits reach the disk")
-    yield from _clock("PostgreSQL", now_s - before)
-
-
-def _shards() -> Iterator[Finding]:
-    """Whether a relay client can have the topics of a shard, which cannot be split.
-
-    Topics are hashes: honest ones fill the shards evenly (docs/messages.md has the figures).
-    """
-    most = settings.LIMITS.relay_topics_per_client * 9 // 10
-    fullest = (
-        TopicSubscription.objects.filter(state=TopicSubscription.State.WANTED)
-        .values("party", shard=Left("topic", SHARD_DIGITS))
-        .annotate(count=Count("pk"))
-        .order_by("-count")
-        .first()
-    )
-    if fullest is None or fullest["count"] <= most * FULL_SHARD_SHARE:
-        yield ok("shards of topics", "each fits a relay client")
-        return
-    yield warning(
-        "shards of topics",
-        f"the {fullest['party']} has {fullest['count']} topics that begin with "
-        f"{fullest['shard']}, and a relay client may have {most} of ours",
-        "raise relay_topics_per_client in NOTIFYWEB_LIMITS here and at the relay; if there "
-        "are far more of them than in other shards, somebody chose them: see the sync log",
-    )
-
-
-def _clock(server: str, difference_s: float) -> Iterator[Finding]:
-    """``difference_s``: the server's clock minus ours."""
-    size = abs(difference_s)
-    direction = "ahead of" if difference_s > 0 else "behind"
-    state = f"{server}'s clock is {size:.0f} s {direction} this machine's"
-    advice = "synchronize the clocks of all machines (NTP, chrony, systemd-timesyncd)"
-    if size > MAX_TOLERATED_CLOCK_DIFFERENCE_S:
-        yield fault("clock", state, advice)
-    elif size > MAX_CLOCK_DIFFERENCE_S:
-        yield warning("clock", state, advice)
-    else:
-        yield ok("clock", f"agrees with {server}'s")
-
-
-# --- Redis ------------------------------------------------------------------------------
-
-
-def _server_of(info: dict[str, Any], version: str) -> str:
-    """The version, and of an embedded server whether it is the wheel's or the system's."""
-    if "valkey_version" in info:
-        # Its own version, beside that of the Redis that it is compatible with.
-        version = f"Valkey {info['valkey_version']}"
-    if not settings.EMBEDDED_REDIS:
-        return version
-    program = str(info.get("executable", ""))
-    where = "of the wheel" if program == str(wheel_binary()) else program
-    return f"{version}, {where}"
-
-
-def _redis() -> Iterator[Finding]:
-    client = shared_redis()
-    before = clock.now_ms() / 1000
-    seconds, microseconds = client.time()
-    info = client.info()
-    version = str(info.get("redis_version", "0"))
-    if int(version.partition(".")[0]) < MIN_REDIS_VERSION:
-        yield fault("redis version", version, f"install {MIN_REDIS_VERSION} or newer")
-    else:
-        yield ok("redis version", _server_of(info, version))
-    # From INFO: hosted servers often forbid CONFIG.
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    if policy != "noeviction":
-        yield warning(
-            "redis policy",
-            f"maxmemory-policy is {policy}: a full Redis drops queued tasks",
-            "set maxmemory-policy noeviction (CONFIG SET, and redis.conf)",
-        )
-    else:
-        yield ok("redis policy", "noeviction")
-    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    bound = f"of {limit / 2**20:.0f} MiB" if limit else "without a limit"
-    state = f"{used / 2**20:.1f} MiB used {bound}"
-    if limit and used > MAX_REDIS_MEMORY_SHARE * limit:
-        yield warning("redis memory", state, "raise maxmemory")
-    else:
-        yield ok("redis memory", state)
-    yield from _clock("Redis", seconds + microseconds / 1e6 - before)
 
 
 # --- mail -------------------------------------------------------------------------------
@@ -438,14 +316,17 @@ def _mail() -> Iterator[Finding]:
             reason = str(error) or type(error).__name__
             yield fault(
                 "mail",
-                f"{place} accepts no mail from us: {reason}",
-                "correct EMAIL_URL (scheme, host, port, user, password)",
+                _("%(place)s accepts no mail from us: %(reason)s")
+                % {"place": place, "reason": reason},
+                _("correct EMAIL_URL (scheme, host, port, user, password)"),
             )
             return
-        yield ok("mail", f"{place} accepts connections")
+        yield ok("mail", _("%(place)s accepts connections") % {"place": place})
     elif kind == "console" and settings.PRODUCTION:
-        yield warning("mail", "mails go to the log only", "set EMAIL_URL to a server")
+        yield warning(
+            "mail", _("mails go to the log only"), _("set EMAIL_URL to a server")
+        )
     elif kind == "dummy":
-        yield ok("mail", "off: EMAIL_URL is empty, digests cannot be ordered")
+        yield ok("mail", _("off: EMAIL_URL is empty, digests cannot be ordered"))
     else:
-        yield ok("mail", f"backend {kind}")
+        yield ok("mail", _("backend %(kind)s") % {"kind": kind})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from common import clock
 from common.clients import client_address
@@ -67,17 +68,19 @@ def listening() -> Iterator[Finding]:
             level = warning if settings.PRODUCTION else fault
             yield level(
                 name,
-                f"nothing answers on {place} ({error.strerror or error})",
-                f"start the process, or set {setting} to its port",
+                _("nothing answers on %(place)s (%(error)s)")
+                % {"place": place, "error": error.strerror or error},
+                _("start the process, or set %(setting)s to its port")
+                % {"setting": setting},
             )
             continue
         if status == OK and (path == "/health" or _is_our_health(body)):
-            yield ok(name, f"{place} answers")
+            yield ok(name, _("%(place)s answers") % {"place": place})
         else:
             yield fault(
                 name,
-                f"another program answers on {place}",
-                f"stop it, or set {setting} to a free port",
+                _("another program answers on %(place)s") % {"place": place},
+                _("stop it, or set %(setting)s to a free port") % {"setting": setting},
             )
 
 
@@ -93,28 +96,35 @@ def proxy() -> Iterator[Finding]:
     if settings.PUBLIC_HTTPS and not proxies:
         yield warning(
             "proxy headers",
-            "NOTIFYWEB_PUBLIC_URL is https, which a proxy must provide, but "
-            "NOTIFYWEB_TRUSTED_PROXIES is 0: every caller has the proxy's address and "
-            "shares its limits",
-            "set NOTIFYWEB_TRUSTED_PROXIES to the number of proxies in front",
+            _(
+                "NOTIFYWEB_PUBLIC_URL is https, which a proxy must provide, but NOTIFYWEB_TRUSTED_PROXIES is 0: every caller has the proxy's address and shares its limits"
+            ),
+            _("set NOTIFYWEB_TRUSTED_PROXIES to the number of proxies in front"),
         )
     elif proxies and not settings.PUBLIC_HTTPS:
         yield warning(
             "proxy headers",
-            f"{proxies} proxies are trusted although NOTIFYWEB_PUBLIC_URL is http: "
-            "without a proxy, callers choose their own address",
-            "set NOTIFYWEB_TRUSTED_PROXIES=0, or NOTIFYWEB_PUBLIC_URL to the https URL",
+            _(
+                "%(proxies)s proxies are trusted although NOTIFYWEB_PUBLIC_URL is http: without a proxy, callers choose their own address"
+            )
+            % {"proxies": proxies},
+            _(
+                "set NOTIFYWEB_TRUSTED_PROXIES=0, or NOTIFYWEB_PUBLIC_URL to the https URL"
+            ),
         )
     elif proxies:
-        yield ok("proxy headers", f"{proxies} proxies are trusted")
+        yield ok(
+            "proxy headers", _("%(proxies)s proxies are trusted") % {"proxies": proxies}
+        )
     else:
-        yield ok("proxy headers", "ignored: no proxy in front")
+        yield ok("proxy headers", _("ignored: no proxy in front"))
     host = settings.PUBLIC_HOST
     if host not in settings.ALLOWED_HOSTS and "*" not in settings.ALLOWED_HOSTS:
         yield fault(
             "ALLOWED_HOSTS",
-            f"lacks {host}, the host of NOTIFYWEB_PUBLIC_URL: pages answer 400",
-            f"add {host} to ALLOWED_HOSTS",
+            _("lacks %(host)s, the host of NOTIFYWEB_PUBLIC_URL: pages answer 400")
+            % {"host": host},
+            _("add %(host)s to ALLOWED_HOSTS") % {"host": host},
         )
 
 
@@ -128,24 +138,29 @@ def proxy_of(request: HttpRequest) -> Iterator[Finding]:
         yield warning(
             "this request",
             found,
-            "set NOTIFYWEB_TRUSTED_PROXIES to the number of your proxies: now every "
-            "caller has the address of the last one and shares its limits",
+            _(
+                "set NOTIFYWEB_TRUSTED_PROXIES to the number of your proxies: now every caller has the address of the last one and shares its limits"
+            ),
         )
     elif hops < proxies:
         yield fault(
             "this request",
             found,
-            "let each proxy add the caller's address to X-Forwarded-For, and close the "
-            "way past them (NOTIFYWEB_BIND)",
+            _(
+                "let each proxy add the caller's address to X-Forwarded-For, and close the way past them (NOTIFYWEB_BIND)"
+            ),
         )
     else:
         # More than trusted ones were written by the caller; they are ignored.
-        yield ok("this request", f"came from {client_address(request)}")
+        yield ok(
+            "this request",
+            _("came from %(address)s") % {"address": client_address(request)},
+        )
     if settings.PUBLIC_HTTPS and not request.is_secure():
         yield fault(
             "this request",
-            "came without https, as far as its headers show",
-            "let the proxy set X-Forwarded-Proto to https",
+            _("came without https, as far as its headers show"),
+            _("let the proxy set X-Forwarded-Proto to https"),
         )
 
 
@@ -164,7 +179,11 @@ def certificates() -> Iterator[Finding]:
         if parts.scheme in {"https", "wss"}:
             yield _certificate(name, parts, port)
         elif not settings.PRODUCTION:
-            yield ok("TLS", f"{name} is {parts.scheme}: for this machine only")
+            yield ok(
+                "TLS",
+                _("%(name)s is %(scheme)s: for this machine only")
+                % {"name": name, "scheme": parts.scheme},
+            )
         # In production ``check_addresses`` warns.
 
 
@@ -181,22 +200,29 @@ def _certificate(setting: str, parts: SplitResult, port: int) -> Finding:
     except ssl.SSLCertVerificationError as error:
         return fault(
             "TLS",
-            f"{place}: the certificate is refused: {error.verify_message}",
-            "install the full chain of a certificate for this host on the proxy",
+            _("%(place)s: the certificate is refused: %(reason)s")
+            % {"place": place, "reason": error.verify_message},
+            _("install the full chain of a certificate for this host on the proxy"),
         )
     except (OSError, ValueError) as error:
         return fault(
             "TLS",
-            f"{place} cannot be reached from here: {error}",
-            "check DNS, the proxy and its port",
+            _("%(place)s cannot be reached from here: %(error)s")
+            % {"place": place, "error": error},
+            _("check DNS, the proxy and its port"),
         )
     expires = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
     days = int((expires - clock.now_s()) / DAY_S)
     if days < MIN_CERTIFICATE_DAYS:
         return warning(
-            "TLS", f"{place}: the certificate expires in {days} days", "renew it"
+            "TLS",
+            _("%(place)s: the certificate expires in %(days)s days")
+            % {"place": place, "days": days},
+            _("renew it"),
         )
-    return ok("TLS", f"{place}: valid for {days} days")
+    return ok(
+        "TLS", _("%(place)s: valid for %(days)s days") % {"place": place, "days": days}
+    )
 
 
 def public_addresses() -> Iterator[Finding]:
@@ -214,24 +240,27 @@ def public_addresses() -> Iterator[Finding]:
             # From inside, a public address is not always reachable.
             yield warning(
                 "public URL",
-                f"{name} does not answer from here: {str(error) or type(error).__name__}",
-                "open it in a browser elsewhere; check DNS, the proxy and its port",
+                _("%(name)s does not answer from here: %(reason)s")
+                % {"name": name, "reason": str(error) or type(error).__name__},
+                _("open it in a browser elsewhere; check DNS, the proxy and its port"),
             )
             continue
         if status in BAD_GATEWAY:
             yield fault(
                 "public URL",
-                f"{name}: the proxy answers {status}",
-                "start our process, and give the proxy its address and port",
+                _("%(name)s: the proxy answers %(status)s")
+                % {"name": name, "status": status},
+                _("start our process, and give the proxy its address and port"),
             )
         elif status != OK or (path == "/healthz" and not _is_our_health(body)):
             yield fault(
                 "public URL",
-                f"{name}: another program answers ({path}: {status})",
-                "let the proxy pass the whole host to our process",
+                _("%(name)s: another program answers (%(path)s: %(status)s)")
+                % {"name": name, "path": path, "status": status},
+                _("let the proxy pass the whole host to our process"),
             )
         else:
-            yield ok("public URL", f"{name} answers")
+            yield ok("public URL", _("%(name)s answers") % {"name": name})
             if path == "/healthz":
                 yield from _browser_sockets(url)
 
@@ -245,19 +274,25 @@ def _browser_sockets(url: str) -> Iterator[Finding]:
         "Origin": settings.PUBLIC_URL,
     }
     try:
-        status, _ = _request(url, "/ws/device/", headers)
+        status, _body = _request(url, "/ws/device/", headers)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        yield warning("browser sockets", f"no answer: {error}", "see the proxy's log")
+        yield warning(
+            "browser sockets",
+            _("no answer: %(error)s") % {"error": error},
+            _("see the proxy's log"),
+        )
         return
     # A page of ours answers 404 where the headers of a WebSocket are missing.
     if status in SOCKET_STATES:
-        yield ok("browser sockets", "the proxy passes WebSockets")
+        yield ok("browser sockets", _("the proxy passes WebSockets"))
     else:
         yield fault(
             "browser sockets",
-            f"a WebSocket is answered with {status}: pages update only by polling",
-            "let the proxy pass the headers Upgrade, Connection and Host "
-            "(deploy/nginx.conf)",
+            _("a WebSocket is answered with %(status)s: pages update only by polling")
+            % {"status": status},
+            _(
+                "let the proxy pass the headers Upgrade, Connection and Host (deploy/nginx.conf)"
+            ),
         )
 
 
@@ -304,17 +339,20 @@ def other_servers() -> Iterator[Finding]:
         except ssl.SSLCertVerificationError as error:
             yield fault(
                 name,
-                f"{place}: its certificate is refused: {error.verify_message}",
-                f"correct {name}, or report it to the owner of that server",
+                _("%(place)s: its certificate is refused: %(reason)s")
+                % {"place": place, "reason": error.verify_message},
+                _("correct %(name)s, or report it to the owner of that server")
+                % {"name": name},
             )
         except (OSError, ValueError) as error:
             yield fault(
                 name,
-                f"{place} cannot be reached: {error}",
-                f"check the network from here, and {name}",
+                _("%(place)s cannot be reached: %(error)s")
+                % {"place": place, "error": error},
+                _("check the network from here, and %(name)s") % {"name": name},
             )
         else:
-            yield ok(name, f"{place} accepts connections")
+            yield ok(name, _("%(place)s accepts connections") % {"place": place})
 
 
 def chain_endpoints() -> Iterator[Finding]:
@@ -323,7 +361,7 @@ def chain_endpoints() -> Iterator[Finding]:
     if not chains:
         yield ok(
             "RPC endpoints",
-            "none: smart-contract wallets cannot sign in (NOTIFYWEB_RPC_URLS)",
+            _("none: smart-contract wallets cannot sign in (NOTIFYWEB_RPC_URLS)"),
         )
         return
     with ThreadPoolExecutor(min(len(chains), MAX_ENDPOINTS_AT_ONCE)) as threads:
@@ -336,18 +374,25 @@ def chain_endpoints() -> Iterator[Finding]:
                 yield fault(
                     "RPC endpoints",
                     f"{place}: {wrong}",
-                    f"correct the URL of chain {chain_id} in NOTIFYWEB_RPC_URLS, or "
-                    "choose another provider; until then wallets of that chain cannot "
-                    "sign in",
+                    _(
+                        "correct the URL of chain %(chain)s in NOTIFYWEB_RPC_URLS, or choose another provider; until then wallets of that chain cannot sign in"
+                    )
+                    % {"chain": chain_id},
                 )
             elif seconds > MAX_ENDPOINT_S:
                 yield warning(
                     "RPC endpoints",
-                    f"{place}: answers after {seconds:.1f} s, and sign-ins wait for it",
-                    "choose a faster or nearer provider in NOTIFYWEB_RPC_URLS",
+                    _(
+                        "%(place)s: answers after %(seconds).1f s, and sign-ins wait for it"
+                    )
+                    % {"place": place, "seconds": seconds},
+                    _("choose a faster or nearer provider in NOTIFYWEB_RPC_URLS"),
                 )
             else:
-                yield ok("RPC endpoints", f"{place} answers truthfully")
+                yield ok(
+                    "RPC endpoints",
+                    _("%(place)s answers truthfully") % {"place": place},
+                )
 
 
 def _examined(chain_id: int) -> tuple[str, float]:

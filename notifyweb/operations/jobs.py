@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import redis
 from django.db import transaction
+from django.utils.translation import gettext
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError
 
@@ -31,6 +32,12 @@ class Job:
     runs: TaskRuns
     last_run: datetime | None
     next_run: datetime | None
+
+    @property
+    def description(self) -> str:
+        """In the reader's language; the row has it in English (``notifyweb.schedule``)."""
+        text = self.row.description
+        return gettext(text) if text else ""
 
     @property
     def failed_last(self) -> bool:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from accounts.services import audit
 from common import clock
@@ -54,13 +56,36 @@ class Queue:
 
     @property
     def label(self) -> str:
-        return str(self.model._meta.verbose_name_plural)
+        return gettext(str(self.model._meta.verbose_name_plural))
 
     def rows(self, condition: Q) -> QuerySet[Any]:
         return self.model._default_manager.filter(condition)
 
     def count(self, condition: Q) -> int:
         return self.rows(condition).order_by()[: MAX_COUNTED + 1].count()
+
+
+# What the models are called, for the catalogs of translations.
+QUEUE_NAMES = (
+    _("inbox messages"),
+    _("outbox messages"),
+    _("digests"),
+    _("forward deliveries"),
+    _("push deliveries"),
+    _("broadcasts"),
+    _("webhook deliveries"),
+    _("contract proofs"),
+    _("identity keys"),
+    _("identity unregistrations"),
+    _("known identities"),
+    _("account watches"),
+    _("domain checks"),
+    _("icons"),
+    _("subscribe attempts"),
+    _("subscription jobs"),
+    _("cold starts"),
+    _("store checks"),
+)
 
 
 @dataclass(frozen=True, slots=True)

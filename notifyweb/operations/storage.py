@@ -53,6 +53,11 @@ class TableSize:
         )
 
     @property
+    def kept_minutes(self) -> int:
+        """For what is kept for less than an hour."""
+        return 0 if self.kept_for is None else int(self.kept_for.total_seconds() // 60)
+
+    @property
     def freed(self) -> int:
         """About how many bytes the next pruning makes reusable."""
         if not self.expired:

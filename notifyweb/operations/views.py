@@ -24,7 +24,7 @@ from dashboard.keys import parse_pk
 from dashboard.views.responses import confirmation
 from notifyweb import health
 from notifyweb.doctor.checks import component_findings, examine
-from notifyweb.doctor.findings import summary, worst
+from notifyweb.doctor.findings import Finding, Level, worst
 from notifyweb.operations import jobs as periodic
 from notifyweb.operations import queues as work
 from notifyweb.operations import replays
@@ -54,7 +54,7 @@ def overview(request: MemberRequest) -> HttpResponse:
         "overview",
         findings=components,
         level=worst(components),
-        summary=summary(components),
+        summary=_summary(components),
         depths=work.depths(),
         workers=periodic.worker_names(),
         lanes=periodic.gateway_lanes(),
@@ -70,8 +70,22 @@ def doctor(request: MemberRequest) -> HttpResponse:
         "doctor",
         findings=findings,
         level=worst(findings),
-        summary=summary(findings),
+        summary=_summary(findings),
     )
+
+
+def _summary(findings: list[Finding]) -> str:
+    """As the command's, which also has to work without valid settings."""
+    wrong = [finding for finding in findings if finding.level is not Level.OK]
+    if not wrong:
+        return gettext("All %(count)d checks passed.") % {"count": len(findings)}
+    names = ", ".join(dict.fromkeys(finding.name for finding in wrong))
+    text = ngettext(
+        "%(count)d check found something: %(names)s",
+        "%(count)d checks found something: %(names)s",
+        len(wrong),
+    )
+    return text % {"count": len(wrong), "names": names}
 
 
 @staff

@@ -22,7 +22,7 @@ from common.connections import shared_redis
 from messaging import outbox
 from messaging.models import Party
 from notifyweb import health
-from notifyweb.doctor import checks, network
+from notifyweb.doctor import checks, databases, network
 from notifyweb.doctor.findings import Level, exit_code, fault, ok, summary, warning
 from tests import ethereum_node
 from tests.dashboard.conftest import alice as alice_fixture
@@ -137,7 +137,7 @@ def test_whatever_is_wrong_has_advice(running):
 def test_an_evicting_redis_is_a_warning(redis_client):
     redis_client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        assert by_name(checks._redis())["redis policy"].level is Level.WARNING
+        assert by_name(databases.redis())["redis policy"].level is Level.WARNING
     finally:
         redis_client.config_set("maxmemory-policy", "noeviction")
 
@@ -145,8 +145,8 @@ def test_an_evicting_redis_is_a_warning(redis_client):
 @pytest.mark.parametrize(("wrong_by", "level"), [(10, "warning"), (300, "fault")])
 def test_a_clock_that_differs_from_the_servers(db, redis_client, wrong_by, level):
     with clock.frozen(clock.now() - timedelta(seconds=wrong_by)):
-        assert by_name(checks._postgres())["clock"].level == level
-        assert by_name(checks._redis())["clock"].level == level
+        assert by_name(databases.postgres())["clock"].level == level
+        assert by_name(databases.redis())["clock"].level == level
 
 
 Usage = namedtuple("Usage", "total used free")
@@ -436,7 +436,7 @@ def test_pushes_that_fail_are_a_warning_with_the_reason(alice):
 
 def test_a_database_that_may_lose_commits_is_a_fault(db):
     # That of the tests is set up so, to be fast.
-    found = by_name(checks._postgres())["postgres durability"]
+    found = by_name(databases.postgres())["postgres durability"]
     assert found.level is Level.FAULT
     assert "fsync" in found.state
 
@@ -475,6 +475,6 @@ def test_a_shard_that_is_nearly_full_is_reported(db, settings, count, level):
     # Those of other shards and of the other party do not count.
     outbox.subscribe(Party.WALLET, [*topics, *(f"{n:064x}" for n in range(3))])
     outbox.subscribe(Party.CAST, [f"abc{number:061x}" for number in range(5)])
-    [finding] = checks._shards()
+    [finding] = databases.shards()
     assert finding.level is level
     assert ("begin with abc" in finding.state) is (level is Level.WARNING)

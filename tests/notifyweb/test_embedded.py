@@ -19,7 +19,7 @@ import psycopg
 import pytest
 import redis
 
-from notifyweb.doctor import checks
+from notifyweb.doctor import databases
 from notifyweb.embedded import binaries as binaries_module
 from notifyweb.embedded import postgres as postgres_module
 from notifyweb.embedded.lease import Lease
@@ -437,7 +437,7 @@ def test_what_it_starts_serves(places, system_server):
 
 def test_the_doctor_names_the_server_that_runs(redis_client, settings):
     (version,) = [
-        each.state for each in checks._redis() if each.name == "redis version"
+        each.state for each in databases.redis() if each.name == "redis version"
     ]
     running = Path(redis_client.info("server")["executable"])
     assert version.endswith(

@@ -9,8 +9,9 @@ from django.apps import apps
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.http import urlencode
+from django.utils.translation import gettext
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from accounts.models import AuditEntry
@@ -22,7 +23,7 @@ from common.connections import shared_redis
 from common.work_queue import WorkItem
 from messaging.models import InboxMessage, OutboxMessage, Party
 from notifyweb import celery as tasks
-from notifyweb import health
+from notifyweb import health, schedule
 from notifyweb.operations import queues, replays, storage, urls, views
 from subscriptions.models import DomainCheck
 from tests.dashboard.conftest import (  # noqa: F401  # fixtures
@@ -582,3 +583,38 @@ def test_the_doctor_page_has_the_findings_of_the_command(operator):
     page = text_of(operator.get("/ops/doctor"))
     for name in ("KEYCHAIN_KEYS", "redis policy", "clock", "proxy headers"):
         assert name in page
+
+
+# --- languages --------------------------------------------------------------------------
+
+
+def test_findings_queues_and_jobs_are_in_the_readers_language(operator, job):
+    job.description = next(
+        each.what for each in schedule.PERIODIC if each.task == job.task
+    )
+    job.save()
+    for path, english, german in (
+        ("/ops", "outbox messages", "Nachrichten im Ausgang"),
+        ("/ops", "no heartbeat yet", "noch kein Lebenszeichen"),
+        ("/ops/doctor", "a crash loses messages", "ein Absturz verliert Nachrichten"),
+        ("/ops/doctor", "found something", "haben etwas gefunden"),
+        ("/ops/jobs", job.description, "deren Weckruf verloren ging"),
+        ("/ops/replay", "Push deliveries: failed", "Pushs: fehlgeschlagen"),
+    ):
+        assert english in operator.get(path).text, path
+        page = operator.get(path, **{"Accept-Language": "de"}).text
+        assert german in page, path
+        assert english not in page, path
+
+
+def test_probes_are_english_whatever_is_asked_for(operator):
+    states = operator.get("/readyz", **{"Accept-Language": "de"}).json()["components"]
+    assert states["postgres"]["state"] == "answers"
+
+
+def test_every_queue_and_job_has_a_german_name():
+    labels = {str(queue.model._meta.verbose_name_plural) for queue in queues.queues()}
+    assert labels == set(queues.QUEUE_NAMES)
+    with translation.override("de"):
+        for text in (*labels, *(each.what for each in schedule.PERIODIC)):
+            assert gettext(text) != text
