@@ -6,6 +6,7 @@ last. Whether this server takes what a line holds is decided in ``services.impor
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -14,6 +15,7 @@ from django.conf import settings
 from django.utils.translation import gettext
 
 from keychain.passphrase import NotSealed, check_sealed
+from keychain.webpush import application_server_key
 from subscriptions.models import Subscription
 from subscriptions.services import NotificationCopy, SubscriptionCopy
 from walletconnect.crypto.keys import parse_topic
@@ -77,6 +79,17 @@ class Header:
     account: AccountId
     # Of the server that wrote the file; empty in files of earlier releases.
     relay: str
+    # If that relay is the server's own: ``own_relay_name``.
+    relay_name: str
+
+    @property
+    def is_from_other_relay(self) -> bool:
+        """Two servers with relays of their own may call them by the same address, each
+        on its machine; a renamed server still has the relay of its older files."""
+        name = own_relay_name()
+        if name and self.relay_name:
+            return name != self.relay_name
+        return self.relay != own_relay()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +127,17 @@ def own_relay() -> str:
     """The relay of this server, by the address that wallets use."""
     embedded = settings.EMBEDDED_RELAY
     return str(settings.RELAY_PUBLIC_URL if embedded else settings.RELAY_URL)
+
+
+def own_relay_name() -> str:
+    """Names the relay of this installation, whatever its address; empty for another's.
+
+    A digest of the public key for Web Push: no other installation has it, and a restored
+    backup has.
+    """
+    if not settings.EMBEDDED_RELAY:
+        return ""
+    return hashlib.sha256(application_server_key().encode()).hexdigest()[:32]
 
 
 def associated_data(account: AccountId) -> bytes:
@@ -187,7 +211,9 @@ def _header(number: int, members: JsonObject) -> Header:
             % {"version": VERSION},
         )
     relay = take_optional_line(members, "relay", max_length=_MAX_RELAY_URL)
-    return Header(number, AccountId.parse(members.get("account")), relay or "")
+    name = take_optional_line(members, "relayName", max_length=_MAX_RELAY_URL)
+    account = AccountId.parse(members.get("account"))
+    return Header(number, account, relay or "", name or "")
 
 
 def _settings(number: int, members: JsonObject) -> SettingsLine:

@@ -17,7 +17,13 @@ from common import clock
 from common.csv_text import csv_rows
 from keychain.passphrase import seal_with_passphrase
 from keychain.services import Holder, sym_keys
-from portability.schemas import FORMAT, VERSION, associated_data, own_relay
+from portability.schemas import (
+    FORMAT,
+    VERSION,
+    associated_data,
+    own_relay,
+    own_relay_name,
+)
 from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import Store
 from walletconnect.identity.did import AccountId
@@ -76,6 +82,7 @@ def export_account(
             "exportedAt": clock.now().isoformat(),
             "server": settings.PUBLIC_URL,
             "relay": own_relay(),
+            "relayName": own_relay_name(),
         },
         {
             "kind": "settings",

@@ -29,7 +29,6 @@ from portability.schemas import (
     SettingsLine,
     SubscriptionLine,
     associated_data,
-    own_relay,
     read_lines,
 )
 from preferences.services import lock as lock_preferences
@@ -182,7 +181,7 @@ def import_file(
     report = ImportReport(account.address, has_keys=sealed is not None)
     keys = _open(sealed, owner, passphrase) if sealed and passphrase else None
     report.opened_keys = keys is not None
-    if header.relay != own_relay():
+    if header.is_from_other_relay:
         report.other_relay = header.relay
     file.seek(0)
     with transaction.atomic():

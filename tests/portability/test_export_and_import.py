@@ -594,3 +594,38 @@ def test_a_table_of_notifications_runs_no_formula(rich, notify):
     assert rows[-1]["title"] == "'=HYPERLINK(1)"
     assert rows[-1]["body"] == 'Two\nlines, "quoted"'
     assert [bool(row["read_at"]) for row in rows] == [True, False, False, False]
+
+
+# --- the relay --------------------------------------------------------------------------
+
+
+def with_header(content: bytes, **changes: str) -> bytes:
+    header, *rest = values_of(content)
+    return file_of([header | changes, *rest])
+
+
+def test_a_file_of_this_server_is_from_its_relay_under_any_address(alice, settings):
+    account = alice.account
+    content = exported(account)
+    assert imported(content, account, dry_run=True).other_relay == ""
+    settings.RELAY_PUBLIC_URL = "wss://relay.renamed.example"
+    assert imported(content, account, dry_run=True).other_relay == ""
+
+
+def test_two_servers_with_the_default_address_have_two_relays(alice, settings):
+    account = alice.account
+    content = with_header(exported(account), relayName="0" * 32)
+    report = imported(content, account, dry_run=True)
+    assert report.other_relay == settings.RELAY_PUBLIC_URL
+
+
+def test_without_names_the_addresses_of_the_relays_decide(alice, settings):
+    account = alice.account
+    content = exported(account)
+    older = with_header(content, relayName="")
+    assert imported(older, account, dry_run=True).other_relay == ""
+    settings.EMBEDDED_RELAY = False
+    settings.RELAY_URL = "wss://relay.public.example"
+    report = imported(content, account, dry_run=True)
+    assert report.other_relay == settings.RELAY_PUBLIC_URL
+    assert values_of(exported(account))[0]["relayName"] == ""
