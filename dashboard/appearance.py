@@ -21,8 +21,15 @@ DENSITIES = ("comfortable", "compact")
 THEME_COOKIE = "theme"
 DENSITY_COOKIE = "density"
 ZONE_COOKIE = "zone"
+# Suggestions on the inbox page; the cookie of one that was put off.
+STEPS = ("device", "push")
+STEP_PUT_OFF_S = 30 * 24 * 60 * 60
 LANGUAGES = tuple(code for code, _ in settings.LANGUAGES)
 YEAR_S = 365 * 24 * 60 * 60
+
+
+def step_cookie(name: str) -> str:
+    return f"step-{name}"
 
 
 def theme_of(cookies: Mapping[str, str]) -> str:

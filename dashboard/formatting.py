@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
@@ -37,6 +37,10 @@ def format_time(
     return format_day(local, now=now) if form == "day" else _format_ago(local, now)
 
 
+def format_date(day: date) -> str:
+    return date_format(day, pgettext("date format", "j M Y"))
+
+
 def _format_ago(local: datetime, now: datetime) -> str:
     seconds = (now - local).total_seconds()
     if -60 <= seconds < 60:
@@ -54,7 +58,7 @@ def _format_ago(local: datetime, now: datetime) -> str:
         return text % {"hours": hours}
     if seconds > 0 and local.year == now.year:
         return date_format(local, pgettext("date format", "j M"))
-    return date_format(local, pgettext("date format", "j M Y"))
+    return format_date(local)
 
 
 def format_day(local: datetime, *, now: datetime) -> str:

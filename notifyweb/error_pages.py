@@ -159,6 +159,8 @@ def _back(request: HttpRequest) -> str:
     if request.method in {"GET", "HEAD"}:
         return request.get_full_path()
     referer = request.headers.get("Referer", "")
+    if not referer:
+        return ""
     try:
         hosts = {request.get_host()}
     except DisallowedHost:

@@ -24,10 +24,10 @@ from django.db.models import (
     Subquery,
 )
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext
 
 from common import clock
+from dashboard.formatting import format_date
 from dashboard.frame import MAX_COUNTED
 from dashboard.keys import parse_pk
 from dashboard.models import SavedFilter
@@ -102,6 +102,11 @@ class InboxFilter:
     def is_filtered(self) -> bool:
         """Narrowed by more than the account, which the whole frame is about."""
         return bool(self.dapp or self.type or self.text or self.since or self.until)
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether a filter beside the text is chosen; phones hide them until asked."""
+        return bool(self.dapp or self.type or self.since or self.until)
 
     @property
     def takes_new_rows(self) -> bool:
@@ -364,8 +369,8 @@ def _chips(
         (gettext("Dapp"), dapp, {"dapp": "", "type": ""}),
         (gettext("Type"), dict(types).get(wanted.type, wanted.type), {"type": ""}),
         (gettext("Text"), wanted.text, {"text": ""}),
-        (gettext("From"), wanted.since and date_format(wanted.since), {"since": None}),
-        (gettext("Until"), wanted.until and date_format(wanted.until), {"until": None}),
+        (gettext("From"), wanted.since and format_date(wanted.since), {"since": None}),
+        (gettext("Until"), wanted.until and format_date(wanted.until), {"until": None}),
     ]
     return [
         Chip(label, value, replace(wanted, **without).query)  # type: ignore[arg-type]

@@ -23,9 +23,11 @@ from alerts.models import PushSubscription
 from alerts.services import digest, forwarding, preferences, webpush
 from common.clients import rate_key
 from dashboard.access import member, or_404, public
+from dashboard.pages.message_rows import type_name
 from dashboard.reasons import translate_reason
 from dashboard.views.responses import done
 from dashboard.views.subscriptions import owned_subscription
+from subscriptions.models import DappDocument
 from walletconnect.errors import RemoteProtocolError
 from walletconnect.json_values import parse_json
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from dashboard.access import MemberRequest
+    from subscriptions.models import Subscription
 
 
 def _back(request: MemberRequest, problem: str = "", result: str = "") -> HttpResponse:
@@ -83,9 +86,9 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
             request.POST["unmute"],
             device=request.device,
         )
-        return done(
-            request, _("%(dapp)s alerts you again.") % {"dapp": found}, default=there
-        )
+        text = _("%(what)s alerts you again.")
+        what = _what(found, request.POST["unmute"])
+        return done(request, text % {"what": what}, default=there)
     type_ = request.POST.get("type", "")
     if type_ and type_ not in found.scope:
         raise Http404
@@ -102,7 +105,17 @@ def mute(request: MemberRequest, topic: str) -> HttpResponse:
             request, _("Not muted: %(reason)s.") % {"reason": translate_reason(error)}
         )
         return HttpResponseRedirect(there)
-    return done(request, _("%(dapp)s is muted.") % {"dapp": found}, default=there)
+    what = _what(found, type_)
+    return done(request, _("Muted: %(what)s.") % {"what": what}, default=there)
+
+
+def _what(found: Subscription, type_: str) -> str:
+    """The dapp, or one of its types by its title."""
+    if not type_:
+        return str(found)
+    document = DappDocument.objects.filter(url=found.dapp_url).first()
+    title = type_name(type_, document.types if document else None)
+    return _("%(type)s of %(dapp)s") % {"type": title, "dapp": found}
 
 
 # --- Web Push ---------------------------------------------------------------------------

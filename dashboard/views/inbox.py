@@ -16,7 +16,7 @@ from django.http import (
 )
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.formats import date_format
+from django.utils import timezone
 from django.utils.translation import gettext, ngettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
@@ -24,11 +24,13 @@ from accounts.models import Account, Device
 from common import clock
 from dashboard import fragments
 from dashboard.access import member, or_404, safe_next
+from dashboard.formatting import format_time
 from dashboard.frame import frame_of, page
 from dashboard.keys import parse_pk
 from dashboard.message_rows import message_list
 from dashboard.models import SavedFilter
 from dashboard.pages import inbox as pages
+from dashboard.pages.first_steps import first_steps
 from dashboard.pages.message import MessagePage, icon_of
 from dashboard.views.responses import done
 from subscriptions.models import NotifyMessageRecord, Subscription
@@ -40,19 +42,9 @@ if TYPE_CHECKING:
     from django_stubs_ext import StrPromise
 
     from dashboard.access import MemberRequest
-    from dashboard.frame import Frame
     from subscriptions.models.subscriptions import NotifyMessageRecordQuerySet
 
 MAX_BULK_ACTIONS: Final = 900
-
-
-@dataclass(frozen=True, slots=True)
-class FirstStep:
-    icon: str
-    title: str
-    text: str
-    action: str
-    url: str
 
 
 @member
@@ -125,31 +117,10 @@ def _inbox(
         row_query=row_query,
         selected=MessagePage.of(selected) if selected is not None else None,
         has_subscriptions=has_subscriptions,
-        first_steps=_first_steps(request, frame, has_subscriptions=has_subscriptions),
+        # There is nothing to filter yet: the page shows how to begin instead.
+        is_new=not (has_subscriptions or found.rows or wanted.is_filtered),
+        first_steps=first_steps(request, frame, has_subscriptions=has_subscriptions),
     )
-
-
-def _first_steps(
-    request: MemberRequest, frame: Frame, *, has_subscriptions: bool
-) -> list[FirstStep]:
-    """Suggest a second device once there is something to share and only one device."""
-    if not has_subscriptions:
-        return []
-    if Device.objects.active().filter(user=request.user).count() > 1:
-        return []
-    if not any(account.is_synced for account in frame.accounts):
-        return []
-    return [
-        FirstStep(
-            "monitor-smartphone",
-            gettext("Add a second device"),
-            gettext(
-                "Sign in with the same wallet in another browser to get the same inbox."
-            ),
-            gettext("Show how"),
-            reverse("dashboard:device-list") + "#second",
-        )
-    ]
 
 
 # --- actions --------------------------------------------------------------------------
@@ -319,7 +290,7 @@ def _snooze(request: MemberRequest, when: str, wanted: str) -> HttpResponse:
     return done(
         request,
         gettext("Snoozed until %(time)s.")
-        % {"time": date_format(until, "SHORT_DATETIME_FORMAT")},
+        % {"time": format_time(timezone.localtime(until), "full")},
         html=html + fragments.unread_counts(request.user.pk),
         undo=f"unsnooze:{','.join(map(str, pks))}" if pks else "",
         default=reverse("dashboard:inbox"),

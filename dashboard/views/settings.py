@@ -119,7 +119,12 @@ def theme(request: HttpRequest) -> HttpResponse:
     response = HttpResponseRedirect(
         safe_next(request, request.POST.get("next", ""), reverse("dashboard:landing"))
     )
+    put_off = [
+        (name, name, ("later",))
+        for name in map(appearance.step_cookie, appearance.STEPS)
+    ]
     choices = (
+        *put_off,
         ("theme", appearance.THEME_COOKIE, appearance.THEMES),
         ("density", appearance.DENSITY_COOKIE, appearance.DENSITIES),
         ("shortcuts", "shortcuts", ("on", "off")),
@@ -131,7 +136,9 @@ def theme(request: HttpRequest) -> HttpResponse:
             response.set_cookie(
                 cookie,
                 value,
-                max_age=appearance.YEAR_S,
+                max_age=appearance.STEP_PUT_OFF_S
+                if value == "later"
+                else appearance.YEAR_S,
                 samesite="Lax",
                 secure=django_settings.SESSION_COOKIE_SECURE,
             )

@@ -1,11 +1,13 @@
-// The page of phone wallets: shows the code of a new pairing, waits for the wallet, and begins the
-// sign-in with the account that it shares.
+// The page of phone wallets: once it is asked to, it shows the code of a new pairing, waits for the
+// wallet, and begins the sign-in with the account that it shares.
 import { addressesOf, describe, end, isUsed, openClient, propose, watchRelay } from "./phone-wallet.js";
 
 const place = document.getElementById("phone");
 const part = (name) => document.getElementById(`phone-${name}`);
 const form = document.getElementById("choose");
 const { relay, code } = place.dataset;
+// In the address: the person has asked for a code.
+const STARTED = "code";
 let client;
 
 function show({ note = "", problem = "", uri = "" }) {
@@ -14,6 +16,13 @@ function show({ note = "", problem = "", uri = "" }) {
   part("problem").hidden = !problem;
   part("code").hidden = !uri;
   part("accounts").hidden = true;
+  part("start").hidden = true;
+}
+
+/** Load the page again and go on with a new code: a client starts once in a document. */
+function restart() {
+  location.hash = STARTED;
+  location.reload();
 }
 
 function choose(address, session) {
@@ -76,15 +85,16 @@ async function pair() {
 
 part("retry").addEventListener("click", async () => {
   // A wallet that was connected without a usable account must not keep the session.
-  if (client?.session.length) {
-    await end(place.dataset);
-    return location.reload();
-  }
-  pair();
+  if (client?.session.length) await end(place.dataset);
+  else if (client) return pair();
+  restart();
 });
+part("start").addEventListener("click", () => pair());
+// It was not pressed in vain before.
+part("start").disabled = false;
 
 if (isUsed()) {
-  // What is left of a sign-in that was given up in this tab. A client starts once in a document.
+  // What is left of a sign-in that was given up in this tab.
   await end(place.dataset);
   location.reload();
-} else pair();
+} else if (location.hash === `#${STARTED}`) pair();

@@ -1,6 +1,5 @@
 // A phone wallet, by the Sign API of WalletConnect: this tab and the wallet meet at the relay that the
 // page names. The keys of the session are in the tab's storage, so they outlive a page and end with the tab.
-import { Core, SignClient } from "../vendor/walletconnect.min.js";
 
 const PREFIX = "phone-wallet ";
 const RELAY_MS = 15_000;
@@ -44,6 +43,8 @@ function orRelayAway(promise, milliseconds = RELAY_MS) {
 
 /** The Sign client of this tab. `place` has the data attributes `relay` and `project`. */
 export async function openClient({ relay, project }) {
+  // Ten times what the page loads otherwise, so only once it is needed.
+  const { Core, SignClient } = await import("../vendor/walletconnect.min.js");
   const core = new Core({ relayUrl: relay, projectId: project, logger: "silent", storage: tabStorage, telemetryEnabled: false });
   // Both would report this sign-in to servers of the package's makers.
   core.eventClient.init = async () => undefined;
@@ -144,6 +145,8 @@ export function describe(error, relay) {
   const code = error?.code;
   const message = String(error?.message ?? error);
   if (error instanceof Sentence) return message;
+  if (/dynamically imported module|importing a module/i.test(message))
+    return gettext("The browser could not load what connects to wallets. Nothing was signed. Check the connection and try again.");
   if (error instanceof RelayAway || /socket|relay server|Failed to publish|Connection interrupted/i.test(message))
     return interpolate(gettext("The relay %s does not respond, so the wallet cannot be reached. Nothing was signed. Try again in a minute."), [relay]);
   if (/internet connection/i.test(message)) return gettext("This browser is offline. Connect it and try again.");

@@ -161,8 +161,6 @@ WIDTHS_OF = {
 # Transferred by a first visit, compressed: of all, and of scripts (docs/pages.md).
 MAX_PAGE_BYTES = 120_000
 MAX_SCRIPT_BYTES = 60_000
-# Loads the WalletConnect client, and only there (dashboard/views/phone.py).
-HEAVY = {"/signin/phone"}
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -181,9 +179,8 @@ def test_every_page_passes_at_every_width_in_every_colour_and_language(
         if transfers is not None:
             page.wait_for_load_state("networkidle")
             heavy = transfers.faults()
-            short = path.removeprefix(system.base_url)
-            if heavy and short not in HEAVY:
-                faults[f"{look} {short}"] = heavy
+            if heavy:
+                faults[f"{look} {path.removeprefix(system.base_url)}"] = heavy
         page.evaluate(AXE)
         if look == "right-to-left":
             page.evaluate(RIGHT_TO_LEFT)

@@ -69,6 +69,7 @@ def scan(page) -> str:
     """Open the page of phone wallets; what the wallet's camera sees."""
     page.goto("/signin")
     page.get_by_role("link", name="Use a phone wallet").click()
+    page.get_by_role("button", name="Show the code").click()
     code = page.get_by_role("img", name="QR code for your wallet")
     expect(code).to_be_visible()
     uri = page.locator("#phone-link").get_attribute("href")
@@ -179,11 +180,24 @@ def test_a_key_that_signs_for_another_account_is_refused(page, phone):
 def test_a_relay_that_is_away_is_named(page, system):
     page.route_web_socket(system.relay_url + "/**", lambda socket: socket.close())
     page.goto("/signin/phone")
+    page.get_by_role("button", name="Show the code").click()
     problem = page.locator("#phone-problem")
     told = f"The relay {system.relay_url} does not respond"
     expect(problem).to_contain_text(told, timeout=30_000)
     page.get_by_role("button", name="Make a new code").click()
     expect(page.locator("#phone-note")).to_contain_text("Connecting to the relay")
+
+
+def test_a_client_that_cannot_be_loaded_is_explained_and_tried_again(page):
+    client = "**/vendor/walletconnect.min.*"
+    page.route(client, lambda route: route.abort())
+    page.goto("/signin/phone")
+    page.get_by_role("button", name="Show the code").click()
+    problem = page.locator("#phone-problem")
+    expect(problem).to_contain_text("could not load what connects to wallets")
+    page.unroute(client)
+    page.get_by_role("button", name="Make a new code").click()
+    expect(page.locator("#phone-code")).to_be_visible()
 
 
 def test_a_wallet_that_switches_accounts_is_noticed(page, phone):

@@ -6,19 +6,43 @@ import re
 
 import pytest
 
+from accounts.services import revoke_device
 from dashboard.pages.inbox import PAGE
 from dashboard.pages.message import safe_link
 from subscriptions.models import DappDocument, NotifyMessageRecord
 from tests.dashboard.conftest import text_of
 
+# The button of a suggestion.
+LATER = 'value="later"'
+
 
 def titles(page) -> list[str]:
-    return re.findall(r'message__title truncate" href="[^"]*">([^<]*)</a>', page.text)
+    return re.findall(
+        r'message__title truncate" dir="auto" href="[^"]*">([^<]*)</a>', page.text
+    )
 
 
-def test_an_empty_inbox_explains_the_next_step(bob):
-    page = text_of(bob.get("/inbox"))
+@pytest.mark.parametrize("tab", ["unread", "all", "snoozed", "archived"])
+def test_a_new_inbox_shows_how_to_begin_and_nothing_to_filter(bob, tab):
+    page = bob.get(f"/inbox?tab={tab}").text
     assert "Subscribe to a dapp to begin" in page
+    assert page.count("<h3>") == 3
+    # Both appear with the first row, which a live update may bring.
+    assert '<div class="inbox__head" data-filled="messages" hidden>' in page
+    assert 'id="inbox-form" data-filled="messages" hidden>' in page
+
+
+@pytest.mark.parametrize("tab", ["unread", "all", "snoozed", "archived"])
+def test_an_inbox_with_a_subscription_has_its_filters(alice, subscription, tab):
+    page = alice.get(f"/inbox?tab={tab}").text
+    assert '<div class="inbox__head">' in page
+    assert "to begin" not in page
+
+
+def test_a_search_in_a_new_inbox_can_be_cleared(bob):
+    page = bob.get("/inbox?q=vote").text
+    assert '<div class="inbox__head">' in page
+    assert "Clear filters" in page
 
 
 def test_unread_is_the_first_tab_and_newest_come_first(alice, notify):
@@ -47,6 +71,43 @@ def test_reloading_a_page_marks_nothing_as_read(alice, notify):
     alice.get(f"/inbox/{record.pk}", **{"X-Refetch": "1"})
     record.refresh_from_db()
     assert record.read_at is None
+
+
+def test_texts_of_dapps_have_the_direction_of_their_script(alice, notify):
+    record = notify(title="שלום", body="abc")
+    page = alice.get(f"/inbox/{record.pk}?tab=all").text
+    for start in (
+        f'message__title truncate" dir="auto" href="/inbox/{record.pk}',
+        '<p class="message__body" dir="auto">abc',
+        'dir="auto" tabindex="-1">שלום',
+        '<p class="detail__body" dir="auto">abc',
+    ):
+        assert start in page
+
+
+def test_suggestions_come_one_at_a_time_and_can_be_put_off(bob, alice, notify):
+    assert LATER not in bob.get("/inbox").text
+    # Alice has two browsers, so only push is left to suggest, once something has arrived.
+    assert LATER not in alice.get("/inbox").text
+    notify()
+    page = alice.get("/inbox").text
+    assert "Be notified when no page is open" in page
+    assert page.count(LATER) == 1
+    alice.press("/settings/look", **{"step-push": "later", "next": "/inbox"})
+    assert LATER not in alice.get("/inbox").text
+    # Of this browser only.
+    assert LATER in alice.browsers[1].get("/inbox").text
+
+
+def test_a_second_device_is_suggested_first(alice, notify):
+    notify()
+    first, second = alice.browsers
+    revoke_device(second.device, by=first.device)
+    assert "Add a second device" in first.get("/inbox").text
+    first.press("/settings/look", **{"step-device": "later", "next": "/inbox"})
+    page = first.get("/inbox").text
+    assert "Add a second device" not in page
+    assert "Be notified when no page is open" in page
 
 
 def test_a_type_is_shown_by_its_name(alice, notify):
