@@ -47,11 +47,18 @@ PERMISSIONS = ", ".join(
 )
 
 
-class RequestIdentity:
-    """Gives each request an id that its response, its errors and its logs carry."""
+class Middleware:
+    """Passes requests on; subclasses override ``__call__`` or add Django's hooks."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+
+class RequestIdentity(Middleware):
+    """Gives each request an id that its response, its errors and its logs carry."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-Id", "")
@@ -68,11 +75,8 @@ class RequestIdentity:
         return response
 
 
-class NeutralizeBidi:
+class NeutralizeBidi(Middleware):
     """Replaces bidirectional control characters in pages, whatever text brought them there."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
@@ -84,15 +88,12 @@ class NeutralizeBidi:
         return response
 
 
-class PlainPaths:
+class PlainPaths(Middleware):
     """Serves a path with doubled or trailing slashes as the path without them.
 
     Clients build ``//notify`` from a base URL with a slash at its end. Redirecting would
     lose the body of a POST.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         plain = plain_path(request.path_info)
@@ -111,32 +112,23 @@ def plain_path(path: str) -> str:
     return REPEATED_SLASHES.sub("/", path).rstrip("/") or "/"
 
 
-class Probes:
+class Probes(Middleware):
     """Serves health probes before ``Host`` and session are checked.
 
     Probes use the address of a container, a pod or a service as ``Host``. Host checks
     protect pages that build links from it; probe responses contain none.
     """
 
-    def __init__(self, get_response: GetResponse) -> None:
-        self._get_response = get_response
-
     def __call__(self, request: HttpRequest) -> HttpResponse:
         view = PROBES.get(request.path_info.removeprefix("/"))
         return self._get_response(request) if view is None else view(request)
 
 
-class RejectNullBytes:
+class RejectNullBytes(Middleware):
     """Rejects page URLs with a null byte, which PostgreSQL cannot store.
 
     The HTTP APIs validate their own parameters and name the field in the error.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self._get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: object, args: object, kwargs: object
@@ -149,11 +141,8 @@ class RejectNullBytes:
         return None
 
 
-class MethodNotAllowed:
+class MethodNotAllowed(Middleware):
     """Gives 405 responses the same body as other errors: a page or problem+json."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
@@ -169,14 +158,8 @@ class MethodNotAllowed:
         return response
 
 
-class RequestCosts:
+class RequestCosts(Middleware):
     """Takes what a request costs from its bucket, before the view runs (``request_costs``)."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self._get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: object, args: object, kwargs: object
@@ -198,17 +181,11 @@ class RequestCosts:
         return errors.answer(request, problem, headers=verdict.headers())
 
 
-class DatabaseUnavailable:
+class DatabaseUnavailable(Middleware):
     """Answers 503 with ``Retry-After`` while the database is unavailable.
 
     Also turns a ``ProblemError`` raised below a view into its response.
     """
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self._get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self._get_response(request)
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
