@@ -41,6 +41,14 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def of_user(self, user_id: int) -> SubscriptionQuerySet:
         return self.filter(account__user_id=user_id)
 
+    def locked(self, *, skip: bool = False) -> SubscriptionQuerySet:
+        """With a lock on each row, in the order of their keys, and with their accounts.
+
+        ``skip`` leaves out rows that are locked already.
+        """
+        locked = self.select_for_update(of=("self",), skip_locked=skip)
+        return locked.select_related("account").order_by("pk")
+
     def on_topics(self, topics: Iterable[str]) -> dict[str, Subscription]:
         """Each by its topic, with its account; one query."""
         rows = self.filter(topic__in=set(topics)).select_related("account")

@@ -67,11 +67,7 @@ def delete_subscription(subscription: Subscription, device: Device) -> bool:
     through the store. Raises ``NotYours`` or ``identity.services.NoIdentityKey``.
     """
     lock_stores(account_id=subscription.account_id, name=NOTIFY_SUBSCRIPTION_STORE)
-    row = (
-        Subscription.objects.select_for_update(of=("self",))
-        .select_related("account")
-        .get(pk=subscription.pk)
-    )
+    row = Subscription.objects.locked().get(pk=subscription.pk)
     require_own(row.account, device)
     if row.deleted_at is not None:
         return False
@@ -186,9 +182,7 @@ def receive_deletes(messages: list[Inbound]) -> Declined:
     )
     accounts = set(active.values_list("account_id", flat=True))
     lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
-    rows = list(
-        active.select_for_update(of=("self",)).select_related("account").order_by("pk")
-    )
+    rows = list(active.locked())
     for message in messages:
         row = next((each for each in rows if each.topic == message.topic), None)
         if row is None or row.deleted_at is not None:
@@ -256,8 +250,7 @@ def expire_subscriptions() -> int:
     """
     rows = list(
         Subscription.objects.active()
-        .select_for_update(of=("self",), skip_locked=True)
-        .select_related("account")
+        .locked(skip=True)
         .filter(expiry__lte=clock.now_s())
         .order_by("expiry")[:EXPIRE_BATCH_SIZE]
     )
@@ -272,12 +265,7 @@ def unsubscribe_before_removal(account: Account, **_: object) -> None:
     belong to other wallets as well and continue there; for the same reason the store is
     not changed.
     """
-    rows = list(
-        Subscription.objects.active()
-        .select_for_update(of=("self",))
-        .select_related("account")
-        .filter(account=account)
-    )
+    rows = list(Subscription.objects.active().locked().filter(account=account))
     made_here = [row for row in rows if row.added_by == Subscription.AddedBy.SUBSCRIBE]
     try:
         publish(_delete_messages(made_here, None))

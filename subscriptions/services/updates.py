@@ -86,11 +86,7 @@ def update(
     A second request replaces the first, whose answer is then ignored. Raises
     ``SubscriptionRefused`` or ``identity.services.NoIdentityKey``.
     """
-    row = (
-        Subscription.objects.select_for_update(of=("self",))
-        .select_related("account")
-        .get(pk=subscription.pk)
-    )
+    row = Subscription.objects.locked().get(pk=subscription.pk)
     require_own(row.account, device)
     if row.deleted_at is not None:
         raise NotReady("The account is no longer subscribed to this dapp.")
@@ -165,9 +161,7 @@ def settle_updates(messages: list[Inbound]) -> Declined:
     # The stores are locked before the subscriptions: syncstore's lock order.
     accounts = set(waiting.values_list("account_id", flat=True))
     lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
-    rows = list(
-        waiting.select_for_update(of=("self",)).select_related("account").order_by("pk")
-    )
+    rows = list(waiting.locked())
     for message in messages:
         try:
             events += _settle([r for r in rows if r.topic == message.topic], message)
@@ -246,16 +240,14 @@ def _renew_page(*, after: int) -> tuple[int, int]:
     now = clock.now_s()
     rows = list(
         Subscription.objects.active()
-        .select_for_update(of=("self",), skip_locked=True)
-        .select_related("account")
+        .locked(skip=True)
         .filter(
             pk__gt=after,
             expiry__gt=now,
             expiry__lte=now + RENEW_BEFORE_S,
             pending_update__isnull=True,
         )
-        .exclude(dapp_authentication_did="")
-        .order_by("pk")[:RENEW_BATCH_SIZE]
+        .exclude(dapp_authentication_did="")[:RENEW_BATCH_SIZE]
     )
     if not rows:
         return 0, 0

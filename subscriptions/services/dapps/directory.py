@@ -113,16 +113,14 @@ def _keep_learnt() -> int:
     )
     rows = list(
         Subscription.objects.active()
-        .select_for_update(of=("self",), skip_locked=True)
-        .select_related("account")
+        .locked(skip=True)
         .filter(dapp_authentication_did="")
         .annotate(
             learnt_did=Subquery(
                 known.filter(url=OuterRef("dapp_url")).values("authentication_key")
             )
         )
-        .exclude(learnt_did=None)
-        .order_by("pk")[:LEARN_BATCH_SIZE]
+        .exclude(learnt_did=None)[:LEARN_BATCH_SIZE]
     )
     for row in rows:
         # An annotation of the query.

@@ -107,10 +107,8 @@ def _complete(jobs: list[SubscriptionJob], document: DappDocument | None) -> Non
     )
     subscriptions = (
         Subscription.objects.active()
-        .select_for_update(of=("self",))
-        .select_related("account")
+        .locked()
         .filter(pk__in=[row.pk for row in claimed])
-        .order_by("pk")
     )
     locked = {row.pk: row for row in subscriptions}
     has_keys = document is not None and bool(document.authentication_key)

@@ -105,11 +105,8 @@ def apply_server_lists(
     accounts = {watch.account_id for watch, _ in lists}
     topics = {e.sym_key.topic for _, listed in lists for e in listed.subscriptions}
     # Ended subscriptions that a list names are needed, too: it may revive them.
-    rows = (
-        Subscription.objects.select_for_update(of=("self",))
-        .select_related("account")
-        .filter(Q(deleted_at=None) | Q(topic__in=topics), account_id__in=accounts)
-        .order_by("pk")
+    rows = Subscription.objects.locked().filter(
+        Q(deleted_at=None) | Q(topic__in=topics), account_id__in=accounts
     )
     by_account: dict[int, dict[str, Subscription]] = {pk: {} for pk in accounts}
     for row in rows:

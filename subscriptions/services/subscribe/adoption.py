@@ -75,13 +75,8 @@ _CHANGED_FIELDS: Final = [
 
 def adopt(store: Store, applied: list[AppliedUpdate]) -> Consequences:
     """Mirror the store's new content; in the transaction of the apply."""
-    rows = (
-        Subscription.objects.select_for_update(of=("self",))
-        .select_related("account")
-        .filter(
-            account_id=store.account_id, topic__in=[update.key for update in applied]
-        )
-        .order_by("pk")
+    rows = Subscription.objects.locked().filter(
+        account_id=store.account_id, topic__in=[update.key for update in applied]
     )
     known = {row.topic: row for row in rows}
     active = Subscription.objects.active().filter(account_id=store.account_id)
@@ -193,10 +188,7 @@ def announce_missing(store: Store) -> list[EventDraft]:
     has announced, changed or ended in the meantime.
     """
     rows = list(
-        Subscription.objects.active()
-        .select_for_update(of=("self",))
-        .select_related("account")
-        .filter(account_id=store.account_id)
+        Subscription.objects.active().locked().filter(account_id=store.account_id)
     )
     keys = notify_keys(rows)
     written = known_keys(store, [row.topic for row in rows])
