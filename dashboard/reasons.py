@@ -197,6 +197,82 @@ TEMPLATES: Final = (
     _("%(most)s previous pairs of keys are still accepted; end that first"),
     _("no keys are being replaced"),
     _("no previous keys are accepted"),
+    # Signing in
+    _(
+        "This is not an Ethereum address, or it was mistyped: its checksum (the capital "
+        "letters) is wrong."
+    ),
+    _(
+        "This page was opened at an address that is not this server's. Open "
+        "%(expected)s and sign in there."
+    ),
+    _("This message was not made here. Ask for a new one."),
+    _("This message is more than ten minutes old. Make a new one."),
+    _("This message was used to sign in already. Make a new one."),
+    _("This message was made in another browser or session. Make a new one here."),
+    _(
+        "This is not a signature. A signature has 130 (or 128) hexadecimal digits, with "
+        "or without 0x."
+    ),
+    _("This signature is from %(signer)s. Expected was %(expected)s."),
+    _(
+        "This signature is from %(signer)s. Expected was %(expected)s. If that is a "
+        "smart-contract wallet: this server has no JSON-RPC endpoint for chain "
+        "%(chain)s; its operator can add one with the setting NOTIFYWEB_RPC_URLS."
+    ),
+    _(
+        "The wallet's contract on chain %(chain)s does not accept this signature, or "
+        "the address belongs to a contract on another chain here. For a wallet on "
+        "another chain, give the account with its chain, such as eip155:10:0x…"
+    ),
+    _(
+        "Signatures of smart-contract wallets on this chain cannot be checked here: "
+        "this server has no JSON-RPC endpoint for chain %(chain)s. Its operator can "
+        "add one with the setting NOTIFYWEB_RPC_URLS."
+    ),
+    _(
+        "The signature cannot be checked now: chain %(chain)s does not answer "
+        "(%(reason)s). Try again in a minute."
+    ),
+    _("Windows line ends"),
+    _("a line break at the end"),
+    _("line breaks at the end"),
+    _("a space at the end"),
+    _("a line break at the beginning"),
+    _("a space at the beginning"),
+    # Alerts
+    _("this server sends no mail: its operator has to set EMAIL_URL"),
+    _("choose how often the digest is sent"),
+    _("the hour is 0 to 23"),
+    _("that is not a mail address"),
+    _("too many mails to confirm an address were asked for; try tomorrow"),
+    _("choose ntfy, Gotify or a webhook"),
+    _("the token has at most %(count)s characters, ASCII only"),
+    _("give the address with the topic, such as https://ntfy.sh/my-topic"),
+    _("there can be at most %(count)s forwards"),
+    _("quiet hours are two times such as 22:00"),
+    _("quiet hours are local times, without an offset"),
+    _("mute for one of %(names)s"),
+    _("an account has at most %(count)s mutes"),
+    _("a push subscription has an endpoint and keys"),
+    _("the endpoint is a URL of at most 2048 characters"),
+    _("the endpoint cannot be called: %(reason)s"),
+    # Imports
+    _("Line %(line)s: %(reason)s."),
+    _("the line is too long"),
+    _("something follows the end record"),
+    _("this is not the kind of line that belongs here"),
+    _("this topic occurs twice"),
+    _("the end record is missing: the file is not complete"),
+    _("the file has another number of lines than its end record"),
+    _("this file is not an export of an account"),
+    _("this server reads version %(version)s of the format only"),
+    _("the file is empty"),
+    _("the account %(account)s is not yours here; sign in with it first"),
+    _("the passphrase does not open the sealed part"),
+    _("Sync is on here with another shared store"),
+    _("there are too many mutes"),
+    _("its subscription is not in this inbox"),
     # Members
     _("choose owner, sender or viewer"),
     _("an invitation is valid for 1 to %(days)s days"),

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from django.conf import settings
-from django.utils.translation import gettext
 
 from keychain.passphrase import NotSealed, check_sealed
 from keychain.webpush import application_server_key
@@ -66,9 +65,7 @@ class ExportFileError(Exception):
     """The file is refused as a whole, because of this line; nothing was changed."""
 
     def __init__(self, line: int, reason: str) -> None:
-        super().__init__(
-            gettext("Line %(line)d: %(reason)s.") % {"line": line, "reason": reason}
-        )
+        super().__init__(f"Line {line}: {reason}.")
         self.line = line
         self.reason = reason
 
@@ -153,20 +150,20 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(raw) > MAX_LINE_BYTES:
-            raise ExportFileError(number, gettext("the line is too long"))
+            raise ExportFileError(number, "the line is too long")
         try:
             members = parse_object(raw, "line: a JSON object is expected")
             kind = take_line(members, "kind", max_length=32)
         except RemoteProtocolError as error:
             raise ExportFileError(number, str(error)) from None
         if ORDER[place] == "end":
-            raise ExportFileError(number, gettext("something follows the end record"))
+            raise ExportFileError(number, "something follows the end record")
         position = ORDER.index(kind) if kind in ORDER else -1
         is_first = kind == "header"
         is_repeated = position == place and kind in _ONCE and not is_first
         if position < place or is_repeated or is_first != (number == 1):
             raise ExportFileError(
-                number, gettext("this is not the kind of line that belongs here")
+                number, "this is not the kind of line that belongs here"
             )
         place = position
         try:
@@ -180,13 +177,13 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
             counts[kind] += 1
         if isinstance(line, SubscriptionLine):
             if line.copy.topic in topics:
-                raise ExportFileError(number, gettext("this topic occurs twice"))
+                raise ExportFileError(number, "this topic occurs twice")
             topics.add(line.copy.topic)
         yield line
     if ORDER[place] != "end":
         raise ExportFileError(
             number + 1,
-            gettext("the end record is missing: the file is not complete"),
+            "the end record is missing: the file is not complete",
         )
 
 
@@ -195,20 +192,17 @@ def _check_counts(number: int, members: JsonObject, counts: dict[str, int]) -> N
         if take_integer(members, f"{kind}s") != count:
             raise ExportFileError(
                 number,
-                gettext("the file has another number of lines than its end record"),
+                "the file has another number of lines than its end record",
             )
 
 
 def _header(number: int, members: JsonObject) -> Header:
     if members.get("format") != FORMAT:
-        raise ExportFileError(
-            number, gettext("this file is not an export of an account")
-        )
+        raise ExportFileError(number, "this file is not an export of an account")
     if members.get("version") != VERSION:
         raise ExportFileError(
             number,
-            gettext("this server reads version %(version)d of the format only")
-            % {"version": VERSION},
+            f"this server reads version {VERSION} of the format only",
         )
     relay = take_optional_line(members, "relay", max_length=_MAX_RELAY_URL)
     name = take_optional_line(members, "relayName", max_length=_MAX_RELAY_URL)

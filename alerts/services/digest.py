@@ -21,7 +21,6 @@ from django.core.mail import EmailMessage
 from django.core.validators import validate_email
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import Digest
@@ -69,17 +68,17 @@ def save_digest(
     """
     if not is_available():
         raise DigestError(
-            gettext("this server sends no mail: its operator has to set EMAIL_URL")
+            "this server sends no mail: its operator has to set EMAIL_URL"
         )
     if frequency not in Digest.Frequency:
-        raise DigestError(gettext("choose how often the digest is sent"))
+        raise DigestError("choose how often the digest is sent")
     if not 0 <= hour <= 23:
-        raise DigestError(gettext("the hour is 0 to 23"))
+        raise DigestError("the hour is 0 to 23")
     email = email.strip()
     try:
         validate_email(email)
     except ValidationError:
-        raise DigestError(gettext("that is not a mail address")) from None
+        raise DigestError("that is not a mail address") from None
     now = clock.now()
     kept = Digest.objects.filter(user=user).first()
     is_confirmed = kept is not None and kept.email == email and kept.confirmed_at
@@ -137,7 +136,7 @@ def _limit_confirmations(user: User, email: str, client: str) -> None:
         verdicts.append(limits.consume("digest_confirmation_mailbox", digest))
     if not all(verdict.allowed for verdict in verdicts):
         raise DigestError(
-            gettext("too many mails to confirm an address were asked for; try tomorrow")
+            "too many mails to confirm an address were asked for; try tomorrow"
         )
 
 

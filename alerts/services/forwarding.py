@@ -14,7 +14,6 @@ from urllib.parse import urlsplit, urlunsplit
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils.translation import gettext
 
 from accounts.models import User
 from accounts.services import audit
@@ -58,20 +57,17 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
     ``token`` is sent as bearer token (ntfy, webhook) or as ``X-Gotify-Key``.
     """
     if kind not in Forward.Kind:
-        raise ForwardError(gettext("choose ntfy, Gotify or a webhook"))
+        raise ForwardError("choose ntfy, Gotify or a webhook")
     url, token = url.strip(), token.strip()
     if not token.isascii() or not token.isprintable() or len(token) > MAX_TOKEN_CHARS:
         raise ForwardError(
-            gettext("the token has at most %(count)s characters, ASCII only")
-            % {"count": MAX_TOKEN_CHARS}
+            f"the token has at most {MAX_TOKEN_CHARS} characters, ASCII only"
         )
     try:
         outbound.check_url(url)
         if kind == Forward.Kind.NTFY and not _ntfy_topic(url):
             raise ForwardError(
-                gettext(
-                    "give the address with the topic, such as https://ntfy.sh/my-topic"
-                )
+                "give the address with the topic, such as https://ntfy.sh/my-topic"
             )
     except outbound.OutboundRefused as error:
         raise ForwardError(str(error)) from None
@@ -80,8 +76,7 @@ def add_forward(user: User, kind: str, url: str, token: str = "") -> Forward:
         User.objects.select_for_update().get(pk=user.pk)
         if user.forwards.count() >= settings.LIMITS.forwards_per_user:
             raise ForwardError(
-                gettext("there can be at most %(count)s forwards")
-                % {"count": settings.LIMITS.forwards_per_user}
+                f"there can be at most {settings.LIMITS.forwards_per_user} forwards"
             )
         forward = Forward.objects.create(
             user=user, kind=kind, url=url, created_at=clock.now()

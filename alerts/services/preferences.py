@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo, available_timezones
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
-from django.utils.translation import gettext
 
 from accounts.services import audit, record_events
 from alerts.models import AlertSettings, Mute
@@ -59,20 +58,16 @@ def save_quiet_hours(
 ) -> AlertSettings:
     """Store quiet hours, given as ``HH:MM``. Raises ``PreferenceError``."""
     if time_zone not in available_timezones():
-        raise PreferenceError(
-            gettext("%(text)s is not a time zone") % {"text": time_zone[:64]}
-        )
+        raise PreferenceError(f"{time_zone[:64]} is not a time zone")
     try:
         times = {
             "quiet_from": time.fromisoformat(start),
             "quiet_until": time.fromisoformat(end),
         }
     except ValueError:
-        raise PreferenceError(
-            gettext("quiet hours are two times such as 22:00")
-        ) from None
+        raise PreferenceError("quiet hours are two times such as 22:00") from None
     if any(each.tzinfo for each in times.values()):
-        raise PreferenceError(gettext("quiet hours are local times, without an offset"))
+        raise PreferenceError("quiet hours are local times, without an offset")
     row, _ = AlertSettings.objects.update_or_create(
         user=user,
         defaults=times | {"quiet_weekends": weekends, "time_zone": time_zone},
@@ -128,9 +123,7 @@ def mute(
     Raises ``PreferenceError``.
     """
     if duration not in MUTE_FOR:
-        raise PreferenceError(
-            gettext("mute for one of %(names)s") % {"names": ", ".join(MUTE_FOR)}
-        )
+        raise PreferenceError(f"mute for one of {', '.join(MUTE_FOR)}")
     most = settings.LIMITS.mutes_per_account
     others = Mute.objects.filter(account=account)
     if others.exclude(dapp_url=dapp_url, type=type_).count() >= most:
@@ -228,9 +221,7 @@ def mute_change(dapp_url: str, type_: str, duration: str) -> Change:
 
 
 def _too_many(most: int) -> PreferenceError:
-    return PreferenceError(
-        gettext("an account has at most %(count)s mutes") % {"count": most}
-    )
+    return PreferenceError(f"an account has at most {most} mutes")
 
 
 def _label(dapp_url: str, type_: str) -> str:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count
-from django.utils.translation import gettext
 
 from accounts.services import audit
 from alerts.models import PushDelivery, PushSubscription
@@ -61,7 +60,7 @@ def save_subscription(device: Device, value: object) -> PushSubscription:
     """
     keys = value.get("keys") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not isinstance(keys, dict):
-        raise PushError(gettext("a push subscription has an endpoint and keys"))
+        raise PushError("a push subscription has an endpoint and keys")
     endpoint = value.get("endpoint")
     try:
         public_key, auth = read_push_keys(
@@ -70,13 +69,11 @@ def save_subscription(device: Device, value: object) -> PushSubscription:
     except ValueError as error:
         raise PushError(str(error)) from None
     if not isinstance(endpoint, str) or len(endpoint) > 2048:
-        raise PushError(gettext("the endpoint is a URL of at most 2048 characters"))
+        raise PushError("the endpoint is a URL of at most 2048 characters")
     try:
         outbound.check_url(endpoint)
     except outbound.OutboundRefused as error:
-        raise PushError(
-            gettext("the endpoint cannot be called: %(reason)s") % {"reason": error}
-        ) from None
+        raise PushError(f"the endpoint cannot be called: {error}") from None
     with transaction.atomic():
         PushSubscription.objects.filter(device=device).delete()
         row = PushSubscription.objects.create(

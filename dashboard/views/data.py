@@ -24,6 +24,7 @@ from accounts.services import is_fresh
 from common import clock
 from dashboard.access import member, or_404, require_recent_signature
 from dashboard.frame import accounts_of, page
+from dashboard.reasons import translate_reason
 from dashboard.views.responses import done, download
 from keychain.passphrase import MAX_LENGTH, MIN_LENGTH, WeakPassphrase
 from portability.schemas import ExportFileError, own_relay
@@ -135,7 +136,8 @@ def upload(request: MemberRequest) -> HttpResponse:
     except ExportFileError as error:
         return _back(
             request,
-            gettext("Nothing was imported. %(problem)s") % {"problem": error},
+            gettext("Nothing was imported. %(problem)s")
+            % {"problem": translate_reason(error)},
         )
     return redirect("dashboard:data-preview", prepared.pk)
 
@@ -155,6 +157,7 @@ def preview(request: MemberRequest, import_id: UUID) -> HttpResponse:
             ours=own_relay(),
             rows=[(LABELS[kind], report.counts[kind]) for kind in KINDS],
             account=prepared.account,
+            refused=[(line, translate_reason(why)) for line, why in report.refused],
             hidden_refusals=report.refused_count - len(report.refused),
         )
     if request.POST.get("act") != "import":
@@ -171,7 +174,8 @@ def preview(request: MemberRequest, import_id: UUID) -> HttpResponse:
     except ExportFileError as error:
         return _back(
             request,
-            gettext("Nothing was imported. %(problem)s") % {"problem": error},
+            gettext("Nothing was imported. %(problem)s")
+            % {"problem": translate_reason(error)},
         )
     count = report.changes
     return done(

@@ -324,9 +324,16 @@ def _signed_in(
 
 def problem_of(error: SignInError) -> SignInProblem:
     if isinstance(error, TextDiffers):
+        added = gettext(" and ").join(map(translate_reason, error.added))
         return SignInProblem(
             gettext("The signed text contained additional characters"),
-            translate_reason(error),
+            gettext(
+                "Your account signed this text with %(added)s, which makes it another "
+                "text: everybody else checks the signature against the text without it. "
+                "Sign the same text once more, exactly as it is here; it is still valid. "
+                "The copy button beside it and the download add nothing."
+            )
+            % {"added": added},
         )
     titles = {
         "contract-refused": gettext("The wallet's contract does not accept this"),

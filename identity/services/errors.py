@@ -1,4 +1,4 @@
-"""Errors of identities, as types that a page can explain.
+"""Errors of identities, as types that a page can explain and translate.
 
 SignInError
 ├── UnsupportedAccount    not an Ethereum account, or mistyped
@@ -23,12 +23,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.utils.translation import gettext
-
 from common.problems import Problem, ProblemError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from walletconnect.identity.cacao import Cacao
 
@@ -45,10 +43,8 @@ class UnsupportedAccount(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            gettext(
-                "This is not an Ethereum address, or it was mistyped: its checksum (the "
-                "capital letters) is wrong."
-            )
+            "This is not an Ethereum address, or it was mistyped: its checksum (the "
+            "capital letters) is wrong."
         )
 
 
@@ -57,11 +53,8 @@ class ForeignOrigin(SignInError):
 
     def __init__(self, origin: str, expected: str) -> None:
         super().__init__(
-            gettext(
-                "This page was opened at an address that is not this server's. Open "
-                "%(expected)s and sign in there."
-            )
-            % {"expected": expected}
+            "This page was opened at an address that is not this server's. Open "
+            f"{expected} and sign in there."
         )
         self.origin = origin
         self.expected = expected
@@ -71,16 +64,14 @@ class RequestUnknown(SignInError):
     kind = "request-unknown"
 
     def __init__(self) -> None:
-        super().__init__(gettext("This message was not made here. Ask for a new one."))
+        super().__init__("This message was not made here. Ask for a new one.")
 
 
 class RequestExpired(SignInError):
     kind = "request-expired"
 
     def __init__(self, address: str) -> None:
-        super().__init__(
-            gettext("This message is more than ten minutes old. Make a new one.")
-        )
+        super().__init__("This message is more than ten minutes old. Make a new one.")
         self.address = address
 
 
@@ -88,9 +79,7 @@ class RequestUsed(SignInError):
     kind = "request-used"
 
     def __init__(self, address: str) -> None:
-        super().__init__(
-            gettext("This message was used to sign in already. Make a new one.")
-        )
+        super().__init__("This message was used to sign in already. Make a new one.")
         self.address = address
 
 
@@ -99,9 +88,7 @@ class OtherBrowser(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            gettext(
-                "This message was made in another browser or session. Make a new one here."
-            )
+            "This message was made in another browser or session. Make a new one here."
         )
 
 
@@ -110,10 +97,8 @@ class MalformedSignature(SignInError):
 
     def __init__(self) -> None:
         super().__init__(
-            gettext(
-                "This is not a signature. A signature has 130 (or 128) hexadecimal digits, with or "
-                "without 0x."
-            )
+            "This is not a signature. A signature has 130 (or 128) hexadecimal digits, "
+            "with or without 0x."
         )
 
 
@@ -123,33 +108,28 @@ class WrongSigner(SignInError):
     def __init__(
         self, signed_by: str, expected: str, *, unchecked_chain: int | None = None
     ) -> None:
-        text = gettext(
-            "This signature is from %(signer)s. Expected was %(expected)s."
-        ) % {"signer": _short(signed_by), "expected": _short(expected)}
+        text = (
+            f"This signature is from {_short(signed_by)}. Expected was "
+            f"{_short(expected)}."
+        )
         if unchecked_chain is not None:
             # A contract wallet often signs with a key of its owner.
-            text += " " + gettext(
-                "If that is a smart-contract wallet: this server has no JSON-RPC "
-                "endpoint for chain %(chain)s; its operator can add one with the "
-                "setting NOTIFYWEB_RPC_URLS."
-            ) % {"chain": unchecked_chain}
+            text += (
+                " If that is a smart-contract wallet: this server has no JSON-RPC "
+                f"endpoint for chain {unchecked_chain}; its operator can add one with "
+                "the setting NOTIFYWEB_RPC_URLS."
+            )
         super().__init__(text)
         self.signed_by = signed_by
         self.expected = expected
 
 
 class TextDiffers(WrongSigner):
-    def __init__(self, added: str, signed_by: str, expected: str) -> None:
+    """``added`` names the white space that was signed with the text."""
+
+    def __init__(self, added: Sequence[str], signed_by: str, expected: str) -> None:
         super().__init__(signed_by, expected)
-        self.args = (
-            gettext(
-                "Your account signed this text with %(added)s, which makes it another "
-                "text: everybody else checks the signature against the text without it. "
-                "Sign the same text once more, exactly as it is here; it is still valid. "
-                "The copy button beside it and the download add nothing."
-            )
-            % {"added": added},
-        )
+        self.args = (f"The account signed the text with {' and '.join(added)}.",)
         self.added = added
 
 
@@ -176,13 +156,10 @@ class SignatureRefused(ContractError):
 
     def __init__(self, chain_id: int) -> None:
         super().__init__(
-            gettext(
-                "The wallet's contract on chain %(chain)s does not accept this "
-                "signature, or the address belongs to a contract on another chain here. "
-                "For a wallet on another chain, give the account with its chain, such "
-                "as eip155:10:0x…"
-            )
-            % {"chain": chain_id}
+            f"The wallet's contract on chain {chain_id} does not accept this "
+            "signature, or the address belongs to a contract on another chain here. "
+            "For a wallet on another chain, give the account with its chain, such "
+            "as eip155:10:0x…"
         )
         self.chain_id = chain_id
 
@@ -192,12 +169,9 @@ class NoChainEndpoint(ContractError):
 
     def __init__(self, chain_id: int) -> None:
         super().__init__(
-            gettext(
-                "Signatures of smart-contract wallets on this chain cannot be checked "
-                "here: this server has no JSON-RPC endpoint for chain %(chain)s. Its "
-                "operator can add one with the setting NOTIFYWEB_RPC_URLS."
-            )
-            % {"chain": chain_id}
+            "Signatures of smart-contract wallets on this chain cannot be checked "
+            f"here: this server has no JSON-RPC endpoint for chain {chain_id}. Its "
+            "operator can add one with the setting NOTIFYWEB_RPC_URLS."
         )
         self.chain_id = chain_id
 
@@ -207,11 +181,8 @@ class ChainUnavailable(ContractError):
 
     def __init__(self, chain_id: int, reason: str) -> None:
         super().__init__(
-            gettext(
-                "The signature cannot be checked now: chain %(chain)s does not answer "
-                "(%(reason)s). Try again in a minute."
-            )
-            % {"chain": chain_id, "reason": reason}
+            f"The signature cannot be checked now: chain {chain_id} does not answer "
+            f"({reason}). Try again in a minute."
         )
         self.chain_id = chain_id
         self.reason = reason

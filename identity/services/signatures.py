@@ -16,8 +16,6 @@ import itertools
 import re
 from typing import Final
 
-from django.utils.translation import gettext
-
 from common.pasting import bare_text
 from identity.services.errors import MalformedSignature
 from walletconnect.crypto.ethereum import recover_eip191
@@ -99,20 +97,19 @@ def _signature_in(text: str) -> str:
     return signature
 
 
-def added_white_space(message: str, address: str, signature: str) -> str:
+def added_white_space(message: str, address: str, signature: str) -> tuple[str, ...]:
     """The white space that was added before ``address`` signed; empty if it was not that."""
     for (lines, newline), (end, after), (start, before) in itertools.product(
         _NEWLINES, _ENDS, _STARTS
     ):
-        parts = [gettext(each) for each in (lines, start, end) if each]
-        description = gettext(" and ").join(parts)
-        if not description:
+        parts = tuple(each for each in (lines, start, end) if each)
+        if not parts:
             continue
         text = message.replace("\n", newline)
         try:
             signer = recover_eip191(f"{before}{text}{after}", signature)
         except RemoteProtocolError:
-            return ""
+            return ()
         if signer.lower() == address.lower():
-            return description
-    return ""
+            return parts
+    return ()

@@ -11,7 +11,6 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.db import transaction
-from django.utils.translation import gettext
 
 from accounts.services import audit, label_account, record_events
 from alerts.models import AlertSettings
@@ -169,14 +168,13 @@ def import_file(
         elif isinstance(line, SealedLine):
             sealed = line
     if header is None:
-        raise ExportFileError(1, gettext("the file is empty"))
+        raise ExportFileError(1, "the file is empty")
     owner = header.account
     account = accounts.at(str(owner)).select_related("user").first()
     if account is None:
         raise ExportFileError(
             1,
-            gettext("the account %(account)s is not yours here; sign in with it first")
-            % {"account": owner},
+            f"the account {owner} is not yours here; sign in with it first",
         )
     report = ImportReport(account.address, has_keys=sealed is not None)
     keys = _open(sealed, owner, passphrase) if sealed and passphrase else None
@@ -213,7 +211,7 @@ def _open(sealed: SealedLine, owner: AccountId, passphrase: str) -> Keys:
         )
     except WrongPassphrase:
         raise ExportFileError(
-            sealed.line, gettext("the passphrase does not open the sealed part")
+            sealed.line, "the passphrase does not open the sealed part"
         ) from None
     except RemoteProtocolError as error:
         raise ExportFileError(sealed.line, str(error)) from None
@@ -280,9 +278,7 @@ def _restore_keys(
     try:
         joined = restore_stores(account, keys.stores, device=device)
     except SignatureDiffers:
-        report.refuse(
-            "keys", keys.line, gettext("Sync is on here with another shared store")
-        )
+        report.refuse("keys", keys.line, "Sync is on here with another shared store")
     else:
         report.note("keys", Outcome.NEW if joined else Outcome.PRESENT)
 
@@ -299,7 +295,7 @@ def _restore_mutes(
         events += restored
         for line, is_new in zip(batch, results, strict=True):
             if is_new is None:
-                report.refuse("mutes", line.line, gettext("there are too many mutes"))
+                report.refuse("mutes", line.line, "there are too many mutes")
             else:
                 report.note("mutes", Outcome.NEW if is_new else Outcome.PRESENT)
     return events
@@ -316,9 +312,7 @@ def _restore_notifications(
         restored.total - restored.new - restored.changed - restored.refused
     )
     for line in restored.refused_lines:
-        report.refuse(
-            "notifications", line, gettext("its subscription is not in this inbox")
-        )
+        report.refuse("notifications", line, "its subscription is not in this inbox")
     counts.refused = restored.refused
     return restored.events
 

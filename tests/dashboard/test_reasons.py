@@ -30,6 +30,8 @@ RAISED = {
     "castserver/services": (*CAST, *OUTBOUND, "Attempt"),
     "dashboard/views": CAST,
     "subscriptions/services": REFUSED,
+    "alerts/services": ("DigestError", "ForwardError", "PreferenceError", "PushError"),
+    "portability": ("ExportFileError", "report.refuse"),
     "common/links.py": ("NotALink",),
     "common/dapp_urls.py": ("NotAnAddress",),
     "common/outbound.py": OUTBOUND,
@@ -42,7 +44,11 @@ RAISED = {
     "history/client.py": ("HistoryUnavailable",),
 }
 # Errors that word themselves.
-WORDED = ("subscriptions/services/errors.py", "syncstore/services/enable.py")
+WORDED = (
+    "subscriptions/services/errors.py",
+    "syncstore/services/enable.py",
+    "identity/services/errors.py",
+)
 # Constants and arguments that are stored as a reason.
 STORED = {
     "common/dapp_documents.py": ("text", "remedy", "KEYS_REMEDY", "TYPES_REMEDY"),

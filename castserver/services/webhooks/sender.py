@@ -204,10 +204,8 @@ def _update_health(outcomes: list[Outcome]) -> None:
 
 
 def _disable(which: Q, reason: str) -> None:
-    rows = list(
-        Webhook.objects.select_for_update().filter(which, disabled_at=None).values("pk")
-    )
-    ids = [row["pk"] for row in rows]
+    found = Webhook.objects.select_for_update().filter(which, disabled_at=None)
+    ids = list(found.values_list("pk", flat=True))
     if not ids:
         return
     Webhook.objects.filter(pk__in=ids).update(
