@@ -171,6 +171,14 @@ def test_every_reason_that_pages_show_has_a_template():
     assert without == set()
 
 
+def test_services_leave_translating_to_the_pages():
+    """Their reasons are stored, and sent by the APIs, in one language."""
+    files = [*BASE.glob("*/services.py"), *BASE.glob("*/services/**/*.py")]
+    assert len(files) > 100
+    imported = re.compile(r"import .*\bgettext\b")
+    assert [each for each in files if imported.search(each.read_text())] == []
+
+
 def test_reasons_within_a_reason_are_translated_and_unknown_ones_stay():
     reason = "That address is not reached: the host is not on the public Internet."
     assert translate_reason(reason) == reason
