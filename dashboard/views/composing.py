@@ -146,7 +146,7 @@ def _compose_page(
         reach=[(name, console_pages.reach(project, type_id)) for type_id, name in types]
         if may_choose
         else [],
-        status=422 if form.is_bound and form.errors else status,
+        status=status,
     )
 
 

@@ -141,6 +141,8 @@ def project_page(
     if form is not None and not request.may_change:
         for field in form.fields.values():
             field.disabled = True
+    if form is not None and form.is_bound and form.errors:
+        status = 422
     return page(
         request,
         template,
@@ -401,7 +403,6 @@ def project_types(request: ProjectRequest, project: Project) -> HttpResponse:
         project,
         tab="types",
         form=form,
-        status=422 if form.is_bound else 200,
     )
 
 
@@ -441,7 +442,6 @@ def project_settings(request: ProjectRequest, project: Project) -> HttpResponse:
         tab="settings",
         form=form,
         did=did_document(project)["id"],
-        status=422 if form.is_bound else 200,
     )
 
 

@@ -78,7 +78,6 @@ def project_domain(request: ProjectRequest, project: Project) -> HttpResponse:
         mails=domain_mails.owner_address(project),
         is_main_owner=project.owner_id == request.user.pk,
         has_mail=domain_mails.is_available(),
-        status=422 if form.is_bound else 200,
         **_documents(project),
     )
 
@@ -215,7 +214,6 @@ def _step_page(
 ) -> HttpResponse:
     names = list(STEPS)
     reached = names.index(project.setup_step)
-    form = context.get("form")
     return project_page(
         request,
         "project_setup",
@@ -232,7 +230,6 @@ def _step_page(
             }
             for place, (name, label) in enumerate(STEPS.items())
         ],
-        status=422 if form is not None and form.is_bound else 200,
         **context,
     )
 

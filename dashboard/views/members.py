@@ -78,7 +78,6 @@ def project_members(request: ProjectRequest, project: Project) -> HttpResponse:
         roles=Role.choices,
         role_texts=[(role.label, text) for role, text in pages.INCLUDES.items()],
         found=pages.member_list(project, request.user),
-        status=422 if form.is_bound else 200,
     )
 
 

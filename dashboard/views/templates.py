@@ -101,7 +101,6 @@ def _template_form(
         part="templates",
         form=form,
         chosen=template,
-        status=422 if form.is_bound else 200,
     )
 
 
@@ -141,5 +140,4 @@ def project_welcome(request: ProjectRequest, project: Project) -> HttpResponse:
         tab=TAB,
         part="welcome",
         form=form,
-        status=422 if form.is_bound else 200,
     )

@@ -83,7 +83,6 @@ def project_webhooks(request: ProjectRequest, project: Project) -> HttpResponse:
         once_test=form_token(request.device, f"test:{project.pk}"),
         webhooks=list(project.webhooks.order_by("created_at")),
         log=_log_page(request, project),
-        status=422 if form.is_bound else 200,
     )
 
 
