@@ -405,8 +405,8 @@ class WebhookForm(StyledForm):
     )
 
 
-class ReplayForm(StyledForm):
-    """A time range of a webhook's events, in the user's time zone."""
+class TimeRangeForm(StyledForm):
+    """A time range in the user's time zone."""
 
     since = forms.DateTimeField(
         label=_("From"),
@@ -416,6 +416,11 @@ class ReplayForm(StyledForm):
         label=_("Until"),
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
     )
+
+
+class ReplayForm(TimeRangeForm):
+    """Which events of a webhook to send again."""
+
     states = forms.MultipleChoiceField(
         label=_("Which"),
         choices=[

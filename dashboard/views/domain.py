@@ -147,9 +147,7 @@ def _confirm_mail_address(request: ProjectRequest, project: Project) -> HttpResp
         else:
             text = gettext("The address %(email)s is confirmed.")
         messages.success(request, text % {"email": row.email})
-    return HttpResponseRedirect(
-        reverse("dashboard:project-domain", args=[project.slug])
-    )
+    return redirect("dashboard:project-domain", project.slug)
 
 
 def _check_now(request: ProjectRequest, project: Project) -> None:

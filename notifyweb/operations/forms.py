@@ -8,22 +8,15 @@ from django import forms
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from dashboard.forms import StyledForm
+from dashboard.forms import TimeRangeForm
 from notifyweb.operations.replays import Replay, replays
 
 
-class ReplayForm(StyledForm):
-    """What to do again, of which time, in the user's time zone."""
+class ReplayForm(TimeRangeForm):
+    """What to do again, of which time."""
 
     what = forms.ChoiceField(label=_("What"))
-    since = forms.DateTimeField(
-        label=_("From"),
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
-    )
-    until = forms.DateTimeField(
-        label=_("Until"),
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
-    )
+    field_order = ("what",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
