@@ -41,28 +41,16 @@ MAX_VARIABLES = 20
 
 
 class StyledForm(forms.Form):
-    """Adds CSS classes, and connects hints and errors to fields for screen readers."""
+    """Adds CSS classes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
-        for name, field in self.fields.items():
-            if isinstance(
+        for field in self.fields.values():
+            if not isinstance(
                 field.widget, forms.RadioSelect | forms.CheckboxSelectMultiple
             ):
-                continue
-            field.widget.attrs.setdefault("class", "input")
-            if field.help_text:
-                field.widget.attrs["aria-describedby"] = f"id_{name}_hint"
-
-    def full_clean(self) -> None:
-        super().full_clean()
-        for name in self.errors:
-            if name in self.fields:
-                attributes = self.fields[name].widget.attrs
-                hint = attributes.get("aria-describedby", "")
-                attributes["aria-invalid"] = "true"
-                attributes["aria-describedby"] = f"{hint} id_{name}_error".strip()
+                field.widget.attrs.setdefault("class", "input")
 
 
 class ProjectForm(StyledForm):
