@@ -138,7 +138,6 @@ class Outgoing:
     problem: str = ""
 
 
-@in_batches
 def send_due_forwards() -> int:
     """Send what is due until nothing is left or time is over; how many were taken."""
     return drain(_claim, _send, _record, slots=settings.LIMITS.forward_deliveries)
@@ -266,6 +265,7 @@ def _settle(delivery: ForwardDelivery, attempt: Attempt) -> None:
         ForwardDelivery.objects.filter(forward=delivery.forward_id).update(**NO_WORK)
 
 
+@in_batches
 def prune() -> int:
     """Delete what a disabled forward left behind."""
     over = ForwardDelivery.objects.filter(next_attempt_at=None)

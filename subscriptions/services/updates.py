@@ -218,8 +218,6 @@ def _settle(rows: list[Subscription], message: Inbound) -> list[EventDraft]:
 # --- sweeps -----------------------------------------------------------------------------
 
 
-@in_batches
-@transaction.atomic
 def renew_subscriptions() -> int:
     """Ask for the same types again before a subscription ends; returns how many were asked.
 
@@ -271,6 +269,8 @@ def _renew_page(*, after: int) -> tuple[int, int]:
     return len(asked), rows[-1].pk
 
 
+@in_batches
+@transaction.atomic
 def expire_updates() -> int:
     """Drop updates that were not answered in time; the old types stay in effect."""
     rows = list(
