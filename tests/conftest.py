@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 
 from tests.empty_tables import empty_tables
+from tests.prepared import digest_of_code
 from tests.system import System
 
 if TYPE_CHECKING:
@@ -66,8 +68,48 @@ def embedded_services() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(embedded_services: None) -> None:
-    """pytest-django asks for this before it makes the database of the run."""
+def django_db_modify_db_settings(embedded_services: None) -> Iterator[ExitStack]:
+    """pytest-django asks for this before it makes the database of the run.
+
+    The first run of some code migrates, and leaves a copy of its database as the template
+    of later ones. Others wait for it.
+    """
+    from django.conf import settings
+    from django.db import connection
+
+    with ExitStack() as until_made:
+        line = until_made.enter_context(_connect(settings.EMBEDDED_PATHS))
+        line.execute("SELECT pg_advisory_lock(2)")
+        found = line.execute(
+            "SELECT FROM pg_database WHERE datname = %s", [_template()]
+        ).fetchone()
+        if found is not None:
+            connection.settings_dict["TEST"]["TEMPLATE"] = _template()
+        yield until_made
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_modify_db_settings: ExitStack, django_db_setup: None
+) -> None:
+    from django.conf import settings
+    from django.db import connection
+
+    if not connection.settings_dict["TEST"].get("TEMPLATE"):
+        # A database in use is no template.
+        connection.close()
+        with _connect(settings.EMBEDDED_PATHS) as line:
+            for (name,) in line.execute(
+                "SELECT datname FROM pg_database WHERE starts_with(datname, 'template_')"
+            ).fetchall():
+                line.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+            line.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(_template()),
+                    sql.Identifier(connection.settings_dict["NAME"]),
+                )
+            )
+    django_db_modify_db_settings.close()
 
 
 @pytest.fixture(scope="session")
@@ -94,13 +136,7 @@ def redis_client(embedded_services: None) -> Iterator[object]:
 
 def _forget_dead_runs(places: Paths, ours: Paths) -> None:
     """Drop what runs left behind that were killed."""
-    with psycopg.connect(
-        host=str(places.postgres_run),
-        port=5432,
-        user="notifyweb",
-        dbname="notifyweb",
-        autocommit=True,
-    ) as connection:
+    with _connect(places) as connection:
         # Two workers that start together would drop the same.
         connection.execute("SELECT pg_advisory_lock(1)")
         rows = connection.execute("SELECT datname FROM pg_database")
@@ -114,6 +150,20 @@ def _forget_dead_runs(places: Paths, ours: Paths) -> None:
     for folder in ours.data.parent.glob("run-*"):
         if not _is_alive(folder.name.removeprefix("run-")):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _template() -> str:
+    return f"template_{digest_of_code()}"
+
+
+def _connect(places: Paths) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(
+        host=str(places.postgres_run),
+        port=5432,
+        user="notifyweb",
+        dbname="notifyweb",
+        autocommit=True,
+    )
 
 
 def _is_alive(pid: str) -> bool:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+from tests.prepared import copy_prepared
+
 BASE = Path(__file__).resolve().parent.parent
 READY_S = 240.0
 BACK_S = 60.0
@@ -33,6 +35,8 @@ OURS = ("NOTIFYWEB_", "DATABASE_URL", "REDIS_URL", "RELAY_URL", "KEYS_SERVER_URL
 OURS += ("HISTORY_SERVER_URL", "SECRET_KEY", "KEYCHAIN_KEYS", "DEBUG", "DJANGO_")
 OURS += ("CAST_SERVER_URL", "ALLOWED_HOSTS", "PROJECT_ID", "SENTRY_DSN")
 OURS += ("EMAIL_URL", "DEFAULT_FROM_EMAIL")
+# With its own database or keys, a system starts from nothing.
+NOT_PREPARED = frozenset({"DATABASE_URL", "SECRET_KEY", "KEYCHAIN_KEYS"})
 
 
 def free_port() -> int:
@@ -81,9 +85,13 @@ def clean_environment(**changes: str) -> dict[str, str]:
 
 
 class System:
-    """One running system. Start it with ``start()``, end it with ``stop()``."""
+    """One running system. Start it with ``start()``, end it with ``stop()``.
 
-    def __init__(self, **environment: str) -> None:
+    Its data directory is a copy of one with migrations applied, unless the test is about
+    the first start (``from_nothing``).
+    """
+
+    def __init__(self, *, from_nothing: bool = False, **environment: str) -> None:
         # Short, because PostgreSQL's socket lives below it.
         self.data_dir = Path(tempfile.mkdtemp(prefix="nw-"))
         self.port = free_port()
@@ -98,6 +106,8 @@ class System:
             **environment,
         )
         self._launcher: subprocess.Popen[bytes] | None = None
+        if not from_nothing and NOT_PREPARED.isdisjoint(environment):
+            copy_prepared(self.data_dir / "data", self.environment)
 
     def launch(self, **popen: Any) -> None:
         """Start and do not wait. ``popen`` changes how (user, folder, umask)."""
