@@ -4,10 +4,13 @@
 .PHONY: run test test-fast test-deployment faults check fmt bench demo messages screenshots fuzz lock sbom audit
 .SILENT:
 
-WORKERS := 2
+# Twice the processors of a small machine: tests of systems and browsers mostly wait.
+WORKERS := 4
 # How long `make fuzz` searches.
 SECONDS := 240
 TESTS ?=
+# File by file, in the order of tests/conftest.py and not by their number of tests.
+PYTEST := .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := .venv/bin/python -m pip -qq --disable-pip-version-check --no-input
 
 run: .venv/.runtime
@@ -18,12 +21,11 @@ demo: .venv/.runtime
 
 # Each worker has a database, a Redis and, where tests ask for it, a system of its own.
 test: .venv/.development
-	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(PYTEST) $(TESTS)
 
-# No browser, no whole system, no npm packages.
+# No browser, no process of its own, no npm packages.
 test-fast: .venv/.development
-	.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not system and not browser" \
-	  --ignore=tests/browser --ignore=tests/clients $(TESTS)
+	$(PYTEST) -m "not system and not browser" --ignore=tests/browser --ignore=tests/clients $(TESTS)
 
 # Two of each process behind nginx, with TLS. Needs nginx (apt-get install nginx-light).
 test-deployment: .venv/.development

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from walletconnect.json_values import JsonObject, JsonValue
 
 # OWASP's parameters for 32 MiB: a worker derives several keys at once.
-PARAMETERS: Final[JsonObject] = {"kdf": "scrypt", "n": 2**15, "r": 8, "p": 3}
+COST: Final = {"n": 2**15, "r": 8, "p": 3}
 SALT_LENGTH: Final = 16
 MIN_LENGTH: Final = 12
 MAX_LENGTH: Final = 1024
@@ -64,7 +64,8 @@ def seal_with_passphrase(
     salt, nonce = entropy.key_bytes()[:SALT_LENGTH], entropy.iv()
     ciphertext = _cipher(passphrase, salt).encrypt(nonce, plaintext, associated)
     return {
-        **PARAMETERS,
+        "kdf": "scrypt",
+        **COST,
         "salt": encode_base64url(salt),
         "nonce": encode_base64url(nonce),
         "ciphertext": encode_base64url(ciphertext),
@@ -80,7 +81,8 @@ def check_sealed(value: Mapping[str, JsonValue]) -> tuple[bytes, bytes, bytes]:
         )
     except (KeyError, RemoteProtocolError):
         raise NotSealed from None
-    is_ours = {name: value.get(name) for name in PARAMETERS} == PARAMETERS
+    ours = {"kdf": "scrypt", **COST}
+    is_ours = {name: value.get(name) for name in ours} == ours
     lengths = len(salt), len(nonce)
     if not is_ours or lengths != (SALT_LENGTH, NONCE_LENGTH):
         raise NotSealed
@@ -105,11 +107,5 @@ def open_with_passphrase(
 def _cipher(passphrase: str, salt: bytes) -> AESGCM:
     # One passphrase typed on two systems may differ in its composition of accents.
     text = unicodedata.normalize("NFKC", passphrase)
-    derived = Scrypt(
-        salt=salt,
-        length=KEY_LENGTH,
-        n=2**15,
-        r=8,
-        p=3,
-    ).derive(text.encode("utf-8", "surrogatepass"))
-    return AESGCM(derived)
+    derived = Scrypt(salt=salt, length=KEY_LENGTH, **COST)
+    return AESGCM(derived.derive(text.encode("utf-8", "surrogatepass")))

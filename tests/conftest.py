@@ -34,6 +34,32 @@ hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "here")
 TransactionTestCase._fixture_teardown = lambda _: empty_tables()
 
 
+# They take minutes, so a run must not end with one of them.
+LONGEST = (
+    "browser/test_every_page_is_usable.py",
+    "clients/test_sign_clients.py",
+    "notifyweb/test_launcher.py",
+    "browser/test_live_socket.py",
+    "browser/test_inbox.py",
+    "notifyweb/test_abandoned.py",
+    "notifyweb/test_start_matrix.py",
+    "faults/test_faults.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, then others that wait for processes, then the rest."""
+    waiting = {item.path for item in items if item.get_closest_marker("system")}
+
+    def place(item: pytest.Item) -> int:
+        name = "/".join(item.path.parts[-2:])
+        if name in LONGEST:
+            return LONGEST.index(name)
+        return len(LONGEST) + (item.path not in waiting)
+
+    items.sort(key=place)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print what tests recorded as ``summary``, such as the seed of a random choice."""
     for reports in terminalreporter.stats.values():

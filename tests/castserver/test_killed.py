@@ -40,7 +40,7 @@ from walletconnect.notify.subscribe import settle_subscription
 from walletconnect.notify.values import NotifyMessage
 from walletconnect.relay.rpc import parse
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
 
 SETUP = "import django; django.setup(); "
 HANDLE = SETUP + "from messaging.services import handle_due; handle_due(20.0)"

@@ -14,6 +14,8 @@ from tests.system import BASE
 
 SCRIPT = """
 from common.failpoints import failpoint
+
+pytestmark = pytest.mark.system
 failpoint("subscribe.05.after_commit")
 print("went on")
 """

@@ -26,7 +26,7 @@ from common import clock
 from dashboard.pages.snippets import snippets_for
 from dashboard.pages.webhooks import receivers
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.system, pytest.mark.django_db]
 
 COMMANDS = {
     "curl": ["sh", "-c"],

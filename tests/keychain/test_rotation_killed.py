@@ -24,7 +24,7 @@ from keychain.services import (
 )
 from tests.keychain.test_rotation import KEYS, NEW
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
 
 
 def command_line(settings, *, failpoint=""):

@@ -16,6 +16,8 @@ from tests.messaging.conftest import (
 )
 from tests.messaging.echo.handlers import ECHO_TAG
 
+pytestmark = pytest.mark.system
+
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.messaging.echo_settings"}
 
 

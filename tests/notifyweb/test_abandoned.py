@@ -38,7 +38,7 @@ from tests.notifyweb.slow.urls import GATE
 from tests.people import ALICE
 from tests.system import BASE, free_port
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.system, pytest.mark.django_db(transaction=True)]
 
 POOL = 10
 CALLERS = 150

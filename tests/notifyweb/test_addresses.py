@@ -126,6 +126,7 @@ def test_the_whole_system_is_ready_on_ipv6(bind):
         running.remove()
 
 
+@pytest.mark.system
 @pytest.mark.django_db(transaction=True)
 def test_the_address_of_an_ipv6_client_is_seen(redis_client):
     with web_process() as (port, _):
@@ -135,6 +136,7 @@ def test_the_address_of_an_ipv6_client_is_seen(redis_client):
             assert line.getresponse().read() == b"::1"
 
 
+@pytest.mark.system
 @pytest.mark.django_db(transaction=True)
 def test_errors_of_the_web_server_itself_look_like_ours(redis_client):
     """Refused before Django: by Twisted, by Daphne, by the WebSocket library."""
@@ -360,6 +362,7 @@ def tls_redis(tmp_path):
     process.wait(10)
 
 
+@pytest.mark.system
 def test_every_client_checks_the_certificate_of_redis(tls_redis, tmp_path):
     port, certificate = tls_redis
 

@@ -21,6 +21,8 @@ from tests.system import BASE, System
 
 MAKE = """
 from accounts.models import User
+
+pytestmark = pytest.mark.system
 for name in ("alice", "bob"):
     user = User.objects.create(username=name)
 """
@@ -200,7 +202,6 @@ def test_an_account_removed_after_the_backup_stays_removed(stopped_system, tmp_p
     assert shell_output(stopped_system, COUNT) == "2"
 
 
-@pytest.mark.system
 def test_a_running_system_can_be_backed_up_but_not_restored(system, tmp_path):
     path = tmp_path / "live"
     system.manage("backup", str(path))

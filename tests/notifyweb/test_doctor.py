@@ -49,6 +49,7 @@ def by_name(findings):
 # --- the command ------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_every_wrong_variable_is_reported_at_once(tmp_path):
     done = manage(
         "doctor",
@@ -66,12 +67,14 @@ def test_every_wrong_variable_is_reported_at_once(tmp_path):
     assert all(finding["advice"] for finding in report["findings"])
 
 
+@pytest.mark.system
 def test_a_wrong_option_is_code_two(tmp_path):
     done = manage("doctor", "--jsn", NOTIFYWEB_DATA_DIR=str(tmp_path))
     assert done.returncode == 2
     assert "--jsn" in done.stderr
 
 
+@pytest.mark.system
 def test_a_database_that_does_not_answer_is_a_fault_and_the_rest_is_checked(tmp_path):
     port = free_port()
     done = manage(
@@ -242,6 +245,7 @@ def tls_port(tmp_path):
     thread.join()
 
 
+@pytest.mark.system
 def test_a_certificate_that_is_not_trusted_and_one_that_expires(
     settings, tls_port, tmp_path, monkeypatch
 ):
@@ -448,6 +452,7 @@ def test_another_server_that_cannot_be_reached(settings):
     assert found["RELAY_URL"].level is Level.FAULT
 
 
+@pytest.mark.system
 def test_another_server_whose_certificate_is_refused(settings, tls_port, monkeypatch):
     settings.EMBEDDED_RELAY = False
     settings.RELAY_URL = f"wss://localhost:{tls_port}"

@@ -30,6 +30,8 @@ from notifyweb.embedded.redis import Redis, binary, wheel_binary
 from notifyweb.environment import SettingError
 from tests.system import BASE
 
+pytestmark = pytest.mark.system
+
 USER = """
     import sys
     from pathlib import Path

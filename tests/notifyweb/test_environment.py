@@ -29,6 +29,7 @@ def manage(*arguments, **environment):
     )
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -96,6 +97,7 @@ def test_loopback_is_not_allowed_on_a_public_address(monkeypatch, bind, allowed)
     assert env.outbound_allow(bind, is_embedded=True) == allowed.split(",")
 
 
+@pytest.mark.system
 def test_loopback_on_a_public_address_is_one_sentence_and_code_two(tmp_path):
     refused = manage(
         "run",
@@ -128,6 +130,7 @@ def test_an_empty_list_allows_nothing(monkeypatch, bind, given, allowed):
     assert env.outbound_allow(bind, is_embedded=True) == allowed
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["SECRET_KEY", "KEYCHAIN_KEYS"])
 def test_secrets_are_required_with_an_external_database(tmp_path, name):
     given = {"SECRET_KEY": "x" * 50, "KEYCHAIN_KEYS": f"k1:{KEY}"}
@@ -143,6 +146,7 @@ def test_secrets_are_required_with_an_external_database(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.system
 def test_lost_keychain_keys_are_not_replaced(tmp_path):
     (tmp_path / "postgres").mkdir()
     refused = manage("run", NOTIFYWEB_DATA_DIR=str(tmp_path))
@@ -151,6 +155,7 @@ def test_lost_keychain_keys_are_not_replaced(tmp_path):
     assert not (tmp_path / "keychain_keys").exists()
 
 
+@pytest.mark.system
 def test_a_data_directory_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     refused = manage("run", NOTIFYWEB_DATA_DIR=str(tmp_path / "file" / "below"))
@@ -159,6 +164,7 @@ def test_a_data_directory_that_cannot_be_made_is_one_sentence(tmp_path):
     assert len(refused.stderr.splitlines()) == 1
 
 
+@pytest.mark.system
 def test_secrets_are_created_once_and_private(tmp_path):
     tmp_path.chmod(0o755)
     environment = {"NOTIFYWEB_DATA_DIR": str(tmp_path)}
@@ -248,6 +254,7 @@ def test_keychain_keys_keep_their_order():
     assert [key.partition(":")[0] for key in keys] == ["new", "old"]
 
 
+@pytest.mark.system
 def test_an_old_python_is_refused():
     source = Path(BASE / "manage.py").read_text()
     script = source.replace("sys.version_info < MIN_PYTHON_VERSION", "True")

@@ -162,6 +162,7 @@ def test_a_secret_of_the_settings_is_masked_everywhere(monkeypatch, text):
     assert redact("a short one") == "a short one"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("where", ["", "threading.Thread(target=fail).start()"])
 def test_an_error_that_ends_a_process_is_printed_without_secrets(where):
     code = (
@@ -191,6 +192,7 @@ def test_a_sentry_report_contains_no_secret():
     assert reported["level"] == "error"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("name", "url"),
     [

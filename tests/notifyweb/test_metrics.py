@@ -161,6 +161,7 @@ for _ in range(50):
 """
 
 
+@pytest.mark.system
 @pytest.mark.django_db
 def test_durations_of_several_processes_are_summed(redis_client, settings):
     arguments = [sys.executable, "-c", ADD, settings.REDIS_URL]
@@ -226,6 +227,7 @@ def test_alerts_and_dashboard_use_documented_metrics_only():
     assert all(rule["annotations"]["description"] for rule in rules())
 
 
+@pytest.mark.system
 def test_promtool_accepts_the_alerts_and_they_fire():
     promtool = shutil.which("promtool")
     if promtool is None:

@@ -22,6 +22,8 @@ from notifyweb import startup
 from notifyweb.embedded.paths import POSTGRES_PORT, ROLE
 from tests.system import System, free_port, tcp_port_to
 
+pytestmark = pytest.mark.system
+
 NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
@@ -174,14 +176,12 @@ def outside(bouncer):
         )
 
 
-@pytest.mark.system
 def test_a_system_on_transaction_pooling_exits_with_one_sentence(outside):
     system = outside("transaction")
     assert system.wait_for_end(60) == 2
     assert startup.POOLS_TRANSACTIONS in system.output()
 
 
-@pytest.mark.system
 def test_a_system_on_session_pooling_works(outside):
     system = outside("session")
     system.wait_until_ready()

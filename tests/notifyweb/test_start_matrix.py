@@ -22,6 +22,8 @@ from notifyweb.environment import SettingError
 from notifyweb.launcher.system import open_sockets
 from tests.system import BASE, System, clean_environment, living_under
 
+pytestmark = pytest.mark.system
+
 # A user that every Linux has, other than the one that PostgreSQL runs as for root.
 ORDINARY_USER = "daemon"
 UID_WITHOUT_ENTRY = 54321

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from keychain.passphrase import COST
 from portability.services.export import export_account
 from portability.services.importing import import_file
 from tests.dashboard.conftest import (  # noqa: F401  # fixtures
@@ -25,6 +26,12 @@ PASSPHRASE = "correct horse battery"
 @pytest.fixture(autouse=True)
 def loopback_is_allowed(settings):
     settings.OUTBOUND_ALLOW = ["127.0.0.1", "localhost"]
+
+
+@pytest.fixture(autouse=True)
+def cheap_passphrases(monkeypatch):
+    """A derivation that takes a millisecond; ``tests/keychain`` has that of users."""
+    monkeypatch.setitem(COST, "n", 2)
 
 
 def exported(account, passphrase: str = PASSPHRASE) -> bytes:

@@ -33,6 +33,8 @@ from tests.protocol.conftest import notify, until
 from tests.protocol.test_twenty_steps import finish, start
 from walletconnect.crypto.ethereum import address_of
 
+pytestmark = pytest.mark.system
+
 # A worker takes its time to start, so a usual run kills at the moments that matter most;
 # NOTIFYWEB_TEST_ALL_KILLS=1 kills at all of them.
 MOMENTS = ["subscribe.05.before_commit", "subscribe.18.before_commit"]
@@ -186,7 +188,6 @@ def cast_api(system):
         yield api
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("name", ["relay", "gateway", "worker", "web"])
 def test_a_subscription_completes_once_although_a_process_is_killed(
     system, cast_api, name

@@ -10,6 +10,8 @@ from websockets.exceptions import ConnectionClosed
 from tests.relayserver.processes import relay_process
 from tests.relayserver.wire import connected, key, topic
 
+pytestmark = pytest.mark.system
+
 
 async def test_nothing_acknowledged_is_lost_when_the_relay_is_killed(db):
     on, acknowledged = topic(), []

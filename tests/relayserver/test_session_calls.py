@@ -310,6 +310,7 @@ async def test_a_connection_that_ends_meanwhile_leaves_no_subscription(relay, jo
     assert len(relay.hub.topics) == 1
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     "point", ["relay.tick.before_commit", "relay.tick.after_commit"]
 )
