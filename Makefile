@@ -4,6 +4,8 @@
 .PHONY: run test test-fast test-deployment faults check fmt bench demo messages screenshots fuzz lock sbom audit
 .SILENT:
 
+# Images set it, and then every process compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Twice the processors of a small machine: tests of systems and browsers mostly wait.
 WORKERS := 4
 # How long `make fuzz` searches.

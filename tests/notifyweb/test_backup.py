@@ -38,12 +38,10 @@ def stopped_system():
     """A prepared but stopped system, whose commands start its services."""
     found = System()
     places = Paths(found.data_dir / "data")
-    found.manage("check")  # makes the secrets
     # One lease for all commands, so that not each of them starts PostgreSQL.
     lease = Lease(places, [Postgres(places, durable=False), Redis(places)])
     lease.enter()
     try:
-        found.manage("migrate")
         found.manage("shell", "--no-imports", "-c", MAKE)
         yield found
     finally:

@@ -45,6 +45,14 @@ def own_system():
     running.remove()
 
 
+@pytest.fixture
+def new_system():
+    """A system that has never been started."""
+    running = System(from_nothing=True)
+    yield running
+    running.remove()
+
+
 def wait_for(condition, timeout=20.0):
     deadline = time.monotonic() + timeout
     while not condition():
@@ -122,11 +130,11 @@ def test_sigterm_stops_everything_within_twenty_seconds(own_system):
     assert living_under(own_system.data_dir) == []
 
 
-def test_a_stop_during_the_start_leaves_nothing(own_system):
-    own_system.launch()
-    wait_for(lambda: "postgres" in own_system.pids())
-    assert own_system.stop() == 0
-    assert living_under(own_system.data_dir) == []
+def test_a_stop_during_the_first_start_leaves_nothing(new_system):
+    new_system.launch()
+    wait_for(lambda: "postgres" in new_system.pids())
+    assert new_system.stop() == 0
+    assert living_under(new_system.data_dir) == []
 
 
 def test_a_killed_launcher_leaves_nothing_and_the_next_start_works(own_system):

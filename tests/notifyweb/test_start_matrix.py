@@ -187,7 +187,7 @@ def test_the_whole_system_starts_as_a_user_without_a_home(folder):
     popen = user_arguments(uid)
     checkout = copy_checkout(folder / ("sehr größer Ordner " + "d" * 120))
     subprocess.run(["/bin/chmod", "-R", "a-w", checkout], check=True)
-    system = System(TMPDIR="/nonexistent", HOME="/nonexistent")
+    system = System(from_nothing=True, TMPDIR="/nonexistent", HOME="/nonexistent")
     os.chown(system.data_dir, uid, uid)
     try:
         system.launch(cwd=checkout, umask=0, **popen)
@@ -205,7 +205,7 @@ def test_the_whole_system_starts_as_a_user_without_a_home(folder):
 def test_the_whole_system_starts_in_a_private_folder(folder):
     checkout = copy_checkout(folder / "home" / ("größer Ordner " + "d" * 120))
     (folder / "home").chmod(0o700)
-    system = System(TMPDIR=str(folder), **OF_OTHER_PROGRAMS)
+    system = System(from_nothing=True, TMPDIR=str(folder), **OF_OTHER_PROGRAMS)
     system.environment["NOTIFYWEB_DATA_DIR"] = str(checkout / ".data")
     try:
         system.launch(cwd=checkout, umask=0o077)
@@ -219,7 +219,7 @@ def test_the_whole_system_starts_in_a_private_folder(folder):
 WITHOUT_IPV6 = """
 ip link set lo up && ip -6 address flush dev lo && exec "$0" -c '
 from tests.system import System
-system = System()
+system = System(from_nothing=True)
 try:
     assert system.start().get("/")[0] == 200
     assert system.stop() == 0
