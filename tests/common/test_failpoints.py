@@ -12,10 +12,10 @@ import pytest
 from tests.messaging.conftest import wait_for
 from tests.system import BASE
 
+pytestmark = pytest.mark.system
+
 SCRIPT = """
 from common.failpoints import failpoint
-
-pytestmark = pytest.mark.system
 failpoint("subscribe.05.after_commit")
 print("went on")
 """

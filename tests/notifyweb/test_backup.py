@@ -19,10 +19,10 @@ from notifyweb.embedded.redis import Redis
 from tests.messaging.conftest import wait_for
 from tests.system import BASE, System
 
+pytestmark = pytest.mark.system
+
 MAKE = """
 from accounts.models import User
-
-pytestmark = pytest.mark.system
 for name in ("alice", "bob"):
     user = User.objects.create(username=name)
 """
