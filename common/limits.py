@@ -72,6 +72,7 @@ class Limits:
     web_waiting: int = 2_000
     web_waiting_per_address: int = 200
     web_head_s: int = 20
+    web_unread_s: int = 120
     web_uploads: int = 8
     web_uploads_per_address: int = 2
     live_sockets: int = 5_000

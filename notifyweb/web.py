@@ -88,6 +88,11 @@ class GracefulServer(Server):  # type: ignore[misc] # Daphne is not typed
             return queue
         return BodyQueue(queue, protocol.content)
 
+    async def handle_reply(self, protocol: Any, message: Any) -> None:
+        await super().handle_reply(protocol, message)
+        if message.get("more_body") and protocol.channel is not None:
+            await protocol.channel.room_to_write()
+
     def kill_all_applications(self) -> defer.Deferred[None]:
         for listener in self.listeners:
             listener.addCallback(lambda port: port.stopListening())

@@ -1,14 +1,19 @@
-"""HTTP connections of the web process, with limits until their request is complete.
+"""HTTP connections of the web process: limits until the request is complete, and while the
+response waits for its reader.
 
 Daphne and Twisted hand a request over once it has arrived to its end, body included, and
 wait for it as long as a byte comes now and then. Until then it has proven nothing, but holds
 an open file, and on disk what has arrived of its body. So each request has a deadline, its
 body is measured while it arrives, and of too many connections that wait for a request, the
 one that has waited longest is closed: new callers are always served.
+
+A response that is made while it is sent is made no faster than it is read: Daphne would
+collect the rest in memory. A caller that does not read is cut off.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -113,6 +118,8 @@ class Connection(HTTPChannel):  # type: ignore[misc] # Any, see above
         self._is_upload = False
         self._body_bytes = 0
         self._max_body_bytes = 0
+        self._has_room = asyncio.Event()
+        self._unread_deadline: Any = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -124,6 +131,7 @@ class Connection(HTTPChannel):  # type: ignore[misc] # Any, see above
     def connectionLost(self, reason: Any) -> None:
         self._stop_waiting()
         self._end_upload()
+        self._note_room()
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
@@ -203,6 +211,41 @@ class Connection(HTTPChannel):  # type: ignore[misc] # Any, see above
 
     def give_up(self, detail: str) -> None:
         self._refuse(408, "Request Timeout", detail, linger_s=0)
+
+    # Responses --------------------------------------------------------------
+
+    async def room_to_write(self) -> None:
+        """Wait until the caller has read what was written, or the connection is closed."""
+        if self._waitingForTransport:
+            await self._has_room.wait()
+
+    def pauseProducing(self) -> None:
+        super().pauseProducing()
+        self._has_room.clear()
+        if self._unread_deadline is None:
+            seconds = self.factory.limits.web_unread_s
+            self._unread_deadline = self.callLater(seconds, self._cut_off)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        self._note_room()
+
+    def timeoutConnection(self) -> None:
+        """Not idle while the response is still read; ``_cut_off`` limits that time."""
+        if self._unread_deadline is None:
+            super().timeoutConnection()
+        else:
+            self.setTimeout(self.timeOut)
+
+    def _cut_off(self) -> None:
+        self._unread_deadline = None
+        self.forceAbortClient()
+
+    def _note_room(self) -> None:
+        self._has_room.set()
+        if self._unread_deadline is not None:
+            self._unread_deadline.cancel()
+            self._unread_deadline = None
 
     # Refusing ---------------------------------------------------------------
 

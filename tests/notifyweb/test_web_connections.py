@@ -24,7 +24,8 @@ pytestmark = pytest.mark.django_db
 OPENED: list[socket.socket] = []
 UPLOAD = "/settings/data/import"
 HOST = b"Host: localhost\r\n"
-WEB_LIMITS = "web_head_s=3,web_waiting=40,web_uploads=2"
+LARGE = b"GET /slow/large HTTP/1.1\r\n" + HOST + b"\r\n"
+WEB_LIMITS = "web_head_s=3,web_unread_s=6,web_waiting=40,web_uploads=2"
 # What a client sends of its request, and then nothing more.
 HALF_OPEN = {
     "nothing": b"",
@@ -245,6 +246,38 @@ def test_uploads_per_address():
     assert [uploads.begin("") for _ in range(3)] == [True, True, False]
     uploads.end("")
     assert uploads.begin("192.0.2.2")
+
+
+# --- responses ---------------------------------------------------------------------------
+
+
+def test_a_download_is_made_no_faster_than_it_is_read(web):
+    port, process = web
+    is_served(port)
+    before = peak_memory(process)
+    line = opened(port, LARGE)
+    response = http.client.HTTPResponse(line)
+    response.begin()
+    # All of it would be made in less time.
+    for _ in range(20):
+        is_served(port)
+    found = sum(len(part) for part in iter(lambda: response.read(1 << 20), b""))
+    assert found == 64 << 20
+    assert peak_memory(process) - before < 20_000_000
+
+
+def test_a_caller_that_does_not_read_is_cut_off(web):
+    port, _ = web
+    stalled = opened(port, LARGE)
+    deadline = time.monotonic() + 60
+    while _is_connected(stalled):
+        assert time.monotonic() < deadline
+        is_served(port)
+
+
+def _is_connected(line) -> bool:
+    # The first byte is the state; 1 is "established".
+    return line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\x01"
 
 
 # --- the end -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from common.clients import client_address
+from dashboard.views.responses import download
 from notifyweb.urls import urlpatterns as real
 
 GATE = 7_702
@@ -55,6 +56,12 @@ async def coroutine_stream(request):
     return StreamingHttpResponse(parts())
 
 
+def large(request):
+    """64 MiB that are made while they are sent, by the function of every download."""
+    parts = (bytes(65536) for _ in range(1024))
+    return download(request, parts, name="large", content_type="text/plain")
+
+
 def leak(request):
     """Take a pooled connection for as long as the process lives."""
     taken = threading.Event()
@@ -74,6 +81,7 @@ def client(request):
 
 urlpatterns = [
     path("slow/client", client),
+    path("slow/large", large),
     path("slow/leak", leak),
     path("slow/query", query),
     path("slow/in-transaction", in_transaction),
