@@ -10,7 +10,7 @@ import pytest
 from alerts.models import Forward, ForwardDelivery
 from alerts.services import forwarding
 from alerts.services.forwarding import ForwardError, add_forward
-from common import clock
+from common import clock, retention
 from keychain.models import SecretEntry
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +57,14 @@ def test_a_webhook_receives_the_notification(alice, receiver, notify):
         "Round 4",
         "alerts",
     )
+
+
+def test_one_sweep_deletes_more_than_a_batch_of_ended_deliveries(alice, monkeypatch):
+    forward = add_forward(alice.user, "webhook", "https://example.com/in")
+    monkeypatch.setattr(retention, "BATCH_SIZE", 2)
+    ended = [ForwardDelivery(forward=forward, created_at=clock.now()) for _ in range(5)]
+    ForwardDelivery.objects.bulk_create(ended)
+    assert forwarding.prune() == 5
 
 
 def test_failures_wait_and_a_gone_receiver_ends_it(alice, receiver, notify):

@@ -8,6 +8,7 @@ from common import clock
 from keychain.services import Holder, sym_keys
 from subscriptions import services
 from subscriptions.models import DappDocument, Subscription
+from subscriptions.services import updates
 from syncstore.models import Store, StoreUpdate
 from tests.subscriptions.conftest import subscribed
 from tests.subscriptions.world import deliver, send_as_peer, sent
@@ -164,6 +165,17 @@ def test_without_an_answer_the_old_types_stay(alice, dapp, subscription):
     assert enabled(subscription) == {"alerts", "news", "gm_hourly"}
     assert subscription.pending_update is None
     assert subscription.update_reason
+
+
+def test_one_sweep_ends_more_updates_than_a_batch_has(subscription, monkeypatch):
+    monkeypatch.setattr(updates, "EXPIRE_BATCH_SIZE", 2)
+    for number in range(5):
+        subscription.pk = None
+        subscription.topic = f"{number:064x}"
+        subscription.dapp_url = f"https://{number}.example"
+        subscription.pending_update = {"expiresAt": clock.now_s() - 1}
+        subscription.save()
+    assert services.expire_updates() == 5
 
 
 def test_the_other_devices_receive_the_new_types_from_the_store(synced_alice, dapp):
