@@ -134,7 +134,8 @@ def arguments(tree: ast.Module, names: tuple[str, ...]) -> list[ast.expr]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in names
         for argument in [
-            *node.args,
+            # The arguments before are the kind and the line.
+            *node.args[2 if ast.unparse(node.func) == "report.refuse" else 0 :],
             *(each.value for each in node.keywords if each.arg == "error"),
         ]
     ]
