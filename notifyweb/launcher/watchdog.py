@@ -25,7 +25,7 @@ POLL_S = 5.0
 # Three canaries. With the poll and the start of another worker it stays below the minute in
 # which everything is to go on by itself.
 SILENT_S = 45.0
-# Until the first heartbeat of a process, which a busy machine may take long to start.
+# Until a process first works: a busy machine may take long to start it.
 START_S = 90.0
 # After Redis was away or emptied: the next canary, and time to run it.
 FIRST_CANARY_S = 20.0
@@ -75,19 +75,25 @@ async def watch_web(
     port: int,
     max_unhealthy_s: float = UNHEALTHY_S,
 ) -> None:
-    """Kill the web process after ``max_unhealthy_s`` of failed ``/livez`` requests."""
+    """Kill the web process after ``max_unhealthy_s`` of failed ``/livez`` requests.
+
+    After ``START_S`` if it has not answered yet.
+    """
     clock = asyncio.get_running_loop().time
     failing: tuple[int, float] | None = None
+    answered: int | None = None
     while True:
         await asyncio.sleep(min(POLL_S, max_unhealthy_s / 2))
         pid = web.pid
         fault = await probe.web_fault(host, port)
         if pid is None or not fault:
-            failing = None
+            answered, failing = pid, None
         elif failing is None or failing[0] != pid:
             # A restarted process gets the full time again.
             failing = (pid, clock())
-        elif web.pid == pid and clock() - failing[1] >= max_unhealthy_s:
-            console.line("web", f"{fault} for {max_unhealthy_s:.0f} s; killed")
-            web.signal(signal.SIGKILL)
-            failing = None
+        else:
+            limit_s = max_unhealthy_s if answered == pid else START_S
+            if web.pid == pid and clock() - failing[1] >= limit_s:
+                console.line("web", f"{fault} for {limit_s:.0f} s; killed")
+                web.signal(signal.SIGKILL)
+                failing = None
