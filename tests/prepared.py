@@ -45,7 +45,7 @@ def copy_prepared(target: Path, environment: dict[str, str]) -> None:
             for old in FOLDER.iterdir():
                 if old.is_dir():
                     shutil.rmtree(old)
-            # Short, because PostgreSQL's socket lives below it.
+            # Renamed when it is complete.
             draft = FOLDER / "new"
             subprocess.run(
                 [sys.executable, "manage.py", "prepare"],

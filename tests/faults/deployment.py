@@ -37,7 +37,8 @@ class NotReached(AssertionError):
 
 class Deployment(System):
     def __init__(self, **environment: str) -> None:
-        super().__init__(NOTIFYWEB_LIMITS=LIMITS, **environment)
+        # Its data may go to a file system of their own.
+        super().__init__(from_nothing=True, NOTIFYWEB_LIMITS=LIMITS, **environment)
         self.has_small_disk = False
         self.folder = self.data_dir / "failpoints"
         self.folder.mkdir()
