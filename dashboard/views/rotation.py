@@ -62,7 +62,11 @@ def _act(request: ProjectRequest, project: Project) -> HttpResponse:
             messages.success(request, text)
         elif act == "cancel":
             rotation.cancel_rotation(project, by=request.user)
-            messages.success(request, gettext("The new keys were dropped."))
+            text = gettext(
+                "The present keys stay. If the domain serves the new did.json already, "
+                "publish the one on this page: then nobody has to accept keys by hand."
+            )
+            messages.success(request, text)
         elif act == "end":
             rotation.end_overlap(project, by=request.user)
             messages.success(

@@ -226,15 +226,41 @@ def test_a_first_subscriber_with_the_new_keys_has_the_domain_checked(
     assert elsewhere.authentication_did == made.authentication_did
 
 
-def test_unpublished_keys_can_be_dropped(site, elsewhere):
+def test_keys_that_are_given_up_hand_back_to_those_in_use(site, elsewhere, bob):
+    """The domain may have published them since it was checked last."""
     old = keys_of(elsewhere)
     made = begin_rotation(elsewhere)
     cancel_rotation(elsewhere)
     elsewhere.refresh_from_db()
     assert keys_of(elsewhere) == old
-    assert not keychain.signing_keys(Holder.CAST, [made.authentication_did])
     with pytest.raises(Missing):
         cancel_rotation(elsewhere)
+    # A wallet that read the new file meanwhile is served.
+    given_up = Project(
+        pk=elsewhere.pk,
+        url=elsewhere.url,
+        subscribe_topic=made.subscribe_topic,
+        public_key_x=made.public_key_x,
+        authentication_did=made.authentication_did,
+    )
+    bob.subscribe(given_up)
+    # The file of before is no difference: it has the keys in use.
+    check_again()
+    assert not AddressCheck.objects.get().differences
+    publish(site, elsewhere)
+    check_again()
+    assert not AddressCheck.objects.get().differences
+    document = DidWebDocument.from_value(json.loads(site.files[DID_JSON]))
+    assert document.authentication_did == old[2]
+    (token,) = document.handovers
+    handed = read_handover(token, now=clock.now_s())
+    assert (handed.previous, handed.authentication, handed.key_agreement) == (
+        made.authentication_did,
+        old[2],
+        old[1],
+    )
+    end_overlap(elsewhere)
+    assert not keychain.signing_keys(Holder.CAST, [made.authentication_did])
 
 
 def test_hosting_the_dapp_here_needs_no_publication(site, elsewhere):

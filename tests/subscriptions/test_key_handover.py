@@ -28,16 +28,19 @@ class RotatingDapp(Dapp):
         old = self.key
         self.key_pair_x = KeyPair.from_private(seed * 32)
         self.key = IdentityKey.from_seed(seed * 32)
+        self.hand_over(signed_by or old, days=days)
+        return old
+
+    def hand_over(self, signed_by: IdentityKey, *, days=90) -> None:
         now = clock.now_s()
         token = sign_handover(
-            signed_by or old,
+            signed_by,
             authentication=self.key.did,
             key_agreement=self.key_pair_x.public_key.hex(),
             now=now,
             expires_at=now + days * DAY,
         )
         self.handovers = (token, "no token")
-        return old
 
     @property
     def documents(self):
@@ -80,6 +83,26 @@ def test_a_message_by_the_new_key_verifies_without_asking(alice, dapp, subscript
     assert document.authentication_key == dapp.key.did
     assert Subscription.objects.get().dapp_authentication_did == dapp.key.did
     deliver_due()
+    assert NotifyMessageRecord.objects.count() == 1
+
+
+def test_keys_that_were_given_up_again_are_left_without_asking(
+    alice, dapp, subscription
+):
+    """The domain published new keys for a while, which the dapp then did not use."""
+    before = dapp.key_pair_x, dapp.key
+    dapp.replace_keys()
+    read_again()
+    given_up = dapp.key
+    assert Subscription.objects.get().dapp_authentication_did == given_up.did
+    dapp.key_pair_x, dapp.key = before
+    dapp.hand_over(given_up)
+    read_again()
+    document = DappDocument.objects.get()
+    assert document.changed_keys is None
+    assert document.authentication_key == dapp.key.did
+    assert Subscription.objects.get().dapp_authentication_did == dapp.key.did
+    deliver(dapp.notification(alice.account))
     assert NotifyMessageRecord.objects.count() == 1
 
 

@@ -107,7 +107,11 @@ def use_published_keys(project: Project, authentication_did: str) -> bool:
 
 @transaction.atomic
 def cancel_rotation(project: Project, *, by: User | None = None) -> None:
-    """Drop keys that the domain does not publish yet."""
+    """Keep the keys in use. The new ones count as previous ones from now on.
+
+    The domain may have published them since its last check. Wallets that read them there
+    pinned them, and are brought back by what they sign about the keys in use.
+    """
     row = lock_project(project)
     found = row.other_keys.filter(state=NEXT).first()
     if found is None:
@@ -118,9 +122,14 @@ def cancel_rotation(project: Project, *, by: User | None = None) -> None:
         subject=row.pk,
         detail=found.authentication_did,
     )
-    _drop([found])
-    # The tokens of previous keys name those that were dropped.
+    now = clock.now()
+    found.state = PREVIOUS
+    found.created_at = now
+    found.valid_until = now + timedelta(days=settings.LIMITS.rotated_keys_days)
+    found.save(update_fields=["state", "created_at", "valid_until"])
+    # The tokens of previous keys named those that are given up.
     _sign_handovers(row, row)
+    _changed(row)
 
 
 @transaction.atomic
