@@ -103,6 +103,7 @@ def examine(request: HttpRequest | None = None) -> list[Finding]:
         found += network.proxy_of(request)
     found += network.certificates()
     found += network.public_addresses()
+    found += network.hosted_dapps()
     found += network.other_servers()
     found += network.chain_endpoints()
     found += _mail()

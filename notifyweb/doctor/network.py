@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from common import clock
+from common import clock, outbound
 from common.clients import client_address
 from identity.services import endpoint_fault
 from notifyweb import environment as env
@@ -37,6 +37,7 @@ MAX_ENDPOINT_S = 3.0
 MAX_ENDPOINTS_AT_ONCE = 16
 DAY_S = 86_400
 MIN_CERTIFICATE_DAYS = 14
+MAX_DOCUMENT_BYTES = 64 << 10
 
 
 def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
@@ -312,6 +313,29 @@ def _request(
         return answer.status, body
     finally:
         asking.close()
+
+
+def hosted_dapps() -> Iterator[Finding]:
+    """Whether our own reader, with its rules, reads what is hosted here: then the users
+    of this server can subscribe to its dapps."""
+    url = f"{settings.PUBLIC_URL}/.well-known/did.json"
+    try:
+        outbound.fetch("GET", url, max_bytes=MAX_DOCUMENT_BYTES, deadline=TIMEOUT_S)
+    except outbound.OutboundRefused as error:
+        yield warning(
+            "hosted dapps",
+            f"users of this server cannot subscribe to them; {settings.PUBLIC_URL}: {error}",
+            f"use https on port 443 and a public address, or name {settings.PUBLIC_HOST} "
+            f"in {env.OUTBOUND_ALLOW} (docs/settings.md)",
+        )
+    except outbound.OutboundFailed as error:
+        yield warning(
+            "hosted dapps",
+            f"cannot be read at {settings.PUBLIC_URL} from here: {error}",
+            "let this machine reach its own public URL, with a certificate that it trusts",
+        )
+    else:
+        yield ok("hosted dapps", "can be read at the public URL")
 
 
 def other_servers() -> Iterator[Finding]:

@@ -387,6 +387,25 @@ def test_a_proxy_that_does_not_lead_to_us(proxied, path, status, name, problem):
     assert found.advice
 
 
+@pytest.mark.parametrize(
+    ("allowed", "url", "level", "problem"),
+    [
+        (["localhost"], None, Level.OK, "can be read"),
+        ([], None, Level.WARNING, "only https on port 443 is reached"),
+        ([], "https://10.0.0.9", Level.WARNING, "10.0.0.9"),
+        (["127.0.0.1"], "http://127.0.0.1:1", Level.WARNING, "cannot be read at"),
+    ],
+)
+def test_whether_hosted_dapps_can_be_read(
+    proxied, settings, allowed, url, level, problem
+):
+    settings.OUTBOUND_ALLOW = allowed
+    settings.PUBLIC_URL = url or settings.PUBLIC_URL
+    (finding,) = network.hosted_dapps()
+    assert (finding.level, problem in finding.state) == (level, True), finding
+    assert level is Level.OK or finding.advice
+
+
 def test_a_public_url_that_does_not_answer_from_here_is_a_warning(settings):
     settings.PRODUCTION, settings.EMBEDDED_RELAY = True, False
     settings.PUBLIC_URL = f"http://localhost:{free_port()}"
