@@ -14,7 +14,7 @@ from django.contrib.sessions.models import Session
 from django.db import IntegrityError, connection, transaction
 from django.utils.crypto import salted_hmac
 
-from accounts.audit import audit, one_line
+from accounts.audit import audit, called_by, one_line
 from accounts.channels import Channel, Head, UserEvents
 from accounts.devices import (
     add_device,
@@ -75,6 +75,7 @@ __all__ = [
     "apply_tombstones",
     "audit",
     "bind_session",
+    "called_by",
     "catch_up",
     "catch_up_all",
     "device_name",

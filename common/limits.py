@@ -119,6 +119,7 @@ class Limits:
     # A million accounts take 250 MB of the database.
     recipient_lists_per_project: int = 20
     recipients_per_list: int = 1_000_000
+    recipients_per_owner: int = 10_000_000
     recipient_file_bytes: int = 128 * MIB
     recipient_upload: Bucket = Bucket(10, 10 / HOUR)
     dry_run_accounts: int = 50_000

@@ -75,7 +75,10 @@ def member(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         own_request.device = device
         if not device.first_network:
             accounts.note_network(device, shortened(client_address(request)))
-        with timezone.override(appearance.zone_of(request.COOKIES)):
+        with (
+            timezone.override(appearance.zone_of(request.COOKIES)),
+            accounts.called_by(device),
+        ):
             response = view(own_request, *args, **kwargs)
         # Pages contain one user's private data; shared caches must not store them.
         response.headers.setdefault("Cache-Control", "private, no-store")

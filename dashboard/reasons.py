@@ -170,6 +170,10 @@ TEMPLATES: Final = (
     _("notification_id must be one line"),
     _("the project offers no type %(type)s"),
     _("a project has at most %(most)s lists; delete one first"),
+    _(
+        "the lists of all your projects may have at most %(most)s accounts together; "
+        "delete one first"
+    ),
     _("the file names no account"),
     _("%(text)s is not a CAIP-10 account"),
     _("a notification is still to be sent to this list; cancel it first"),

@@ -19,6 +19,7 @@ from ninja.errors import AuthenticationError
 from ninja.security.base import SecuritySchema
 from pydantic import Field
 
+from accounts.services import called_by
 from castserver.models import Project, ProjectSecret, SecretScope
 from castserver.services.errors import (
     CastError,
@@ -245,7 +246,8 @@ def _guarded(
             enforce_rate(limit, secret.project_id, request=request)
         if scope is not None:
             require_scope(request, scope)
-        return function(request, **values)
+        with called_by(f"API secret {secret}"):
+            return function(request, **values)
 
     view.__signature__ = inspect.signature(  # type: ignore[attr-defined]
         function, eval_str=True

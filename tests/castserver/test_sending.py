@@ -52,6 +52,7 @@ from castserver.services.notifications.templates import (
     variables_of,
 )
 from castserver.services.projects.closing import close_project
+from castserver.services.projects.projects import create_project
 from castserver.services.upkeep import prune
 from common import clock
 from messaging.models import OutboxMessage
@@ -158,6 +159,21 @@ def test_lists_have_limits(project, settings):
     upload(project, "\n".join(["account", *accounts_of(3)]))
     with pytest.raises(TooMany, match="at most 1 lists"):
         upload(project, ACCOUNT)
+
+
+def test_the_lists_of_all_projects_of_a_person_have_a_limit(
+    project, settings, django_user_model
+):
+    settings.LIMITS = dataclasses.replace(settings.LIMITS, recipients_per_owner=5)
+    person = django_user_model.objects.create(username="owner")
+    second, _ = create_project("Second", owner=person)
+    third, _ = create_project("Third", owner=person)
+    upload(project, "\n".join(accounts_of(9)))  # of another person
+    upload(second, "\n".join(accounts_of(3)))
+    with pytest.raises(TooMany, match="at most 5 accounts together"):
+        upload(third, "\n".join(accounts_of(3)))
+    assert not third.recipient_lists.exists()
+    upload(third, "\n".join(accounts_of(2)))
 
 
 def test_a_list_is_sent_to_in_chunks_and_each_account_has_an_outcome(
@@ -455,8 +471,6 @@ def test_templates_have_names_and_a_limit(project, settings):
 
 
 def test_lists_of_others_are_not_found(project):
-    from castserver.services.projects.projects import create_project
-
     other, _ = create_project("Other", url="https://other.example")
     found = upload(project, ACCOUNT)
     assert recipients.list_of(other, found.pk) is None

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from accounts.models import AuditEntry
 from castserver.models import Notification, Project, Webhook, WebhookDelivery
 from castserver.services.projects.demo import seed_demo
 from castserver.services.projects.projects import (
@@ -206,6 +207,30 @@ def test_a_bare_address_of_a_list_is_an_account(alice, lumen):
 def test_the_result_of_another_user_is_not_shown(alice, charlie, lumen):
     path = send(alice, "lumen").headers["Location"]
     assert charlie.get(path).status_code == 404
+
+
+def test_the_audit_log_names_who_did_it(alice, made, lumen, client):
+    """A person with the device, an API secret by its first characters."""
+    alice.get("/console/lumen/types")
+    alice.post("/console/lumen/types", types="orders: Orders")
+    (secret,) = SECRET.findall(made.text)
+    answer = client.put(
+        "/cast/notification-types",
+        data=[{"id": "news", "name": "News", "description": "All"}],
+        content_type="application/json",
+        headers={"authorization": f"Bearer {secret}", "host": "localhost:8000"},
+    )
+    assert answer.status_code == 200, answer.content
+    entries = AuditEntry.objects.filter(action__startswith="project.")
+    device = entries.earliest("pk").device
+    assert device.user == alice.user
+    person = (alice.user.username, device.pk)
+    assert set(entries.values_list("action", "actor", "device")) == {
+        ("project.created", *person),
+        ("project.secret-added", *person),
+        ("project.types-changed", *person),
+        ("project.types-changed", f"API secret {secret[:8]}…", None),
+    }
 
 
 def test_a_webhooks_secret_is_shown_once(alice, lumen, settings):

@@ -129,7 +129,12 @@ def broadcast_to(
         broadcast.scheduled_for = broadcast.next_attempt_at = schedule.at
         broadcast.time_zone = schedule.time_zone
         broadcast.save(force_insert=True)
-        audit("project.scheduled", subject=project.pk, detail=str(schedule.at))
+        audit(
+            "project.scheduled",
+            subject=project.pk,
+            detail=str(schedule.at),
+            by_caller=True,
+        )
         return NotifyOutcome(notification.pk, (), (), ())
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 
 from accounts.services import audit
 from castserver.models import Project, Recipient, RecipientList
@@ -208,10 +208,29 @@ def upload_list(
             raise BadLines(reader.bad, reader.bad_count)
         if not found.size:
             raise Invalid("the file names no account", field="file")
+        _limit_owner(project)
         found.left_out = reader.bad_count
         found.save(update_fields=["left_out"])
-        audit("project.list-uploaded", subject=project.pk, detail=str(found.size))
+        audit(
+            "project.list-uploaded",
+            subject=project.pk,
+            detail=str(found.size),
+            by_caller=True,
+        )
     return found
+
+
+def _limit_owner(project: Project) -> None:
+    """Lists take more space than anything else that a person can store here."""
+    most = settings.LIMITS.recipients_per_owner
+    lists = RecipientList.objects.filter(project__owner=project.owner).exclude(name="")
+    total = lists.aggregate(total=Sum("size"))["total"] or 0
+    if project.owner is not None and total > most:
+        raise TooMany(
+            f"the lists of all your projects may have at most {most} accounts together; "
+            "delete one first",
+            field="file",
+        )
 
 
 def keep_accounts(project: Project, accounts: Iterable[str]) -> RecipientList:

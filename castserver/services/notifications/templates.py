@@ -108,7 +108,7 @@ def save_template(
         for part in CONTENT_FIELDS:
             setattr(row, part, getattr(message, part))
         row.save()
-        audit("project.template-saved", subject=project.pk, detail=name)
+        audit("project.template-saved", subject=project.pk, detail=name, by_caller=True)
     return row
 
 

@@ -41,7 +41,7 @@ def close_project(project: Project) -> None:
     with transaction.atomic():
         for webhook in Webhook.objects.filter(project=project):
             delete_webhook(project, str(webhook.pk))
-        audit("project.closed", subject=project.pk, detail=project.url)
+        audit("project.closed", subject=project.pk, detail=project.url, by_caller=True)
         forget(Holder.CAST, topics + [each.authentication_did for each in keys])
         project.delete()
 

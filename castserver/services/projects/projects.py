@@ -129,7 +129,7 @@ def create_project(
         _write_types(project, drafts)
         secret = "" if setup_step else add_secret(project)
         outbox.subscribe(Party.CAST, [project.subscribe_topic])
-        audit("project.created", subject=project.id, detail=project.url)
+        audit("project.created", subject=project.id, detail=project.url, by_caller=True)
     return project, secret
 
 
@@ -197,7 +197,7 @@ def _store_address(project: Project, address: str, *, is_hosted: bool) -> None:
         url_checked_at=None,
         last_modified=clock.now(),
     )
-    audit("project.url-changed", subject=project.id, detail=address)
+    audit("project.url-changed", subject=project.id, detail=address, by_caller=True)
     project.refresh_from_db()
 
 
@@ -266,7 +266,7 @@ def set_types(project: Project, types: Sequence[TypeDraft]) -> list[Notification
         _write_types(project, types)
         project.last_modified = clock.now()
         project.save(update_fields=["last_modified"])
-        audit("project.types-changed", subject=project.id)
+        audit("project.types-changed", subject=project.id, by_caller=True)
         documents_changed(project)
     return list(project.types.all())
 
@@ -343,7 +343,10 @@ def add_secret(
         created_at=clock.now(),
     )
     audit(
-        "project.secret-added", subject=project.id, detail=f"{secret[:PREFIX_LENGTH]}…"
+        "project.secret-added",
+        subject=project.id,
+        detail=f"{secret[:PREFIX_LENGTH]}…",
+        by_caller=True,
     )
     return secret
 
@@ -358,7 +361,7 @@ def replace_secret(project: Project, secret_pk: int) -> str:
         raise Taken("this secret is being replaced already")
     old.expires_at = clock.now() + ROTATION_OVERLAP
     old.save(update_fields=["expires_at"])
-    audit("project.secret-rotated", subject=project.id, detail=str(old))
+    audit("project.secret-rotated", subject=project.id, detail=str(old), by_caller=True)
     return add_secret(project, name=old.name, scopes=old.scopes)
 
 
@@ -368,7 +371,12 @@ def revoke_secret(project: Project, secret_pk: int) -> None:
     )
     if not changed:
         raise Missing("no active secret has this id")
-    audit("project.secret-revoked", subject=project.id, detail=str(secret_pk))
+    audit(
+        "project.secret-revoked",
+        subject=project.id,
+        detail=str(secret_pk),
+        by_caller=True,
+    )
 
 
 def find_secret(secret: str, *, project_id: str | None = None) -> ProjectSecret:

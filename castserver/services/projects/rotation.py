@@ -190,7 +190,12 @@ def _use(project: Project, made: ProjectKeys) -> None:
     )
     if not replaced.handover:
         _sign_handovers(project, project)
-    audit("project.keys-replaced", subject=project.pk, detail=made.authentication_did)
+    audit(
+        "project.keys-replaced",
+        subject=project.pk,
+        detail=made.authentication_did,
+        by_caller=True,
+    )
     _changed(project)
 
 

@@ -75,7 +75,7 @@ def register_webhook(
         )
         key = entropy.key_bytes()
         put_secret(Holder.CAST, _secret_name(webhook), key)
-        audit("webhook.registered", subject=str(webhook.pk), detail=url)
+        audit("webhook.registered", subject=str(webhook.pk), detail=url, by_caller=True)
     return webhook, _shown(key)
 
 
@@ -90,13 +90,13 @@ def update_webhook(
         webhook.url = url
         webhook.events = checked_events
         _enable(webhook)
-        audit("webhook.changed", subject=str(webhook.pk), detail=url)
+        audit("webhook.changed", subject=str(webhook.pk), detail=url, by_caller=True)
     return webhook
 
 
 def enable_webhook(webhook: Webhook) -> None:
     _enable(webhook)
-    audit("webhook.enabled", subject=str(webhook.pk))
+    audit("webhook.enabled", subject=str(webhook.pk), by_caller=True)
 
 
 def _enable(webhook: Webhook) -> None:
@@ -114,7 +114,12 @@ def delete_webhook(project: Project, webhook_id: str) -> bool:
         return False
     with transaction.atomic():
         forget(Holder.CAST, [_secret_name(webhook), _previous_name(webhook)])
-        audit("webhook.deleted", subject=str(webhook.pk), detail=webhook.url)
+        audit(
+            "webhook.deleted",
+            subject=str(webhook.pk),
+            detail=webhook.url,
+            by_caller=True,
+        )
         webhook.delete()
     return True
 
@@ -160,7 +165,7 @@ def rotate_secret(webhook: Webhook) -> str:
         put_secret(Holder.CAST, _secret_name(webhook), key)
         webhook.previous_secret_until = clock.now() + SECRET_OVERLAP
         webhook.save(update_fields=["previous_secret_until"])
-        audit("webhook.secret-rotated", subject=str(webhook.pk))
+        audit("webhook.secret-rotated", subject=str(webhook.pk), by_caller=True)
     return _shown(key)
 
 
@@ -218,7 +223,7 @@ def replay(delivery: WebhookDelivery) -> None:
     with transaction.atomic():
         found = WebhookDelivery.objects.filter(pk=delivery.pk)
         _make_due(found.exclude(state=WebhookDelivery.State.DUE))
-        audit("webhook.replayed", subject=str(delivery.pk))
+        audit("webhook.replayed", subject=str(delivery.pk), by_caller=True)
 
 
 def replay_range(
@@ -252,6 +257,7 @@ def replay_range(
             "webhook.replayed",
             subject=str(webhook.pk),
             detail=f"{len(keys)} events of {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}",
+            by_caller=True,
         )
     return len(keys)
 
