@@ -47,8 +47,8 @@ def audit(
     ``subject`` names a row or a host, ``detail`` what changed. Neither may contain a
     secret; texts of peers are cut and stripped of control characters here. Pass an account
     as ``account``, never in a text: removing it then anonymizes the entries. ``by_caller``
-    is for what is done because a request asks for it, whoever sends that; what is only
-    noticed during a request has no actor.
+    is for what is done because a request asks for it; what is only noticed during a request
+    has no actor.
     """
     caller = _caller.get()
     if isinstance(caller, Device) and device is None:

@@ -64,7 +64,7 @@ def _act(request: ProjectRequest, project: Project) -> HttpResponse:
             rotation.cancel_rotation(project, by=request.user)
             text = gettext(
                 "The present keys stay. If the domain serves the new did.json already, "
-                "publish the one on this page: then nobody has to accept keys by hand."
+                "publish the one on this page: inboxes return to the present keys by themselves."
             )
             messages.success(request, text)
         elif act == "end":
