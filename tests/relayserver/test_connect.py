@@ -9,6 +9,7 @@ import json
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from common import clock
 from tests.relayserver.wire import address, connected, key, token, topic
@@ -178,6 +179,16 @@ async def test_fragmented_frames_are_put_together_and_stay_in_order(join):
             await alice.socket.send([frame[:9], frame[9:40], frame[40:]])
 
     assert await bob.heard(20) == texts
+
+
+async def test_a_message_between_the_fragments_of_another_is_a_protocol_error(relay):
+    begun = Frame(Opcode.TEXT, b'{"id":1,', fin=False).serialize(mask=True)
+    whole = Frame(Opcode.TEXT, b"{}").serialize(mask=True)
+    async with connect(address(relay.url, auth=token(key()), projectId="p")) as socket:
+        socket.transport.write(begun + whole)
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 1002
 
 
 async def test_no_compression_is_negotiated(relay):
