@@ -5,7 +5,6 @@ from __future__ import annotations
 from identity.services.contract_wallets import check_contracts, endpoint_fault
 from identity.services.device_keys import (
     SigningIdentity,
-    add_identity_key,
     is_contract_wallet,
     retire_keys_of_account,
     retire_keys_of_devices,
@@ -16,7 +15,6 @@ from identity.services.device_keys import (
 )
 from identity.services.errors import (
     ChainUnavailable,
-    ContractError,
     ForeignOrigin,
     KeysServerRefusal,
     KeysServerUnavailable,
@@ -43,8 +41,6 @@ from identity.services.resolving import (
 from identity.services.sign_in import (
     begin_sign_in,
     complete_sign_in,
-    ethereum_account,
-    own_domains,
 )
 from identity.services.signatures import added_white_space, canonical_signature
 from identity.services.upkeep import (
@@ -55,7 +51,6 @@ from identity.services.upkeep import (
 
 __all__ = [
     "ChainUnavailable",
-    "ContractError",
     "ForeignOrigin",
     "KeysServerRefusal",
     "KeysServerUnavailable",
@@ -72,19 +67,16 @@ __all__ = [
     "TextDiffers",
     "UnsupportedAccount",
     "WrongSigner",
-    "add_identity_key",
     "added_white_space",
     "begin_sign_in",
     "canonical_signature",
     "check_contracts",
     "complete_sign_in",
     "endpoint_fault",
-    "ethereum_account",
     "is_contract_wallet",
     "known_identities",
     "known_identity",
     "look_up_identities",
-    "own_domains",
     "own_keys_servers",
     "prune",
     "register_due_keys",

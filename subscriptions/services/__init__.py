@@ -32,7 +32,6 @@ from subscriptions.services.epochs import start_new_epoch
 from subscriptions.services.errors import (
     AlreadySubscribed,
     DappUnusable,
-    NotReady,
     NotYours,
     SubscriptionRefused,
     TooMany,
@@ -89,7 +88,6 @@ __all__ = [
     "RECORD_TOPIC_STEP",
     "AlreadySubscribed",
     "DappUnusable",
-    "NotReady",
     "NotYours",
     "NotificationCopy",
     "Outcome",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncstore.services.apply import Applied, apply_updates, lock_stores
+from syncstore.services.apply import lock_stores
 from syncstore.services.archive import archived_pages
 from syncstore.services.cold_start import (
     cold_start,
@@ -49,13 +49,11 @@ from syncstore.services.receive import receive_updates
 from syncstore.services.upkeep import prune_updates
 from syncstore.services.verify import (
     CannotVerify,
-    Difference,
     StoreReport,
     check_due,
     devices_behind,
     request_check,
     verify_account,
-    verify_store,
 )
 from syncstore.services.write import (
     StoreKeyMissing,
@@ -67,9 +65,7 @@ from syncstore.services.write import (
 )
 
 __all__ = [
-    "Applied",
     "CannotVerify",
-    "Difference",
     "LinkExpired",
     "LinkNotSyncing",
     "LinkOwnDevice",
@@ -85,7 +81,6 @@ __all__ = [
     "StoreKeyMissing",
     "StoreReport",
     "SyncRefused",
-    "apply_updates",
     "archived_pages",
     "begin_key_request",
     "begin_link",
@@ -119,5 +114,4 @@ __all__ = [
     "store_set",
     "take_key_answer",
     "verify_account",
-    "verify_store",
 ]

@@ -36,58 +36,51 @@ class LinkRefused(SyncRefused):
     """The code links nothing; ``kind`` is the reason, for pages and the audit log."""
 
     kind = "refused"
+    text = ""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text or self.text)
 
 
 class LinkUnknown(LinkRefused):
     """Never issued, mistyped, or of another user; not distinguished on purpose."""
 
     kind = "unknown"
-
-    def __init__(self) -> None:
-        super().__init__("no device of this user shows that code")
+    text = "no device of this user shows that code"
 
 
 class LinkExpired(LinkRefused):
     kind = "expired"
-
-    def __init__(self) -> None:
-        super().__init__("the code is older than two minutes")
+    text = "the code is older than two minutes"
 
 
 class LinkUsed(LinkRefused):
     kind = "used"
-
-    def __init__(self) -> None:
-        super().__init__("the code was used already")
+    text = "the code was used already"
 
 
 class LinkOwnDevice(LinkRefused):
     kind = "own-device"
-
-    def __init__(self) -> None:
-        super().__init__("a device cannot confirm its own code")
+    text = "a device cannot confirm its own code"
 
 
 class LinkNotSyncing(LinkRefused):
     kind = "not-syncing"
-
-    def __init__(self) -> None:
-        super().__init__("the confirming device does not sync that account")
+    text = "the confirming device does not sync that account"
 
 
 class LinkTooMany(LinkRefused):
     kind = "too-many"
+    text = "too many codes"
 
     def __init__(self, retry_after: float) -> None:
-        super().__init__("too many codes")
+        super().__init__()
         self.retry_after = retry_after
 
 
 class NothingToLink(LinkRefused):
     kind = "no-store"
-
-    def __init__(self) -> None:
-        super().__init__("Sync is not on for this account")
+    text = "Sync is not on for this account"
 
 
 def format_code(code: str) -> str:

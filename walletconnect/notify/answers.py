@@ -27,32 +27,17 @@ def publish_request(
     request_id: RpcId,
     sym_key: SymKey,
     iv: bytes,
+    topic: Topic | None = None,
+    sender: bytes | None = None,
 ) -> Publication:
-    """A request on the topic of `sym_key`, type 0."""
+    """A request on the topic of `sym_key`, type 0.
+
+    One of first contact has the `topic` of the receiver's public key and is of type 1, with
+    the public key of its `sender`.
+    """
     request = JsonRpcRequest(request_id, method.name, {method.param: token})
     return Publication(
-        topic=sym_key.topic,
-        message=seal(request.to_json(), sym_key, iv=iv),
-        tag=method.tag,
-        ttl=method.ttl,
-        prompt=method.prompt,
-    )
-
-
-def publish_first_request(
-    method: Method,
-    token: str,
-    *,
-    request_id: RpcId,
-    topic: Topic,
-    sym_key: SymKey,
-    sender: bytes,
-    iv: bytes,
-) -> Publication:
-    """A request of first contact: type 1, on the topic of the receiver's public key."""
-    request = JsonRpcRequest(request_id, method.name, {method.param: token})
-    return Publication(
-        topic=topic,
+        topic=topic or sym_key.topic,
         message=seal(request.to_json(), sym_key, iv=iv, sender=sender),
         tag=method.tag,
         ttl=method.ttl,

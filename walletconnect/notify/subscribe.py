@@ -35,7 +35,7 @@ from walletconnect.crypto.keys import (
 from walletconnect.errors import ErrorCode, RemoteProtocolError
 from walletconnect.identity.did import AccountId, AppUrl, did_key
 from walletconnect.notify.answers import (
-    publish_first_request,
+    publish_request,
     publish_result,
     token_of_answer,
     token_of_request,
@@ -140,7 +140,7 @@ def request_subscription(
     subscribe_topic = topic_of(public_key_x)  # step 2
     public_key_y = key_pair_y.public_key  # step 3
     sym_key_s = derive_sym_key(key_pair_y, public_key_x)  # step 4
-    publish = publish_first_request(  # step 5
+    publish = publish_request(  # step 5
         SUBSCRIBE,
         subscription_auth,
         request_id=request_id,

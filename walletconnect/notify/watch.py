@@ -28,7 +28,6 @@ from walletconnect.identity.authorization import authorization_of
 from walletconnect.identity.did import AccountId, AppUrl, is_did_web
 from walletconnect.json_values import malformed
 from walletconnect.notify.answers import (
-    publish_first_request,
     publish_request,
     publish_result,
     token_of_answer,
@@ -115,7 +114,7 @@ def request_watch(
         app=app,
     ).sign(wallet.key)
     sym_key = derive_sym_key(key_pair, document.key_agreement)
-    publish = publish_first_request(
+    publish = publish_request(
         WATCH,
         token,
         request_id=request_id,
