@@ -221,6 +221,8 @@ export async function refetch({ toTop = false } = {}) {
   const main = fresh.getElementById("main");
   if (!main) return null;
   const held = anchor();
+  // The server shows a message once, so those of this response are added to those that stay.
+  document.getElementById("flash-messages")?.append(...(fresh.getElementById("flash-messages")?.children ?? []));
   await morph(document.getElementById("main"), main);
   const counter = fresh.getElementById("unread-count");
   const present = document.getElementById("unread-count");

@@ -50,6 +50,11 @@ def test_a_dapp_is_muted_and_unmuted(open_page, reader):
     page = open_page(f"/subscriptions/{reader.topic}")
     page.get_by_role("button", name="8 hours").click()
     expect(page.get_by_text(re.compile("muted until"))).to_be_visible()
+    # A live update of the page does not take the confirmation away.
+    with page.expect_response(f"**/subscriptions/{reader.topic}"):
+        page.locator("[data-refetch]").evaluate("each => each.click()")
+    page.wait_for_timeout(300)
+    expect(page.locator("#flash")).to_contain_text("Muted: Acme DAO.")
     page.get_by_role("button", name="Unmute").click()
     expect(page.get_by_text(re.compile("muted until"))).to_have_count(0)
 
