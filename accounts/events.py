@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import connection, transaction
 
 from accounts import channels
-from accounts.channels import Head, UserEvents
+from accounts.channels import Head, NewEvent, UserEvents
 from accounts.models import Account, AccountEvent, User
 from common import clock
 
@@ -131,14 +131,7 @@ def record_events(drafts: Sequence[EventDraft]) -> None:
     batches = []
     for user in users:
         events = [
-            AccountEvent(
-                user_id=user.pk,
-                sequence=sequence,
-                account_id=draft.account_id,
-                kind=draft.kind,
-                subject=draft.subject,
-                created_at=now,
-            )
+            NewEvent(user.pk, sequence, draft.account_id, draft.kind, draft.subject)
             for sequence, draft in enumerate(by_user[user.pk], user.event_sequence + 1)
         ]
         user.event_sequence += len(events)
