@@ -22,6 +22,7 @@ from walletconnect.identity.cacao import (
     Cacao,
     CacaoPayload,
     _parse_time,
+    _recover_account,
     build_message,
     format_time,
 )
@@ -206,6 +207,8 @@ def test_a_contract_decides_about_its_signature_and_about_nothing_else():
     assert ContractCheck.from_json(check.to_json()) == check
     accepted = cacao.accepted_by_contract(check)
     assert accepted.verify(now=NOW) == cacao.account
+    with pytest.raises(ContractCheckNeeded):
+        cacao.verify(now=NOW)
     # The answer is about this text and this signature only.
     other = replace(accepted, payload=replace(cacao.payload, nonce="other"))
     with pytest.raises(ContractCheckNeeded):
@@ -231,6 +234,20 @@ def test_verify_signer_accepts_one_key_and_one_account():
         with pytest.raises(RemoteProtocolError) as caught:
             cacao.verify_signer(did, account, now=NOW)
         assert caught.value.code is ErrorCode.MISMATCH
+
+
+def test_a_signature_is_recovered_once_and_everything_else_checked_again():
+    """A device signs every receipt with the key of one CACAO."""
+    cacao = signed(exp=format_time(NOW))
+    cacao.verify_signer(W1.identity_key.did, W1.account, now=NOW)
+    recovered = _recover_account.cache_info().misses
+    again = Cacao.from_value(cacao.to_value())
+    again.verify_signer(W1.identity_key.did, W1.account, now=NOW)
+    assert _recover_account.cache_info().misses == recovered
+    assert refusal(again, now=NOW + 121) is ErrorCode.EXPIRED
+    forged = replace(again, signature=signed(nonce="00").signature)
+    for _ in range(2):
+        assert refusal(forged) is ErrorCode.UNAUTHENTIC
 
 
 def test_a_changed_field_breaks_the_signature():
