@@ -62,8 +62,9 @@ def main() -> None:
     for name in ("subscribers", "messages"):
         parser.add_argument(f"--{name}", type=int, help="for scale")
     parser.add_argument("--sockets", type=int, help="for push")
+    parser.add_argument("--topics", type=int, help="for topics")
     arguments = parser.parse_args()
-    for name in ("subscribers", "messages", "sockets"):
+    for name in ("subscribers", "messages", "sockets", "topics"):
         if value := getattr(arguments, name):
             os.environ[f"BENCH_{name.upper()}"] = str(value)
     if arguments.prepare:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 IDLE_CONNECTIONS: Final = 900
-CONNECTIONS: Final = 40
-TOPICS: Final = 5_000
+# ``--topics`` in all, on connections of so many.
+TOPICS: Final = 200_000
+TOPICS_OF_CONNECTION: Final = 5_000
 BATCH: Final = 500
 # Closed connections are cleaned up, and freed memory returned, within this.
 SETTLE_S: Final = 8.0
@@ -26,7 +27,9 @@ SETTLE_S: Final = 8.0
 def run(report: Report, seconds: float) -> None:
     port = free_port()
     with (
-        services(NOTIFYWEB_LIMITS="relay_frames=100000000+100000000/s"),
+        services(
+            NOTIFYWEB_LIMITS="relay_topics=100000000,relay_frames=100000000+100000000/s"
+        ),
         running("manage.py", "relay", "--port", str(port), port=port) as relay,
     ):
         uvloop.run(_run(report, port, psutil.Process(relay.process.pid)))
@@ -45,19 +48,21 @@ async def _run(report: Report, port: int, relay: psutil.Process) -> None:
         client.wire.close()
     await asyncio.sleep(SETTLE_S)
     before = relay.memory_info().rss
+    count = int(os.environ.get("BENCH_TOPICS", TOPICS))
     for name in ("first", "again"):
-        clients = [await connect(port) for _ in range(CONNECTIONS)]
+        clients = [
+            await connect(port) for _ in range(max(1, count // TOPICS_OF_CONNECTION))
+        ]
         await asyncio.sleep(1)
         connected = relay.memory_info().rss
         for client in clients:
-            await _subscribe(client, TOPICS)
+            await _subscribe(client, count // len(clients))
         await asyncio.sleep(SETTLE_S)
         full = relay.memory_info().rss
         for client in clients:
             client.wire.close()
         await asyncio.sleep(SETTLE_S)
         after = relay.memory_info().rss
-        count = CONNECTIONS * TOPICS
         report.add(f"{name}: per topic", f"{(full - connected) / count:,.0f} bytes")
         report.add(f"{name}: {count:,} topics", f"{(full - before) / 2**20:,.0f} MiB")
         report.add(f"{name}: kept", f"{(after - before) / 2**20:,.0f} MiB")

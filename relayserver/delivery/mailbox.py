@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # 25 tries without a pause, in none with any pause on loopback. 75 ms, several polls, leave
 # room for a slow connection.
 PAUSE_S = 0.075
-PAGE_BYTES = 384 * 1024
+PAGE_BYTES = 512 * 1024
 TOPIC_BATCH_SIZE = 500
 # Concurrent page reads; more would take the pool from ticks and acknowledgements.
 READERS = 3
