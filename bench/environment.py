@@ -74,8 +74,15 @@ def _served() -> Iterator[Services]:
 
     # Reading the settings creates the secrets in the data directory.
     paths = settings.EMBEDDED_PATHS
-    lease = Lease(paths, [Postgres(paths), Redis(paths)])
-    lease.enter()
+    started = [Postgres(paths), Redis(paths)]
+    lease = Lease(paths, started)
+    try:
+        lease.enter()
+    except BaseException:
+        # Stopped while they start.
+        for service in started:
+            service.stop()
+        raise
     try:
         os.environ["NOTIFYWEB_SUPERVISED"] = "1"
         if PREPARED not in os.environ:

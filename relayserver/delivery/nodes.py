@@ -131,7 +131,7 @@ class Nodes:
             )
             for tick in ticks
         ]
-        return b"%b %b\n%b" % (self._id, orjson.dumps(heads), b"".join(bodies))
+        return b"".join([self._id, b" ", orjson.dumps(heads), b"\n", *bodies])
 
     # Receiving
 
