@@ -58,15 +58,26 @@ async def _measure(
     nodes: list[Measured],
     ports: list[int],
 ) -> None:
-    of_one, of_two = [], []
+    of_one: list[Round] = []
+    of_two: list[Round] = []
+    of_full: list[Round] = []
     for _ in range(ROUNDS):
-        for ports_used, rounds in ((ports[:1], of_one), (ports, of_two)):
+        for ports_used, times, rounds in (
+            (ports[:1], 1, of_one),
+            (ports, 1, of_two),
+            (ports, 2, of_full),
+        ):
             found = await _round(
-                surroundings, nodes, ports_used, seconds=seconds / (2 * ROUNDS)
+                surroundings,
+                nodes,
+                ports_used,
+                seconds=seconds / (3 * ROUNDS),
+                times=times,
             )
             rounds.append(found)
     one = median([max(each.nodes) for each in of_one])
     two = median([max(each.nodes) for each in of_two])
+    full = median([max(each.nodes) for each in of_full])
     report.add(
         "one node",
         per_second(1 / one),
@@ -80,6 +91,9 @@ async def _measure(
         cpu=f"{micro(both)} both + {micro(median([r.postgres for r in of_two]))}"
         " PostgreSQL",
     )
+    report.add(
+        "two nodes, twice the clients", per_second(1 / full), ratio=f"{one / full:.2f}"
+    )
     report.note(
         "Messages a second if each node has a core; measured on this machine, with the "
         f"clients beside them: {per_second(median([r.rate for r in of_one]))} and "
@@ -91,19 +105,37 @@ async def _measure(
         f"{GOAL} times one node",
         goal=f">= {GOAL}",
     )
+    report.compare(
+        "the same, each node with as many clients as the one had",
+        one / full,
+        f"{GOAL} times one node",
+        goal=f">= {GOAL}",
+    )
 
 
 async def _round(
-    surroundings: Services, nodes: list[Measured], ports: list[int], *, seconds: float
+    surroundings: Services,
+    nodes: list[Measured],
+    ports: list[int],
+    *,
+    seconds: float,
+    times: int = 1,
 ) -> Round:
-    """Clients alternate between the nodes, and publishers between the topics."""
+    """Clients alternate between the nodes, and publishers between the topics.
+
+    ``times`` as many clients as usual.
+    """
     subscribers = [
         await connect(port)
-        for _, port in zip(range(SUBSCRIBERS), itertools.cycle(ports), strict=False)
+        for _, port in zip(
+            range(SUBSCRIBERS * times), itertools.cycle(ports), strict=False
+        )
     ]
     publishers = [
         await connect(port)
-        for _, port in zip(range(PUBLISHERS), itertools.cycle(ports), strict=False)
+        for _, port in zip(
+            range(PUBLISHERS * times), itertools.cycle(ports), strict=False
+        )
     ]
     topics = [os.urandom(32).hex() for _ in subscribers]
     for client, topic in zip(subscribers, topics, strict=True):
