@@ -31,8 +31,10 @@ test-fast: .venv/.development
 	$(PYTEST) -m "not system and not browser" --ignore=tests/browser --ignore=tests/clients $(TESTS)
 
 # Two of each process behind nginx, with TLS. Needs nginx (apt-get install nginx-light).
+# The image, if docker or podman works here.
 test-deployment: .venv/.development
-	TEST_DEPLOYMENT=1 .venv/bin/python -m pytest tests/notifyweb/test_behind_nginx.py
+	TEST_DEPLOYMENT=1 .venv/bin/python -m pytest tests/notifyweb/test_behind_nginx.py \
+	  tests/notifyweb/test_image.py
 
 # Every fault of docs/reliability.md against one running system, and the storm; 45 minutes
 # at most. FAULTS="--sample 20 --seed 7" or FAULTS="--only postgres" chooses from them.

@@ -324,6 +324,66 @@ def test_the_image_runs_as_in_a_container(image, confined, environment, redis_cl
         )
 
 
+def container_engine() -> str:
+    """The command of one that works here; empty if there is none."""
+    for name in ("docker", "podman"):
+        program = shutil.which(name)
+        if program is None:
+            continue
+        done = subprocess.run([program, "info"], capture_output=True, check=False)
+        if done.returncode == 0:
+            return program
+    return ""
+
+
+@pytest.mark.skipif(
+    "TEST_DEPLOYMENT" not in os.environ,
+    reason="make test-deployment: it downloads the base image and every package",
+)
+def test_a_container_engine_builds_the_image(image):
+    engine = container_engine()
+    if not engine:
+        pytest.skip("neither docker nor podman works here")
+    checkout = image.parent / "checkout"
+    recipe = ["--file", str(checkout / "deploy/Dockerfile"), "--tag", "notifyweb-test"]
+    built = subprocess.run(
+        [engine, "build", "--network=host", *recipe, str(checkout)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
+    probe = f"""
+      id -u; grep -rl {SECRET} /srv/notifyweb; test ! -e .git || echo .git
+      for each in . /var/tmp /run; do ! touch $each/probe 2>&- || echo "writes $each"; done
+      test -f staticfiles/staticfiles.json && python manage.py help prepare >/dev/null && echo runs
+    """
+    service = yaml.safe_load((BASE / "deploy/compose.yaml").read_text())["services"]
+    options = [f"--security-opt={each}" for each in service["web"]["security_opt"]]
+    options += [f"--cap-drop={each}" for each in service["web"]["cap_drop"]]
+    options += [f"--tmpfs={each}" for each in service["web"]["tmpfs"]]
+    # No command starts without them.
+    needed = {
+        "DATABASE_URL": "postgres://nobody@nowhere/nothing",
+        "REDIS_URL": "redis://nowhere",
+        "SECRET_KEY": "x" * 50,
+        "KEYCHAIN_KEYS": "k1:" + base64.b64encode(bytes(32)).decode(),
+    }
+    options += [f"--env={name}={value}" for name, value in needed.items()]
+    if engine.endswith("podman"):  # as docker does by itself
+        options.append("--read-only-tmpfs=false")
+    seen = subprocess.run(
+        [
+            *(engine, "run", "--rm", "--network=none", "--read-only", *options),
+            *("notifyweb-test", "sh", "-c", probe),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert seen.stdout.split() == ["10001", "runs"], seen.stdout + seen.stderr
+
+
 def wait_until_ready(port: int) -> None:
     state = b""
     until = time.monotonic() + 90
