@@ -459,6 +459,14 @@ def test_several_are_chosen_and_deleted_by_touch(reader, open_page):
     page = open_page("/inbox?q=0000", PHONE, has_touch=True, is_mobile=True)
     row_of(page, 1).locator(".message__pick").tap()
     row_of(page, 2).locator(".message__pick").tap()
+    # The bar is above the navigation, and a row has most of its width for the text.
+    bar, navigation = (page.locator(each).bounding_box() for each in ("#bulk", ".rail"))
+    assert bar["y"] + bar["height"] <= navigation["y"] + 1
+    row, text = (
+        row_of(page, 1).locator(each).bounding_box()
+        for each in ("xpath=.", ".message__body")
+    )
+    assert text["width"] > 0.7 * row["width"]
     page.locator("#bulk").get_by_role("button", name="Delete").tap()
     expect(page.locator(ROWS)).to_have_count(2)
     # The list of a text search takes no new rows, but those that an undo returns.
