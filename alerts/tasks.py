@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from alerts.services import digest, domain_mails, forwarding, preferences, webpush
-from common.drain import DRAIN_TIME_LIMIT_S, drain_task
+from common.drain import drain_task
 
 
 @drain_task(webpush.SEND_TASK)
@@ -23,9 +23,9 @@ def send_digests() -> None:
     digest.send_due_digests()
 
 
-@shared_task(name=domain_mails.SEND_TASK, time_limit=DRAIN_TIME_LIMIT_S)
-def send_domain_mails() -> int:
-    return domain_mails.send_domain_mails()
+@drain_task(domain_mails.SEND_TASK)
+def send_domain_mails() -> None:
+    domain_mails.send_domain_mails()
 
 
 @shared_task(name="alerts.prune")

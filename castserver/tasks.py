@@ -13,8 +13,6 @@ from castserver.services.webhooks.sender import deliver_due_webhooks
 from castserver.services.webhooks.webhooks import DELIVER_TASK
 from common.drain import drain_task
 
-PRUNE_TIME_LIMIT_S = 600
-
 
 @drain_task(DELIVER_TASK)
 def deliver_webhooks() -> None:
@@ -51,6 +49,6 @@ def expire_subscribers() -> int:
     return upkeep.expire_subscribers()
 
 
-@shared_task(name="castserver.prune", time_limit=PRUNE_TIME_LIMIT_S)
+@shared_task(name="castserver.prune")
 def prune() -> int:
     return upkeep.prune()

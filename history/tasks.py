@@ -9,7 +9,7 @@ from history import services
 from relayserver.storage.pruning import prune_mailboxes
 
 
-@shared_task(name="history.prune_messages", time_limit=600)
+@shared_task(name="history.prune_messages")
 def prune_messages() -> int:
     pruned = services.prune_messages() + retention.prune_tables(
         "history.prune_messages"

@@ -27,7 +27,7 @@ def sweep() -> None:
     services.sweep()
 
 
-@shared_task(name="messaging.prune", time_limit=600)
+@shared_task(name="messaging.prune")
 def prune() -> None:
     """Delete old rows."""
     services.prune()

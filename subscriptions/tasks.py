@@ -44,7 +44,11 @@ def recheck_documents() -> None:
     services.recheck_documents()
 
 
-@shared_task(name="subscriptions.replay_history", time_limit=REPLAY_LIMIT_S)
+@shared_task(
+    name="subscriptions.replay_history",
+    time_limit=REPLAY_LIMIT_S,
+    soft_time_limit=REPLAY_LIMIT_S - 10,
+)
 def replay_history() -> None:
     """Read older notifications from History, where they are due."""
     services.replay_due()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from castserver.services import idempotency
-from common import work_queue
+from common import retention, work_queue
 from common.drain import DRAIN_TIME_LIMIT_S
 from history import client
 from notifyweb.celery import app
@@ -42,6 +42,20 @@ def test_every_task_ends_before_it_is_delivered_again():
     assert limits["syncstore.cold_start"] > DRAIN_TIME_LIMIT_S
     again = settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
     assert max(*limits.values(), settings.CELERY_TASK_TIME_LIMIT) < again
+
+
+def test_the_soft_time_limit_of_every_task_is_just_below_its_hard_one():
+    # A task that sets only the hard one would be ended by the soft one of all tasks.
+    app.loader.import_default_modules()
+    ours = {name: task for name, task in app.tasks.items() if "celery" not in name}
+    for name, task in ours.items():
+        soft = task.soft_time_limit or settings.CELERY_TASK_SOFT_TIME_LIMIT
+        hard = task.time_limit or settings.CELERY_TASK_TIME_LIMIT
+        assert soft < hard <= soft + 10, name
+
+
+def test_pruning_ends_before_the_soft_time_limit():
+    assert retention.BUDGET_S <= settings.CELERY_TASK_SOFT_TIME_LIMIT - 15
 
 
 def test_a_cold_start_ends_before_its_lease_and_its_second_delivery():
