@@ -144,6 +144,7 @@ PLAIN = {
         f"dashboard:{name}"
         for name in [
             "landing",
+            "offline",
             "demo",
             "join",
             "sign-in",
@@ -461,6 +462,7 @@ NOISE = [
     (re.compile(r'name="csrfmiddlewaretoken" value="[^"]+"'), ""),
     (re.compile(r'nonce="[^"]+"'), ""),
     (re.compile(r"X-CSRFToken[^}]+}"), ""),
+    (re.compile(r"Request <code>[0-9a-f]+</code>"), ""),
 ]
 
 
