@@ -72,6 +72,8 @@ async def test_frames_arrive_whole_and_in_order(join, size):
         (frame(Opcode.TEXT, b"x" * 3_000)[:8], 1009),
         (b"\x81\xff" + b"\xff" * 8 + bytes(4), 1009),
     ],
+    # Masks are random, and a test's name must not be.
+    ids=["unmasked", "reserved bit", "unknown opcode", "long", "long head", "longest"],
 )
 async def test_a_wrong_frame_ends_the_connection_and_what_follows_is_ignored(
     db, wrong, code
