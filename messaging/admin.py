@@ -9,7 +9,13 @@ from django.contrib import admin, messages
 from accounts.admin import ReadOnlyAdmin, SizedAdmin
 from accounts.services import audit
 from messaging import services
-from messaging.models import InboxMessage, OutboxMessage, PartyClient, TopicSubscription
+from messaging.models import (
+    InboxClaim,
+    InboxMessage,
+    OutboxMessage,
+    PartyClient,
+    TopicSubscription,
+)
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -41,6 +47,12 @@ class InboxMessageAdmin(SizedAdmin):
         count = sum(services.replay(state, pks=pks) for state in services.REPLAYABLE)
         _audit(request, "relay.replay-inbox", count)
         messages.info(request, f"{count} messages are due again")
+
+
+@admin.register(InboxClaim)
+class InboxClaimAdmin(ReadOnlyAdmin):
+    list_display = ("id", "leased_by", "leased_until")
+    hidden = ("topics",)
 
 
 @admin.register(OutboxMessage)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TITLE = re.compile(
-    r'<a class="row__link message__title[^"]*" href="(/inbox/\d+)[^"]*">([^<]*)</a>'
+    r'<a class="row__link message__title[^>]* href="(/inbox/\d+)[^"]*">([^<]*)</a>'
 )
 FORM_TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 # A dapp that could not be reached is asked again after two minutes.

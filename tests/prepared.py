@@ -1,6 +1,6 @@
 """What a first start makes, made once and copied for each system and database of the tests.
 
-Migrations are most of a first start: seven seconds of a processor. ``.data-test/prepared``
+Migrations are most of a first start: seven seconds of a processor. ``.data-test/prepared-copies``
 has an installation that ``manage.py prepare`` made, for the code as it is now.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from notifyweb.embedded.lease import locked
 
 BASE = Path(__file__).resolve().parent.parent
-FOLDER = BASE / ".data-test" / "prepared"
+FOLDER = BASE / ".data-test" / "prepared-copies"
 
 
 @functools.cache
