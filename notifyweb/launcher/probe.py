@@ -42,13 +42,16 @@ async def readiness(host: str, port: int) -> Readiness:
     return Readiness(ready=status == OK_LINE, missing=", ".join(waiting) or "web")
 
 
+NO_ANSWER = "does not answer"
+
+
 async def web_fault(host: str, port: int) -> str:
     """Why the web process needs a restart; empty if a restart would not help."""
     try:
         async with asyncio.timeout(LIVE_TIMEOUT_S):
             status, _ = await _get(local_host(host), port, "/livez")
     except (OSError, TimeoutError, ValueError):
-        return "does not answer"
+        return NO_ANSWER
     return "" if status == OK_LINE else "gets no database connection"
 
 

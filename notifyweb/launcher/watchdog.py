@@ -92,7 +92,8 @@ async def watch_web(
             # A restarted process gets the full time again.
             failing = (pid, clock())
         else:
-            limit_s = max_unhealthy_s if answered == pid else START_S
+            is_starting = fault == probe.NO_ANSWER and answered != pid
+            limit_s = START_S if is_starting else max_unhealthy_s
             if web.pid == pid and clock() - failing[1] >= limit_s:
                 console.line("web", f"{fault} for {limit_s:.0f} s; killed")
                 web.signal(signal.SIGKILL)
