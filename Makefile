@@ -6,8 +6,9 @@
 
 # Images set it, and then every process compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
-# Twice the processors of a small machine: tests of systems and browsers mostly wait.
-WORKERS := 4
+# More than the processors of a small machine: tests of systems and browsers mostly wait. With
+# four some of them ran out of time where other programs ran, too.
+WORKERS := 3
 # How long `make fuzz` searches.
 SECONDS := 240
 TESTS ?=
