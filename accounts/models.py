@@ -47,13 +47,14 @@ class AccountQuerySet(models.QuerySet["Account"]):
         keys = {account_key(address), address.lower()}
         return self.filter(key__in=keys).order_by(Length("key").desc())
 
-    def lock(self) -> AccountQuerySet:
-        """Lock accounts, before their stores and all other rows of them.
+    def locked(self, *, skip: bool = False) -> AccountQuerySet:
+        """With a lock on each, to be taken before their stores and all other rows of them.
 
         Serializes changes of an account, also of rows that do not exist yet. Rows that
-        refer to the account can be inserted meanwhile.
+        refer to the account can be inserted meanwhile. ``skip`` leaves out accounts that
+        are locked already.
         """
-        return self.select_for_update(no_key=True).order_by("pk")
+        return self.select_for_update(no_key=True, skip_locked=skip).order_by("pk")
 
 
 def account_key(address: str) -> str:

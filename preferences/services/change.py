@@ -54,7 +54,7 @@ class Change:
 
 def lock(account: Account) -> None:
     """Lock the account, then its stores; before any other row of the account."""
-    Account.objects.lock().get(pk=account.pk)
+    Account.objects.locked().get(pk=account.pk)
     lock_stores(account_id=account.pk)
 
 

@@ -89,7 +89,7 @@ def enable_sync(account: Account, signature: str, device: Device) -> list[Store]
     fingerprint = fingerprint_of(account, signature)
     with transaction.atomic():
         # Two devices that enable Sync at the same moment must get the same stores.
-        Account.objects.lock().get(pk=account.pk)
+        Account.objects.locked().get(pk=account.pk)
         stores = list(Store.objects.filter(account=account).order_by("pk"))
         if not stores:
             keys = derive_store_keys(signature, STORE_NAMES)
@@ -139,7 +139,7 @@ def start_new_group(account: Account, signature: str, device: Device) -> list[St
     fingerprint = fingerprint_of(account, signature)
     keys = derive_store_keys(signature, STORE_NAMES)
     with transaction.atomic():
-        Account.objects.lock().get(pk=account.pk)
+        Account.objects.locked().get(pk=account.pk)
         # In the order of all writers: the rows of the stores, then what refers to them.
         stores = list(
             Store.objects.select_for_update().filter(account=account).order_by("pk")
@@ -163,7 +163,7 @@ def start_epoch(account: Account, signature: str, device: Device) -> list[Store]
     if device.user_id != account.user_id or not device.is_active():
         raise NotYourAccount
     fingerprint = fingerprint_of(account, signature)
-    Account.objects.lock().get(pk=account.pk)
+    Account.objects.locked().get(pk=account.pk)
     stores = list(
         Store.objects.select_for_update().filter(account=account).order_by("pk")
     )
@@ -212,7 +212,7 @@ def restore_stores(
     Raises ``SignatureDiffers`` if the account has other stores here; nothing is changed
     then. In the caller's transaction.
     """
-    Account.objects.lock().get(pk=account.pk)
+    Account.objects.locked().get(pk=account.pk)
     present = dict(Store.objects.filter(account=account).values_list("name", "topic"))
     given = {name_and_epoch(text): key for text, key in keys.items()}
     epoch = max((epoch for name, epoch in given if name in STORE_NAMES), default=1)

@@ -120,7 +120,7 @@ def take_key_answer(text: str, account: Account, device: Device) -> None:
 
 
 def _take(text: str, account: Account, device: Device) -> None:
-    Account.objects.lock().get(pk=account.pk)
+    Account.objects.locked().get(pk=account.pk)
     link = _requests(account, device).order_by("-created_at").first()
     if link is None or not device.is_active():
         raise LinkExpired

@@ -117,7 +117,7 @@ def begin_link(account: Account, device: Device) -> DeviceLink:
         letters.append(CODE_LETTERS[place])
     code = "".join(letters)
     with transaction.atomic():
-        Account.objects.lock().get(pk=account.pk)
+        Account.objects.locked().get(pk=account.pk)
         if not Store.objects.filter(account=account).exists():
             raise NothingToLink
         open_links = DeviceLink.objects.filter(

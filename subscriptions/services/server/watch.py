@@ -156,9 +156,7 @@ def _add_new_accounts(server: WatchedServer) -> int:
     )
     # Locked: an account that is being removed meanwhile must not get a row that its
     # removal does not see, since the foreign key would then make the removal fail.
-    accounts = Account.objects.select_for_update(skip_locked=True, no_key=True).filter(
-        pk__in=missing
-    )
+    accounts = Account.objects.locked(skip=True).filter(pk__in=missing)
     now = clock.now()
     rows = [
         AccountWatch(
@@ -242,7 +240,7 @@ def receive_lists(messages: list[Inbound]) -> Declined:
     )
     accounts = set(watching.values_list("account_id", flat=True))
     # The answer to a subscribe request that is listed may be at another worker.
-    list(Account.objects.lock().filter(pk__in=accounts))
+    list(Account.objects.locked().filter(pk__in=accounts))
     lock_stores(account_id__in=accounts, name=NOTIFY_SUBSCRIPTION_STORE)
     locked = watching.select_for_update(of=("self",)).select_related(
         "account", "server"

@@ -75,7 +75,7 @@ def settle_attempts(messages: list[Inbound]) -> Declined:
     )
     accounts = set(waiting.values_list("account_id", flat=True))
     # A list of the Cast Server with the same subscription may be at another worker.
-    list(Account.objects.lock().filter(pk__in=accounts))
+    list(Account.objects.locked().filter(pk__in=accounts))
     stores = {
         store.account_id: store
         for store in lock_stores(
