@@ -324,18 +324,24 @@ def hosted_dapps() -> Iterator[Finding]:
     except outbound.OutboundRefused as error:
         yield warning(
             "hosted dapps",
-            f"users of this server cannot subscribe to them; {settings.PUBLIC_URL}: {error}",
-            f"use https on port 443 and a public address, or name {settings.PUBLIC_HOST} "
-            f"in {env.OUTBOUND_ALLOW} (docs/settings.md)",
+            _("users of this server cannot subscribe to them; %(url)s: %(error)s")
+            % {"url": settings.PUBLIC_URL, "error": error},
+            _(
+                "use https on port 443 and a public address, or name %(host)s in %(setting)s (docs/settings.md)"
+            )
+            % {"host": settings.PUBLIC_HOST, "setting": env.OUTBOUND_ALLOW},
         )
     except outbound.OutboundFailed as error:
         yield warning(
             "hosted dapps",
-            f"cannot be read at {settings.PUBLIC_URL} from here: {error}",
-            "let this machine reach its own public URL, with a certificate that it trusts",
+            _("cannot be read at %(url)s from here: %(error)s")
+            % {"url": settings.PUBLIC_URL, "error": error},
+            _(
+                "let this machine reach its own public URL, with a certificate that it trusts"
+            ),
         )
     else:
-        yield ok("hosted dapps", "can be read at the public URL")
+        yield ok("hosted dapps", _("can be read at the public URL"))
 
 
 def other_servers() -> Iterator[Finding]:
