@@ -364,8 +364,8 @@ def test_a_container_engine_builds_the_image(image):
     options += [f"--tmpfs={each}" for each in service["web"]["tmpfs"]]
     # No command starts without them.
     needed = {
-        "DATABASE_URL": "postgres://nobody@nowhere/nothing",
-        "REDIS_URL": "redis://nowhere",
+        "DATABASE_URL": "postgres://user@postgres.invalid/notifyweb",
+        "REDIS_URL": "redis://redis.invalid",
         "SECRET_KEY": "x" * 50,
         "KEYCHAIN_KEYS": "k1:" + base64.b64encode(bytes(32)).decode(),
     }

@@ -7,7 +7,6 @@ import itertools
 import json
 import logging
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -23,6 +22,7 @@ from subscriptions import services
 from subscriptions.models import NotifyMessageRecord, Subscription
 from syncstore.models import ColdStart, Store, StoreEntry, StoreUpdate
 from syncstore.services import cold_start, enable_sync
+from tests.messaging.conftest import wait_for
 from tests.snapshots import rows_of
 from tests.subscriptions.cast_server import CastServer, listed, v1_notification
 from tests.subscriptions.conftest import requested, subscribed
@@ -83,16 +83,10 @@ def everything():
     return rows_of(*APPS, without=NOTED)
 
 
-def wait_for_a_blocked_session():
-    blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    deadline = time.monotonic() + 20
+def blocked_sessions() -> int:
     with connection.cursor() as cursor:
-        while time.monotonic() < deadline:
-            cursor.execute(blocked)
-            if cursor.fetchone()[0]:
-                return
-            time.sleep(0.01)
-    pytest.fail("no session waits for a lock")
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -119,7 +113,7 @@ def test_an_answer_and_a_list_at_two_workers_make_one_subscription(
     with transaction.atomic():
         handle(batches[0])
         worker.start()
-        wait_for_a_blocked_session()
+        wait_for(blocked_sessions, seconds=20.0, what="a wait for a lock")
     worker.join(30)
     assert "repeated one by one" not in caplog.text
     assert not InboxMessage.objects.exclude(state="handled").exists()
