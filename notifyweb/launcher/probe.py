@@ -19,6 +19,8 @@ TIMEOUT_S = 5.0
 # Longer than both timeouts of ``/livez`` together: 2 s for PostgreSQL, 3 s for the pool.
 LIVE_TIMEOUT_S = 10.0
 OK_LINE = b"200"
+# A fault of the web process.
+NO_ANSWER = "does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,6 @@ async def readiness(host: str, port: int) -> Readiness:
     except (ValueError, KeyError, TypeError, AttributeError):
         waiting = []
     return Readiness(ready=status == OK_LINE, missing=", ".join(waiting) or "web")
-
-
-NO_ANSWER = "does not answer"
 
 
 async def web_fault(host: str, port: int) -> str:
